@@ -1,0 +1,37 @@
+#include "pvmmu/frame_table.hpp"
+
+#include <new>
+
+namespace pinfold::pvmmu {
+
+std::string_view name(FrameType type) {
+  static constexpr std::array<std::string_view, frame_types> names{"none", "l1",       "l2",      "l3",
+                                                                   "l4",   "seg_desc", "writable"};
+  return names[static_cast<std::size_t>(type)];
+}
+
+FrameTable::FrameTable(std::uint64_t frames)
+    : records_(static_cast<Frame*>(std::calloc(frames, sizeof(Frame)))), size_(frames) {
+  if (!records_) throw std::bad_alloc();
+}
+
+std::optional<FrameTable::Taken> FrameTable::take(unsigned order) {
+  if (order == 0 && !returned_.empty()) {
+    const Mfn mfn = returned_.back();
+    returned_.pop_back();
+    return Taken{mfn, true};
+  }
+  const std::uint64_t count = 1ULL << order;
+  const std::uint64_t first = (next_ + count - 1) & ~(count - 1);
+  if (first + count > size_) return std::nullopt;
+  for (std::uint64_t skipped = next_; skipped < first; ++skipped) returned_.emplace_back(skipped);
+  next_ = first + count;
+  return Taken{Mfn(first), false};
+}
+
+void FrameTable::give_back(Mfn mfn) {
+  records_[mfn.raw()] = Frame{};
+  returned_.push_back(mfn);
+}
+
+}  // namespace pinfold::pvmmu
