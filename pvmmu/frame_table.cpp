@@ -15,15 +15,14 @@ FrameTable::FrameTable(std::uint64_t frames)
   if (!records_) throw std::bad_alloc();
 }
 
-std::optional<FrameTable::Taken> FrameTable::take(unsigned order) {
-  if (order == 0 && !returned_.empty()) {
+std::optional<FrameTable::Taken> FrameTable::take(std::uint64_t count, std::uint64_t alignment) {
+  if (count == 1 && alignment == 1 && !returned_.empty()) {
     const Mfn mfn = returned_.back();
     returned_.pop_back();
     return Taken{mfn, true};
   }
-  const std::uint64_t count = 1ULL << order;
-  const std::uint64_t first = (next_ + count - 1) & ~(count - 1);
-  if (first + count > size_) return std::nullopt;
+  const std::uint64_t first = (next_ + alignment - 1) / alignment * alignment;
+  if (first > size_ || count > size_ - first) return std::nullopt;
   for (std::uint64_t skipped = next_; skipped < first; ++skipped) returned_.emplace_back(skipped);
   next_ = first + count;
   return Taken{Mfn(first), false};

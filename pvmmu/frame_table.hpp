@@ -22,13 +22,13 @@ class FrameTable {
   [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
   [[nodiscard]] const Frame& operator[](Mfn mfn) const { return records_[mfn.raw()]; }
 
-  /// Takes 2^order contiguous frames, aligned to their size, out of the pool; the first, or nullopt when there are none.
+  /// Takes `count` contiguous frames out of the pool, the first at a multiple of `alignment`; nullopt if there are none.
   /// `used_before` says whether a frame may hold somebody's data: who takes it must scrub it.
   struct Taken {
     Mfn first;
     bool used_before = false;
   };
-  [[nodiscard]] std::optional<Taken> take(unsigned order = 0);
+  [[nodiscard]] std::optional<Taken> take(std::uint64_t count = 1, std::uint64_t alignment = 1);
   /// Puts a frame back. Its record must be all zero but for what this resets.
   void give_back(Mfn mfn);
   [[nodiscard]] std::uint64_t free_frames() const { return size_ - next_ + returned_.size(); }

@@ -4,10 +4,9 @@
 
 namespace pinfold::pvmmu {
 
-Verdict<Mfn> Validator::allocate(Held, unsigned order) {
-  const std::uint64_t count = 1ULL << order;
-  if (allocated_ + count > max_frames_) return refuse(Rule::domain_limit, no_mfn);
-  const auto taken = frames_.take(order);
+Verdict<Mfn> Validator::allocate(Held, std::uint64_t count, std::uint64_t alignment) {
+  if (count > max_frames_ || allocated_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
+  const auto taken = frames_.take(count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);

@@ -26,7 +26,7 @@ struct ValidatorParts {
   StaleLog& stale;
   FrameView& view;
   std::array<Pte, xen_slots> l4_xen_slots;  ///< What each root's mirror holds in slots 256 to 271.
-  std::uint64_t max_frames = ~0ULL;         ///< The domain's reservation may not exceed this.
+  std::uint64_t max_frames = 1ULL << 40;     ///< The domain's reservation may not exceed this.
 };
 
 struct MmuCounters {
@@ -89,8 +89,8 @@ class Validator {
   void release(Held, Mfn mfn);
 
   // -- the reservation: reservation.cpp
-  /// Gives the domain 2^order free frames (contiguous); the first. Their contents are zero.
-  Verdict<Mfn> allocate(Held, unsigned order = 0);
+  /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents are zero.
+  Verdict<Mfn> allocate(Held, std::uint64_t count = 1, std::uint64_t alignment = 1);
   /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the guest.
   Verdict<Mfn> allocate_special(Held);
   /// Drops the allocation reference. The frame stays the domain's until its last reference goes.
@@ -98,6 +98,7 @@ class Validator {
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
   [[nodiscard]] std::uint64_t allocated_frames() const { return allocated_; }
+  [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
   /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still had
   /// references, which is 0 unless a count was wrong.
   std::uint64_t destroy(Held);
