@@ -25,10 +25,8 @@ SegmentBases bases_for(const ZydisDecodedOperand& element, PrivilegedState& stat
   return bases;
 }
 
-std::optional<Outcome> refuse_address(std::uint64_t address, const StringMove& move) {
-  if (is_canonical(address) && is_canonical(address + move.size - 1)) return std::nullopt;
-  const bool stack = move.element.mem.segment == ZYDIS_REGISTER_SS;  // #SS instead of #GP
-  return Exception{static_cast<std::uint8_t>(stack ? 12 : 13), 0};
+bool is_addressable(std::uint64_t address, unsigned size) {
+  return is_canonical(address) && is_canonical(address + size - 1);
 }
 
 /// Which byte of an element faulted: an element may lie across two pages of which the first is good.
@@ -42,7 +40,7 @@ PageFault fault_at(std::uint64_t address, const StringMove& move, GuestMemory& m
 
 std::optional<Outcome> move_element(const Registers& regs, const StringMove& move, PrivilegedState& state) {
   const std::uint64_t address = effective_address(move.instruction, move.element, regs, move.bases);
-  if (auto refused = refuse_address(address, move)) return refused;
+  if (!is_addressable(address, move.size)) return Exception{};
   const auto port = static_cast<std::uint16_t>(regs[Gpr::rdx]);
   std::array<std::byte, 4> bytes{};
   const auto part = std::span(bytes).first(move.size);
