@@ -104,7 +104,8 @@ Loaded<void> place_p2m_outside(Packer& packer, GuestVaddr at, std::uint64_t list
 Loaded<Layout> plan_unbounded(const LayoutRequest& request) {
   const KernelAddresses& kernel = request.kernel;
   const std::uint64_t initrd_pages = pages_for(request.initrd_size);
-  const std::uint64_t p2m_pages = pages_for(request.nr_pages * sizeof(std::uint64_t));
+  const std::uint64_t p2m_pages =
+      pages_for(std::max<std::uint64_t>(request.nr_pages, 1) * sizeof(std::uint64_t));
   const std::uint64_t kernel_first = kernel.physical(kernel.start) >> page_shift;
   const std::uint64_t kernel_end = (kernel.physical(kernel.end) - 1) / page_size + 1;
   if (kernel_end > max_pages || initrd_pages > max_pages) return refuse_addresses("kernel with initrd");
