@@ -9,23 +9,25 @@
 
 #include "check.h"
 
-enum { processes = 4, rounds = 1500, spin = 200000 };
+enum { processes = 4, rounds = 1500 };
 
 // A round gives the processor away in one of two ways: it asks (sched_yield), or it computes until it is
 // interrupted.
 static long pause_number(int round) { return round % 8 ? SYS_sched_yield : -1; }
 
 // The pause, as the middle of an asm block that loads registers before and stores them after: a system call
-// when rax is its number, else `spin` turns of an empty loop.
-#define PAUSE               \
-  "test %%rax, %%rax\n"     \
-  "js 1f\n"                 \
-  "syscall\n"               \
-  "jmp 2f\n"                \
-  "1: mov $200000, %%ecx\n" \
-  "3: dec %%ecx\n"          \
-  "jnz 3b\n"                \
+// when rax is its number, else an empty loop long enough to be interrupted now and then.
+// clang-format off
+#define PAUSE                \
+  "test %%rax, %%rax\n"      \
+  "js 1f\n"                  \
+  "syscall\n"                \
+  "jmp 2f\n"                 \
+  "1: mov $200000, %%ecx\n"  \
+  "3: dec %%ecx\n"           \
+  "jnz 3b\n"                 \
   "2:\n"
+// clang-format on
 
 // Distinct values for each process, round, register and lane.
 static void fill(uint64_t* values, size_t count, int process, int round) {
@@ -75,30 +77,26 @@ static int hammer_x87(int process) {
   return 0;
 }
 
-#define LOAD4(move, reg, width, a, b, c, d)                                                              \
-  move " " #a "*" #width "(%[in]), %%" reg #a "\n" move " " #b "*" #width "(%[in]), %%" reg #b "\n" move \
-       " " #c "*" #width "(%[in]), %%" reg #c "\n" move " " #d "*" #width "(%[in]), %%" reg #d "\n"
-#define STORE4(move, reg, width, a, b, c, d)                                                               \
-  move " %%" reg #a ", " #a "*" #width "(%[out])\n" move " %%" reg #b ", " #b "*" #width "(%[out])\n" move \
-       " %%" reg #c ", " #c "*" #width "(%[out])\n" move " %%" reg #d ", " #d "*" #width "(%[out])\n"
-#define LOAD16(move, reg, width)                                            \
-  LOAD4(move, reg, width, 0, 1, 2, 3)                                       \
-  LOAD4(move, reg, width, 4, 5, 6, 7) LOAD4(move, reg, width, 8, 9, 10, 11) \
-      LOAD4(move, reg, width, 12, 13, 14, 15)
-#define STORE16(move, reg, width)                                             \
-  STORE4(move, reg, width, 0, 1, 2, 3)                                        \
-  STORE4(move, reg, width, 4, 5, 6, 7) STORE4(move, reg, width, 8, 9, 10, 11) \
-      STORE4(move, reg, width, 12, 13, 14, 15)
-#define XMM_CLOBBERS                                                                                         \
-  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", \
-      "xmm13", "xmm14", "xmm15"
+// clang-format off
+#define LOAD(move, reg, n, width) move " " #n "*" #width "(%[in]), %%" reg #n "\n"
+#define STORE(move, reg, n, width) move " %%" reg #n ", " #n "*" #width "(%[out])\n"
+#define SIXTEEN(each, move, reg, width)                                                                   \
+  each(move, reg, 0, width) each(move, reg, 1, width) each(move, reg, 2, width) each(move, reg, 3, width) \
+  each(move, reg, 4, width) each(move, reg, 5, width) each(move, reg, 6, width) each(move, reg, 7, width) \
+  each(move, reg, 8, width) each(move, reg, 9, width) each(move, reg, 10, width)                          \
+  each(move, reg, 11, width) each(move, reg, 12, width) each(move, reg, 13, width)                        \
+  each(move, reg, 14, width) each(move, reg, 15, width)
+#define XMM_CLOBBERS                                                                                 \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",  \
+      "xmm12", "xmm13", "xmm14", "xmm15"
+// clang-format on
 
 static int hammer_sse(int process) {
   uint64_t in[16 * 2], out[16 * 2];
   for (int round = 0; round < rounds; ++round) {
     fill(in, 16 * 2, process, round);
     long number = pause_number(round);
-    asm volatile(LOAD16("movups", "xmm", 16) PAUSE STORE16("movups", "xmm", 16)
+    asm volatile(SIXTEEN(LOAD, "movups", "xmm", 16) PAUSE SIXTEEN(STORE, "movups", "xmm", 16)
                  : "+a"(number)
                  : [in] "r"(in), [out] "r"(out)
                  : "rcx", "r11", "memory", "cc", XMM_CLOBBERS);
@@ -112,7 +110,7 @@ __attribute__((target("avx"))) static int hammer_avx(int process) {
   for (int round = 0; round < rounds; ++round) {
     fill(in, 16 * 4, process, round);
     long number = pause_number(round);
-    asm volatile(LOAD16("vmovups", "ymm", 32) PAUSE STORE16("vmovups", "ymm", 32) "vzeroupper\n"
+    asm volatile(SIXTEEN(LOAD, "vmovups", "ymm", 32) PAUSE SIXTEEN(STORE, "vmovups", "ymm", 32) "vzeroupper\n"
                  : "+a"(number)
                  : [in] "r"(in), [out] "r"(out)
                  : "rcx", "r11", "memory", "cc", XMM_CLOBBERS);
@@ -121,12 +119,14 @@ __attribute__((target("avx"))) static int hammer_avx(int process) {
   return 0;
 }
 
-// The registers that AVX does not have: zmm16 to zmm31 (their halves and quarters included) and the masks.
-#define HIGH(move, from, to)                                                                      \
-  move(16, 0) move(17, 1) move(18, 2) move(19, 3) move(20, 4) move(21, 5) move(22, 6) move(23, 7) \
-      move(24, 8) move(25, 9) move(26, 10) move(27, 11) move(28, 12) move(29, 13) move(30, 14) move(31, 15)
+// The registers that AVX does not have: zmm16 to zmm31, and the masks.
+// clang-format off
+#define HIGH(each)                                                                                      \
+  each(16, 0) each(17, 1) each(18, 2) each(19, 3) each(20, 4) each(21, 5) each(22, 6) each(23, 7)       \
+  each(24, 8) each(25, 9) each(26, 10) each(27, 11) each(28, 12) each(29, 13) each(30, 14) each(31, 15)
 #define LOAD_HIGH(reg, slot) "vmovdqu64 " #slot "*64(%[in]), %%zmm" #reg "\n"
 #define STORE_HIGH(reg, slot) "vmovdqu64 %%zmm" #reg ", " #slot "*64(%[out])\n"
+// clang-format on
 
 __attribute__((target("avx512f"))) static int hammer_avx512(int process) {
   uint64_t in[16 * 8], out[16 * 8];
@@ -134,7 +134,7 @@ __attribute__((target("avx512f"))) static int hammer_avx512(int process) {
     fill(in, 16 * 8, process, round);
     long number = pause_number(round);
     uint32_t mask_in = (uint32_t)((process + 1) << 8 | (round & 0xff)), mask_out;
-    asm volatile("kmovw %[ki], %%k3\n" HIGH(LOAD_HIGH, , ) PAUSE HIGH(STORE_HIGH, , ) "kmovw %%k3, %[ko]\n"
+    asm volatile("kmovw %[ki], %%k3\n" HIGH(LOAD_HIGH) PAUSE HIGH(STORE_HIGH) "kmovw %%k3, %[ko]\n"
                  : "+a"(number), [ko] "=&r"(mask_out)
                  : [in] "r"(in), [out] "r"(out), [ki] "r"(mask_in)
                  : "rcx", "r11", "memory", "cc", "k3", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21",
