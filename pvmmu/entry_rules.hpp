@@ -1,0 +1,49 @@
+// Which bits a guest may set in an entry of each level, which changes need no new references, and what Xen adds.
+#pragma once
+
+#include "pvmmu/frame.hpp"
+#include "pvmmu/pte.hpp"
+
+namespace pinfold::pvmmu {
+
+inline constexpr std::uint64_t cache_bits = bit::write_through | bit::cache_disable | bit::pat_or_large;
+/// L1: no memory type but write-back for a domain without I/O resources.
+inline constexpr std::uint64_t l1_refused_bits = cache_bits;
+/// L2 to L4: no memory types, no superpages, no global bit.
+inline constexpr std::uint64_t upper_refused_bits = cache_bits | bit::global;
+
+/// A replacement that differs from the present entry in these bits only keeps its references: they say nothing about
+/// what frame is named or whether it is written through this entry. RW is among them above L1, where it changes no
+/// reference as long as linear page tables are refused; P, PSE and the address never are (XSA-148, XSA-182).
+inline constexpr std::uint64_t l1_flag_bits = bit::no_execute | bit::available_high | bit::available |
+                                              bit::global | bit::dirty | bit::accessed | bit::user;
+inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::available_high | bit::available |
+                                                 bit::dirty | bit::accessed | bit::user | bit::writable;
+
+inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
+
+[[nodiscard]] constexpr Transition transition(const Frame& frame, FrameType wanted) {
+  return transitions[static_cast<std::size_t>(frame.type)][frame.type_count != 0 ? 1 : 0]
+                    [static_cast<std::size_t>(wanted)];
+}
+
+/// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from CPL3; a
+/// user page is global, a kernel page remembers that U was clear.
+[[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
+  if (!e.present()) return e;
+  return e.has(bit::user) ? e.with(bit::global) : e.with(bit::user | bit::guest_kernel);
+}
+[[nodiscard]] constexpr Pte adjusted_upper(Level level, Pte e) {
+  if (!e.present()) return e;
+  return e.with(level == Level::l4 ? bit::user | bit::accessed : bit::user);
+}
+
+/// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy do harm: one
+/// that allows less than the table is found out by the fault that it causes.
+[[nodiscard]] constexpr bool narrows(Pte old, Pte now) {
+  if (!old.present()) return false;
+  if (!now.present() || old.mfn() != now.mfn()) return true;
+  return (old.writable() && !now.writable()) || (now.any(bit::no_execute) && !old.any(bit::no_execute));
+}
+
+}  // namespace pinfold::pvmmu

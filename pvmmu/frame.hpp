@@ -1,0 +1,70 @@
+// What is known about one machine frame: who owns it, what it is, and how often that is relied upon.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "pvmmu/pte.hpp"
+#include "pvmmu/types.hpp"
+
+namespace pinfold::pvmmu {
+
+/// What a frame is used as. The types exclude each other: while one is counted, the frame can't become another.
+enum class FrameType : std::uint8_t { none, l1, l2, l3, l4, seg_desc, writable };
+inline constexpr std::size_t frame_types = 7;
+
+[[nodiscard]] constexpr FrameType table_type(Level level) { return static_cast<FrameType>(level); }
+[[nodiscard]] constexpr bool is_table(FrameType t) { return t >= FrameType::l1 && t <= FrameType::l4; }
+/// A type whose contents the processor trusts: the guest must not be able to write such a frame.
+[[nodiscard]] constexpr bool is_protected(FrameType t) { return t >= FrameType::l1 && t <= FrameType::seg_desc; }
+[[nodiscard]] constexpr Level level_of(FrameType t) { return static_cast<Level>(t); }
+[[nodiscard]] std::string_view name(FrameType type);
+
+/// What asking for a frame as a type does. One table for all cases, here, and the only place that decides.
+enum class Transition : std::uint8_t {
+  refuse,  ///< The frame is relied upon as something else.
+  share,   ///< One more reliance on what it already is.
+  retype,  ///< Nobody relies on it: it becomes the new type, after a check of its contents where the type needs one.
+};
+
+/// transitions[current type][counted][wanted type].
+inline constexpr auto transitions = [] {
+  std::array<std::array<std::array<Transition, frame_types>, 2>, frame_types> table{};
+  for (std::size_t from = 0; from < frame_types; ++from)
+    for (std::size_t to = 0; to < frame_types; ++to) {
+      table[from][0][to] = Transition::retype;
+      table[from][1][to] = from == to ? Transition::share : Transition::refuse;
+    }
+  return table;
+}();
+
+/// The record of one frame; 16 bytes. All zero: a frame that nobody owns.
+///
+/// Invariants, checked by the audit:
+/// - `refs` counts the allocation (1 while the domain has the frame in its reservation), each present entry that names
+///   the frame, and each type reference held outside entries (pin, loaded root, descriptor table, monitor).
+/// - every type reference comes with a general one, so `refs >= type_count`.
+/// - `pinned` holds exactly one reference of both kinds.
+/// - `mirror` is not 0 if and only if the frame is a validated table.
+struct Frame {
+  std::uint32_t refs = 0;
+  std::uint32_t type_count = 0;
+  std::uint32_t mirror = 0;  ///< Index of the table's mirror, 0 for none.
+  std::uint16_t owner_plus_1 = 0;
+  FrameType type = FrameType::none;
+  bool pinned : 1 = false;
+  bool validated : 1 = false;
+  bool allocated : 1 = false;  ///< In its owner's reservation.
+  bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table): never freed by it.
+
+  [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_plus_1 - 1)); }
+  void set_owner(DomId d) { owner_plus_1 = static_cast<std::uint16_t>(d.raw() + 1); }
+};
+static_assert(sizeof(Frame) == 16, "a frame's record is at most 16 bytes: 0.4 % of the memory it describes");
+static_assert(Frame{}.type == FrameType::none);
+
+/// Counts stop here: a guest that maps one frame this often is refused, so that no count can wrap.
+inline constexpr std::uint32_t max_references = 0x7fff'ffff;
+
+}  // namespace pinfold::pvmmu

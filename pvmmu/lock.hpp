@@ -1,0 +1,32 @@
+// The domain's lock, and the proof of holding it.
+#pragma once
+
+#include <mutex>
+
+namespace pinfold::pvmmu {
+
+/// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall state. One
+/// lock a domain; taken at a vCPU's exit, dropped before it enters the guest or sleeps.
+class DomainMutex {
+ public:
+  DomainMutex() = default;
+
+ private:
+  friend class DomainLock;
+  std::mutex mutex_;
+};
+
+/// Holding the domain's lock. A function that needs it takes `Held`, so it can't be called without.
+class DomainLock {
+ public:
+  explicit DomainLock(DomainMutex& mutex) : lock_(mutex.mutex_) {}
+  void unlock() { lock_.unlock(); }
+  void lock() { lock_.lock(); }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
+using Held = const DomainLock&;
+
+}  // namespace pinfold::pvmmu

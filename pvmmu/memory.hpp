@@ -1,0 +1,39 @@
+// The bytes of the machine and of the mirrors, as the validator reaches them: whole aligned entries, one load or store each.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+
+#include "pvmmu/pte.hpp"
+
+namespace pinfold::pvmmu {
+
+/// Pages in one contiguous mapping of the monitor's own, page i at base + i * 4096. Not owning. The guest may read what
+/// is behind it at any time, and a processor may set accessed bits in mirrors: each access is one atomic load or store.
+class Pages {
+ public:
+  Pages() = default;
+  /// `base` is 4 KiB aligned; `count` pages follow it.
+  Pages(std::byte* base, std::uint64_t count) : base_(base), count_(count) {}
+
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  [[nodiscard]] std::byte* page(std::uint64_t index) const { return base_ + index * page_size; }
+  [[nodiscard]] std::uint64_t load(std::uint64_t index, std::size_t slot) const {
+    return word(index, slot).load(std::memory_order_relaxed);
+  }
+  void store(std::uint64_t index, std::size_t slot, std::uint64_t value) const {
+    word(index, slot).store(value, std::memory_order_relaxed);
+  }
+  void clear(std::uint64_t index) const { std::memset(page(index), 0, page_size); }
+  void copy(std::uint64_t to, std::uint64_t from) const { std::memcpy(page(to), page(from), page_size); }
+
+ private:
+  [[nodiscard]] std::atomic_ref<std::uint64_t> word(std::uint64_t index, std::size_t slot) const {
+    return std::atomic_ref<std::uint64_t>(reinterpret_cast<std::uint64_t*>(page(index))[slot]);
+  }
+  std::byte* base_ = nullptr;
+  std::uint64_t count_ = 0;
+};
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,92 @@
+// The mirror: the tables that the processor walks, in frames that no guest mapping can reach.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "pvmmu/memory.hpp"
+#include "pvmmu/pte.hpp"
+
+namespace pinfold::pvmmu {
+
+/// A frame of the mirror arena, 1 up; 0 is none.
+using MirrorId = Ordinal<struct MirrorTag, std::uint32_t>;
+inline constexpr MirrorId no_mirror{0};
+
+/// What the processor sees of a guest's entry.
+/// L1: the same frame; writable only when the guest's entry has D set as well, so that the first write to a clean page
+/// faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its frame number in the
+/// processor's physical space). All is open to CPL3, where both guest modes run; never global.
+[[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
+  if (!guest.present()) return Pte();
+  constexpr std::uint64_t kept = bit::present | bit::accessed | bit::no_execute | bit::address;
+  const bool dirty_and_writable = guest.has(bit::writable | bit::dirty);
+  return Pte((guest.raw() & kept) | bit::user | (dirty_and_writable ? bit::writable | bit::dirty : 0));
+}
+[[nodiscard]] constexpr Pte mirror_upper(Pte guest, Mfn child) {
+  if (!guest.present()) return Pte();
+  constexpr std::uint64_t kept = bit::present | bit::writable | bit::no_execute;
+  return Pte(child, (guest.raw() & kept) | bit::user | bit::accessed);
+}
+
+/// Entries of mirrors that a processor may have cached in a form that outlives a plain store: on a shadow-paging host
+/// KVM's copy of a changed entry stays as it was. Filled by the validator when it narrows what was present; drained
+/// before the guest runs on. Runs of entries of one table collapse into the table, so its length is bounded by what one
+/// bounded request can touch.
+class StaleLog {
+ public:
+  struct Entry {
+    MirrorId table;
+    std::uint16_t slot = 0;
+    bool whole_table = false;  ///< Every translation made from this mirror is stale.
+  };
+
+  /// A log that is not enabled forgets everything at once: with two-dimensional paging the processor sees the store.
+  explicit StaleLog(bool enabled) : enabled_(enabled) {}
+
+  void changed(MirrorId table, std::size_t slot) {
+    if (enabled_) push(Entry{table, static_cast<std::uint16_t>(slot), false});
+  }
+  void retired(MirrorId table) {
+    if (enabled_) push(Entry{table, 0, true});
+  }
+  [[nodiscard]] bool empty() const { return entries_.empty(); }
+  [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
+  /// The first `count` entries have been taken care of.
+  void drop_first(std::size_t count) {
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
+  }
+
+ private:
+  void push(Entry e);
+  bool enabled_;
+  std::vector<Entry> entries_;
+};
+
+/// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the processor's
+/// physical space, outside of what guests can own.
+class MirrorArena {
+ public:
+  MirrorArena(Pages pages, Mfn first) : pages_(pages), first_(first) {}
+
+  /// A free mirror, contents undefined; nullopt when the arena is full.
+  [[nodiscard]] std::optional<MirrorId> take();
+  /// Gives a mirror up. It is not taken again before `reuse_retired`: until every processor has forgotten the
+  /// translations made from it, its bytes must not turn into those of another table.
+  void retire(MirrorId id);
+  void reuse_retired();
+  [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
+  [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
+  void store(MirrorId id, std::size_t slot, Pte e) const { pages_.store(id.raw(), slot, e.raw()); }
+  [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired_.size(); }
+
+ private:
+  Pages pages_;
+  Mfn first_;
+  std::uint32_t next_ = 1;
+  std::vector<MirrorId> free_;
+  std::vector<MirrorId> retired_;
+};
+
+}  // namespace pinfold::pvmmu

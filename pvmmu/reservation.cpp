@@ -1,0 +1,85 @@
+// Which frames are the domain's: taking them from the machine and giving them back.
+#include "pvmmu/entry_rules.hpp"
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu {
+
+Verdict<Mfn> Validator::allocate(Held, std::uint64_t count, std::uint64_t alignment) {
+  if (count > max_frames_ || allocated_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
+  const auto taken = frames_.take(count, alignment);
+  if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const Mfn mfn = taken->first.plus(i);
+    if (taken->used_before) machine_.clear(mfn.raw());
+    Frame& frame = frames_[mfn];
+    frame.set_owner(domain_);
+    frame.allocated = true;
+    frame.refs = 1;
+  }
+  allocated_ += count;
+  view_.grant(taken->first, count);
+  return taken->first;
+}
+
+Verdict<Mfn> Validator::allocate_special(Held held) {
+  auto mfn = allocate(held);
+  if (!mfn) return mfn;
+  Frame& frame = frames_[*mfn];
+  frame.allocated = false;  // the reference is the monitor's, not the reservation's
+  frame.special = true;
+  frame.type = FrameType::writable;
+  frame.type_count = 1;
+  --allocated_;
+  return mfn;
+}
+
+Verdict<> Validator::deallocate(Held, Mfn mfn) {
+  if (auto owned = check_owned(mfn); !owned) return owned;
+  Frame& frame = frames_[mfn];
+  if (frame.special) return refuse(Rule::frame_special, mfn);
+  if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
+  frame.allocated = false;
+  --allocated_;
+  drop_reference(mfn);
+  return {};
+}
+
+Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
+  const auto refusal = [&](Rule rule) {
+    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frames_[mfn] : Frame{}});
+  };
+  if (!owns(mfn)) return refusal(Rule::frame_not_owned);
+  if (frames_[mfn].special) return refusal(Rule::frame_special);
+  if (!frames_[mfn].allocated || frames_[mfn].refs != 1) return refusal(Rule::frame_in_use);
+  return {};
+}
+
+/// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone gets it.
+void Validator::free_frame(Mfn mfn) {
+  view_.revoke(mfn);
+  set_m2p(mfn, no_pfn);
+  frames_.give_back(mfn);
+}
+
+std::uint64_t Validator::destroy(Held held) {
+  std::uint64_t left = 0;
+  for (std::uint64_t i = 1; i < frames_.size(); ++i)
+    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin(held, Mfn(i));
+  for (std::uint64_t i = 1; i < frames_.size(); ++i) {
+    const Mfn mfn(i);
+    if (!owns(mfn)) continue;
+    Frame& frame = frames_[mfn];
+    if (frame.special) {
+      frame.special = false;
+      drop_type(mfn);
+    } else if (frame.allocated) {
+      frame.allocated = false;
+      --allocated_;
+      drop_reference(mfn);
+    }
+    if (owns(mfn)) ++left;
+  }
+  return left;
+}
+
+}  // namespace pinfold::pvmmu

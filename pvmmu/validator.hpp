@@ -1,0 +1,187 @@
+// The validator of one domain: every change of a page table, descriptor table or reservation goes through here.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "pvmmu/checked_entry.hpp"
+#include "pvmmu/frame_table.hpp"
+#include "pvmmu/frame_view.hpp"
+#include "pvmmu/lock.hpp"
+#include "pvmmu/memory.hpp"
+#include "pvmmu/mirror.hpp"
+#include "pvmmu/verdict.hpp"
+
+namespace pinfold::pvmmu {
+
+/// What the validator works on. All outlive it.
+struct ValidatorParts {
+  DomId domain;
+  FrameTable& frames;
+  Pages machine;  ///< Guest frames, by MFN.
+  Pages m2p;      ///< The machine-to-phys array: one 8-byte PFN per MFN, 512 a page.
+  MirrorArena& mirrors;
+  StaleLog& stale;
+  FrameView& view;
+  std::array<Pte, xen_slots> l4_xen_slots;  ///< What each root's mirror holds in slots 256 to 271.
+  std::uint64_t max_frames = 1ULL << 40;     ///< The domain's reservation may not exceed this.
+};
+
+struct MmuCounters {
+  std::uint64_t entries_checked = 0;  ///< Present entries that the guest asked for and a rule looked at.
+  std::uint64_t entries_refused = 0;
+  std::uint64_t entries_stored = 0;
+  std::uint64_t tables_validated = 0;
+  std::uint64_t tables_released = 0;
+  std::uint64_t root_loads = 0;
+  std::uint64_t dirty_faults = 0;
+};
+
+/// Where an L1 entry is, and what the levels above it allow.
+struct Leaf {
+  Mfn table;
+  std::uint16_t slot = 0;
+  Pte entry;
+  bool writable = false;    ///< RW at every level.
+  bool executable = false;  ///< NX at none.
+};
+
+/// How a store hits an entry.
+enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
+
+/// Xen's rules for one domain (the page-type system: who owns a frame, what it is, how often that is relied upon).
+///
+/// A change goes decode → check → commit → release: `check_*` (entry_check.cpp) take references for what a new entry
+/// names and are the only makers of a CheckedEntry; `commit` (commit.cpp) is the only function that stores into a guest
+/// table and its mirror, takes nothing else, and can't fail; the old entry's references are dropped last. Whatever can
+/// fail happens before the first store.
+///
+/// Concurrency: all members need the domain's lock, which callers prove with `Held`.
+class Validator {
+ public:
+  explicit Validator(const ValidatorParts& parts);
+  Validator(const Validator&) = delete;
+  Validator& operator=(const Validator&) = delete;
+
+  // -- tables: operations.cpp
+  /// Writes one entry of a table (mmu_update's NORMAL and PRESERVE_AD), or 8 bytes of a plain frame, by machine address.
+  Verdict<> update(Held, MachineAddr where, Pte want, Preserve preserve);
+  /// The same for the L1 entry that translates `va` under `root`.
+  Verdict<> update_va(Held, Mfn root, GuestVaddr va, Pte want);
+  /// Writes one entry of an L1 that the guest reached by a plain store (ptwr); refused for anything but an L1.
+  Verdict<> update_l1_by_store(Held, const Leaf& target_of_store, std::size_t slot, Pte want);
+  Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn);
+  Verdict<> pin(Held, Level level, Mfn mfn);
+  Verdict<> unpin(Held, Mfn mfn);
+  /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one is held.
+  Verdict<> load_root(Held, Mfn& root, Mfn wanted);
+  Verdict<> clear_page(Held, Mfn mfn);
+  Verdict<> copy_page(Held, Mfn to, Mfn from);
+
+  // -- descriptors: descriptors.cpp
+  /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value stored.
+  Verdict<std::uint64_t> write_descriptor(Held, MachineAddr where, std::uint64_t descriptor);
+
+  // -- references held outside of tables (GDT, LDT, vcpu_info): types.cpp
+  Verdict<> hold(Held, Mfn mfn, FrameType type);
+  void release(Held, Mfn mfn);
+
+  // -- the reservation: reservation.cpp
+  /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents are zero.
+  Verdict<Mfn> allocate(Held, std::uint64_t count = 1, std::uint64_t alignment = 1);
+  /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the guest.
+  Verdict<Mfn> allocate_special(Held);
+  /// Drops the allocation reference. The frame stays the domain's until its last reference goes.
+  Verdict<> deallocate(Held, Mfn mfn);
+  /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
+  Verdict<> check_exchangeable(Held, Mfn mfn) const;
+  [[nodiscard]] std::uint64_t allocated_frames() const { return allocated_; }
+  [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
+  /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still had
+  /// references, which is 0 unless a count was wrong.
+  std::uint64_t destroy(Held);
+
+  // -- looking: walk.cpp
+  /// The L1 entry that translates `va` in the guest's own tables; nullopt if a level above is not present, or the
+  /// address is not the guest's. The leaf itself may be not present.
+  [[nodiscard]] std::optional<Leaf> walk(Held, Mfn root, GuestVaddr va) const;
+  /// The guest's entry with the accessed bit that the processor set in the mirror.
+  [[nodiscard]] Pte merged_entry(Held, Mfn table, std::size_t slot) const;
+  /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that does not
+  /// permit the access gives false.
+  bool touch(Held, const Leaf& leaf, bool write);
+  /// The frame that the processor's CR3 shall hold for a loaded root.
+  [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
+  /// Clears or restores the mirror's machine-to-phys slot of a root (VMASST_TYPE_m2p_strict).
+  void hide_machphys(Held, Mfn root);
+
+  // -- after changes
+  /// Must every processor of the domain drop its translations before the guest goes on? Asking clears it.
+  [[nodiscard]] bool take_flush_duty() { return std::exchange(flush_duty_, false); }
+  /// All processors have dropped theirs: retired mirrors may be used again.
+  void flushed(Held);
+
+  [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
+  [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
+  [[nodiscard]] bool owns(Mfn mfn) const {
+    return frames_.contains(mfn) && frames_[mfn].owner_plus_1 == self_plus_1_;
+  }
+  [[nodiscard]] DomId domain() const { return domain_; }
+  [[nodiscard]] const FrameTable& frames() const { return frames_; }
+  [[nodiscard]] const Pages& machine() const { return machine_; }
+  [[nodiscard]] const MirrorArena& mirrors() const { return mirrors_; }
+  [[nodiscard]] const std::array<Pte, xen_slots>& l4_xen_slots() const { return l4_xen_slots_; }
+  [[nodiscard]] const MmuCounters& counters() const { return counters_; }
+
+ private:
+  struct Where {
+    Mfn table = no_mfn;
+    std::size_t slot = 0;
+    Level level = Level::l1;
+  };
+
+  // entry_check.cpp: Q1 of the mail is answered here.
+  Verdict<CheckedEntry> check_l1(const Where& where, Pte want);
+  Verdict<CheckedEntry> check_upper(const Where& where, Pte want);
+  tl::unexpected<Refusal> refuse(Rule rule, const Where& where, Pte want, Mfn frame = no_mfn);
+  tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
+
+  // commit.cpp
+  void commit(const Where& where, Frame& table, const CheckedEntry& entry);
+
+  // types.cpp
+  Verdict<> take_type(Mfn mfn, FrameType type, const Where& where, Pte want);
+  void drop_type(Mfn mfn);
+  Verdict<> become(Mfn mfn, FrameType type);
+  Verdict<> validate_table(Mfn mfn, Level level);
+  void devalidate_table(Mfn mfn);
+  Verdict<> validate_descriptors(Mfn mfn);
+  void drop_entry(Level level, Pte old);
+  void drop_entries(Mfn mfn, Level level, std::size_t end);
+  void drop_reference(Mfn mfn);
+
+  // operations.cpp
+  Verdict<> update_l1(Mfn table, std::size_t slot, Pte want, Preserve preserve);
+  Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
+  Verdict<> check_owned(Mfn mfn);
+  void free_frame(Mfn mfn);
+  void set_m2p(Mfn mfn, Pfn pfn) { m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw()); }
+
+  DomId domain_;
+  std::uint16_t self_plus_1_;
+  FrameTable& frames_;
+  Pages machine_;
+  Pages m2p_;
+  MirrorArena& mirrors_;
+  StaleLog& stale_;
+  FrameView& view_;
+  std::array<Pte, xen_slots> l4_xen_slots_;
+  std::uint64_t max_frames_;
+  std::uint64_t allocated_ = 0;
+  bool flush_duty_ = false;
+  MmuCounters counters_;
+};
+
+}  // namespace pinfold::pvmmu

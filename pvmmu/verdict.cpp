@@ -1,0 +1,29 @@
+#include "pvmmu/verdict.hpp"
+
+#include <cinttypes>
+#include <cstdio>
+
+namespace pinfold::pvmmu {
+
+std::string Refusal::describe() const {
+  std::array<char, 320> line{};
+  int used = std::snprintf(line.data(), line.size(), "%.*s: %.*s", static_cast<int>(info(rule).name.size()),
+                           info(rule).name.data(), static_cast<int>(info(rule).text.size()), info(rule).text.data());
+  const auto more = [&](const char* format, auto... values) {
+    const auto at = static_cast<std::size_t>(used);
+    if (at < line.size()) used += std::snprintf(line.data() + at, line.size() - at, format, values...);
+  };
+  if (table != no_mfn)
+    more("; table %#" PRIx64 " slot %u entry %#" PRIx64, table.raw(), static_cast<unsigned>(slot), entry.raw());
+  if (frame != no_mfn) {
+    more("; frame %#" PRIx64, frame.raw());
+    if (state.owner() == no_domain)
+      more(" of nobody");
+    else
+      more(" of domain %u, type %s x%u, %u references%s", static_cast<unsigned>(state.owner().raw()),
+           name(state.type).data(), state.type_count, state.refs, state.pinned ? ", pinned" : "");
+  }
+  return std::string(line.data());
+}
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,51 @@
+// Walking a guest's own tables in software, and the accessed and dirty bits that a walk leaves behind.
+#include "pvmmu/entry_rules.hpp"
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu {
+
+std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
+  if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
+  Leaf leaf{root, 0, Pte(), true, true};
+  for (Level level = Level::l4;; level = below(level)) {
+    leaf.slot = static_cast<std::uint16_t>(slot_of(level, va));
+    leaf.entry = Pte(machine_.load(leaf.table.raw(), leaf.slot));
+    if (leaf.entry.present()) {
+      leaf.writable = leaf.writable && leaf.entry.writable();
+      leaf.executable = leaf.executable && !leaf.entry.any(bit::no_execute);
+    }
+    if (level == Level::l1) return leaf;
+    if (!leaf.entry.present()) return std::nullopt;
+    leaf.table = leaf.entry.mfn();
+  }
+}
+
+Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
+  const Pte guest(machine_.load(table.raw(), slot));
+  const Frame& frame = frames_[table];
+  if (!guest.present() || frame.mirror == 0) return guest;
+  return guest.with(mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
+}
+
+bool Validator::touch(Held, const Leaf& leaf, bool write) {
+  if (!leaf.entry.present() || (write && !leaf.writable)) return false;
+  const std::uint64_t marks = write ? bit::accessed | bit::dirty : bit::accessed;
+  if (leaf.entry.has(marks)) return true;
+  if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
+  const Pte marked = leaf.entry.with(marks);
+  commit(Where{leaf.table, leaf.slot, Level::l1}, frames_[leaf.table], CheckedEntry(marked, mirror_leaf(marked)));
+  return true;
+}
+
+Mfn Validator::mirror_of_root(Held, Mfn root) const { return mirrors_.frame(MirrorId(frames_[root].mirror)); }
+
+void Validator::hide_machphys(Held, Mfn root) {
+  // The slot that the ABI gives the array: the first of the sixteen.
+  const MirrorId mirror(frames_[root].mirror);
+  if (!mirrors_.load(mirror, first_xen_slot).present()) return;
+  mirrors_.store(mirror, first_xen_slot, Pte());
+  stale_.changed(mirror, first_xen_slot);
+  flush_duty_ = true;
+}
+
+}  // namespace pinfold::pvmmu

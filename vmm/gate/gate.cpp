@@ -1,0 +1,281 @@
+#include "vmm/gate/gate.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "vmm/gate/text.hpp"
+#include "vmm/registers.hpp"
+
+namespace pinfold::vmm {
+
+using namespace gate;
+using pvmmu::Level;
+using pvmmu::Pte;
+namespace bit = pvmmu::bit;
+
+namespace {
+
+constexpr std::uint64_t supervisor = bit::present | bit::accessed;
+constexpr std::uint64_t data = supervisor | bit::writable | bit::dirty | bit::no_execute;
+constexpr std::uint64_t upper = bit::present | bit::writable | bit::user | bit::accessed;
+
+// A 64-bit TSS (Intel SDM vol. 3, 8.7) and the I/O bitmap behind it.
+constexpr std::size_t tss_rsp0 = 4;
+constexpr std::size_t tss_io_base = 102;
+constexpr std::size_t tss_bitmap = 104;
+constexpr std::size_t bitmap_bytes = port / 8 + 1;
+constexpr std::size_t tss_limit = tss_bitmap + bitmap_bytes;  // one byte of ones must follow (vol. 1, 19.5.2)
+
+// Segment descriptors of the monitor's GDT page (vol. 3, 3.4.5).
+constexpr std::uint64_t code0_descriptor = 0x00af9b000000ffffULL;
+constexpr std::uint64_t data0_descriptor = 0x00cf93000000ffffULL;
+constexpr std::uint64_t code32_descriptor = 0x00cffb000000ffffULL;
+constexpr std::uint64_t data3_descriptor = 0x00cff3000000ffffULL;
+constexpr std::uint64_t code64_descriptor = 0x00affb000000ffffULL;
+
+// Model-specific registers (vol. 4, table 2-2).
+constexpr std::uint32_t msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_cstar = 0xc0000083, msr_fmask = 0xc0000084;
+constexpr std::uint64_t efer_sce = 1, efer_lme = 1 << 8, efer_lma = 1 << 10, efer_nx = 1 << 11;
+
+constexpr std::uint64_t cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
+constexpr std::uint64_t cr4_base = 1U << 5 /* PAE */ | 1U << 9 /* OSFXSR */ | 1U << 10 /* OSXMMEXCPT */;
+constexpr std::uint64_t cr4_osxsave = 1U << 18;
+
+[[nodiscard]] std::uint64_t stack_top(std::uint32_t cpu) { return cpu_area(cpu) + (stack_page + 1) * page_size; }
+
+/// Where on the stack page a pass's IRETQ frame lies, far below where exceptions push.
+constexpr std::size_t pass_frame_offset = 512;
+
+kvm_segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t limit, std::uint8_t type, bool system) {
+  kvm_segment s{};
+  s.selector = selector;
+  s.base = base;
+  s.limit = limit;
+  s.type = type;
+  s.s = system ? 0 : 1;
+  s.present = 1;
+  return s;
+}
+
+}  // namespace
+
+std::uint64_t Gate::pages_needed(std::uint32_t cpus) {
+  return cpus * used_pages + 64;  // text, IDT, and the tables that map all this
+}
+
+Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame, std::size_t machphys_bytes)
+    : arena_(arena),
+      host_(host),
+      cpus_(cpus),
+      machphys_address_(slot_base(host.slot_256_usable ? machphys_slot : machphys_slot_elsewhere)),
+      user_text_(arena.take_fixed()),
+      kernel_text_(arena.take_fixed()),
+      idt_(arena.take_fixed()),
+      areas_(arena.take_fixed(cpus * used_pages)) {
+  if (cpus > max_cpus) std::abort();
+  build_text();
+  build_idt();
+  for (std::uint32_t cpu = 0; cpu < cpus; ++cpu) build_cpu(cpu);
+  map_page(user_text, user_text_, supervisor | bit::user);
+  map_page(kernel_text, kernel_text_, supervisor);
+  map_page(idt, idt_, data);
+  map_large(machphys_address_, machphys_frame, machphys_bytes, supervisor | bit::user | bit::no_execute);
+  // Only where the gate has to store into mirrors; elsewhere no code in the VM can reach them at all.
+  if (host.stale_entries) map_large(slot_base(arena_slot), arena.first_frame(), arena.size(), data);
+}
+
+void Gate::build_text() {
+  std::memcpy(arena_.bytes(user_text_), pinfold_gate_user_begin,
+              static_cast<std::size_t>(pinfold_gate_user_end - pinfold_gate_user_begin));
+  std::memcpy(arena_.bytes(kernel_text_), pinfold_gate_kernel_begin,
+              static_cast<std::size_t>(pinfold_gate_kernel_end - pinfold_gate_kernel_begin));
+}
+
+void Gate::build_idt() const {
+  // 64-bit interrupt gates (vol. 3, 6.14.1). Vectors past the exceptions have none: INT n gives #GP, which the monitor
+  // turns into what the guest asked for. INT3 and INTO come as traps from CPL3.
+  for (unsigned vector = 0; vector < exceptions; ++vector) {
+    const std::uint64_t entry = kernel_text + vector * exception_stub_size;
+    const std::uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
+    arena_.store(idt_, vector * 2,
+                 (entry & 0xffff) | (std::uint64_t{code0} << 16) | ((0x8e00ULL | dpl << 13) << 32) |
+                     ((entry >> 16 & 0xffff) << 48));
+    arena_.store(idt_, vector * 2 + 1, entry >> 32);
+  }
+}
+
+void Gate::build_cpu(std::uint32_t cpu) {
+  for (std::uint64_t page = 0; page < used_pages; ++page)
+    map_page(cpu_area(cpu) + page * page_size, area(cpu, page), page == pass_page ? supervisor : data);
+
+  const Mfn own = area(cpu, gdt_page + 14);
+  const std::uint64_t tss = cpu_area(cpu) + tss_page * page_size;
+  const auto slot = [](std::uint16_t selector) { return (selector & 0xfffU) / 8U; };
+  arena_.store(own, slot(code0), code0_descriptor);
+  arena_.store(own, slot(data0), data0_descriptor);
+  arena_.store(own, slot(code32), code32_descriptor);
+  arena_.store(own, slot(data3), data3_descriptor);
+  arena_.store(own, slot(code64), code64_descriptor);
+  arena_.store(own, slot(tss_selector),
+               tss_limit | (tss & 0xffffff) << 16 | 0x8bULL << 40 /* present, busy 64-bit TSS */ | (tss >> 24 & 0xff) << 56);
+  arena_.store(own, slot(tss_selector) + 1, tss >> 32);
+  const std::uint64_t ldt = cpu_area(cpu) + ldt_page * page_size;
+  arena_.store(own, slot(ldt_selector), 0xffffULL | (ldt & 0xffffff) << 16 | 0x82ULL << 40 | (ldt >> 24 & 0xff) << 56);
+  arena_.store(own, slot(ldt_selector) + 1, ldt >> 32);
+
+  std::byte* const bytes = arena_.bytes(area(cpu, tss_page));
+  const std::uint64_t rsp0 = stack_top(cpu);
+  const std::uint16_t io_base = tss_bitmap;
+  std::memcpy(bytes + tss_rsp0, &rsp0, sizeof rsp0);
+  std::memcpy(bytes + tss_io_base, &io_base, sizeof io_base);
+  std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
+  bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
+}
+
+Mfn Gate::table_below(Mfn table, std::size_t slot) {
+  const Pte found(arena_.load(table, slot));
+  if (found.present()) return found.mfn();
+  const Mfn made = arena_.take_fixed();
+  arena_.store(table, slot, Pte(made, upper).raw());
+  return made;
+}
+
+Mfn Gate::l3_of(std::uint64_t address) {
+  Pte& root = l4_slots_[pvmmu::slot_of(Level::l4, GuestVaddr(address)) - pvmmu::first_xen_slot];
+  if (!root.present()) root = Pte(arena_.take_fixed(), upper);
+  return root.mfn();
+}
+
+void Gate::map_page(std::uint64_t address, Mfn frame, std::uint64_t flags) {
+  const GuestVaddr va(address);
+  const Mfn l2 = table_below(l3_of(address), pvmmu::slot_of(Level::l3, va));
+  const Mfn l1 = table_below(l2, pvmmu::slot_of(Level::l2, va));
+  arena_.store(l1, pvmmu::slot_of(Level::l1, va), Pte(frame, flags).raw());
+}
+
+void Gate::map_large(std::uint64_t address, Mfn frame, std::size_t bytes, std::uint64_t flags) {
+  constexpr std::uint64_t large = 2ULL << 20;
+  if (frame.raw() % pvmmu::entries_per_table != 0) std::abort();
+  for (std::uint64_t at = 0; at < bytes; at += large) {
+    const GuestVaddr va(address + at);
+    const Mfn l2 = table_below(l3_of(address), pvmmu::slot_of(Level::l3, va));
+    arena_.store(l2, pvmmu::slot_of(Level::l2, va), Pte(frame.plus(at >> page_shift), flags | bit::pat_or_large).raw());
+  }
+}
+
+KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
+  if (auto fresh = vcpu.refresh(); !fresh) return fresh;
+  const std::uint64_t here = cpu_area(cpu);
+  kvm_sregs& s = vcpu.sregs();
+  s.gdt.base = here + gdt_page * page_size;
+  s.gdt.limit = 15 * page_size - 1;
+  s.idt.base = idt;
+  s.idt.limit = exceptions * 16 - 1;
+  s.tr = segment(tss_selector, here + tss_page * page_size, tss_limit, 11, true);
+  s.ldt = segment(ldt_selector, here + ldt_page * page_size, 0xffff, 2, true);
+  s.cr0 = cr0;
+  s.cr4 = cr4_base | cr4_osxsave;
+  s.efer = efer_sce | efer_lme | efer_lma | efer_nx;
+  vcpu.mark_sregs_dirty();
+  const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
+                                 {msr_lstar, user_text},
+                                 {msr_cstar, user_text + exception_stub_size},
+                                 {msr_fmask, 0x47700}}};  // AC, NT, IOPL, DF, IF, TF
+  return vcpu.set_msrs(msrs);
+}
+
+bool Gate::is_syscall_entry(std::uint64_t rip) { return rip == user_text || rip == user_text + 2; }
+
+std::optional<std::uint8_t> Gate::exception_vector(std::uint64_t rip) {
+  if (rip < kernel_text || rip >= kernel_text + exceptions * exception_stub_size) return std::nullopt;
+  return static_cast<std::uint8_t>((rip - kernel_text) / exception_stub_size);
+}
+
+bool Gate::has_error_code(std::uint8_t vector) {
+  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
+}
+
+ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint8_t vector) const {
+  // [error code] RIP CS RFLAGS RSP SS, up to the top of the stack (vol. 3, 6.14.2).
+  const Mfn stack = area(cpu, stack_page);
+  const std::size_t top = pvmmu::entries_per_table;
+  ExceptionFrame f;
+  f.ss = arena_.load(stack, top - 1);
+  f.rsp = arena_.load(stack, top - 2);
+  f.rflags = arena_.load(stack, top - 3);
+  f.cs = arena_.load(stack, top - 4);
+  f.rip = arena_.load(stack, top - 5);
+  if (has_error_code(vector)) f.error_code = arena_.load(stack, top - 6);
+  return f;
+}
+
+std::uint64_t Gate::descriptor(std::uint32_t cpu, std::uint16_t selector) const {
+  const std::size_t entry = selector >> 3;
+  const std::size_t page = entry / pvmmu::entries_per_table;
+  const bool local = (selector & 4) != 0;
+  if (!local && page > 14) return 0;
+  return arena_.load(area(cpu, (local ? ldt_page : gdt_page) + page), entry % pvmmu::entries_per_table);
+}
+
+void Gate::set_gdt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const {
+  if (page >= 14 || descriptors.size() > page_size) std::abort();
+  clear_gdt_page(cpu, page);
+  std::memcpy(arena_.bytes(area(cpu, gdt_page + page)), descriptors.data(), descriptors.size());
+}
+
+void Gate::clear_gdt_page(std::uint32_t cpu, std::size_t page) const {
+  std::memset(arena_.bytes(area(cpu, gdt_page + page)), 0, page_size);
+}
+
+void Gate::set_gdt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const {
+  if (entry >= 14 * pvmmu::entries_per_table) std::abort();
+  arena_.store(area(cpu, gdt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table, descriptor);
+}
+
+void Gate::set_ldt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const {
+  if (page >= 16 || descriptors.size() > page_size) std::abort();
+  clear_ldt_page(cpu, page);
+  std::memcpy(arena_.bytes(area(cpu, ldt_page + page)), descriptors.data(), descriptors.size());
+}
+
+void Gate::clear_ldt_page(std::uint32_t cpu, std::size_t page) const {
+  std::memset(arena_.bytes(area(cpu, ldt_page + page)), 0, page_size);
+}
+
+void Gate::set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const {
+  if (entry >= 16 * pvmmu::entries_per_table) std::abort();
+  arena_.store(area(cpu, ldt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table, descriptor);
+}
+
+void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const {
+  kvm_regs& r = vcpu.regs();
+  kvm_sregs& s = vcpu.sregs();
+  PassCode finished = code;
+  const auto bytes = finished.finish(r.rax);
+  std::memcpy(arena_.bytes(area(cpu, pass_page)), bytes.data(), bytes.size());
+  const std::array<std::uint64_t, 5> frame{r.rip, s.cs.selector, r.rflags, r.rsp, s.ss.selector};
+  std::memcpy(arena_.bytes(area(cpu, stack_page)) + pass_frame_offset, frame.data(), sizeof frame);
+
+  r.rip = cpu_area(cpu) + pass_page * page_size;
+  r.rsp = cpu_area(cpu) + stack_page * page_size + pass_frame_offset;
+  r.rflags = rflags::fixed;
+  s.cs = segment(code0, 0, 0xffffffff, 11, false);
+  s.cs.l = 1;
+  s.cs.g = 1;
+  s.ss = segment(data0, 0, 0xffffffff, 3, false);
+  s.ss.db = 1;
+  s.ss.g = 1;
+  vcpu.mark_regs_dirty();
+  vcpu.mark_sregs_dirty();
+}
+
+bool Gate::in_pass(std::uint32_t cpu, std::uint64_t rip) {
+  const std::uint64_t begin = cpu_area(cpu) + pass_page * page_size;
+  return rip >= begin && rip < begin + page_size;
+}
+
+std::uint64_t Gate::arena_address(Mfn frame, std::size_t offset) const {
+  return slot_base(arena_slot) + (frame.raw() - arena_.first_frame().raw()) * page_size + offset;
+}
+
+}  // namespace pinfold::vmm

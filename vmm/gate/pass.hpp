@@ -1,0 +1,49 @@
+// A pass: what a processor does at CPL0 on its way back to the guest, when a store by the monitor is not enough.
+//
+// On a shadow-paging host KVM's copy of a page-table entry survives the monitor's store; a store by code in the guest
+// makes KVM drop it: 8 bytes drop that entry, 2 bytes drop all that was made of the table. With two-dimensional paging
+// nothing goes stale but the TLB, and reloading CR3 empties that (no entry of a mirror is global).
+//
+// CPL0 code is emulated there, a microsecond or more an instruction: so the code is straight, made for the occasion,
+// and has the values in its instructions.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "pvmmu/types.hpp"
+
+namespace pinfold::vmm {
+
+/// Straight-line code, at most a page of it, that ends in IRETQ to the guest.
+class PassCode {
+ public:
+  static constexpr std::size_t max_steps = 180;
+
+  /// Stores 8 bytes: the value that the monitor stored already.
+  void store(std::uint64_t address, std::uint64_t value);
+  /// Stores 2 bytes of value zero, where zero stands already.
+  void store_zero_word(std::uint64_t address);
+  /// Drops the processor's translations.
+  void reload_cr3(std::uint64_t cr3);
+  [[nodiscard]] bool full() const { return steps_ >= max_steps; }
+  [[nodiscard]] bool empty() const { return steps_ == 0; }
+
+  /// The finished code: RAX gets the guest's value back, then IRETQ.
+  [[nodiscard]] std::span<const std::byte> finish(std::uint64_t guest_rax);
+
+ private:
+  void load_rax(std::uint64_t value);
+  void emit(std::initializer_list<unsigned> bytes);
+  void emit_quad(std::uint64_t value);
+
+  std::array<std::byte, page_size> bytes_{};
+  std::size_t used_ = 0;
+  std::size_t steps_ = 0;
+  std::uint64_t rax_ = 0;
+  bool rax_known_ = false;
+};
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,36 @@
+// The code that pinfold puts into a guest's address space. It holds no policy and no secret: it leaves the VM. (The way
+// back may lead through a few instructions that the monitor writes for the occasion: see vmm/gate/pass.hpp.)
+//
+// With two-dimensional paging SYSCALL arrives at CPL0; on a shadow-paging host it stays at CPL3, and CPL0 code is
+// emulated one instruction at a time.
+
+#define PORT 0x7e
+
+        .section .rodata
+        .balign 16
+
+        // -- executable at CPL3 --
+        .global pinfold_gate_user_begin, pinfold_gate_user_end
+pinfold_gate_user_begin:
+        // LSTAR: RCX and R11 hold the caller's RIP and RFLAGS; nothing else was touched. The monitor goes on elsewhere.
+        out %al, $PORT
+        ud2
+        .balign 16
+        // CSTAR: SYSCALL of 32-bit code.
+        out %al, $PORT
+        ud2
+pinfold_gate_user_end:
+
+        // -- executable at CPL0 --
+        .balign 16
+        .global pinfold_gate_kernel_begin, pinfold_gate_kernel_end
+pinfold_gate_kernel_begin:
+        // One entry per exception vector, 16 bytes each: the monitor knows the vector from RIP.
+        .rept 32
+        out %al, $PORT
+        ud2
+        .balign 16
+        .endr
+pinfold_gate_kernel_end:
+
+        .section .note.GNU-stack, "", @progbits

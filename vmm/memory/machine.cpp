@@ -1,0 +1,29 @@
+#include "vmm/memory/machine.hpp"
+
+#include <cstring>
+
+namespace pinfold::vmm {
+
+MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
+  std::unique_ptr<Machine> machine(new Machine(frames));
+  constexpr std::size_t large_page = 2ULL << 20;
+  const std::size_t m2p_bytes = (frames * sizeof(std::uint64_t) + large_page - 1) & ~(large_page - 1);
+
+  auto file = memory_file("pinfold-machine", frames * page_size);
+  if (!file) return tl::unexpected(file.error());
+  machine->file_ = std::move(*file);
+  auto memory = Mapping::of_file(machine->file_, frames * page_size, Mapping::Access::read_write);
+  if (!memory) return tl::unexpected(memory.error());
+  machine->memory_ = std::move(*memory);
+
+  auto m2p_file = memory_file("pinfold-m2p", m2p_bytes);
+  if (!m2p_file) return tl::unexpected(m2p_file.error());
+  machine->m2p_file_ = std::move(*m2p_file);
+  auto m2p = Mapping::of_file(machine->m2p_file_, m2p_bytes, Mapping::Access::read_write);
+  if (!m2p) return tl::unexpected(m2p.error());
+  machine->m2p_ = std::move(*m2p);
+  std::memset(machine->m2p_.base(), 0xff, frames * sizeof(std::uint64_t));
+  return machine;
+}
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,95 @@
+#include "vmm/memory/view.hpp"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace pinfold::vmm {
+namespace {
+
+// linux/userfaultfd.h of Linux 5.19; older headers lack it.
+#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
+#endif
+
+/// A userfaultfd over [base, base + size) that write-protects and, instead of reporting faults, fails them: KVM_RUN
+/// then returns EFAULT, as with mprotect.
+MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
+  const auto failure = [](const char* what) {
+    return tl::unexpected(MemoryError{std::string("userfaultfd: ") + what + ": " + std::strerror(errno)});
+  };
+  int fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
+  if (fd < 0) return failure("not available");
+  Fd faults(fd);
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
+  if (::ioctl(faults.get(), UFFDIO_API, &api) != 0) return failure("no write protection of shared memory");
+  uffdio_register range{};
+  range.range.start = reinterpret_cast<std::uint64_t>(base);
+  range.range.len = size;
+  range.mode = UFFDIO_REGISTER_MODE_WP;
+  if (::ioctl(faults.get(), UFFDIO_REGISTER, &range) != 0) return failure("cannot watch the view");
+  return faults;
+}
+
+}  // namespace
+
+MemoryResult<std::unique_ptr<View>> View::create(const Machine& machine, WriteProtection how) {
+  auto mapping = Mapping::of_file(machine.file(), machine.bytes(), Mapping::Access::none);
+  if (!mapping) return tl::unexpected(mapping.error());
+  std::unique_ptr<View> view(new View(std::move(*mapping), how));
+  if (how == WriteProtection::userfaultfd) {
+    auto faults = write_protection_over(view->base(), view->size());
+    if (!faults) return tl::unexpected(faults.error());
+    view->faults_ = std::move(*faults);
+  }
+  return view;
+}
+
+bool View::protect(Mfn mfn) {
+  return how_ == WriteProtection::userfaultfd ? write_protect(mfn, true) : set(mfn, Mapping::Access::read);
+}
+
+void View::unprotect(Mfn mfn) {
+  // A frame that stays read-only although it is data again does no harm to isolation; the guest's next write to it ends
+  // the domain with a report. It can only happen when the host has no room left for one more mapping.
+  if (how_ == WriteProtection::userfaultfd)
+    (void)write_protect(mfn, false);
+  else
+    (void)set(mfn, Mapping::Access::read_write);
+}
+
+void View::grant(Mfn first, std::uint64_t count) {
+  if (closed_) return;
+  ++changes_;
+  (void)mapping_.set_access(first.raw() * page_size, count * page_size, Mapping::Access::read_write);
+}
+
+void View::revoke(Mfn mfn) {
+  // A frame that can't be taken out of the view must never reach another domain: there is no going on (XSA-222).
+  if (!set(mfn, Mapping::Access::none)) std::abort();
+}
+
+bool View::set(Mfn mfn, Mapping::Access access) {
+  if (closed_) return true;
+  ++changes_;
+  return mapping_.set_access(mfn.raw() * page_size, page_size, access);
+}
+
+bool View::write_protect(Mfn mfn, bool on) {
+  if (closed_) return true;
+  ++changes_;
+  uffdio_writeprotect wp{};
+  wp.range.start = reinterpret_cast<std::uint64_t>(mapping_.base()) + mfn.raw() * page_size;
+  wp.range.len = page_size;
+  wp.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
+  return ::ioctl(faults_.get(), UFFDIO_WRITEPROTECT, &wp) == 0;
+}
+
+}  // namespace pinfold::vmm
