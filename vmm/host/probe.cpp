@@ -119,8 +119,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   auto guest = ProbeGuest::create(kvm);
   if (!guest) return tl::unexpected(guest.error());
   guest->set_word(ProbeGuest::data_c, c_value);
-  if (const auto first = load(*guest, ProbeGuest::fixed);
-      !first.done() || first.rax != c_value || first.cpl != 3) {
+  if (const auto first = load(*guest, ProbeGuest::fixed); !first.done() || first.rax != c_value) {
     return tl::unexpected(KvmError{KvmError::Kind::unusable, 0, "KVM does not run 64-bit code at CPL3"});
   }
   HostFacts facts;

@@ -1,5 +1,6 @@
 // The code of the probe guest (probe_guest.hpp): two pages, copied into its memory. Position-independent.
-// Every piece ends with an OUT to port 0x7e, for which KVM leaves with RIP behind the instruction.
+// User pieces end with INT3. Every stub ends with an OUT to port 0x7e, for which KVM leaves with RIP behind the
+// instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
 
 #define PIECE(name) .globl pinfold_probe_##name; pinfold_probe_##name
 
@@ -16,29 +17,24 @@ PIECE(syscall):
         hlt
 PIECE(load):
         movq (%rdi), %rax
-        out %al, $0x7e
-        hlt
+        int3
 PIECE(store):
         movq %rax, (%rdi)
-        out %al, $0x7e
-        hlt
+        int3
 PIECE(int_80):
         int $0x80
         hlt
 PIECE(cpuid):
         cpuid
-        out %al, $0x7e
-        hlt
+        int3
 PIECE(rdtsc):
         rdtsc
         shlq $32, %rdx
         orq %rdx, %rax
-        out %al, $0x7e
-        hlt
+        int3
 PIECE(sse):
         movaps %xmm0, %xmm1
-        out %al, $0x7e
-        hlt
+        int3
 PIECE(user_end):
 
 // Mapped for CPL0 only: a stub of 8 bytes per vector, which the IDT points to, then CPL0's own pieces.

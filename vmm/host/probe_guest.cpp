@@ -78,9 +78,11 @@ ProbeOutcome outcome_of(Vcpu& vcpu, const RunResult& result) {
     const auto& run = vcpu.shared();
     if (run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN) outcome.kind = ProbeOutcome::Kind::window;
     if (run.exit_reason == KVM_EXIT_IO && run.io.port == probe_port) {
+      constexpr std::uint64_t vector_int3 = 3, vectors = 256;
       const std::uint64_t stub = (outcome.rip - supervisor_entry) / stub_bytes;
-      outcome.kind = stub < 256 ? ProbeOutcome::Kind::exception : ProbeOutcome::Kind::done;
-      outcome.vector = stub < 256 ? static_cast<unsigned>(stub) : 0;
+      const bool exception = stub < vectors && stub != vector_int3;
+      outcome.kind = exception ? ProbeOutcome::Kind::exception : ProbeOutcome::Kind::done;
+      outcome.vector = exception ? static_cast<unsigned>(stub) : 0;
     }
   }
   return outcome;

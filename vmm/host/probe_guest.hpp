@@ -21,7 +21,7 @@ extern const unsigned char pinfold_probe_user_begin[], pinfold_probe_user_end[],
 /// How a piece of probe code ended.
 struct ProbeOutcome {
   enum class Kind {
-    done,        ///< an OUT outside the exception stubs
+    done,        ///< the INT3 at the end of a user piece, or an OUT outside the exception stubs
     exception,   ///< an OUT in the stub of `vector`
     window,      ///< KVM_EXIT_IRQ_WINDOW_OPEN
     host_fault,  ///< KVM_RUN failed with EFAULT
@@ -31,7 +31,7 @@ struct ProbeOutcome {
   unsigned vector = 0;
   std::uint64_t rip = 0;  ///< as KVM shows it
   std::uint64_t rax = 0, rbx = 0;
-  unsigned cpl = 0;
+  unsigned cpl = 0;  ///< where it ended, the stub's own in an exception
 
   [[nodiscard]] bool done() const { return kind == Kind::done; }
 };
