@@ -1,6 +1,7 @@
 // The mirror: the tables that the processor walks, in frames that no guest mapping can reach.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -52,7 +53,10 @@ class StaleLog {
   }
   [[nodiscard]] bool empty() const { return entries_.empty(); }
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
-  void clear() { entries_.clear(); }
+  /// The first `count` entries have been taken care of.
+  void drop_first(std::size_t count) {
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
+  }
 
  private:
   void push(Entry e);

@@ -55,3 +55,14 @@ fetch_package() {
     (cd "$2" && quietly apt-get -qq download "$1")
   fi
 }
+
+# configure PRESET: once; the build repeats it where a CMakeLists.txt has changed.
+configure() {
+  [ -e "$root/build/$1/build.ninja" ] || (cd "$root" && quietly cmake --preset "$1")
+}
+
+# build_pinfold: the program alone; on failure, what the compiler said.
+build_pinfold() {
+  configure release
+  (cd "$root" && quietly cmake --build --preset release --target pinfold) || die "the build failed"
+}

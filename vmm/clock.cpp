@@ -6,6 +6,8 @@
 
 namespace pinfold::vmm {
 
+__extension__ using Wide = unsigned __int128;
+
 TscScale TscScale::of_khz(std::uint32_t khz) {
   // mul is kept in [2^31, 2^32): the most precise 32 bits.
   std::uint64_t ratio = (1'000'000ULL << 32) / khz;  // ns per tick, 32 fractional bits
@@ -19,14 +21,14 @@ TscScale TscScale::of_khz(std::uint32_t khz) {
     --s.shift;
   }
   // The lost low bits matter over days: divide once more at the final precision.
-  const auto numerator = static_cast<unsigned __int128>(1'000'000ULL) << 32;
+  const Wide numerator = Wide{1'000'000} << 32;
   s.mul = static_cast<std::uint32_t>(s.shift >= 0 ? (numerator >> s.shift) / khz : (numerator << -s.shift) / khz);
   return s;
 }
 
 std::uint64_t TscScale::to_ns(std::uint64_t ticks) const {
   const std::uint64_t shifted = shift >= 0 ? ticks << shift : ticks >> -shift;
-  return static_cast<std::uint64_t>((static_cast<unsigned __int128>(shifted) * mul) >> 32);
+  return static_cast<std::uint64_t>((static_cast<Wide>(shifted) * mul) >> 32);
 }
 
 Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset)

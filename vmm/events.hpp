@@ -25,6 +25,10 @@ class EventTarget {
   [[nodiscard]] virtual VcpuInfoPlace vcpu_info(VcpuId vcpu) = 0;
   /// Makes the vCPU look at its evtchn_upcall_pending: wakes it when it blocks or polls, interrupts it when it runs.
   virtual void kick(VcpuId vcpu) = 0;
+  /// A port became pending without `kick` having been called for it: it is masked, or its vCPU had an upcall
+  /// pending already. A vCPU may still be waiting for that very port in SCHEDOP_poll (PV spinlocks poll a
+  /// masked port). A domain that knows its pollers can do less than this.
+  virtual void wake_pollers([[maybe_unused]] Port port, VcpuId notified) { kick(notified); }
 };
 
 /// Offered by the event channels to the rest of the monitor. Any thread may call it.

@@ -10,6 +10,13 @@
 
 namespace pinfold::vmm {
 
+/// How a hypercall ends.
+enum class Completion : std::uint8_t {
+  result,         ///< RAX gets the handler's value.
+  restart,        ///< Not finished: the guest makes the same hypercall again, with the arguments as they are now.
+  registers_set,  ///< The handler set the guest's registers itself (iret).
+};
+
 /// One hypercall, fetched by value: who calls, with what, and the memory that its pointers point into.
 struct Hypercall {
   VcpuId vcpu;
@@ -17,6 +24,7 @@ struct Hypercall {
   /// RDI, RSI, RDX, R10, R8 (xen/arch-x86/xen-x86_64.h); the sixth exists in multicall entries only.
   std::array<std::uint64_t, 6> args{};
   GuestMemory& memory;
+  Completion completion = Completion::result;
 
   [[nodiscard]] GuestVaddr pointer(std::size_t i) const { return GuestVaddr(args[i]); }
 };

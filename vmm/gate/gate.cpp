@@ -209,6 +209,14 @@ ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint8_t vector) con
   return f;
 }
 
+std::uint64_t Gate::descriptor(std::uint32_t cpu, std::uint16_t selector) const {
+  const std::size_t entry = selector >> 3;
+  const std::size_t page = entry / pvmmu::entries_per_table;
+  const bool local = (selector & 4) != 0;
+  if (!local && page > 14) return 0;
+  return arena_.load(area(cpu, (local ? ldt_page : gdt_page) + page), entry % pvmmu::entries_per_table);
+}
+
 void Gate::set_gdt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const {
   if (page >= 14 || descriptors.size() > page_size) std::abort();
   clear_gdt_page(cpu, page);

@@ -42,7 +42,9 @@ class Gate {
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint8_t vector) const;
 
-  /// Replaces the guest's part of a vCPU's GDT: `entries[0]` of `used`, the rest not present.
+  /// The descriptor that a selector names in the vCPU's GDT or LDT.
+  [[nodiscard]] std::uint64_t descriptor(std::uint32_t cpu, std::uint16_t selector) const;
+  /// Replaces the guest's part of a vCPU's GDT: one page of it, zeroes behind what is given.
   void set_gdt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const;
   void clear_gdt_page(std::uint32_t cpu, std::size_t page) const;
   void set_gdt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const;

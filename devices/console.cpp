@@ -1,0 +1,85 @@
+#include "devices/console.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "devices/xen_abi.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+constexpr RingLayout output_layout{offsetof(xencons_interface, out), sizeof(xencons_interface::out),
+                                   offsetof(xencons_interface, out_cons),
+                                   offsetof(xencons_interface, out_prod)};
+constexpr RingLayout input_layout{offsetof(xencons_interface, in), sizeof(xencons_interface::in),
+                                  offsetof(xencons_interface, in_cons), offsetof(xencons_interface, in_prod)};
+static_assert(output_layout.data == 1024 && output_layout.size == 2048 && output_layout.producer == 3084);
+static_assert(input_layout.data == 0 && input_layout.size == 1024 && input_layout.consumer == 3072);
+
+}  // namespace
+
+Console::Console(vmm::SharedPage ring, ConsoleSink sink, std::function<void()> notify)
+    : output_(ring, output_layout),
+      input_(ring, input_layout),
+      sink_(std::move(sink)),
+      notify_(std::move(notify)) {}
+
+void Console::on_guest_event() {
+  bool progress = false;
+  {
+    const std::lock_guard lock(mutex_);
+    progress = drain_output();
+    progress = fill_input() || progress;
+    report_once();
+  }
+  // The guest may be waiting for room as well as for input.
+  if (progress && notify_) notify_();
+}
+
+std::size_t Console::write_input(std::span<const std::byte> bytes) {
+  std::size_t accepted = 0;
+  bool progress = false;
+  {
+    const std::lock_guard lock(mutex_);
+    accepted = std::min(bytes.size(), input_limit - waiting_.size());
+    waiting_.insert(waiting_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(accepted));
+    progress = fill_input();
+    report_once();
+  }
+  if (progress && notify_) notify_();
+  return accepted;
+}
+
+bool Console::misbehaved() {
+  const std::lock_guard lock(mutex_);
+  return output_.index_fault() || input_.index_fault();
+}
+
+bool Console::drain_output() {
+  // One ring's worth per event: a guest that keeps writing meanwhile has to send another.
+  std::array<std::byte, output_layout.size> bytes;
+  const std::size_t size = output_.read(bytes);
+  if (size != 0 && sink_) sink_(std::span(bytes).first(size));
+  return size != 0;
+}
+
+bool Console::fill_input() {
+  std::array<std::byte, input_layout.size> bytes;
+  const std::size_t offered = std::min(bytes.size(), waiting_.size());
+  std::copy_n(waiting_.begin(), offered, bytes.begin());
+  const std::size_t written = input_.write(std::span(bytes).first(offered));
+  waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(written));
+  return written != 0;
+}
+
+void Console::report_once() {
+  if (reported_ || (!output_.index_fault() && !input_.index_fault())) return;
+  reported_ = true;
+  spdlog::warn(
+      "console: the guest's ring indices claim more than the ring holds; ignored until they make sense");
+}
+
+}  // namespace pinfold::devices

@@ -1,0 +1,48 @@
+// The PV console: what the guest prints, and what the host types, through one shared page (xen/io/console.h).
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+
+#include "devices/byte_ring.hpp"
+#include "vmm/shared_page.hpp"
+
+namespace pinfold::devices {
+
+using ConsoleSink = std::function<void(std::span<const std::byte>)>;
+
+/// The backend of one console ring. Any thread may call it. The sink is called in order, one call at a time,
+/// with this object's lock held: it must not call back, and a sink that blocks stops the guest's output.
+/// `notify` raises the guest's port and is called without the lock.
+class Console {
+ public:
+  /// Input that waits here while the guest doesn't read; what comes on top is refused.
+  static constexpr std::size_t input_limit = 64 * 1024;
+
+  Console(vmm::SharedPage ring, ConsoleSink sink, std::function<void()> notify);
+
+  /// The guest sent an event on the console's port: it wrote output, or made room for input.
+  void on_guest_event();
+  /// Queues input for the guest; how many bytes were accepted.
+  std::size_t write_input(std::span<const std::byte> bytes);
+  /// Did the guest ever write contradictory ring indices? Reported once in the log, and otherwise harmless.
+  [[nodiscard]] bool misbehaved();
+
+ private:
+  bool drain_output();
+  bool fill_input();
+  void report_once();
+
+  std::mutex mutex_;
+  RingReader output_;
+  RingWriter input_;
+  ConsoleSink sink_;
+  std::function<void()> notify_;
+  std::deque<std::byte> waiting_;
+  bool reported_ = false;
+};
+
+}  // namespace pinfold::devices

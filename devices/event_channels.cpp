@@ -1,0 +1,394 @@
+#include "devices/event_channels.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace pinfold::devices {
+namespace {
+
+// The layouts that guests were compiled with (xen/event_channel.h).
+static_assert(sizeof(evtchn_alloc_unbound) == 8 && offsetof(evtchn_alloc_unbound, port) == 4);
+static_assert(sizeof(evtchn_bind_interdomain) == 12 && offsetof(evtchn_bind_interdomain, local_port) == 8);
+static_assert(sizeof(evtchn_bind_virq) == 12 && sizeof(evtchn_bind_ipi) == 8 &&
+              sizeof(evtchn_bind_pirq) == 12);
+static_assert(sizeof(evtchn_close) == 4 && sizeof(evtchn_send) == 4 && sizeof(evtchn_unmask) == 4);
+static_assert(sizeof(evtchn_bind_vcpu) == 8 && sizeof(evtchn_status) == 24 && sizeof(evtchn_reset) == 2);
+static_assert(sizeof(evtchn_init_control) == 24 && sizeof(evtchn_set_priority) == 8);
+
+enum class VirqKind { vcpu, domain, global };
+
+/// xen.h's list: V is per vCPU; G belongs to one domain of the machine, which is never this one.
+VirqKind kind_of(std::uint32_t virq) {
+  switch (virq) {
+    case VIRQ_TIMER:
+    case VIRQ_DEBUG:
+    case VIRQ_XENOPROF:
+    case VIRQ_XENPMU: return VirqKind::vcpu;
+    case VIRQ_ARGO: return VirqKind::domain;
+    default: return VirqKind::global;
+  }
+}
+
+/// Fetches the operation's structure, and stores it back when the operation has something to tell in it.
+template <class Args, class Operation>
+std::int64_t in_out(vmm::Hypercall& call, Operation operation) {
+  auto args = call.memory.fetch<Args>(call.pointer(1));
+  if (!args) return to_rax(args.error());
+  const Status done = operation(*args);
+  return to_rax(done ? call.memory.store(call.pointer(1), *args) : done);
+}
+
+template <class Args, class Operation>
+std::int64_t in(vmm::Hypercall& call, Operation operation) {
+  auto args = call.memory.fetch<Args>(call.pointer(1));
+  if (!args) return to_rax(args.error());
+  return to_rax(operation(*args));
+}
+
+/// A domain has no physical interrupts (Xen: not permitted to any).
+Status bind_pirq(const evtchn_bind_pirq& args) {
+  if ((args.flags & ~std::uint32_t{BIND_PIRQ__WILL_SHARE}) != 0) return fail(Errno::einval);
+  return fail(Errno::eperm);
+}
+
+}  // namespace
+
+/// Remembers, under the lock, whom to kick, and does so when it goes out of scope: declare it before the
+/// lock.
+class EventChannels::DeferredKick {
+ public:
+  DeferredKick() = default;
+  DeferredKick(const DeferredKick&) = delete;
+  DeferredKick& operator=(const DeferredKick&) = delete;
+  ~DeferredKick() {
+    if (target_ == nullptr) return;
+    upcall_ ? target_->kick(vcpu_) : target_->wake_pollers(port_, vcpu_);
+  }
+  void set(vmm::EventTarget& target, Port port, VcpuId vcpu, bool upcall) {
+    target_ = &target;
+    port_ = port;
+    vcpu_ = vcpu;
+    upcall_ = upcall;
+  }
+
+ private:
+  vmm::EventTarget* target_ = nullptr;
+  Port port_;
+  VcpuId vcpu_;
+  bool upcall_ = false;
+};
+
+EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network,
+                             std::uint32_t max_ports)
+    : self_(self),
+      target_(target),
+      network_(network ? std::move(network) : std::make_shared<EventSwitch>()),
+      ports_(std::min(max_ports, EventBits::ports)) {
+  const Lock lock(network_->mutex_);
+  network_->domains_[self_] = this;
+}
+
+EventChannels::~EventChannels() {
+  const Lock lock(network_->mutex_);
+  network_->domains_.erase(self_);
+  // Only the peers' ends still matter; the target and its pages may be gone.
+  for (Port port{1}; port < ports_.end(); port = port.plus(1)) {
+    const auto* open_port = ports_.find(port);
+    const auto* peer = open_port != nullptr ? open_port->as<port_state::Interdomain>() : nullptr;
+    auto* other = peer != nullptr ? domain(peer->remote.raw()) : nullptr;
+    if (other != nullptr) other->ports_.find(peer->remote_port)->state = port_state::Unbound{self_};
+  }
+}
+
+void EventChannels::register_with(vmm::HypercallTable& table) {
+  table.set(__HYPERVISOR_event_channel_op, "event_channel_op",
+            [this](vmm::Hypercall& call) { return event_channel_op(call); });
+}
+
+std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {
+  prepare();
+  switch (call.args[0]) {
+    case EVTCHNOP_alloc_unbound:
+      return in_out<evtchn_alloc_unbound>(call, [this](auto& args) { return alloc_unbound(args); });
+    case EVTCHNOP_bind_interdomain:
+      return in_out<evtchn_bind_interdomain>(call, [this](auto& args) { return bind_interdomain(args); });
+    case EVTCHNOP_bind_virq:
+      return in_out<evtchn_bind_virq>(call, [this](auto& args) { return bind_virq(args); });
+    case EVTCHNOP_bind_ipi:
+      return in_out<evtchn_bind_ipi>(call, [this](auto& args) { return bind_ipi(args); });
+    case EVTCHNOP_bind_pirq: return in<evtchn_bind_pirq>(call, bind_pirq);
+    case EVTCHNOP_bind_vcpu:
+      return in<evtchn_bind_vcpu>(call, [this](auto& args) { return bind_vcpu(args); });
+    case EVTCHNOP_close: return in<evtchn_close>(call, [this](auto& args) { return close(args); });
+    case EVTCHNOP_send: return in<evtchn_send>(call, [this](auto& args) { return send(args); });
+    case EVTCHNOP_unmask: return in<evtchn_unmask>(call, [this](auto& args) { return unmask(args); });
+    case EVTCHNOP_status: return in_out<evtchn_status>(call, [this](auto& args) { return status(args); });
+    case EVTCHNOP_reset: return in<evtchn_reset>(call, [this](auto& args) { return reset(args); });
+    case EVTCHNOP_init_control:
+      return in<evtchn_init_control>(call, [this](auto& args) { return init_control(args); });
+    case EVTCHNOP_set_priority:
+      return in<evtchn_set_priority>(call, [this](auto& args) { return set_priority(args); });
+    case EVTCHNOP_expand_array:  // no FIFO event array: it was never initialised
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+Status EventChannels::alloc_unbound(evtchn_alloc_unbound& args) {
+  const Lock lock(network_->mutex_);
+  if (auto allowed = only_self(args.dom); !allowed) return allowed;
+  const DomId remote = args.remote_dom == DOMID_SELF ? self_ : DomId(args.remote_dom);
+  const auto port = ports_.open(port_state::Unbound{remote}, VcpuId(0));
+  if (!port) return fail(port.error());
+  args.port = port->raw();
+  return {};
+}
+
+Status EventChannels::bind_interdomain(evtchn_bind_interdomain& args) {
+  DeferredKick kick;
+  const Lock lock(network_->mutex_);
+  auto* remote = domain(args.remote_dom);
+  if (remote == nullptr) return fail(Errno::esrch);
+  const Port remote_port(args.remote_port);
+
+  const auto* waiting = remote->ports_.find(remote_port);
+  const auto* unbound = waiting != nullptr ? waiting->as<port_state::Unbound>() : nullptr;
+  if (unbound == nullptr || unbound->remote != self_) return fail(Errno::einval);
+  const auto local = ports_.open(port_state::Interdomain{remote->self_, remote_port}, VcpuId(0));
+  if (!local) return fail(local.error());
+
+  // Looked up again: in a loopback, opening a port may have moved the table.
+  remote->ports_.find(remote_port)->state = port_state::Interdomain{self_, *local};
+  // What the peer sent before it was connected got lost, so it is always made up for (event_channel.h).
+  raise(*local, kick);
+  args.local_port = local->raw();
+  return {};
+}
+
+Status EventChannels::bind_virq(evtchn_bind_virq& args) {
+  if (args.virq >= NR_VIRQS) return fail(Errno::einval);
+  const auto kind = kind_of(args.virq);
+  if (kind != VirqKind::vcpu && args.vcpu != 0) return fail(Errno::einval);
+  const Lock lock(network_->mutex_);
+  if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
+  if (kind == VirqKind::global) return fail(Errno::ebusy);
+
+  auto& slot = virq_ports_[args.vcpu][args.virq];
+  if (slot != Port(0)) return fail(Errno::eexist);
+  const auto port = ports_.open(port_state::Virq{args.virq}, VcpuId(args.vcpu));
+  if (!port) return fail(port.error());
+  slot = *port;
+  args.port = port->raw();
+  return {};
+}
+
+Status EventChannels::bind_ipi(evtchn_bind_ipi& args) {
+  const Lock lock(network_->mutex_);
+  if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
+  const auto port = ports_.open(port_state::Ipi{}, VcpuId(args.vcpu));
+  if (!port) return fail(port.error());
+  args.port = port->raw();
+  return {};
+}
+
+Status EventChannels::bind_vcpu(const evtchn_bind_vcpu& args) {
+  const Lock lock(network_->mutex_);
+  if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
+  auto* port = ports_.find(Port(args.port));
+  if (port == nullptr || port->is<port_state::Ipi>()) return fail(Errno::einval);
+  const auto* virq = port->as<port_state::Virq>();
+  if (virq != nullptr && kind_of(virq->virq) == VirqKind::vcpu) return fail(Errno::einval);
+  port->vcpu = VcpuId(args.vcpu);
+  return {};
+}
+
+Status EventChannels::close(const evtchn_close& args) {
+  const Lock lock(network_->mutex_);
+  if (ports_.find(Port(args.port)) == nullptr) return fail(Errno::einval);
+  close_port(Port(args.port));
+  return {};
+}
+
+Status EventChannels::send(const evtchn_send& args) {
+  std::shared_ptr<const std::function<void()>> on_send;
+  {
+    DeferredKick kick;
+    const Lock lock(network_->mutex_);
+    const auto* port = ports_.find(Port(args.port));
+    if (port == nullptr || port->is<port_state::Virq>()) return fail(Errno::einval);
+    if (port->is<port_state::Ipi>()) raise(Port(args.port), kick);
+    if (const auto* peer = port->as<port_state::Interdomain>()) send_to_peer(Port(args.port), *peer, kick);
+    if (const auto* monitor = port->as<port_state::Monitor>()) on_send = monitor->on_guest_send;
+    // An unbound port drops what is sent.
+  }
+  if (on_send && *on_send) (*on_send)();
+  return {};
+}
+
+Status EventChannels::unmask(const evtchn_unmask& args) {
+  DeferredKick kick;
+  const Lock lock(network_->mutex_);
+  const auto* port = ports_.find(Port(args.port));
+  if (port == nullptr) return fail(Errno::einval);
+  if (bits_.unmask(Port(args.port), vcpu_infos_[port->vcpu.raw()])) {
+    kick.set(target_, Port(args.port), port->vcpu, true);
+  }
+  return {};
+}
+
+Status EventChannels::status(evtchn_status& args) {
+  const Lock lock(network_->mutex_);
+  if (auto allowed = only_self(args.dom); !allowed) return allowed;
+  if (args.port >= ports_.limit()) return fail(Errno::einval);
+  args.status = EVTCHNSTAT_closed;
+  args.vcpu = 0;
+  const auto* port = ports_.find(Port(args.port));
+  if (port == nullptr) return {};
+
+  args.vcpu = port->vcpu.raw();
+  if (const auto* unbound = port->as<port_state::Unbound>()) {
+    args.status = EVTCHNSTAT_unbound;
+    args.u.unbound.dom = unbound->remote.raw();
+  } else if (const auto* peer = port->as<port_state::Interdomain>()) {
+    args.status = EVTCHNSTAT_interdomain;
+    args.u.interdomain.dom = peer->remote.raw();
+    args.u.interdomain.port = peer->remote_port.raw();
+  } else if (port->is<port_state::Monitor>()) {
+    args.status = EVTCHNSTAT_interdomain;
+    args.u.interdomain.dom = 0;
+    args.u.interdomain.port = args.port;
+  } else if (const auto* virq = port->as<port_state::Virq>()) {
+    args.status = EVTCHNSTAT_virq;
+    args.u.virq = virq->virq;
+  } else {
+    args.status = EVTCHNSTAT_ipi;
+  }
+  return {};
+}
+
+Status EventChannels::reset(const evtchn_reset& args) {
+  const Lock lock(network_->mutex_);
+  if (auto allowed = only_self(args.dom); !allowed) return allowed;
+  for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
+  return {};
+}
+
+/// A Xen without the FIFO ABI, except that impossible arguments are called that.
+Status EventChannels::init_control(const evtchn_init_control& args) const {
+  constexpr std::uint64_t frames_of_52_bits = 1ULL << 40;
+  if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
+  if (args.offset > page_size - sizeof(evtchn_fifo_control_block) || args.offset % 8 != 0 ||
+      args.control_gfn >= frames_of_52_bits) {
+    return fail(Errno::einval);
+  }
+  return fail(Errno::enosys);
+}
+
+Status EventChannels::set_priority(const evtchn_set_priority& args) {
+  const Lock lock(network_->mutex_);
+  return fail(ports_.find(Port(args.port)) == nullptr ? Errno::einval : Errno::enosys);
+}
+
+Port EventChannels::open_monitor_channel(std::function<void()> on_guest_send) {
+  auto shared = std::make_shared<const std::function<void()>>(std::move(on_guest_send));
+  const Lock lock(network_->mutex_);
+  return ports_.open(port_state::Monitor{std::move(shared)}, VcpuId(0)).value_or(Port(0));
+}
+
+void EventChannels::raise_virq(VcpuId vcpu, std::uint32_t virq) {
+  prepare();
+  DeferredKick kick;
+  const Lock lock(network_->mutex_);
+  if (virq >= NR_VIRQS || !vcpu_exists(vcpu.raw())) return;
+  const std::uint32_t owner = kind_of(virq) == VirqKind::vcpu ? vcpu.raw() : 0;
+  if (const Port port = virq_ports_[owner][virq]; port != Port(0)) raise(port, kick);
+}
+
+void EventChannels::notify_guest(Port port) {
+  prepare();
+  DeferredKick kick;
+  const Lock lock(network_->mutex_);
+  const auto* open_port = ports_.find(port);
+  if (open_port != nullptr && open_port->is<port_state::Monitor>()) raise(port, kick);
+}
+
+bool EventChannels::is_pending(Port port) {
+  prepare();
+  const Lock lock(network_->mutex_);
+  return ports_.find(port) != nullptr && bits_.is_pending(port);
+}
+
+bool EventChannels::is_valid(Port port) { return port.raw() < ports_.limit(); }
+
+void EventChannels::vcpu_info_moved(VcpuId vcpu) {
+  prepare();
+  const auto place = target_.vcpu_info(vcpu);
+  {
+    const Lock lock(network_->mutex_);
+    if (!vcpu_exists(vcpu.raw())) return;
+    vcpu_infos_[vcpu.raw()] = place;
+    EventBits::select_all(vcpu_infos_[vcpu.raw()]);
+  }
+  target_.kick(vcpu);
+}
+
+void EventChannels::prepare() {
+  std::call_once(prepared_, [this] {
+    const EventBits bits(target_.shared_info());
+    std::vector<vmm::VcpuInfoPlace> places;
+    for (VcpuId v{0}; v.raw() < target_.vcpu_count(); v = v.plus(1)) places.push_back(target_.vcpu_info(v));
+    const Lock lock(network_->mutex_);
+    bits_ = bits;
+    virq_ports_.resize(places.size());
+    vcpu_infos_ = std::move(places);
+  });
+}
+
+/// Other domains' ports are for privileged domains, which no guest is.
+Status EventChannels::only_self(std::uint16_t dom) const {
+  if (dom == DOMID_SELF || DomId(dom) == self_) return {};
+  return fail(network_->domains_.contains(DomId(dom)) ? Errno::eperm : Errno::esrch);
+}
+
+EventChannels* EventChannels::domain(std::uint16_t dom) {
+  if (dom == DOMID_SELF) return this;
+  const auto found = network_->domains_.find(DomId(dom));
+  return found == network_->domains_.end() ? nullptr : found->second;
+}
+
+void EventChannels::raise(Port port, DeferredKick& kick) {
+  const VcpuId vcpu = ports_.find(port)->vcpu;
+  const auto raised = bits_.set_pending(port, vcpu_infos_[vcpu.raw()]);
+  if (raised != EventBits::Raised::already) {
+    kick.set(target_, port, vcpu, raised == EventBits::Raised::upcall);
+  }
+}
+
+void EventChannels::send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick) {
+  auto* other = domain(peer.remote.raw());
+  if (other == nullptr) return;
+  const auto* theirs = other->ports_.find(peer.remote_port);
+  const auto* back = theirs != nullptr ? theirs->as<port_state::Interdomain>() : nullptr;
+  if (back != nullptr && back->remote == self_ && back->remote_port == port)
+    other->raise(peer.remote_port, kick);
+}
+
+void EventChannels::close_port(Port port) {
+  const auto* closing = ports_.find(port);
+  if (closing == nullptr) return;
+  if (const auto* virq = closing->as<port_state::Virq>()) {
+    for (auto& bound : virq_ports_) {
+      if (bound[virq->virq] == port) bound[virq->virq] = Port(0);
+    }
+  }
+  if (const auto* peer = closing->as<port_state::Interdomain>()) {
+    auto* other = domain(peer->remote.raw());
+    auto* theirs = other != nullptr ? other->ports_.find(peer->remote_port) : nullptr;
+    if (theirs != nullptr) theirs->state = port_state::Unbound{self_};
+  }
+  ports_.close(port);
+  // Whoever gets this number next must not see an old event.
+  bits_.clear_pending(port);
+}
+
+}  // namespace pinfold::devices

@@ -1,0 +1,101 @@
+// Event channels of one domain: the 2-level ABI behind hypercall 32 (xen/event_channel.h).
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "devices/event_bits.hpp"
+#include "devices/event_ports.hpp"
+#include "devices/xen_abi.hpp"
+#include "pvmmu/errno.hpp"
+#include "vmm/events.hpp"
+#include "vmm/hypercall.hpp"
+
+namespace pinfold::devices {
+
+class EventChannels;
+
+/// The domains whose ports can be connected. One lock serves all their port tables, because connecting and
+/// closing change two tables at once. It is held for a few loads and stores only, and never while calling
+/// out.
+class EventSwitch {
+ private:
+  friend class EventChannels;
+  std::mutex mutex_;
+  std::unordered_map<DomId, EventChannels*> domains_;
+};
+
+/// The ports of one domain, and the hypercall that works on them.
+///
+/// Offers: event_channel_op with Xen's errors; virtual interrupts; channels whose other end is the monitor.
+/// Needs: an EventTarget that answers from the first operation other than open_monitor_channel on, and calls
+/// vcpu_info_moved when it says something new. Two domains on one switch must both exist while either runs.
+/// Concurrency: any thread may call anything. kick() and the monitor's callbacks are called without any lock
+/// of this class; callbacks run in the sending vCPU's hypercall, i.e. with the domain's lock held.
+class EventChannels final : public vmm::EventSource {
+ public:
+  /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, at most EventBits::ports.
+  EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network = nullptr,
+                std::uint32_t max_ports = EventBits::ports);
+  ~EventChannels() override;
+  EventChannels(const EventChannels&) = delete;
+  EventChannels& operator=(const EventChannels&) = delete;
+
+  void register_with(vmm::HypercallTable& table);
+  /// Hypercall 32: RDI the operation (EVTCHNOP_*), RSI its structure.
+  std::int64_t event_channel_op(vmm::Hypercall& call);
+
+  /// Opens a channel from the guest to the monitor: the guest's send on it runs `on_guest_send`, notify_guest
+  /// raises it. Port 0 when the table is full. The guest may close it; notify_guest is then dropped.
+  [[nodiscard]] Port open_monitor_channel(std::function<void()> on_guest_send);
+
+  void raise_virq(VcpuId vcpu, std::uint32_t virq) override;
+  void notify_guest(Port port) override;
+  [[nodiscard]] bool is_pending(Port port) override;
+  [[nodiscard]] bool is_valid(Port port) override;
+  void vcpu_info_moved(VcpuId vcpu) override;
+
+ private:
+  using Lock = std::lock_guard<std::mutex>;
+  class DeferredKick;
+
+  Status alloc_unbound(evtchn_alloc_unbound& args);
+  Status bind_interdomain(evtchn_bind_interdomain& args);
+  Status bind_virq(evtchn_bind_virq& args);
+  Status bind_ipi(evtchn_bind_ipi& args);
+  Status bind_vcpu(const evtchn_bind_vcpu& args);
+  Status close(const evtchn_close& args);
+  Status send(const evtchn_send& args);
+  Status unmask(const evtchn_unmask& args);
+  Status status(evtchn_status& args);
+  Status reset(const evtchn_reset& args);
+  Status init_control(const evtchn_init_control& args) const;
+  Status set_priority(const evtchn_set_priority& args);
+
+  /// Asks the target where its pages are, once; before any lock.
+  void prepare();
+  [[nodiscard]] Status only_self(std::uint16_t dom) const;
+  [[nodiscard]] bool vcpu_exists(std::uint64_t vcpu) const { return vcpu < vcpu_infos_.size(); }
+
+  // These need the switch's lock.
+  [[nodiscard]] EventChannels* domain(std::uint16_t dom);
+  void raise(Port port, DeferredKick& kick);
+  void send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick);
+  void close_port(Port port);
+
+  DomId self_;
+  vmm::EventTarget& target_;
+  std::shared_ptr<EventSwitch> network_;
+  std::once_flag prepared_;
+  PortTable ports_;
+  EventBits bits_;
+  std::vector<vmm::VcpuInfoPlace> vcpu_infos_;
+  /// Per vCPU, which port each VIRQ is bound to (0: none); those that are not per vCPU are vCPU 0's.
+  std::vector<std::array<Port, NR_VIRQS>> virq_ports_;
+};
+
+}  // namespace pinfold::devices

@@ -1,0 +1,144 @@
+#include "devices/xenstore/connection.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace pinfold::devices::xenstore {
+namespace {
+
+using Page = xenstore_domain_interface;
+constexpr RingLayout request_layout{offsetof(Page, req), XENSTORE_RING_SIZE, offsetof(Page, req_cons),
+                                    offsetof(Page, req_prod)};
+constexpr RingLayout reply_layout{offsetof(Page, rsp), XENSTORE_RING_SIZE, offsetof(Page, rsp_cons),
+                                  offsetof(Page, rsp_prod)};
+static_assert(request_layout.consumer == 2048 && reply_layout.producer == 2060);
+static_assert(offsetof(Page, server_features) == 2064 && offsetof(Page, error) == 2072);
+
+}  // namespace
+
+std::shared_ptr<Connection> Connection::create(std::shared_ptr<Store> store, DomId domain,
+                                               vmm::SharedPage ring, std::function<void()> notify) {
+  auto made = std::shared_ptr<Connection>(new Connection(std::move(store), domain, ring, std::move(notify)));
+  made->client_ = made->store_->add_client(domain, made->weak_from_this());
+  return made;
+}
+
+Connection::Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPage ring,
+                       std::function<void()> notify)
+    : store_(std::move(store)),
+      domain_(domain),
+      notify_(std::move(notify)),
+      page_(ring),
+      requests_(ring, request_layout),
+      replies_(ring, reply_layout) {
+  page_.store<std::uint32_t>(offsetof(Page, server_features), XENSTORE_SERVER_FEATURE_ERROR);
+  page_.store<std::uint32_t>(offsetof(Page, connection), XENSTORE_CONNECTED);
+  page_.store<std::uint32_t>(offsetof(Page, error), XENSTORE_ERROR_NONE);
+}
+
+Connection::~Connection() { store_->remove_client(client_); }
+
+void Connection::on_guest_event() {
+  bool progress = false;
+  {
+    const std::lock_guard lock(mutex_);
+    serve();
+    progress = std::exchange(progress_, false);
+  }
+  if (progress && notify_) notify_();
+  // What this guest changed may be watched by another: its connection's lock is taken with ours released.
+  store_->deliver();
+}
+
+void Connection::events_ready() {
+  bool progress = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!broken_) send_events();
+    progress = std::exchange(progress_, false);
+  }
+  if (progress && notify_) notify_();
+}
+
+bool Connection::broken() {
+  const std::lock_guard lock(mutex_);
+  return broken_;
+}
+
+void Connection::serve() {
+  // What was in the ring at the start is at most one ring of bytes; whoever adds to it sends another event.
+  std::size_t budget = XENSTORE_RING_SIZE;
+  while (!broken_ && flush() && receive(budget)) {
+    xsd_sockmsg header{};
+    std::memcpy(&header, incoming_.data(), sizeof(header));
+    const Message request{header.type, header.req_id, TransactionId(header.tx_id),
+                          incoming_.substr(sizeof(header))};
+    incoming_.clear();
+    outgoing_ = Protocol(*store_, client_, domain_).answer(request).wire();
+  }
+  if (!broken_) send_events();
+}
+
+void Connection::send_events() {
+  while (flush()) {
+    const auto event = store_->next_event(client_);
+    if (!event) return;
+    if (const auto message = Protocol::tell(*event)) outgoing_ = message->wire();
+  }
+}
+
+/// Moves what waits into the ring; true when nothing waits any more.
+bool Connection::flush() {
+  if (outgoing_.empty()) return true;
+  const std::size_t written = replies_.write(std::as_bytes(std::span(outgoing_)));
+  outgoing_.erase(0, written);
+  progress_ = progress_ || written != 0;
+  if (replies_.index_fault()) give_up(XENSTORE_ERROR_RINGIDX, "reply indices claim more than the ring holds");
+  return outgoing_.empty() && !broken_;
+}
+
+/// Takes bytes until `incoming_` is a whole message; false when there are no more.
+bool Connection::receive(std::size_t& budget) {
+  std::array<std::byte, XENSTORE_RING_SIZE> bytes;
+  for (;;) {
+    std::size_t missing = sizeof(xsd_sockmsg);
+    if (incoming_.size() >= sizeof(xsd_sockmsg)) {
+      xsd_sockmsg header{};
+      std::memcpy(&header, incoming_.data(), sizeof(header));
+      if (header.len > XENSTORE_PAYLOAD_MAX) {
+        give_up(XENSTORE_ERROR_PROTO, "a message is longer than the protocol allows");
+        return false;
+      }
+      missing += header.len;
+    }
+    missing -= incoming_.size();
+    if (missing == 0) return true;
+
+    const auto part = std::span(bytes).first(std::min({missing, bytes.size(), budget}));
+    const std::size_t read = requests_.read(part);
+    if (requests_.index_fault()) {
+      give_up(XENSTORE_ERROR_RINGIDX, "request indices claim more than the ring holds");
+      return false;
+    }
+    if (read == 0) return false;
+    for (const std::byte b : part.first(read)) incoming_.push_back(static_cast<char>(b));
+    budget -= read;
+    progress_ = true;  // room for a guest that waits for it
+  }
+}
+
+void Connection::give_up(std::uint32_t error, const char* why) {
+  if (broken_) return;
+  broken_ = true;
+  incoming_.clear();
+  outgoing_.clear();
+  page_.store(offsetof(Page, error), error);
+  progress_ = true;
+  spdlog::warn("xenstore: domain {} is not served any more: {}", domain_.raw(), why);
+}
+
+}  // namespace pinfold::devices::xenstore

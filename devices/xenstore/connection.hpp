@@ -1,0 +1,61 @@
+// A guest's line to the store: the ring page that start_info names (xen/io/xs_wire.h,
+// xenstore_domain_interface).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "devices/byte_ring.hpp"
+#include "devices/xenstore/protocol.hpp"
+#include "devices/xenstore/store.hpp"
+
+namespace pinfold::devices::xenstore {
+
+/// Serves one ring page. A guest that breaks the protocol (contradictory indices, a message longer than
+/// XENSTORE_PAYLOAD_MAX) is told so in the page's error field and not served any more.
+///
+/// Bounded: one reply or event waits for room at a time, and the next request is not read before it has gone;
+/// so a guest that doesn't read its replies stops only itself. Concurrency: any thread may call anything.
+/// `notify` raises the guest's port and is called without a lock.
+class Connection final : public EventListener, public std::enable_shared_from_this<Connection> {
+ public:
+  [[nodiscard]] static std::shared_ptr<Connection> create(std::shared_ptr<Store> store, DomId domain,
+                                                          vmm::SharedPage ring, std::function<void()> notify);
+  ~Connection() override;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  /// The guest sent an event on the store's port: it wrote requests, or made room for replies.
+  void on_guest_event();
+  void events_ready() override;
+  /// Did the guest break the protocol?
+  [[nodiscard]] bool broken();
+
+ private:
+  Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPage ring, std::function<void()> notify);
+
+  // These need the lock.
+  void serve();
+  void send_events();
+  bool flush();
+  bool receive(std::size_t& budget);
+  void give_up(std::uint32_t error, const char* why);
+
+  std::shared_ptr<Store> store_;
+  DomId domain_;
+  ClientId client_;
+  std::function<void()> notify_;
+
+  std::mutex mutex_;
+  vmm::SharedPage page_;
+  RingReader requests_;
+  RingWriter replies_;
+  std::string incoming_;  ///< the part of a message that has arrived
+  std::string outgoing_;  ///< what has not fitted into the ring yet
+  bool progress_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace pinfold::devices::xenstore

@@ -1,0 +1,90 @@
+#include "devices/xenstore/domain_nodes.hpp"
+
+#include <array>
+#include <utility>
+#include <vector>
+
+namespace pinfold::devices::xenstore {
+namespace {
+
+/// domain 0's, for one domain to read.
+Permissions read_only_for(DomId domain) {
+  return Permissions(std::vector<Permission>{{DomId(0)}, {domain, true, false}});
+}
+
+std::string_view word_for(ShutdownRequest request) {
+  switch (request) {
+    case ShutdownRequest::poweroff: return "poweroff";
+    case ShutdownRequest::reboot: return "reboot";
+    case ShutdownRequest::suspend: return "suspend";
+    case ShutdownRequest::halt: return "halt";
+  }
+  return "";
+}
+
+}  // namespace
+
+Status populate(Store& store, const DomainNodes& nodes) {
+  const auto text = [](auto number) { return std::to_string(number); };
+  const std::string memory = text(nodes.memory_kib);
+  std::vector<std::pair<std::string, std::string>> readable = {
+      {"", ""},
+      {"vm", "/vm/" + nodes.uuid},
+      {"name", nodes.name},
+      {"domid", text(nodes.domain.raw())},
+      {"memory", ""},
+      {"memory/static-max", memory},
+      {"memory/target", memory},
+      {"console", ""},
+      {"console/ring-ref", text(nodes.console_ring.raw())},
+      {"console/port", text(nodes.console_port.raw())},
+      {"console/type", "pinfold"},
+      {"console/limit", "1048576"},
+      {"store", ""},
+      {"store/ring-ref", text(nodes.store_ring.raw())},
+      {"store/port", text(nodes.store_port.raw())},
+      {"control", ""},
+      {"control/platform-feature-multiprocessor-suspend", "0"},
+      {"control/platform-feature-xs_reset_watches", "1"},
+      {"device", ""},
+      {"cpu", ""},
+  };
+  for (std::uint32_t v = 0; v < nodes.vcpus; ++v) {
+    readable.emplace_back("cpu/" + text(v), "");
+    readable.emplace_back("cpu/" + text(v) + "/availability", "online");
+  }
+  const std::array<const char*, 9> writable = {"control/shutdown",
+                                               "control/sysrq",
+                                               "control/feature-poweroff",
+                                               "control/feature-reboot",
+                                               "data",
+                                               "drivers",
+                                               "feature",
+                                               "attr",
+                                               "error"};
+
+  const std::string home = Path::of_domain(nodes.domain).text();
+  const auto put = [&](const std::string& path, const std::string& value, const Permissions& who) -> Status {
+    const auto parsed = Path::parse(path, nodes.domain);
+    if (!parsed) return fail(parsed.error());
+    return store.write(*parsed, value, who);
+  };
+  for (const auto& [path, value] : readable) {
+    const std::string full = path.empty() ? home : home + "/" + path;
+    if (auto done = put(full, value, read_only_for(nodes.domain)); !done) return done;
+  }
+  for (const char* path : writable) {
+    if (auto done = put(home + "/" + path, "", Permissions(nodes.domain)); !done) return done;
+  }
+  const std::string vm = "/vm/" + nodes.uuid;
+  if (auto done = put(vm, "", read_only_for(nodes.domain)); !done) return done;
+  if (auto done = put(vm + "/uuid", nodes.uuid, read_only_for(nodes.domain)); !done) return done;
+  return put(vm + "/name", nodes.name, read_only_for(nodes.domain));
+}
+
+Status request_shutdown(Store& store, DomId domain, ShutdownRequest request) {
+  const Path path = Path::of_domain(domain).child("control").child("shutdown");
+  return store.write(path, std::string(word_for(request)));
+}
+
+}  // namespace pinfold::devices::xenstore

@@ -1,0 +1,69 @@
+// What a client may do to a tree: xenstore's permission and quota rules over one Tree.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "devices/xenstore/tree.hpp"
+
+namespace pinfold::devices::xenstore {
+
+/// Limits for each unprivileged domain.
+struct Quotas {
+  std::uint32_t nodes = 1000;
+  std::uint32_t value_bytes = 2048;
+  std::uint32_t permissions_per_node = 5;
+  std::uint32_t watches = 128;
+  std::uint32_t transactions = 10;
+  /// Nodes looked at plus changes made, in one transaction.
+  std::uint32_t transaction_nodes = 1024;
+  /// Watch events that wait for a client; more are dropped.
+  std::uint32_t events = 1024;
+};
+
+/// Something that watches fire for.
+struct Change {
+  Path path;
+  /// Who may see it: the node's permissions before and after (the same where only one exists).
+  Permissions before;
+  Permissions after;
+  /// Fires only for watches on this very path: a node that went away with one above it.
+  bool exact = false;
+};
+
+/// One actor's operations on one tree. An operation that fails changes nothing. Errors are xenstored's:
+/// ENOENT, EACCES (also for what would be ENOENT below a node that the actor may not read), ENOSPC over
+/// quota, EINVAL.
+class Operations {
+ public:
+  Operations(Tree& tree, Actor actor, const Quotas& quotas) : tree_(tree), actor_(actor), quotas_(quotas) {}
+
+  /// Valid until the tree is changed.
+  [[nodiscard]] tl::expected<const Node*, Errno> read(const Path& path);
+  /// Creates the node, and missing ones above it.
+  [[nodiscard]] Status write(const Path& path, std::string value);
+  /// As write, but leaves an existing node's value alone.
+  [[nodiscard]] Status mkdir(const Path& path);
+  /// Removing what does not exist is no error if its parent does.
+  [[nodiscard]] Status remove(const Path& path);
+  /// The owner's right; giving a node away needs privilege (EPERM).
+  [[nodiscard]] Status set_permissions(const Path& path, Permissions permissions);
+
+  /// The nodes that the results depend on, existing or not.
+  [[nodiscard]] const std::set<Path>& accessed() const { return accessed_; }
+  [[nodiscard]] const std::vector<Change>& changes() const { return changes_; }
+
+ private:
+  [[nodiscard]] tl::expected<const Node*, Errno> find(const Path& path, Want want);
+  [[nodiscard]] Status create(const Path& path);
+  void note_removal(const Path& path, const Node& node, bool exact);
+
+  Tree& tree_;
+  Actor actor_;
+  const Quotas& quotas_;
+  std::set<Path> accessed_;
+  std::vector<Change> changes_;
+};
+
+}  // namespace pinfold::devices::xenstore

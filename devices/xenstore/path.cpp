@@ -1,0 +1,62 @@
+#include "devices/xenstore/path.hpp"
+
+#include <algorithm>
+
+#include "devices/xen_abi.hpp"
+
+namespace pinfold::devices::xenstore {
+namespace {
+
+bool is_name_char(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+         c == '@' || c == '/';
+}
+
+bool is_well_formed(std::string_view absolute) {
+  if (absolute == "/") return true;
+  return !absolute.ends_with('/') && absolute.find("//") == std::string_view::npos &&
+         std::all_of(absolute.begin(), absolute.end(), is_name_char);
+}
+
+}  // namespace
+
+tl::expected<Path, Errno> Path::parse(std::string_view text, DomId client) {
+  const bool absolute = text.starts_with('/');
+  const std::size_t limit = absolute ? XENSTORE_ABS_PATH_MAX : XENSTORE_REL_PATH_MAX;
+  if (text.empty() || text.size() > limit) return fail(Errno::einval);
+  std::string full = absolute ? std::string(text) : of_domain(client).text_ + "/" + std::string(text);
+  if (!is_well_formed(full)) return fail(Errno::einval);
+  return Path(std::move(full));
+}
+
+Path Path::of_domain(DomId domain) { return Path("/local/domain/" + std::to_string(domain.raw())); }
+
+Path Path::parent() const {
+  const auto slash = text_.rfind('/');
+  return slash == 0 ? Path() : Path(text_.substr(0, slash));
+}
+
+Path Path::child(std::string_view name) const {
+  return Path((is_root() ? std::string() : text_) + "/" + std::string(name));
+}
+
+std::string_view Path::name() const { return std::string_view(text_).substr(text_.rfind('/') + 1); }
+
+std::vector<std::string_view> Path::names() const {
+  std::vector<std::string_view> names;
+  std::string_view rest = std::string_view(text_).substr(1);
+  while (!rest.empty()) {
+    const auto slash = std::min(rest.find('/'), rest.size());
+    names.push_back(rest.substr(0, slash));
+    rest.remove_prefix(std::min(slash + 1, rest.size()));
+  }
+  return names;
+}
+
+bool Path::is_within(const Path& ancestor) const {
+  if (ancestor.is_root()) return true;
+  return text_.starts_with(ancestor.text_) &&
+         (text_.size() == ancestor.text_.size() || text_[ancestor.text_.size()] == '/');
+}
+
+}  // namespace pinfold::devices::xenstore

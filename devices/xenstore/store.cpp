@@ -1,0 +1,204 @@
+#include "devices/xenstore/store.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+namespace pinfold::devices::xenstore {
+namespace {
+
+constexpr Actor monitor{DomId(0), true};
+
+}  // namespace
+
+tl::expected<std::string, Errno> Store::read(const Path& path) {
+  const std::lock_guard lock(mutex_);
+  const Node* node = tree_.find(path);
+  if (node == nullptr) return fail(Errno::enoent);
+  return node->value;
+}
+
+Status Store::write(const Path& path, std::string value, std::optional<Permissions> permissions) {
+  {
+    const std::lock_guard lock(mutex_);
+    Operations operations(tree_, monitor, quotas_);
+    Status done = operations.write(path, std::move(value));
+    if (done && permissions) done = operations.set_permissions(path, std::move(*permissions));
+    fire(operations.changes());
+    if (!done) return done;
+  }
+  deliver();
+  return {};
+}
+
+Status Store::remove(const Path& path) {
+  {
+    const std::lock_guard lock(mutex_);
+    Operations operations(tree_, monitor, quotas_);
+    if (auto done = operations.remove(path); !done) return done;
+    fire(operations.changes());
+  }
+  deliver();
+  return {};
+}
+
+ClientId Store::add_client(DomId domain, std::weak_ptr<EventListener> listener) {
+  const std::lock_guard lock(mutex_);
+  const ClientId id(++last_client_);
+  clients_.try_emplace(id, domain, quotas_, std::move(listener));
+  return id;
+}
+
+void Store::remove_client(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  clients_.erase(id);
+  to_wake_.erase(id);
+}
+
+tl::expected<std::string, Errno> Store::read(ClientId id, TransactionId tx, const Path& path) {
+  return look<std::string>(id, tx, path, [](const Node& node) { return node.value; });
+}
+
+tl::expected<Listing, Errno> Store::directory(ClientId id, TransactionId tx, const Path& path) {
+  return look<Listing>(id, tx, path, [](const Node& node) {
+    Listing listing{{}, node.generation};
+    for (const auto& [name, child] : node.children) listing.names.push_back(name);
+    return listing;
+  });
+}
+
+tl::expected<Permissions, Errno> Store::permissions(ClientId id, TransactionId tx, const Path& path) {
+  return look<Permissions>(id, tx, path, [](const Node& node) { return node.permissions; });
+}
+
+Status Store::write(ClientId id, TransactionId tx, const Path& path, std::string value) {
+  return change(id, tx, [path, value = std::move(value)](Operations& o) { return o.write(path, value); });
+}
+
+Status Store::mkdir(ClientId id, TransactionId tx, const Path& path) {
+  return change(id, tx, [path](Operations& o) { return o.mkdir(path); });
+}
+
+Status Store::remove(ClientId id, TransactionId tx, const Path& path) {
+  return change(id, tx, [path](Operations& o) { return o.remove(path); });
+}
+
+Status Store::set_permissions(ClientId id, TransactionId tx, const Path& path, Permissions permissions) {
+  return change(id, tx, [path, permissions = std::move(permissions)](Operations& o) {
+    return o.set_permissions(path, permissions);
+  });
+}
+
+Status Store::watch(ClientId id, std::string_view path, std::string token) {
+  const std::lock_guard lock(mutex_);
+  return client(id).watches.add(path, std::move(token));
+}
+
+Status Store::unwatch(ClientId id, std::string_view path, std::string_view token) {
+  const std::lock_guard lock(mutex_);
+  return client(id).watches.remove(path, token);
+}
+
+void Store::reset(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  client(id).watches.clear();
+  client(id).transactions.clear();
+}
+
+tl::expected<TransactionId, Errno> Store::start_transaction(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  Client& c = client(id);
+  if (c.transactions.size() >= quotas_.transactions) return fail(Errno::enospc);
+  // Numbers come round after 2^32; one still in use, and 0, are skipped.
+  do {
+    ++c.last_transaction;
+  } while (c.last_transaction == 0 || c.transactions.contains(TransactionId(c.last_transaction)));
+  const TransactionId tx(c.last_transaction);
+  c.transactions.try_emplace(tx, tree_, c.actor, quotas_);
+  return tx;
+}
+
+Status Store::end_transaction(ClientId id, TransactionId tx, bool commit) {
+  const std::lock_guard lock(mutex_);
+  auto found = client(id).transactions.extract(tx);
+  if (found.empty()) return fail(Errno::enoent);
+  if (!commit) return {};
+  std::vector<Change> changes;
+  if (auto done = found.mapped().commit(tree_, changes); !done) return done;
+  fire(changes);
+  return {};
+}
+
+bool Store::has_transaction(ClientId id, TransactionId tx) {
+  const std::lock_guard lock(mutex_);
+  return client(id).transactions.contains(tx);
+}
+
+std::optional<WatchEvent> Store::next_event(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  return client(id).watches.next_event();
+}
+
+bool Store::is_introduced(DomId domain) {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(clients_.begin(), clients_.end(),
+                     [&](const auto& entry) { return entry.second.actor.dom == domain; });
+}
+
+void Store::deliver() {
+  std::vector<std::shared_ptr<EventListener>> listeners;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const ClientId id : to_wake_) {
+      if (auto listener = client(id).listener.lock()) listeners.push_back(std::move(listener));
+    }
+    to_wake_.clear();
+  }
+  for (const auto& listener : listeners) listener->events_ready();
+}
+
+Store::Client& Store::client(ClientId id) {
+  const auto found = clients_.find(id);
+  if (found == clients_.end()) std::abort();  // a client's number outlives it only by a bug of ours
+  return found->second;
+}
+
+void Store::fire(const std::vector<Change>& changes) {
+  for (auto& [id, c] : clients_) {
+    for (const auto& change : changes) {
+      if (c.watches.fire(change)) to_wake_.insert(id);
+    }
+  }
+}
+
+Status Store::change(ClientId id, TransactionId tx, const Transaction::Op& op) {
+  const std::lock_guard lock(mutex_);
+  Client& c = client(id);
+  if (tx != TransactionId(0)) {
+    const auto found = c.transactions.find(tx);
+    return found == c.transactions.end() ? Status(fail(Errno::enoent)) : found->second.change(op);
+  }
+  Operations operations(tree_, c.actor, quotas_);
+  const Status done = op(operations);
+  if (done) fire(operations.changes());
+  return done;
+}
+
+template <class Result, class Take>
+tl::expected<Result, Errno> Store::look(ClientId id, TransactionId tx, const Path& path, Take take) {
+  const std::lock_guard lock(mutex_);
+  Client& c = client(id);
+  const auto as_result = [&](tl::expected<const Node*, Errno> node) -> tl::expected<Result, Errno> {
+    if (!node) return fail(node.error());
+    return take(**node);
+  };
+  if (tx != TransactionId(0)) {
+    const auto found = c.transactions.find(tx);
+    if (found == c.transactions.end()) return fail(Errno::enoent);
+    return as_result(found->second.read(path));
+  }
+  Operations operations(tree_, c.actor, quotas_);
+  return as_result(operations.read(path));
+}
+
+}  // namespace pinfold::devices::xenstore

@@ -1,0 +1,104 @@
+// The store that all domains of a monitor share: nodes, transactions, watches, and who may do how much.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/xenstore/transaction.hpp"
+#include "devices/xenstore/watches.hpp"
+
+namespace pinfold::devices::xenstore {
+
+/// Told that events wait for its client. Called without any lock of the store.
+class EventListener {
+ public:
+  virtual ~EventListener() = default;
+  virtual void events_ready() = 0;
+};
+
+/// A transaction's number towards its client; 0 is none.
+using TransactionId = Ordinal<struct TransactionIdTag, std::uint32_t>;
+
+struct Listing {
+  std::vector<std::string> names;
+  std::uint64_t generation = 0;
+};
+
+/// Any thread may call anything. Errors are those that the wire protocol tells: ENOENT, EACCES, EINVAL,
+/// EEXIST, ENOSPC, E2BIG, EAGAIN, EPERM. Changes queue events for the clients that watch; deliver() then
+/// wakes them, and must be called while the caller holds no lock that a listener takes. The monitor's own
+/// operations (without a client) deliver by themselves.
+class Store {
+ public:
+  explicit Store(Quotas quotas = {}) : quotas_(quotas) {}
+
+  // ---- the monitor, privileged ----
+  [[nodiscard]] tl::expected<std::string, Errno> read(const Path& path);
+  /// Creates the node if need be; `permissions` are set if given.
+  [[nodiscard]] Status write(const Path& path, std::string value,
+                             std::optional<Permissions> permissions = std::nullopt);
+  [[nodiscard]] Status remove(const Path& path);
+
+  // ---- clients ----
+  /// A guest's connection. One domain may have several clients; quotas on nodes are the domain's, the others
+  /// each client's.
+  [[nodiscard]] ClientId add_client(DomId domain, std::weak_ptr<EventListener> listener);
+  /// Its watches and transactions go with it.
+  void remove_client(ClientId id);
+
+  [[nodiscard]] tl::expected<std::string, Errno> read(ClientId id, TransactionId tx, const Path& path);
+  [[nodiscard]] tl::expected<Listing, Errno> directory(ClientId id, TransactionId tx, const Path& path);
+  [[nodiscard]] tl::expected<Permissions, Errno> permissions(ClientId id, TransactionId tx, const Path& path);
+  [[nodiscard]] Status write(ClientId id, TransactionId tx, const Path& path, std::string value);
+  [[nodiscard]] Status mkdir(ClientId id, TransactionId tx, const Path& path);
+  [[nodiscard]] Status remove(ClientId id, TransactionId tx, const Path& path);
+  [[nodiscard]] Status set_permissions(ClientId id, TransactionId tx, const Path& path,
+                                       Permissions permissions);
+
+  [[nodiscard]] Status watch(ClientId id, std::string_view path, std::string token);
+  [[nodiscard]] Status unwatch(ClientId id, std::string_view path, std::string_view token);
+  /// Drops all watches, waiting events and transactions.
+  void reset(ClientId id);
+
+  [[nodiscard]] tl::expected<TransactionId, Errno> start_transaction(ClientId id);
+  [[nodiscard]] Status end_transaction(ClientId id, TransactionId tx, bool commit);
+  [[nodiscard]] bool has_transaction(ClientId id, TransactionId tx);
+
+  [[nodiscard]] std::optional<WatchEvent> next_event(ClientId id);
+  /// Is there a client of this domain?
+  [[nodiscard]] bool is_introduced(DomId domain);
+  void deliver();
+
+ private:
+  struct Client {
+    Client(DomId domain, const Quotas& quotas, std::weak_ptr<EventListener> ready)
+        : actor{domain}, watches(actor, quotas), listener(std::move(ready)) {}
+    Actor actor;
+    WatchList watches;
+    std::weak_ptr<EventListener> listener;
+    std::map<TransactionId, Transaction> transactions;
+    std::uint32_t last_transaction = 0;
+  };
+
+  // These need the lock.
+  [[nodiscard]] Client& client(ClientId id);
+  void fire(const std::vector<Change>& changes);
+  [[nodiscard]] Status change(ClientId id, TransactionId tx, const Transaction::Op& op);
+  template <class Result, class Take>
+  [[nodiscard]] tl::expected<Result, Errno> look(ClientId id, TransactionId tx, const Path& path, Take take);
+
+  const Quotas quotas_;
+  std::mutex mutex_;
+  Tree tree_;
+  std::map<ClientId, Client> clients_;
+  std::uint32_t last_client_ = 0;
+  std::set<ClientId> to_wake_;
+};
+
+}  // namespace pinfold::devices::xenstore

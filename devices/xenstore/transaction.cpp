@@ -1,0 +1,47 @@
+#include "devices/xenstore/transaction.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace pinfold::devices::xenstore {
+
+Status Transaction::change(Op op) {
+  if (log_.size() + accessed_.size() >= quotas_.transaction_nodes) return fail(Errno::enospc);
+  Operations operations(tree_, actor_, quotas_);
+  const Status done = op(operations);
+  // A refusal is an answer too: it depends on what it saw.
+  if (auto room = remember(operations); !room) return room;
+  if (done) log_.push_back(std::move(op));
+  return done;
+}
+
+tl::expected<const Node*, Errno> Transaction::read(const Path& path) {
+  Operations operations(tree_, actor_, quotas_);
+  auto node = operations.read(path);
+  if (auto room = remember(operations); !room) return fail(room.error());
+  return node;
+}
+
+Status Transaction::commit(Tree& tree, std::vector<Change>& changes) const {
+  const bool conflict = std::any_of(accessed_.begin(), accessed_.end(), [&](const Path& path) {
+    return tree.generation_of(path) != base_.generation_of(path);
+  });
+  if (conflict) return fail(Errno::eagain);
+
+  Tree replayed = tree;
+  Operations operations(replayed, actor_, quotas_);
+  for (const auto& op : log_) {
+    if (auto done = op(operations); !done) return done;
+  }
+  tree = std::move(replayed);
+  changes = operations.changes();
+  return {};
+}
+
+Status Transaction::remember(const Operations& done) {
+  accessed_.insert(done.accessed().begin(), done.accessed().end());
+  const bool room = actor_.privileged || accessed_.size() + log_.size() <= quotas_.transaction_nodes;
+  return room ? Status() : Status(fail(Errno::enospc));
+}
+
+}  // namespace pinfold::devices::xenstore

@@ -1,0 +1,57 @@
+// Which clients wait for which changes, and what they have not been told yet.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "devices/xenstore/operations.hpp"
+
+namespace pinfold::devices::xenstore {
+
+/// A connection, or another user of the store.
+using ClientId = Ordinal<struct ClientIdTag, std::uint32_t>;
+
+/// As the client hears it: the path is relative if the watch was.
+struct WatchEvent {
+  std::string path;
+  std::string token;
+  friend auto operator<=>(const WatchEvent&, const WatchEvent&) = default;
+};
+
+/// The watches of one client and its queue of events. Equal events that wait at the same time are one: an
+/// event says that something changed, not how often. The queue is bounded; what does not fit is dropped. Not
+/// thread-safe.
+class WatchList {
+ public:
+  WatchList(Actor actor, const Quotas& quotas) : actor_(actor), quotas_(quotas) {}
+
+  /// Adds a watch and queues its first event. `text` is a path as for Path::parse, or a special name
+  /// ("@..."). EEXIST for the same path and token, E2BIG over quota, EINVAL for a bad path.
+  [[nodiscard]] Status add(std::string_view text, std::string token);
+  /// ENOENT if there is no such watch.
+  [[nodiscard]] Status remove(std::string_view text, std::string_view token);
+  void clear();
+  /// Queues events for the watches that the change concerns; true if any was queued.
+  bool fire(const Change& change);
+  [[nodiscard]] std::optional<WatchEvent> next_event();
+
+ private:
+  struct Watch {
+    std::string text;          ///< as the client wrote it
+    std::optional<Path> path;  ///< none for a special name, which never fires here
+    std::string token;
+  };
+  bool queue(WatchEvent event);
+
+  Actor actor_;
+  const Quotas& quotas_;
+  std::vector<Watch> watches_;
+  std::deque<WatchEvent> events_;
+  std::set<WatchEvent> waiting_;  ///< the same, to find equal ones in a long queue
+};
+
+}  // namespace pinfold::devices::xenstore

@@ -1,0 +1,127 @@
+// usage: pinfold-guest-bench [NAME...]
+// Times the operations that differ most between a PV guest and bare hardware; prints `bench NAME: median
+// MIN..MAX ns`, each of many repetitions timed by the guest's monotonic clock.
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { page = 4096, mapped_pages = 64, most_samples = 400 };
+
+static int to_child[2], to_parent[2];
+static char *fresh, *fresh_end;
+
+static void getppid_once(void) { syscall(SYS_getppid); }
+
+static void wait_for(pid_t child) {
+  if (child < 0 || waitpid(child, NULL, 0) != child) abort();
+}
+
+static void fork_exit(void) {
+  pid_t child = fork();
+  if (child == 0) _exit(0);
+  wait_for(child);
+}
+
+static void fork_exec(void) {
+  pid_t child = fork();
+  if (child == 0) {
+    execl("/proc/self/exe", "pinfold-guest-bench", "--exit", (char*)NULL);
+    _exit(1);
+  }
+  wait_for(child);
+}
+
+static void map_touch_unmap(void) {
+  char* memory = mmap(NULL, mapped_pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) abort();
+  for (int i = 0; i < mapped_pages; ++i) memory[i * page] = 1;
+  munmap(memory, mapped_pages * page);
+}
+
+// Touches the next page of a region made beforehand; starts over with an empty region at its end.
+static void page_fault(void) {
+  if (fresh == fresh_end) abort();
+  *(volatile char*)fresh = 1;
+  fresh += page;
+}
+
+static void ping_pong(void) {
+  char byte = 0;
+  if (write(to_child[1], &byte, 1) != 1 || read(to_parent[0], &byte, 1) != 1) abort();
+}
+
+static void start_ping_pong(void) {
+  if (pipe(to_child) != 0 || pipe(to_parent) != 0) abort();
+  if (fork() != 0) return;
+  close(to_child[1]);
+  char byte;
+  while (read(to_child[0], &byte, 1) == 1 && write(to_parent[1], &byte, 1) == 1) continue;
+  _exit(0);
+}
+
+static void start_page_fault(void) {
+  const size_t size = 2ul * most_samples * page;
+  fresh = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (fresh == MAP_FAILED) abort();
+  fresh_end = fresh + size;
+}
+
+// `batch` repetitions of a short operation are timed together.
+static const struct {
+  const char* name;
+  void (*start)(void);
+  void (*run)(void);
+  int samples, batch;
+} benches[] = {
+    {"getppid", NULL, getppid_once, 400, 50},
+    {"page-fault", start_page_fault, page_fault, 400, 1},
+    {"pipe-ping-pong", start_ping_pong, ping_pong, 400, 1},
+    {"mmap-touch-munmap-64", NULL, map_touch_unmap, 100, 1},
+    {"fork-exit", NULL, fork_exit, 100, 1},
+    {"fork-exec", NULL, fork_exec, 50, 1},
+};
+enum { bench_count = sizeof benches / sizeof *benches };
+
+static int64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int compare(const void* a, const void* b) {
+  int64_t x = *(const int64_t*)a, y = *(const int64_t*)b;
+  return (x > y) - (x < y);
+}
+
+static void measure(int which) {
+  int64_t times[most_samples];
+  const int samples = benches[which].samples, batch = benches[which].batch;
+  if (benches[which].start) benches[which].start();
+  for (int i = 0; i < 3; ++i) benches[which].run();
+  for (int i = 0; i < samples; ++i) {
+    int64_t before = now();
+    for (int j = 0; j < batch; ++j) benches[which].run();
+    times[i] = (now() - before) / batch;
+  }
+  qsort(times, (size_t)samples, sizeof *times, compare);
+  printf("bench %s: %lld %lld..%lld ns\n", benches[which].name, (long long)times[samples / 2],
+         (long long)times[0], (long long)times[samples - 1]);
+  fflush(stdout);
+}
+
+int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "--exit") == 0) return 0;
+  for (int i = 0; i < bench_count; ++i) {
+    int wanted = argc == 1;
+    for (int j = 1; j < argc; ++j) wanted |= strcmp(argv[j], benches[i].name) == 0;
+    if (wanted) measure(i);
+  }
+  return 0;
+}

@@ -1,0 +1,63 @@
+// What a guest's user space can see of the machine below it, one check a property. A check returns whether it
+// holds and leaves one short line that says what was seen.
+#ifndef PINFOLD_GUEST_CHECK_H
+#define PINFOLD_GUEST_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { report_size = 256, page = 4096 };
+
+// The line that a check leaves for its caller.
+extern char report[report_size];
+
+// The most memory a check may fill, in MB.
+extern size_t megabytes;
+
+// Writes the report; the first returns true, the second false.
+__attribute__((format(printf, 1, 2))) bool holds(const char* format, ...);
+__attribute__((format(printf, 1, 2))) bool fails(const char* format, ...);
+
+// Leaves the check when the condition does not hold.
+#define REQUIRE(condition, ...)                  \
+  do {                                           \
+    if (!(condition)) return fails(__VA_ARGS__); \
+  } while (0)
+
+// Runs body(argument) in `count` forked processes at a time, argument 0 to count-1; true when every one
+// returned 0. The report names the first that did not.
+bool in_processes(int count, int (*body)(int));
+
+// processes.c
+int exec_child(int code);
+bool check_fork_exec(void);
+bool check_pipe(void);
+// memory.c
+bool check_memory(void);
+bool check_copy_on_write(void);
+bool check_sha256(void);
+// signals.c
+bool check_faults(void);
+bool check_alternate_stack(void);
+bool check_timer_signal(void);
+// clock.c
+bool check_clock(void);
+void run_clock_markers(void);
+// registers.c
+bool check_x87(void);
+bool check_sse(void);
+bool check_avx(void);
+bool check_avx512(void);
+// threads.c
+bool check_threads(void);
+bool check_gs_base(void);
+bool check_ldt(void);
+// trace.c
+bool check_single_step(void);
+bool check_breakpoint(void);
+
+// sha256.c: the digest of `size` bytes, as 64 hexadecimal digits and a zero.
+void sha256(const void* data, size_t size, char hex[65]);
+
+#endif

@@ -1,0 +1,116 @@
+// usage: pinfold-guest-check [-m MB] [NAME...]
+// Runs the named checks, or all that every guest passes; prints `check NAME: ok ...` or `check NAME: FAILED
+// ...` for each. Exits with 0 when all hold. NAME `clock-markers` prints the lines by which the host measures
+// the guest's clock.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+char report[report_size];
+size_t megabytes;
+
+static const struct {
+  const char* name;
+  bool (*run)(void);
+} checks[] = {
+    {"fork-exec", check_fork_exec},
+    {"memory", check_memory},
+    {"copy-on-write", check_copy_on_write},
+    {"sha256", check_sha256},
+    {"faults", check_faults},
+    {"alternate-stack", check_alternate_stack},
+    {"timer-signal", check_timer_signal},
+    {"clock", check_clock},
+    {"x87", check_x87},
+    {"sse", check_sse},
+    {"avx", check_avx},
+    {"avx512", check_avx512},
+    {"pipe", check_pipe},
+    {"threads", check_threads},
+    {"gs-base", check_gs_base},
+    {"ldt", check_ldt},
+    {"single-step", check_single_step},
+    {"breakpoint", check_breakpoint},
+};
+
+static bool vreport(bool verdict, const char* format, va_list arguments) {
+  vsnprintf(report, sizeof report, format, arguments);
+  return verdict;
+}
+
+bool holds(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  bool verdict = vreport(true, format, arguments);
+  va_end(arguments);
+  return verdict;
+}
+
+bool fails(const char* format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  bool verdict = vreport(false, format, arguments);
+  va_end(arguments);
+  return verdict;
+}
+
+bool in_processes(int count, int (*body)(int)) {
+  pid_t children[16];
+  REQUIRE(count <= 16, "%d processes", count);
+  for (int i = 0; i < count; ++i) {
+    children[i] = fork();
+    REQUIRE(children[i] >= 0, "fork: %m");
+    if (children[i] == 0) _exit(body(i));
+  }
+  bool verdict = true;
+  for (int i = 0; i < count; ++i) {
+    int status = 0;
+    if (waitpid(children[i], &status, 0) != children[i]) verdict = fails("waitpid: %m");
+    if (verdict && status != 0) verdict = fails("process %d ended with status 0x%x", i, (unsigned)status);
+  }
+  return verdict;
+}
+
+static bool run(size_t i) {
+  strcpy(report, "");
+  bool verdict = checks[i].run();
+  printf("check %s: %s%s%s\n", checks[i].name, verdict ? "ok" : "FAILED", *report ? " " : "", report);
+  fflush(stdout);
+  return verdict;
+}
+
+// Half of what is free, so that page tables and the kernel keep room; 200 MB where there is plenty.
+static size_t default_megabytes(void) {
+  size_t free_mb = (size_t)sysconf(_SC_AVPHYS_PAGES) * page >> 20;
+  return free_mb / 2 < 200 ? free_mb / 2 : 200;
+}
+
+static bool run_named(const char* name) {
+  if (strcmp(name, "clock-markers") == 0) {
+    run_clock_markers();
+    return true;
+  }
+  for (size_t i = 0; i < sizeof checks / sizeof *checks; ++i)
+    if (strcmp(checks[i].name, name) == 0) return run(i);
+  printf("check %s: FAILED no such check\n", name);
+  return false;
+}
+
+int main(int argc, char** argv) {
+  if (argc == 3 && strcmp(argv[1], "--child") == 0) return exec_child(atoi(argv[2]));
+  megabytes = default_megabytes();
+  for (int option; (option = getopt(argc, argv, "m:")) != -1;) {
+    if (option != 'm') return 2;
+    megabytes = (size_t)atol(optarg);
+  }
+  bool all = true;
+  for (int i = optind; i < argc; ++i) all &= run_named(argv[i]);
+  if (optind == argc)
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; ++i) all &= run(i);
+  return all ? 0 : 1;
+}

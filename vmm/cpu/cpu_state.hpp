@@ -1,0 +1,60 @@
+// What a PV vCPU is besides its registers: the traps, callbacks and modes that the guest set up by hypercalls.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "pvmmu/types.hpp"
+
+namespace pinfold::vmm {
+
+/// One entry of the virtual IDT (trap_info, xen/arch-x86/xen.h). Address 0: none.
+struct Trap {
+  std::uint64_t address = 0;
+  std::uint16_t cs = 0;
+  std::uint8_t dpl = 0;
+  bool masks_events = false;
+};
+
+/// An entry point registered by callback_op or set_callbacks. Address 0: none.
+struct Callback {
+  std::uint64_t address = 0;
+  bool masks_events = false;
+};
+
+/// The state that hypercalls set. Guarded by the domain's lock.
+struct CpuState {
+  bool kernel_mode = true;
+  std::array<Trap, 256> traps{};
+  Callback event, failsafe, syscall, syscall32, sysenter, nmi;
+  std::uint64_t kernel_sp = 0;
+  std::uint16_t kernel_ss = 0;
+
+  /// Roots of the two modes; the processor runs on their mirrors. no_mfn: none.
+  Mfn kernel_root = no_mfn, user_root = no_mfn;
+
+  /// GS bases of the two modes; the one of the current mode is in the processor.
+  std::uint64_t user_gs_base = 0, kernel_gs_base = 0;
+  std::uint64_t fs_base = 0;
+
+  std::uint8_t iopl = 0;
+  GuestVaddr io_bitmap;
+  std::uint32_t io_bitmap_ports = 0;
+  bool task_switched = false;  ///< Virtual CR0.TS.
+  std::uint64_t cr4 = 0;       ///< The bits that the guest controls.
+  std::uint64_t xcr0 = 1;
+  std::array<std::uint64_t, 4> debug_address{};
+  std::uint64_t dr6 = 0xffff0ff0, dr7 = 0x400;
+
+  std::array<Mfn, 14> gdt{};  ///< Frames held as descriptor pages; the first `gdt_frames` of them.
+  std::size_t gdt_frames = 0;
+  GuestVaddr ldt_base;
+  std::uint32_t ldt_entries = 0;
+  std::array<Mfn, 16> ldt{};  ///< Frames held, no_mfn where a page of it is not mapped.
+
+  bool up = false;
+  bool initialised = false;
+  bool info_registered = false;
+};
+
+}  // namespace pinfold::vmm

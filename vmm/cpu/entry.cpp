@@ -1,0 +1,104 @@
+// Into the guest: the vCPU's registers and system registers, and the pass that the way may lead through.
+#include "pvmmu/entry_rules.hpp"
+#include "vmm/domain.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+constexpr std::uint64_t cr0_ts = 1U << 3;
+
+kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
+  kvm_segment s{};
+  s.selector = selector;
+  s.limit = 0xffffffff;
+  s.type = type;
+  s.present = 1;
+  s.dpl = 3;
+  s.s = 1;
+  s.g = 1;
+  return s;
+}
+
+}  // namespace
+
+void GuestCpu::load(pvmmu::Held held) {
+  kvm_regs& r = vcpu_.regs();
+  if (registers_changed_ || pass_under_way_) {
+    const auto& g = regs_.gpr;
+    r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6], r.rdi = g[7];
+    r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13], r.r14 = g[14], r.r15 = g[15];
+    r.rip = regs_.rip;
+    // The real flags: interrupts are on, no I/O privilege, whatever the guest believes.
+    r.rflags = (regs_.rflags & ~(rflags::iopl | rflags::vm | rflags::nt)) | rflags::if_ | rflags::fixed;
+    vcpu_.mark_regs_dirty();
+  }
+  if (load_segments()) vcpu_.mark_sregs_dirty();
+  more_passes_ = prepare_pass(held);
+  registers_changed_ = false;
+}
+
+/// Brings KVM's system registers to what the guest's mode needs; did any differ?
+bool GuestCpu::load_segments() {
+  kvm_sregs& s = vcpu_.sregs();
+  bool changed = false;
+  const auto set = [&changed](auto& field, auto value) {
+    if (field == value) return;
+    field = value;
+    changed = true;
+  };
+  if (s.ss.dpl != 3 || s.cs.selector != cs_ || s.ss.selector != ss_ || s.cs.dpl != 3) {
+    s.cs = user_segment(cs_, 11);
+    (is_64bit_code(cs_) ? s.cs.l : s.cs.db) = 1;
+    s.ss = user_segment(ss_, 3);
+    s.ss.db = 1;
+    changed = true;
+  }
+  set(s.cr3, address_of(domain_.mmu().mirror_of_root(root())).raw());
+  set(s.fs.base, state_.fs_base);
+  set(s.gs.base, gs_base_);
+  set(s.cr0, state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts);
+  return changed;
+}
+
+bool GuestCpu::is_64bit_code(std::uint16_t selector) const {
+  constexpr std::uint64_t long_mode = 1ULL << 53;
+  return (domain_.gate().descriptor(id_.raw(), selector) & long_mode) != 0;
+}
+
+bool GuestCpu::prepare_pass(pvmmu::Held held) {
+  pvmmu::StaleLog& stale = domain_.stale();
+  PassCode code;
+  bool more = false;
+  if (domain_.config().host.stale_entries) {
+    if (stale.empty()) return false;
+    const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
+    std::size_t taken = 0;
+    for (const auto& entry : stale.entries()) {
+      if (code.full()) break;
+      ++taken;
+      const Mfn frame = mirrors.frame(entry.table);
+      if (entry.whole_table) {
+        // The top two bytes of an entry: zero unless NX is set, and nothing that a processor writes.
+        std::size_t slot = 0;
+        while (slot + 1 < pvmmu::entries_per_table && mirrors.load(entry.table, slot).raw() >> 48 != 0) ++slot;
+        code.store_zero_word(domain_.gate().arena_address(frame, slot * 8 + 6));
+      } else {
+        code.store(domain_.gate().arena_address(frame, entry.slot * 8U), mirrors.load(entry.table, entry.slot).raw());
+      }
+    }
+    more = taken < stale.entries().size();
+    pass_entries_ = taken;
+  } else {
+    if (!flush_requested_) return false;
+    code.reload_cr3(vcpu_.sregs().cr3);
+  }
+  (void)held;
+  ++domain_.statistics().passes;
+  domain_.statistics().pass_steps += pass_entries_;
+  if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest
+  domain_.gate().prepare_pass(vcpu_, id_.raw(), code);
+  pass_under_way_ = true;
+  return more;
+}
+
+}  // namespace pinfold::vmm

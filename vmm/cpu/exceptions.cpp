@@ -1,0 +1,153 @@
+// What a processor exception means for a PV guest: page-table work, an instruction to emulate, or the guest's own business.
+#include <fmt/format.h>
+
+#include "vmm/domain.hpp"
+#include "vmm/emulate/forced_emulation.hpp"
+#include "vmm/emulate/pte_write.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+/// Page-fault error codes (Intel SDM vol. 3, 4.7).
+constexpr std::uint64_t pf_present = 1, pf_write = 2, pf_user = 4, pf_fetch = 16;
+/// Error codes that name a descriptor (vol. 3, 6.13): bit 1 says that it was the IDT's.
+constexpr std::uint64_t error_idt = 2;
+
+constexpr std::uint64_t same_fault_limit = 100'000;
+
+}  // namespace
+
+void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
+  Statistics& statistics = domain_.statistics();
+  switch (exception.vector) {
+    case 14:
+      statistics.count(ExitReason::page_fault);
+      return on_page_fault(held, exception.error_code, exception.address);
+    case 13:
+      statistics.count(ExitReason::protection_fault);
+      return on_protection_fault(held, exception.error_code);
+    case 6:
+      statistics.count(ExitReason::invalid_opcode);
+      return on_invalid_opcode(held);
+    case 2: statistics.count(ExitReason::other_exception); return;  // the host's NMI is not the guest's
+    case 7: state_.task_switched = false; break;
+    case 1: state_.dr6 = (state_.dr6 & ~0xfULL) | 0x4000; break;  // single step is the only source (DR6.BS)
+    default: break;
+  }
+  statistics.count(ExitReason::other_exception);
+  deliver(held, exception);
+}
+
+void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address) {
+  const GuestVaddr va(address);
+  const bool write = (error_code & pf_write) != 0;
+  const bool fetch = (error_code & pf_fetch) != 0;
+  const auto leaf = domain_.mmu().walk(held, root(), va);
+  if (leaf && leaf->entry.present()) {
+    const bool permitted = write ? leaf->writable : !fetch || leaf->executable;
+    if (permitted) {
+      // The guest's entry allows it: the first write to a clean page, or a translation that changed meanwhile.
+      (void)domain_.mmu().touch(held, *leaf, write);
+      const bool same = same_fault_.rip == regs_.rip && same_fault_.address == address;
+      same_fault_ = {regs_.rip, address, same ? same_fault_.count + 1 : 0};
+      if (same_fault_.count < same_fault_limit) return;
+      domain_.end(Ending::host_failure, fmt::format("access to {:#x} faults forever, although the tables permit it\n{}",
+                                                    address, describe(held)));
+      return;
+    }
+    if (write && state_.kernel_mode && domain_.writable_page_tables && emulate_pte_store(held, address, *leaf)) return;
+  }
+  // Both modes run at CPL3; the guest's own idea of user and kernel is what its handler goes by.
+  const std::uint64_t seen = (error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
+  deliver(held, GuestException{14, seen, address});
+}
+
+/// A kernel's plain store to an entry of an L1 that it has mapped read-only (VMASST_TYPE_writable_pagetables).
+bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf) {
+  pvmmu::Validator& mmu = domain_.mmu();
+  const Mfn table = leaf.entry.mfn();
+  if (!mmu.owns(table) || mmu.frame(table).type != pvmmu::FrameType::l1) return false;
+
+  auto write = decode_pte_write(instruction(held), regs_, SegmentBases{state_.fs_base, gs_base_}, GuestVaddr(address));
+  if (!write) return false;
+  const std::uint64_t at = write->address.raw();
+  if (at >> page_shift != address >> page_shift) return false;
+  if (write->source_address) {
+    std::uint64_t source = 0;
+    if (!memory(held).read(*write->source_address, std::as_writable_bytes(std::span(&source, 1)).first(write->size)))
+      return false;
+    write->source = source;
+  }
+  const std::size_t slot = offset_in_page(write->address) / sizeof(pvmmu::Pte);
+  const std::uint64_t old = mmu.merged_entry(held, table, slot).raw();
+  const Effect effect = evaluate(*write, operand_of(*write, old), regs_);
+  if (effect.stores) {
+    const pvmmu::Pte want(merged(*write, old, effect.new_value));
+    if (!mmu.update_l1_by_store(held, leaf, slot, want)) return false;
+    domain_.mmu_operation(held);
+  }
+  ++domain_.statistics().pte_stores;
+  regs_ = effect.after;
+  registers_changed_ = true;
+  if (effect.single_step) deliver(held, GuestException{1, 0, 0});
+  return true;
+}
+
+void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
+  if (error_code != 0) {
+    if ((error_code & error_idt) != 0) return software_interrupt(held, static_cast<std::uint8_t>(error_code >> 3));
+    return deliver(held, GuestException{13, error_code, 0});
+  }
+  const auto bytes = instruction(held);
+  auto memory_here = memory(held);
+  const CodeWidth width = is_64bit_code(cs_) ? CodeWidth::bits64 : CodeWidth::bits32;
+  const Outcome outcome = processor_.emulating(held, memory_here, [&](PrivilegedState& state) {
+    return emulate_privileged(regs_, state_.kernel_mode, bytes, state, width);
+  });
+  finish_emulation(held, outcome);
+}
+
+void GuestCpu::finish_emulation(pvmmu::Held held, const Outcome& outcome) {
+  registers_changed_ = true;
+  if (const auto* done = std::get_if<Emulated>(&outcome)) {
+    ++domain_.statistics().privileged;
+    if (done->single_step) deliver(held, GuestException{1, 0, 0});
+  } else if (const auto* exception = std::get_if<Exception>(&outcome)) {
+    deliver(held, GuestException{exception->vector, exception->error_code, 0});
+  } else if (const auto* fault = std::get_if<PageFault>(&outcome)) {
+    const auto leaf = domain_.mmu().walk(held, root(), fault->address);
+    const std::uint64_t code = (leaf && leaf->entry.present() ? pf_present : 0) | (fault->write ? pf_write : 0) |
+                               (fault->fetch ? pf_fetch : 0) | (state_.kernel_mode ? 0 : pf_user);
+    deliver(held, GuestException{14, code, fault->address.raw()});
+  }
+}
+
+void GuestCpu::on_invalid_opcode(pvmmu::Held held) {
+  const auto bytes = instruction(held);
+  if (is_forced_cpuid(bytes)) {
+    auto memory_here = memory(held);
+    finish_emulation(held, processor_.emulating(held, memory_here, [&](PrivilegedState& state) {
+      return emulate_forced_cpuid(regs_, state_.kernel_mode, state);
+    }));
+    return;
+  }
+  // A host that runs CPL3 code without VT-x or SVM answers INT n with #UD.
+  if (const auto vector = decode_int_n(bytes)) return software_interrupt(held, *vector);
+  deliver(held, GuestException{6, 0, 0});
+}
+
+/// INT n, with RIP still at it.
+void GuestCpu::software_interrupt(pvmmu::Held held, std::uint8_t vector) {
+  const Trap& trap = state_.traps[vector];
+  const bool allowed = trap.address != 0 && (state_.kernel_mode ? trap.dpl >= 1 : trap.dpl == 3);
+  if (!allowed) return deliver(held, GuestException{13, (std::uint64_t{vector} << 3) | error_idt, 0});
+  regs_.rip += int_n_length;
+  bounce(held, Handler{trap.address, gate::code64, trap.masks_events}, std::nullopt);
+}
+
+std::span<const std::byte> GuestCpu::instruction(pvmmu::Held held) {
+  auto memory_here = memory(held);
+  return std::span(instruction_).first(memory_here.fetch_code(GuestVaddr(regs_.rip), instruction_));
+}
+
+}  // namespace pinfold::vmm

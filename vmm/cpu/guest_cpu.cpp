@@ -1,0 +1,63 @@
+#include "vmm/cpu/guest_cpu.hpp"
+
+#include <fmt/format.h>
+
+#include "vmm/domain.hpp"
+
+namespace pinfold::vmm {
+
+GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
+    : domain_(domain), id_(id), vcpu_(std::move(vcpu)), processor_(*this) {}
+
+KvmResult<std::unique_ptr<GuestCpu>> GuestCpu::create(Domain& domain, VcpuId id) {
+  auto vcpu = domain.vm().create_vcpu(id.raw());
+  if (!vcpu) return tl::unexpected(vcpu.error());
+  return std::unique_ptr<GuestCpu>(new GuestCpu(domain, id, std::move(*vcpu)));
+}
+
+GuestAccess GuestCpu::memory(pvmmu::Held held) { return {domain_.mmu(), held, root()}; }
+GuestAccess GuestCpu::kernel_memory(pvmmu::Held held) { return {domain_.mmu(), held, state_.kernel_root}; }
+
+/// The registers of the ABI's boot protocol (xen/xen.h, "64-bit PV guest's initial state").
+void GuestCpu::start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info) {
+  regs_ = Registers{};
+  regs_.rip = entry.raw();
+  regs_[Gpr::rsp] = stack.raw();
+  regs_[Gpr::rsi] = start_info.raw();
+  regs_.rflags = rflags::fixed | rflags::if_;
+  cs_ = gate::code64;
+  ss_ = gate::data3;
+  state_.kernel_sp = stack.raw();
+  state_.kernel_ss = gate::data3;
+  state_.up = true;
+  state_.initialised = true;
+  registers_changed_ = true;
+  run_state_.enter(RunState::running, domain_.clock().now());
+}
+
+void GuestCpu::set_fs_base(std::uint64_t base) { state_.fs_base = base; }
+void GuestCpu::set_active_gs_base(std::uint64_t base) { gs_base_ = base; }
+
+std::string GuestCpu::describe(pvmmu::Held held) {
+  const auto& r = regs_;
+  std::string text = fmt::format(
+      "vCPU {} in guest {} mode\n"
+      "  rip {:016x}  cs {:04x}  rflags {:08x}  rsp {:016x}  ss {:04x}\n"
+      "  rax {:016x}  rbx {:016x}  rcx {:016x}  rdx {:016x}\n"
+      "  rsi {:016x}  rdi {:016x}  rbp {:016x}  r8  {:016x}\n"
+      "  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}\n"
+      "  r13 {:016x}  r14 {:016x}  r15 {:016x}\n"
+      "  fs base {:016x}  gs base {:016x}  root {:#x} (user {:#x})",
+      id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, cs_, r.rflags, r[Gpr::rsp], ss_, r[Gpr::rax], r[Gpr::rbx],
+      r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8], r[Gpr::r9], r[Gpr::r10], r[Gpr::r11],
+      r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], state_.fs_base, gs_base_, state_.kernel_root.raw(),
+      state_.user_root.raw());
+  const auto code = instruction(held);
+  if (!code.empty()) {
+    text += "\n  code ";
+    for (const std::byte b : code) text += fmt::format(" {:02x}", static_cast<unsigned>(b));
+  }
+  return text;
+}
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,208 @@
+// One virtual CPU: runs guest code, and answers what comes out.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <csignal>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <pthread.h>
+
+#include "pvmmu/lock.hpp"
+#include "vmm/cpu/cpu_state.hpp"
+#include "vmm/cpu/run_state.hpp"
+#include "vmm/cpu/virtual_processor.hpp"
+#include "vmm/gate/gate.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/memory/guest_access.hpp"
+#include "vmm/registers.hpp"
+
+namespace pinfold::vmm {
+
+class Domain;
+
+/// What a processor raised and the guest shall get: a vector with what belongs to it.
+struct GuestException {
+  std::uint8_t vector = 0;
+  std::uint64_t error_code = 0;  ///< Delivered for vectors that have one.
+  std::uint64_t address = 0;     ///< #PF: what CR2 holds.
+};
+
+/// A vCPU and the thread's loop that runs it.
+///
+/// run(): deliver what is due (bounce.cpp) → enter the guest (entry.cpp) → sort out why it came back (run_loop.cpp) →
+/// answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The guest's registers are in `regs()` between an exit
+/// and the next entry, whichever way the host's KVM goes in and out.
+///
+/// Threads: run() in the vCPU's own; kick() from any; all else under the domain's lock.
+class GuestCpu {
+ public:
+  [[nodiscard]] static KvmResult<std::unique_ptr<GuestCpu>> create(Domain& domain, VcpuId id);
+
+  /// Runs until the domain ends.
+  void run();
+  /// Makes run() look for pending events and for the domain's end soon.
+  void kick();
+
+  [[nodiscard]] VcpuId id() const { return id_; }
+  [[nodiscard]] Domain& domain() { return domain_; }
+  [[nodiscard]] Registers& regs() { return regs_; }
+  [[nodiscard]] CpuState& state() { return state_; }
+  [[nodiscard]] RunStateClock& run_state() { return run_state_; }
+  [[nodiscard]] std::uint16_t cs() const { return cs_; }
+  [[nodiscard]] std::uint16_t ss() const { return ss_; }
+  void set_selectors(std::uint16_t cs, std::uint16_t ss) {
+    cs_ = cs;
+    ss_ = ss;
+  }
+  /// The root of the mode that the guest is in.
+  [[nodiscard]] Mfn root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
+  [[nodiscard]] GuestAccess memory(pvmmu::Held held);
+  [[nodiscard]] GuestAccess kernel_memory(pvmmu::Held held);
+
+  /// Registers of a vCPU that has not run yet (domain_builder, VCPUOP_initialise).
+  void start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
+
+  // -- modes and frames: bounce.cpp
+  void toggle_mode();
+  /// Pushes a frame onto the guest kernel's stack and enters its handler; ends the domain when that can't be.
+  void deliver(pvmmu::Held held, const GuestException& exception);
+  void deliver_callback(pvmmu::Held held, const Callback& callback);
+  void deliver_event(pvmmu::Held held);
+  void deliver_syscall(pvmmu::Held held);
+  /// HYPERVISOR_iret; the value for RAX is in the frame.
+  void iret(pvmmu::Held held);
+
+  // -- exceptions.cpp
+  void on_exception(pvmmu::Held held, const GuestException& exception);
+
+  // -- segment bases
+  void set_fs_base(std::uint64_t base);
+  void set_active_gs_base(std::uint64_t base);
+  [[nodiscard]] std::uint64_t fs_base() const { return state_.fs_base; }
+  [[nodiscard]] std::uint64_t active_gs_base() const { return gs_base_; }
+
+  // -- events and time: waiting.cpp
+  [[nodiscard]] bool event_deliverable() const;
+  void set_upcall_mask(bool masked);
+  /// Absolute system time at which VIRQ_TIMER is raised; 0 disarms.
+  void set_timer(std::uint64_t deadline_ns);
+  [[nodiscard]] std::uint64_t timer() const { return timer_deadline_; }
+  void set_periodic_timer(std::uint64_t period_ns);
+  /// Asks for the sleep to be done before the guest is entered again, once the hypercall has returned.
+  void request_block() { block_requested_ = true; }
+  void request_poll(std::vector<Port> ports, std::uint64_t until_ns);
+  void publish_time(pvmmu::Held held);
+  void set_time_area(GuestVaddr area) { time_area_ = area; }
+  void set_run_state_area(GuestVaddr area) { run_state_area_ = area; }
+  [[nodiscard]] bool has_run_state_area() const { return run_state_area_.raw() != 0; }
+  void publish_run_state(pvmmu::Held held);
+
+  /// One line each, for a crash report.
+  [[nodiscard]] std::string describe(pvmmu::Held held);
+
+  [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
+  [[nodiscard]] VirtualProcessor& processor() { return processor_; }
+  /// All translations of this vCPU must go before it runs guest code again.
+  void request_flush() { flush_requested_ = true; }
+
+ private:
+  GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
+
+  // run_loop.cpp
+  bool before_entry(pvmmu::DomainLock& lock);
+  void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
+  void on_exit(pvmmu::DomainLock& lock);
+  void on_port(pvmmu::DomainLock& lock);
+  void on_syscall(pvmmu::DomainLock& lock);
+  void hypercall(pvmmu::DomainLock& lock);
+  void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
+  void on_view_fault(pvmmu::Held held);
+  void capture();
+
+  // waiting.cpp
+  void create_host_timer();
+  void delete_host_timer();
+  void arm_host_timer();
+  [[nodiscard]] std::uint64_t next_deadline() const;
+  void check_timers();
+  void sleep_if_asked(pvmmu::DomainLock& lock);
+  [[nodiscard]] bool polled_port_pending();
+  /// Sleeps until kicked, or until the system time `until_ns` (0: no limit). Drops the lock meanwhile.
+  void sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns);
+
+  // entry.cpp
+  void load(pvmmu::Held held);
+  [[nodiscard]] bool load_segments();
+  /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
+  [[nodiscard]] bool prepare_pass(pvmmu::Held held);
+  [[nodiscard]] bool is_64bit_code(std::uint16_t selector) const;
+
+  // exceptions.cpp
+  void on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);
+  [[nodiscard]] bool emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf);
+  void on_protection_fault(pvmmu::Held held, std::uint64_t error_code);
+  void on_invalid_opcode(pvmmu::Held held);
+  void finish_emulation(pvmmu::Held held, const Outcome& outcome);
+  void software_interrupt(pvmmu::Held held, std::uint8_t vector);
+  [[nodiscard]] std::span<const std::byte> instruction(pvmmu::Held held);
+
+  // bounce.cpp
+  struct Handler {
+    std::uint64_t address;
+    std::uint16_t cs;
+    bool masks_events;
+  };
+  void bounce(pvmmu::Held held, const Handler& handler, std::optional<std::uint64_t> error_code);
+
+  Domain& domain_;
+  VcpuId id_;
+  Vcpu vcpu_;
+  VirtualProcessor processor_;
+
+  Registers regs_;
+  std::uint16_t cs_ = gate::code64;
+  std::uint16_t ss_ = gate::data3;
+  std::uint64_t gs_base_ = 0;
+  CpuState state_;
+
+  bool registers_changed_ = true;  ///< regs_ is newer than what KVM holds.
+  bool pass_under_way_ = false;
+  bool more_passes_ = false;
+  std::size_t pass_entries_ = 0;  ///< Entries of the stale log that the pass under way takes care of.
+  bool flush_requested_ = false;
+  std::array<std::byte, 15> instruction_{};
+  struct {
+    std::uint64_t rip = 0, address = 0, count = 0;
+  } same_fault_;  ///< Finds a fault that repeats although nothing stands against the access.
+
+  // waiting.cpp
+  std::atomic<bool> kicked_{false};
+  std::mutex sleep_mutex_;
+  std::condition_variable woken_;
+  pthread_t thread_{};
+  std::atomic<bool> running_{false};
+  timer_t host_timer_{};
+  bool has_host_timer_ = false;
+  std::uint64_t timer_deadline_ = 0;
+  std::uint64_t period_ns_ = 0;
+  std::uint64_t next_tick_ = 0;
+  bool block_requested_ = false;
+  bool poll_requested_ = false;
+  std::vector<Port> polled_;
+  std::uint64_t poll_until_ = 0;
+  GuestVaddr time_area_;
+  GuestVaddr run_state_area_;
+  RunStateClock run_state_;
+};
+
+/// The signal that makes KVM_RUN return; its handler only sets kvm_run::immediate_exit of the thread's vCPU.
+void install_kick_handler();
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,204 @@
+// The vCPU's loop: enter the guest, find out why it came back, answer.
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <x86intrin.h>
+
+#include <cerrno>
+#include <cinttypes>
+
+#include "vmm/domain.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+thread_local Vcpu* running_vcpu = nullptr;
+
+void on_kick(int) {
+  if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
+}
+
+}  // namespace
+
+void install_kick_handler() {
+  struct sigaction action {};
+  action.sa_handler = on_kick;
+  sigemptyset(&action.sa_mask);
+  ::sigaction(SIGUSR1, &action, nullptr);
+}
+
+void GuestCpu::run() {
+  running_vcpu = &vcpu_;
+  thread_ = pthread_self();
+  create_host_timer();
+  running_ = true;
+  // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a second exit.
+  vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
+
+  pvmmu::DomainLock lock(domain_.mutex());
+  std::uint64_t left_at = __rdtsc();
+  while (before_entry(lock)) {
+    domain_.statistics().monitor_ticks += __rdtsc() - left_at;
+    lock.unlock();
+    const RunResult result = vcpu_.run();
+    left_at = __rdtsc();
+    lock.lock();
+    after_exit(lock, result);
+  }
+  running_ = false;
+  running_vcpu = nullptr;
+  delete_host_timer();
+}
+
+/// Everything that is due before the guest goes on. False: the domain is over.
+bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
+  if (more_passes_) {
+    load(lock);
+    return !domain_.ended();
+  }
+  while (!domain_.ended()) {
+    // In this order: a kick or timer that comes after it sets the flag again, and the next run() returns at once.
+    vcpu_.set_immediate_exit(false);
+    kicked_ = false;
+    check_timers();
+    sleep_if_asked(lock);
+    if (event_deliverable()) deliver_event(lock);
+    if (kicked_ || domain_.ended()) continue;
+    load(lock);
+    return true;
+  }
+  return false;
+}
+
+void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  const bool at_cpl0 = vcpu_.sregs().ss.dpl == 0 || vcpu_.sregs().cs.selector == gate::code0;
+  if (pass_under_way_) {
+    if (at_cpl0 && Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
+      // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
+      domain_.statistics().count(ExitReason::interrupted);
+      registers_changed_ = true;
+      return;
+    }
+    pass_under_way_ = false;
+    flush_requested_ = false;
+    domain_.stale().drop_first(pass_entries_);
+    pass_entries_ = 0;
+    if (domain_.stale().empty()) domain_.mmu().flushed(lock);
+    if (more_passes_) {
+      registers_changed_ = true;
+      return;
+    }
+  }
+  switch (result.kind) {
+    case RunResult::Kind::exited: on_exit(lock); break;
+    case RunResult::Kind::interrupted:
+      domain_.statistics().count(ExitReason::interrupted);
+      if (!at_cpl0) capture();
+      break;
+    case RunResult::Kind::failed:
+      capture();
+      if (result.error == EFAULT)
+        on_view_fault(lock);
+      else
+        domain_.end(Ending::host_failure, std::string("KVM_RUN failed: ") + std::strerror(result.error));
+  }
+}
+
+/// The guest's registers, at an exit from CPL3.
+void GuestCpu::capture() {
+  const kvm_regs& r = vcpu_.regs();
+  regs_.gpr = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
+               r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
+  regs_.rip = r.rip;
+  regs_.rflags = r.rflags;
+  // A guest may load segment registers itself, and the bases go with them.
+  state_.fs_base = vcpu_.sregs().fs.base;
+  gs_base_ = vcpu_.sregs().gs.base;
+}
+
+void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
+  const kvm_run& run = vcpu_.shared();
+  switch (run.exit_reason) {
+    case KVM_EXIT_IO: return on_port(lock);
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      capture();
+      if (Gate::is_syscall_entry(regs_.rip)) return on_syscall(lock);
+      domain_.statistics().count(ExitReason::filled);
+      return;
+    case KVM_EXIT_INTR:
+      domain_.statistics().count(ExitReason::interrupted);
+      capture();
+      return;
+    case KVM_EXIT_MMIO:
+      // Nothing is mapped outside the slots: only an access that the view forbids, made at CPL0, ends here.
+      capture();
+      domain_.statistics().count(ExitReason::view_fault);
+      domain_.end(Ending::isolation_fault, fmt::format("access to physical address {:#x}, which the view does not allow\n{}",
+                                                       run.mmio.phys_addr, describe(lock)));
+      return;
+    case KVM_EXIT_SHUTDOWN:
+      capture();
+      domain_.end(Ending::host_failure, "the gate took a fault it can't handle (triple fault)\n" + describe(lock));
+      return;
+    default: break;
+  }
+  capture();
+  domain_.statistics().count(ExitReason::other);
+  domain_.end(Ending::host_failure,
+              fmt::format("KVM left the guest for a reason that has no answer here: {} (suberror {})\n{}", run.exit_reason,
+                          run.exit_reason == KVM_EXIT_INTERNAL_ERROR ? run.internal.suberror : 0U, describe(lock)));
+}
+
+void GuestCpu::on_port(pvmmu::DomainLock& lock) {
+  const std::uint64_t rip = vcpu_.regs().rip;
+  if (Gate::is_syscall_entry(rip)) {
+    capture();
+    return on_syscall(lock);
+  }
+  if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
+
+  // The guest's own OUT to the gate's port, in user or kernel mode: a guest has no such port.
+  capture();
+  domain_.statistics().count(ExitReason::protection_fault);
+  registers_changed_ = true;
+  std::array<std::byte, 2> before{};
+  const bool immediate = memory(lock).read(GuestVaddr(regs_.rip - 2), before).has_value() &&
+                         before[0] == std::byte{0xe6} && before[1] == std::byte{gate::port};
+  regs_.rip -= immediate ? 2 : 1;
+  deliver(lock, GuestException{13, 0, 0});
+}
+
+void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
+  const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vector);
+  capture();
+  regs_.rip = frame.rip;
+  regs_.rflags = frame.rflags;
+  regs_[Gpr::rsp] = frame.rsp;
+  registers_changed_ = true;
+  if ((frame.cs & 3) == 0) {
+    domain_.end(Ending::host_failure, fmt::format("exception {} inside the gate, error code {:#x}, CR2 {:#x}\n{}", vector,
+                                                  frame.error_code, vcpu_.sregs().cr2, describe(lock)));
+    return;
+  }
+  on_exception(lock, GuestException{vector, frame.error_code, vcpu_.sregs().cr2});
+}
+
+void GuestCpu::on_syscall(pvmmu::DomainLock& lock) {
+  regs_.rip = regs_[Gpr::rcx];
+  regs_.rflags = regs_[Gpr::r11];
+  registers_changed_ = true;
+  if (!state_.kernel_mode) {
+    domain_.statistics().count(ExitReason::guest_syscall);
+    return deliver_syscall(lock);
+  }
+  domain_.statistics().count(ExitReason::hypercall);
+  set_selectors(gate::code64, gate::data3);
+  hypercall(lock);
+}
+
+void GuestCpu::on_view_fault(pvmmu::Held held) {
+  domain_.statistics().count(ExitReason::view_fault);
+  domain_.end(Ending::isolation_fault,
+              "the guest touched a frame that its view keeps from it, although its page tables permit it\n" + describe(held));
+}
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,143 @@
+#include "vmm/cpu/virtual_processor.hpp"
+
+#include "vmm/domain.hpp"
+#include "vmm/vcpu_info.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+constexpr std::uint64_t cr0_fixed = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE: as the processor really has them
+constexpr std::uint64_t cr0_ts = 1U << 3;
+/// CR4 bits that the guest may set (TSD, DE, OSXSAVE), and those that it sees set (PAE, OSFXSR, OSXMMEXCPT).
+constexpr std::uint64_t cr4_guest = 1U << 2 | 1U << 3 | 1U << 18;
+constexpr std::uint64_t cr4_shown = 1U << 5 | 1U << 9 | 1U << 10;
+constexpr std::uint64_t cr4_osxsave = 1U << 18;
+
+}  // namespace
+
+tl::expected<std::uint64_t, Errno> VirtualProcessor::read_cr(unsigned n) {
+  switch (n) {
+    case 0: return cr0_fixed | (cpu_.state().task_switched ? cr0_ts : 0);
+    case 2: return VcpuInfo(cpu_.domain().vcpu_info(cpu_.id())).cr2();
+    case 3: return address_of(cpu_.state().kernel_root).raw();
+    case 4: return cr4_shown | cpu_.state().cr4;
+    default: return fail(Errno::eperm);
+  }
+}
+
+Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
+  switch (n) {
+    case 0:
+      if (((value ^ cr0_fixed) & ~cr0_ts) != 0) return fail(Errno::eperm);
+      cpu_.state().task_switched = (value & cr0_ts) != 0;
+      return {};
+    case 2: VcpuInfo(cpu_.domain().vcpu_info(cpu_.id())).set_cr2(value); return {};
+    case 3: {
+      const Mfn root((value & pvmmu::bit::address) >> page_shift);
+      auto loaded = cpu_.domain().mmu().load_root(*held_, cpu_.state().kernel_root, root);
+      if (!loaded) return fail(loaded.error().error());
+      cpu_.request_flush();
+      return {};
+    }
+    case 4: cpu_.state().cr4 = value & cr4_guest; return {};
+    default: return fail(Errno::eperm);
+  }
+}
+
+void VirtualProcessor::clear_ts() { cpu_.state().task_switched = false; }
+
+tl::expected<std::uint64_t, Errno> VirtualProcessor::read_dr(unsigned n) {
+  const CpuState& s = cpu_.state();
+  if (n < 4) return s.debug_address[n];
+  return n == 6 ? s.dr6 : s.dr7;
+}
+
+Status VirtualProcessor::write_dr(unsigned n, std::uint64_t value) { return set_debug_register(cpu_, n, value); }
+
+tl::expected<std::uint64_t, Errno> VirtualProcessor::read_msr(std::uint32_t index) {
+  return pinfold::vmm::read_msr(*this, index);
+}
+
+Status VirtualProcessor::write_msr(std::uint32_t index, std::uint64_t value) {
+  return pinfold::vmm::write_msr(*this, index, value);
+}
+
+std::uint64_t VirtualProcessor::read_tsc() { return cpu_.domain().clock().guest_tsc(); }
+
+CpuidResult VirtualProcessor::cpuid(std::uint32_t leaf, std::uint32_t subleaf, bool kernel_mode) {
+  const CpuState& s = cpu_.state();
+  return cpu_.domain().cpuid().answer(leaf, subleaf,
+                                      CpuidAsker{cpu_.id(), kernel_mode, (s.cr4 & cr4_osxsave) != 0, s.xcr0});
+}
+
+Status VirtualProcessor::xsetbv(std::uint32_t index, std::uint64_t value) {
+  if (index != 0 || (cpu_.state().cr4 & cr4_osxsave) == 0) return fail(Errno::eperm);
+  if (!xcr0_allowed(value, cpu_.domain().cpuid().xcr0_offered())) return fail(Errno::eperm);
+  if (!cpu_.vcpu().set_xcr0(value)) return fail(Errno::eperm);
+  cpu_.state().xcr0 = value;
+  return {};
+}
+
+bool VirtualProcessor::io_privileged(bool kernel_mode) {
+  return pinfold::vmm::io_privileged(cpu_.state().iopl, kernel_mode, cpu_.domain().architectural_iopl);
+}
+
+bool VirtualProcessor::ports_allowed(std::uint16_t port, unsigned size, bool kernel_mode) {
+  if (io_privileged(kernel_mode)) return true;
+  const CpuState& s = cpu_.state();
+  if (s.io_bitmap_ports == 0) return kernel_mode;
+  auto bitmap_memory = cpu_.kernel_memory(*held_);
+  return bitmap_allows(bitmap_memory, s.io_bitmap, s.io_bitmap_ports, port, size);
+}
+
+std::uint32_t VirtualProcessor::port_in(std::uint16_t port, unsigned size) { return cpu_.domain().ports().in(port, size); }
+
+void VirtualProcessor::port_out(std::uint16_t port, unsigned size, std::uint32_t value) {
+  cpu_.domain().ports().out(port, size, value);
+}
+
+std::uint64_t VirtualProcessor::segment_base(SegmentBase which) {
+  switch (which) {
+    case SegmentBase::fs: return cpu_.fs_base();
+    case SegmentBase::gs: return cpu_.active_gs_base();
+    case SegmentBase::kernel_gs: break;
+  }
+  return cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base;
+}
+
+void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address) {
+  switch (which) {
+    case SegmentBase::fs: return cpu_.set_fs_base(address);
+    case SegmentBase::gs: return cpu_.set_active_gs_base(address);
+    case SegmentBase::kernel_gs: break;
+  }
+  (cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base) = address;
+}
+
+VcpuId VirtualProcessor::vcpu() { return cpu_.id(); }
+bool VirtualProcessor::intel() { return cpu_.domain().cpuid().intel(); }
+bool VirtualProcessor::has_gp_handler() { return cpu_.state().traps[13].address != 0; }
+
+Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value) {
+  CpuState& s = cpu.state();
+  if (n < 4) {
+    if (!is_canonical(value) || in_xen_range(value)) return fail(Errno::eperm);
+    s.debug_address[n] = value;
+    return {};
+  }
+  constexpr std::uint64_t dr7_gd = 1U << 13;
+  if (n != 6 && n != 7) return fail(Errno::enodev);
+  if (value >> 32 != 0) return fail(Errno::einval);
+  if (n == 6) {
+    s.dr6 = (value & 0xe00f) | 0xffff0ff0;
+    return {};
+  }
+  if ((value & dr7_gd) != 0) return fail(Errno::eperm);
+  constexpr std::uint64_t cr4_de = 1U << 3;
+  for (unsigned i = 0; i < 4; ++i)  // I/O breakpoints (type 2) need CR4.DE
+    if ((value >> (16 + 4 * i) & 3) == 2 && (s.cr4 & cr4_de) == 0) return fail(Errno::eperm);
+  s.dr7 = (value & ~0xd000ULL) | 0x400;
+  return {};
+}
+
+}  // namespace pinfold::vmm

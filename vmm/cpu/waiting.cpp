@@ -1,0 +1,184 @@
+// A vCPU's sleep and its timers.
+#include <chrono>
+
+#include "vmm/domain.hpp"
+#include "vmm/vcpu_info.hpp"
+
+#include <xen/xen.h>
+#include <xen/vcpu.h>
+
+namespace pinfold::vmm {
+
+bool GuestCpu::event_deliverable() const {
+  if (state_.event.address == 0) return false;
+  const VcpuInfo info(domain_.vcpu_info(id_));
+  return info.upcall_pending() && !info.upcall_mask();
+}
+
+void GuestCpu::set_upcall_mask(bool masked) { VcpuInfo(domain_.vcpu_info(id_)).set_upcall_mask(masked); }
+
+void GuestCpu::kick() {
+  {
+    const std::lock_guard sleep(sleep_mutex_);
+    kicked_ = true;
+  }
+  woken_.notify_one();
+  if (running_ && !pthread_equal(thread_, pthread_self())) pthread_kill(thread_, SIGUSR1);
+}
+
+void GuestCpu::create_host_timer() {
+  sigevent event{};
+  event.sigev_notify = SIGEV_THREAD_ID;
+  event.sigev_signo = SIGUSR1;
+  event._sigev_un._tid = static_cast<pid_t>(gettid());
+  has_host_timer_ = timer_create(CLOCK_MONOTONIC, &event, &host_timer_) == 0;
+  if (!has_host_timer_) domain_.end(Ending::host_failure, "the host gives no timer to the vCPU");
+  arm_host_timer();
+}
+
+void GuestCpu::delete_host_timer() {
+  if (has_host_timer_) timer_delete(host_timer_);
+  has_host_timer_ = false;
+}
+
+std::uint64_t GuestCpu::next_deadline() const {
+  if (timer_deadline_ == 0) return next_tick_;
+  return next_tick_ == 0 ? timer_deadline_ : std::min(timer_deadline_, next_tick_);
+}
+
+/// Sets the host's timer, which interrupts the guest, to the next deadline.
+void GuestCpu::arm_host_timer() {
+  if (!has_host_timer_) return;
+  itimerspec spec{};
+  if (const std::uint64_t deadline = next_deadline(); deadline != 0) {
+    const std::uint64_t now = domain_.clock().now();
+    const std::uint64_t delta = deadline > now ? deadline - now : 1;
+    spec.it_value.tv_sec = static_cast<time_t>(delta / 1'000'000'000);
+    spec.it_value.tv_nsec = static_cast<long>(delta % 1'000'000'000);
+  }
+  timer_settime(host_timer_, 0, &spec, nullptr);
+}
+
+void GuestCpu::set_timer(std::uint64_t deadline_ns) {
+  timer_deadline_ = deadline_ns;
+  arm_host_timer();
+}
+
+void GuestCpu::set_periodic_timer(std::uint64_t period_ns) {
+  period_ns_ = period_ns;
+  next_tick_ = period_ns == 0 ? 0 : domain_.clock().now() + period_ns;
+  arm_host_timer();
+}
+
+void GuestCpu::check_timers() {
+  const std::uint64_t deadline = next_deadline();
+  if (deadline == 0) return;
+  const std::uint64_t now = domain_.clock().now();
+  if (now < deadline) return;
+  if (timer_deadline_ != 0 && now >= timer_deadline_) timer_deadline_ = 0;
+  if (next_tick_ != 0 && now >= next_tick_) next_tick_ = now + period_ns_;  // ticks that were missed are not made up
+  arm_host_timer();
+  if (domain_.events() != nullptr) domain_.events()->raise_virq(id_, VIRQ_TIMER);
+}
+
+void GuestCpu::request_poll(std::vector<Port> ports, std::uint64_t until_ns) {
+  polled_ = std::move(ports);
+  poll_until_ = until_ns;
+  poll_requested_ = true;
+}
+
+bool GuestCpu::polled_port_pending() {
+  for (const Port port : polled_)
+    if (domain_.events()->is_pending(port)) return true;
+  return false;
+}
+
+/// SCHEDOP_block and SCHEDOP_poll: after the hypercall has returned, before the guest goes on.
+void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
+  if (!block_requested_ && !poll_requested_) return;
+  const std::uint64_t until = poll_requested_ ? poll_until_ : 0;
+  const auto awake = [&] {
+    if (domain_.ended()) return true;
+    const VcpuInfo info(domain_.vcpu_info(id_));
+    if (info.upcall_pending() && !info.upcall_mask()) return true;
+    return poll_requested_ && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
+  };
+  if (!awake()) {
+    run_state_.enter(RunState::blocked, domain_.clock().now());
+    while (!awake()) {
+      kicked_ = false;
+      if (awake()) break;
+      sleep(lock, until);
+      check_timers();
+    }
+    run_state_.enter(RunState::running, domain_.clock().now());
+    publish_run_state(lock);
+  }
+  block_requested_ = false;
+  poll_requested_ = false;
+}
+
+void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {
+  std::uint64_t deadline = next_deadline();
+  if (until_ns != 0 && (deadline == 0 || until_ns < deadline)) deadline = until_ns;
+  const std::uint64_t before = domain_.clock().guest_tsc();
+  lock.unlock();
+  {
+    std::unique_lock sleeping(sleep_mutex_);
+    const auto kicked = [this] { return kicked_.load(); };
+    if (deadline == 0) {
+      woken_.wait(sleeping, kicked);
+    } else {
+      const std::uint64_t now = domain_.clock().now();
+      const auto delay = std::chrono::nanoseconds(deadline > now ? deadline - now : 0);
+      woken_.wait_for(sleeping, delay, kicked);
+    }
+  }
+  lock.lock();
+  const std::uint64_t slept = domain_.clock().guest_tsc() - before;
+  domain_.statistics().blocked_ticks += slept;
+  domain_.statistics().monitor_ticks -= slept;
+}
+
+/// Writes the vCPU's time information: how to get system time from the TSC (vcpu_time_info, xen/xen.h).
+void GuestCpu::publish_time(pvmmu::Held held) {
+  const Clock& clock = domain_.clock();
+  vcpu_time_info_t time{};
+  time.tsc_timestamp = clock.start_tsc();
+  time.system_time = 0;
+  time.tsc_to_system_mul = clock.scale().mul;
+  time.tsc_shift = clock.scale().shift;
+  time.flags = XEN_PVCLOCK_TSC_STABLE_BIT;
+  // The values never change, so there is no moment at which a reader could see half of them: the version stays even.
+  const VcpuInfoPlace place = domain_.vcpu_info(id_);
+  SharedPage page = place.page;
+  const auto bytes = std::as_bytes(std::span(&time, 1));
+  const auto version = page.load<std::uint32_t>(place.offset + VcpuInfo::time_offset);
+  page.store<std::uint32_t>(place.offset + VcpuInfo::time_offset, version | 1);
+  page.copy_in(place.offset + VcpuInfo::time_offset + 4, bytes.subspan(4));
+  page.store<std::uint32_t>(place.offset + VcpuInfo::time_offset, (version | 1) + 1);
+  if (time_area_.raw() != 0) {
+    time.version = 2;
+    (void)kernel_memory(held).store(time_area_, time);
+  }
+}
+
+void GuestCpu::publish_run_state(pvmmu::Held held) {
+  if (run_state_area_.raw() == 0) return;
+  const std::uint64_t now = domain_.clock().now();
+  vcpu_runstate_info_t info{};
+  info.state = static_cast<int>(run_state_.state());
+  info.state_entry_time = run_state_.since();
+  for (std::size_t i = 0; i < 4; ++i) info.time[i] = run_state_.spent(static_cast<RunState>(i), now);
+  auto memory = kernel_memory(held);
+  if (domain_.run_state_update_flag) {
+    // Bit 63 of the entry time says that the rest is being written (XEN_RUNSTATE_UPDATE).
+    const GuestVaddr entry_time = run_state_area_.plus(offsetof(vcpu_runstate_info_t, state_entry_time));
+    (void)memory.store(entry_time, info.state_entry_time | XEN_RUNSTATE_UPDATE);
+    (void)memory.store(run_state_area_, info);
+  } else {
+    (void)memory.store(run_state_area_, info);
+  }
+}
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,154 @@
+// A running guest: its memory, its vCPUs, and what it asked the monitor for.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "pvmmu/validator.hpp"
+#include "vmm/clock.hpp"
+#include "vmm/cpu/guest_cpu.hpp"
+#include "vmm/cpuid_policy.hpp"
+#include "vmm/emulate/io_ports.hpp"
+#include "vmm/events.hpp"
+#include "vmm/hypercall.hpp"
+#include "vmm/memory/arena.hpp"
+#include "vmm/memory/view.hpp"
+#include "vmm/statistics.hpp"
+
+namespace pinfold::vmm {
+
+struct DomainConfig {
+  DomId id{1};
+  std::uint64_t frames = 0;  ///< Memory, in 4 KiB frames.
+  std::uint32_t vcpus = 1;
+  HostTraits host;
+  std::uint64_t audit_interval = 0;  ///< MMU hypercalls between two audits; 0: none but the last.
+};
+
+/// Why a domain is over.
+enum class Ending : std::uint8_t {
+  none,
+  power_off,
+  reboot,
+  suspend,
+  crash,            ///< The guest gave up, or did something that a PV guest does not survive.
+  isolation_fault,  ///< A wall stopped it: an access that no correct state of the other walls permits.
+  left,             ///< The user ended it.
+  host_failure,     ///< KVM or the host failed.
+};
+
+struct End {
+  Ending ending = Ending::none;
+  std::string why;  ///< One line; more lines for a crash (registers).
+};
+
+/// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables, `run`.
+class Domain final : public EventTarget {
+ public:
+  [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm, Machine& machine,
+                                                                                 const DomainConfig& config);
+  ~Domain() override;
+
+  // -- building
+  /// The domain's memory in pseudo-physical order.
+  [[nodiscard]] const std::vector<Mfn>& frames() const { return frames_; }
+  [[nodiscard]] Mfn shared_info_frame() const { return shared_info_; }
+  /// Another page of the monitor's own, shared with the guest (grant table).
+  [[nodiscard]] tl::expected<Mfn, Errno> allocate_shared_page();
+  [[nodiscard]] SharedPage shared_page(Mfn mfn);
+  void set_events(EventSource& events) { events_ = &events; }
+  [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
+  /// Validates and pins the initial tables and starts vCPU 0 on them; the refusal's words if they don't pass.
+  [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
+
+  /// Runs all vCPUs until the domain ends.
+  [[nodiscard]] End run();
+  /// Ends it, from any thread. The first reason stays.
+  void end(Ending ending, std::string why);
+  [[nodiscard]] bool ended() const { return ending_.load() != Ending::none; }
+  /// After run(): audits, releases everything, and says how many frames still had references (0).
+  struct Leftovers {
+    std::uint64_t frames = 0;
+    std::vector<std::string> findings;  ///< Of the last audit.
+  };
+  [[nodiscard]] Leftovers tear_down(bool audit);
+
+  // -- EventTarget
+  [[nodiscard]] std::uint32_t vcpu_count() const override { return config_.vcpus; }
+  [[nodiscard]] SharedPage shared_info() override { return shared_page(shared_info_); }
+  [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override;
+  void kick(VcpuId vcpu) override { cpu(vcpu).kick(); }
+
+  // -- for vCPUs and hypercalls
+  [[nodiscard]] DomId id() const { return config_.id; }
+  [[nodiscard]] const DomainConfig& config() const { return config_; }
+  [[nodiscard]] pvmmu::DomainMutex& mutex() { return mutex_; }
+  [[nodiscard]] pvmmu::Validator& mmu() { return *mmu_; }
+  [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
+  [[nodiscard]] Arena& arena() { return *arena_; }
+  [[nodiscard]] Gate& gate() { return *gate_; }
+  [[nodiscard]] View& view() { return *view_; }
+  [[nodiscard]] Machine& machine() { return machine_; }
+  [[nodiscard]] const Clock& clock() const { return *clock_; }
+  [[nodiscard]] const CpuidPolicy& cpuid() const { return *cpuid_; }
+  [[nodiscard]] IoPorts& ports() { return ports_; }
+  [[nodiscard]] EventSource* events() { return events_; }
+  [[nodiscard]] Vm& vm() { return vm_; }
+  [[nodiscard]] bool has_cpu(std::uint64_t n) const { return n < cpus_.size(); }
+  [[nodiscard]] GuestCpu& cpu(VcpuId n) { return *cpus_[n.raw()]; }
+  [[nodiscard]] Statistics& statistics() { return statistics_; }
+  void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
+  /// Wall clock into shared_info, and time into each vcpu_info.
+  void publish_wall_clock();
+  /// All vCPUs must drop their translations before they run guest code again.
+  void request_flush();
+  /// A descriptor of a held descriptor page changed.
+  void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
+  /// Counts one MMU hypercall; audits when it is time to.
+  void mmu_operation(pvmmu::Held held);
+
+  bool writable_page_tables = false;  ///< VMASST_TYPE_writable_pagetables
+  bool architectural_iopl = false;    ///< VMASST_TYPE_architectural_iopl
+  bool m2p_strict = false;            ///< VMASST_TYPE_m2p_strict
+  bool run_state_update_flag = false;  ///< VMASST_TYPE_runstate_update_flag
+
+ private:
+  Domain(Machine& machine, const DomainConfig& config, Vm vm);
+  [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  void register_hypercalls();
+
+  Machine& machine_;
+  DomainConfig config_;
+  Vm vm_;
+  pvmmu::DomainMutex mutex_;
+  std::unique_ptr<View> view_;
+  std::unique_ptr<Arena> arena_;
+  Mapping m2p_view_;
+  std::unique_ptr<Gate> gate_;
+  pvmmu::StaleLog stale_;
+  std::unique_ptr<pvmmu::Validator> mmu_;
+  std::unique_ptr<Clock> clock_;
+  std::unique_ptr<CpuidPolicy> cpuid_;
+  IoPorts ports_;
+  HypercallTable hypercalls_;
+  EventSource* events_ = nullptr;
+  std::vector<std::unique_ptr<GuestCpu>> cpus_;
+  std::vector<Mfn> frames_;
+  Mfn shared_info_ = no_mfn;
+  std::vector<Mfn> shared_pages_;
+  std::vector<VcpuInfoPlace> vcpu_infos_;
+  std::vector<Mfn> vcpu_info_frames_;
+  std::uint64_t operations_since_audit_ = 0;
+  std::uint64_t start_ns_ = 0;
+
+  std::atomic<Ending> ending_{Ending::none};
+  std::mutex end_mutex_;
+  End end_;
+  Statistics statistics_;
+};
+
+}  // namespace pinfold::vmm

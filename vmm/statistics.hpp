@@ -1,0 +1,52 @@
+// Counts of what a domain's run consisted of.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+
+namespace pinfold::vmm {
+
+/// Why a vCPU left the guest.
+enum class ExitReason : std::uint8_t {
+  hypercall,
+  guest_syscall,
+  page_fault,
+  protection_fault,
+  invalid_opcode,
+  other_exception,
+  interrupted,
+  filled,  ///< KVM filled a translation on a shadow-paging host and reported back; nothing to do.
+  view_fault,
+  other,
+};
+inline constexpr std::size_t exit_reasons = 10;
+[[nodiscard]] const char* name(ExitReason reason);
+
+/// Written under the domain's lock.
+struct Statistics {
+  std::array<std::uint64_t, exit_reasons> exits{};
+  std::array<std::uint64_t, 64> hypercalls{};
+  std::uint64_t unknown_hypercalls = 0;
+  std::uint64_t multicall_entries = 0;
+  std::map<std::uint32_t, std::uint64_t> mmuext_operations;  ///< By MMUEXT_*.
+  std::uint64_t mmu_updates = 0;       ///< Requests in mmu_update lists.
+  std::uint64_t pte_stores = 0;        ///< Plain stores to L1 entries that were emulated.
+  std::uint64_t privileged = 0;        ///< Privileged instructions emulated.
+  std::uint64_t events = 0;            ///< Upcalls delivered.
+  std::uint64_t passes = 0;            ///< Ways back to the guest that led through stores of the gate.
+  std::uint64_t pass_steps = 0;
+  std::uint64_t audits = 0;
+  std::uint64_t monitor_ticks = 0;     ///< TSC ticks spent in the monitor between an exit and the next entry.
+  std::uint64_t blocked_ticks = 0;     ///< TSC ticks slept; not in monitor_ticks.
+
+  void count(ExitReason reason) { ++exits[static_cast<std::size_t>(reason)]; }
+  [[nodiscard]] std::uint64_t total_exits() const {
+    std::uint64_t sum = 0;
+    for (const auto n : exits) sum += n;
+    return sum;
+  }
+};
+
+}  // namespace pinfold::vmm
