@@ -12,7 +12,6 @@ namespace {
 
 using vmm::HostFacts;
 using vmm::KvmError;
-using vmm::Userfault;
 
 /// One thing that was found: its name in JSON, its value, the same in words, and what follows from it.
 struct Finding {
@@ -27,21 +26,6 @@ Finding yes_no(const char* key, bool value, const char* if_yes, const char* if_n
   return {key, value, value ? if_yes : if_no, value ? then_yes : then_no};
 }
 
-Finding userfault_finding(Userfault kind) {
-  constexpr const char* key = "userfaultfd";
-  switch (kind) {
-    case Userfault::unrestricted:
-      return {key, "unrestricted", "userfaultfd write-protects pages, kernel faults included",
-              "table frames are protected without splitting the view"};
-    case Userfault::user_mode_only:
-      return {key, "user-mode-only", "userfaultfd write-protects pages (unprivileged form)",
-              "table frames are protected without splitting the view"};
-    case Userfault::unavailable: break;
-  }
-  return {key, "unavailable", "no userfaultfd write-protection of shared memory",
-          "table frames are protected by mprotect; vm.max_map_count limits how many"};
-}
-
 std::vector<Finding> paging_findings(const HostFacts& f) {
   return {
       yes_no("shadow_paging", f.shadow_paging(), "KVM shadows the guest's page tables",
@@ -53,7 +37,10 @@ std::vector<Finding> paging_findings(const HostFacts& f) {
              "a page that is read-only in the view can be written by the guest",
              "the view keeps tables and other domains' frames from the guest",
              "pinfold cannot isolate guests here"),
-      userfault_finding(f.userfault),
+      yes_no("userfaultfd", f.userfaultfd_protects, "userfaultfd write-protects pages, without privilege",
+             "userfaultfd does not write-protect shared memory",
+             "table frames are protected without splitting the view",
+             "table frames are protected by mprotect; vm.max_map_count limits how many"),
       {"max_map_count", f.max_map_count, "vm.max_map_count is " + std::to_string(f.max_map_count),
        "bounds the pieces of a view that mprotect makes"},
       yes_no("memory_fault_info", f.memory_fault_info, "a refused access comes with its address",

@@ -5,13 +5,6 @@
 
 namespace pinfold::vmm {
 
-/// How a write to a page that the view keeps read-only can be refused through userfaultfd.
-enum class Userfault : std::uint8_t {
-  unavailable,     ///< no userfaultfd for this user, or none that write-protects shared memory
-  user_mode_only,  ///< UFFD_USER_MODE_ONLY, which needs no privilege (userfaultfd(2))
-  unrestricted,    ///< also faults of the kernel: privileged, or vm.unprivileged_userfaultfd is 1
-};
-
 /// Found by running probe guests; never derived from a CPU's name. Filled by probe().
 struct HostFacts {
   /// A page-table entry that the monitor stores while the processor walks the table is not seen by the guest,
@@ -36,8 +29,8 @@ struct HostFacts {
   bool task_switched_flag_works = false;
   /// A store to a page that is PROT_READ in the view fails KVM_RUN with EFAULT and succeeds once allowed.
   bool mprotect_protects = false;
-  /// The same through userfaultfd write-protection.
-  Userfault userfault = Userfault::unavailable;
+  /// The same through userfaultfd write-protection, in the form that needs no privilege.
+  bool userfaultfd_protects = false;
   bool in_kernel_irqchip = false;
   /// Such an EFAULT says where, as KVM_EXIT_MEMORY_FAULT (tried, not only advertised).
   bool memory_fault_info = false;

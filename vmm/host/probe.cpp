@@ -6,7 +6,6 @@
 
 #include "pvmmu/types.hpp"
 #include "vmm/host/probe_guest.hpp"
-#include "vmm/host/userfault.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -49,39 +48,23 @@ void probe_syscall(ProbeGuest& guest, HostFacts& facts) {
   facts.window_exit_at_syscall = facts.syscall_stays_at_cpl3 && syscall_is_a_window_exit(guest);
 }
 
-/// `protect(read_only)` changes page C in the view. Does a store fail while it is read-only, and go on
-/// afterwards?
-template <class Protect>
-bool store_is_refused(ProbeGuest& guest, const Protect& protect) {
+/// Does a store fail while the view keeps page C read-only, and go on afterwards? `told`: whether KVM said
+/// where.
+bool store_is_refused(ProbeGuest& guest, bool& told) {
   guest.set_word(ProbeGuest::data_c, 0);
-  if (!protect(true)) return false;
+  if (!guest.view().protect(Mfn(ProbeGuest::data_c))) return false;
   const auto refused = guest.user(pinfold_probe_store, ProbeGuest::fixed, c_value);
+  told = guest.vcpu().shared().exit_reason == abi::exit_memory_fault;
   const bool untouched = guest.word(ProbeGuest::data_c) == 0;
-  if (!protect(false) || refused.kind != Kind::host_fault || !untouched) return false;
+  guest.view().unprotect(Mfn(ProbeGuest::data_c));
+  if (refused.kind != Kind::host_fault || !untouched) return false;
   return guest.resume().done() && guest.word(ProbeGuest::data_c) == c_value;
 }
 
-void probe_mprotect(ProbeGuest& guest, HostFacts& facts) {
-  const auto protect = [&](bool read_only) {
-    // Called with false right after the refused store: the run page still tells of it.
-    if (!read_only) facts.memory_fault_info = guest.vcpu().shared().exit_reason == abi::exit_memory_fault;
-    return guest.memory().protect(ProbeGuest::data_c, read_only);
-  };
-  facts.mprotect_protects = store_is_refused(guest, protect);
-}
-
-bool userfault_protects(ProbeGuest& guest, bool user_mode_only) {
-  const auto& memory = guest.memory();
-  const auto watch = ProbeUserfault::watch(memory.view(), ProbeMemory::size, user_mode_only);
-  if (!watch) return false;
-  std::byte* page = memory.view() + ProbeGuest::data_c * page_size;
-  return store_is_refused(guest, [&](bool read_only) { return watch->protect(page, read_only); });
-}
-
-Userfault probe_userfault(ProbeGuest& guest) {
-  if (userfault_protects(guest, false)) return Userfault::unrestricted;
-  if (userfault_protects(guest, true)) return Userfault::user_mode_only;
-  return Userfault::unavailable;
+bool userfaultfd_protects(const Kvm& kvm) {
+  auto guest = ProbeGuest::create(kvm, WriteProtection::userfaultfd);
+  bool told = false;
+  return guest && store_is_refused(*guest, told);
 }
 
 bool tsc_offset_works(ProbeGuest& guest) {
@@ -125,8 +108,8 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   HostFacts facts;
   facts.stale_entries = replaced_entry_is_stale(*guest);
   probe_syscall(*guest, facts);
-  probe_mprotect(*guest, facts);
-  facts.userfault = probe_userfault(*guest);
+  facts.mprotect_protects = store_is_refused(*guest, facts.memory_fault_info);
+  facts.userfaultfd_protects = userfaultfd_protects(kvm);
   guest->set_word(ProbeGuest::data_c, c_value);
   const auto high = load(*guest, slot_256 + ProbeGuest::fixed);
   facts.slot_256_at_cpl3 = high.done() && high.rax == c_value;
@@ -139,6 +122,16 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.tsc_deadline_timer = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   facts.max_map_count = max_map_count();
   return facts;
+}
+
+HostTraits traits_of(const HostFacts& facts) {
+  HostTraits traits;
+  traits.syscall_stays_at_cpl3 = facts.syscall_stays_at_cpl3;
+  traits.stale_entries = facts.stale_entries;
+  traits.slot_256_usable = facts.slot_256_at_cpl3;
+  traits.native_cpuid = !facts.cpuid_intercepted;
+  traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
+  return traits;
 }
 
 }  // namespace pinfold::vmm

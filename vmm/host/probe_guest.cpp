@@ -1,15 +1,14 @@
 #include "vmm/host/probe_guest.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include <array>
 #include <cerrno>
 #include <cstring>
 
 namespace pinfold::vmm {
 namespace {
 
-constexpr std::size_t page_bytes = 4096;
+constexpr std::uint64_t page_bytes = page_size;
+constexpr std::uint64_t frames = 32;
 
 // Guest-physical pages.
 constexpr std::size_t l4 = 1, user_l3 = 2, user_l2 = 3, user_l1 = 4;
@@ -90,45 +89,22 @@ ProbeOutcome outcome_of(Vcpu& vcpu, const RunResult& result) {
 
 }  // namespace
 
-KvmResult<ProbeMemory> ProbeMemory::create() {
-  const auto failed = [](const char* what) {
-    return tl::unexpected(
-        KvmError{KvmError::Kind::failed, errno, std::string(what) + ": " + std::strerror(errno)});
+KvmResult<ProbeGuest> ProbeGuest::create(const Kvm& kvm, WriteProtection how) {
+  const auto no_memory = [](const MemoryError& e) {
+    return tl::unexpected(KvmError{KvmError::Kind::failed, 0, e.message});
   };
-  const Fd fd(::memfd_create("pinfold-probe", MFD_CLOEXEC));
-  if (!fd.open() || ::ftruncate(fd.get(), size) != 0) return failed("cannot make the probe's memory");
-  ProbeMemory memory;
-  for (auto* mapping : {&memory.view_, &memory.store_}) {
-    void* at = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-    if (at == MAP_FAILED) return failed("cannot map the probe's memory");
-    *mapping = static_cast<std::byte*>(at);
-  }
-  return memory;
-}
-
-ProbeMemory::ProbeMemory(ProbeMemory&& other) noexcept
-    : view_(std::exchange(other.view_, nullptr)), store_(std::exchange(other.store_, nullptr)) {}
-
-ProbeMemory::~ProbeMemory() {
-  if (view_ != nullptr) ::munmap(view_, size);
-  if (store_ != nullptr) ::munmap(store_, size);
-}
-
-bool ProbeMemory::protect(std::size_t page, bool read_only) const {
-  return ::mprotect(view_ + page * page_bytes, page_bytes, read_only ? PROT_READ : PROT_READ | PROT_WRITE) ==
-         0;
-}
-
-KvmResult<ProbeGuest> ProbeGuest::create(const Kvm& kvm) {
-  auto memory = ProbeMemory::create();
-  if (!memory) return tl::unexpected(memory.error());
+  auto machine = Machine::create(frames);
+  if (!machine) return no_memory(machine.error());
+  auto view = View::create(**machine, how);
+  if (!view) return no_memory(view.error());
+  (*view)->grant(Mfn(0), frames);
   auto vm = kvm.create_vm();
   if (!vm) return tl::unexpected(vm.error());
-  if (auto set = vm->set_memory(0, 0, ProbeMemory::size, memory->view()); !set)
+  if (auto set = vm->set_memory(0, 0, (*view)->size(), (*view)->base()); !set)
     return tl::unexpected(set.error());
   auto vcpu = vm->create_vcpu(0);
   if (!vcpu) return tl::unexpected(vcpu.error());
-  ProbeGuest guest(std::move(*memory), std::move(*vm), std::move(*vcpu));
+  ProbeGuest guest(std::move(*machine), std::move(*view), std::move(*vm), std::move(*vcpu));
   guest.build_tables();
   guest.build_descriptors();
   if (auto built = guest.build_registers(); !built) return tl::unexpected(built.error());
@@ -136,14 +112,10 @@ KvmResult<ProbeGuest> ProbeGuest::create(const Kvm& kvm) {
 }
 
 void ProbeGuest::put(std::size_t page, std::size_t offset, std::uint64_t value) {
-  std::memcpy(memory_.store() + page * page_bytes + offset, &value, sizeof value);
+  std::memcpy(machine_->pages().page(page) + offset, &value, sizeof value);
 }
 
-std::uint64_t ProbeGuest::word(std::size_t page) const {
-  std::uint64_t value = 0;
-  std::memcpy(&value, memory_.store() + page * page_bytes, sizeof value);
-  return value;
-}
+std::uint64_t ProbeGuest::word(std::size_t page) const { return machine_->pages().load(page, 0); }
 
 void ProbeGuest::set_word(std::size_t page, std::uint64_t value) { put(page, 0, value); }
 
@@ -163,13 +135,12 @@ void ProbeGuest::build_tables() {
   put(l4, 262 * 8, supervisor_l3 * page_bytes | closed);
   put(supervisor_l3, 0, supervisor_l2 * page_bytes | closed);
   put(supervisor_l2, 0, supervisor_l1 * page_bytes | closed);
-  for (std::size_t i = 0; i < ProbeMemory::size / page_bytes; ++i)
-    put(supervisor_l1, i * 8, i * page_bytes | closed);
+  for (std::size_t i = 0; i < frames; ++i) put(supervisor_l1, i * 8, i * page_bytes | closed);
 }
 
 void ProbeGuest::build_descriptors() {
   const auto copy = [&](std::size_t page, const unsigned char* begin, const unsigned char* end) {
-    std::memcpy(memory_.store() + page * page_bytes, begin, static_cast<std::size_t>(end - begin));
+    std::memcpy(machine_->pages().page(page), begin, static_cast<std::size_t>(end - begin));
   };
   copy(user_code, pinfold_probe_user_begin, pinfold_probe_user_end);
   copy(supervisor_code, pinfold_probe_supervisor_begin, pinfold_probe_supervisor_end);

@@ -2,11 +2,12 @@
 // what the host's KVM does; the guests that pinfold runs look nothing like it.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "vmm/kvm/kvm.hpp"
+#include "vmm/memory/view.hpp"
 
 namespace pinfold::vmm {
 
@@ -36,30 +37,6 @@ struct ProbeOutcome {
   [[nodiscard]] bool done() const { return kind == Kind::done; }
 };
 
-/// Memory shared by the guest and the monitor, as two mappings of one memfd: the view that the VM sees, and
-/// another.
-class ProbeMemory {
- public:
-  static constexpr std::size_t size = 32 * 4096;
-
-  [[nodiscard]] static KvmResult<ProbeMemory> create();
-  ProbeMemory(ProbeMemory&& other) noexcept;
-  ProbeMemory& operator=(ProbeMemory&&) = delete;
-  ProbeMemory(const ProbeMemory&) = delete;
-  ProbeMemory& operator=(const ProbeMemory&) = delete;
-  ~ProbeMemory();
-
-  [[nodiscard]] std::byte* view() const { return view_; }
-  [[nodiscard]] std::byte* store() const { return store_; }
-  /// Page `page` of the view becomes read-only or writable by mprotect.
-  [[nodiscard]] bool protect(std::size_t page, bool read_only) const;
-
- private:
-  ProbeMemory() = default;
-  std::byte* view_ = nullptr;
-  std::byte* store_ = nullptr;
-};
-
 class ProbeGuest {
  public:
   /// Guest-physical pages for data: `replaced` shows A until map_replaced(), `fixed` shows C.
@@ -71,7 +48,9 @@ class ProbeGuest {
   /// What CPUID leaf 0x40000000 shows in EBX if KVM answers it.
   static constexpr std::uint32_t cpuid_mark = 0x666e6970;
 
-  [[nodiscard]] static KvmResult<ProbeGuest> create(const Kvm& kvm);
+  /// `how` the guest's view is protected.
+  [[nodiscard]] static KvmResult<ProbeGuest> create(const Kvm& kvm,
+                                                    WriteProtection how = WriteProtection::mprotect);
 
   /// Runs a piece of user code at CPL3, or of supervisor code at CPL0, with RDI and RAX.
   ProbeOutcome user(const unsigned char* piece, std::uint64_t rdi = 0, std::uint64_t rax = 0);
@@ -85,17 +64,18 @@ class ProbeGuest {
   void set_word(std::size_t page, std::uint64_t value);
 
   [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
-  [[nodiscard]] const ProbeMemory& memory() const { return memory_; }
+  [[nodiscard]] View& view() { return *view_; }
 
  private:
-  ProbeGuest(ProbeMemory memory, Vm vm, Vcpu vcpu)
-      : memory_(std::move(memory)), vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
+  ProbeGuest(std::unique_ptr<Machine> machine, std::unique_ptr<View> view, Vm vm, Vcpu vcpu)
+      : machine_(std::move(machine)), view_(std::move(view)), vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
   void build_tables();
   void build_descriptors();
   [[nodiscard]] KvmResult<void> build_registers();
   void put(std::size_t page, std::size_t offset, std::uint64_t value);
 
-  ProbeMemory memory_;  // outlives the VM that has it as a slot
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<View> view_;  // outlives the VM that has it as a slot
   Vm vm_;
   Vcpu vcpu_;
 };

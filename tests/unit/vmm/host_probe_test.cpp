@@ -57,5 +57,19 @@ TEST_F(HostProbe, supervisor_memory_is_closed_to_cpl3) {
   EXPECT_EQ(outcome.vector, 14U);
 }
 
+TEST(HostTraitsOf, protection_follows_what_works) {
+  HostFacts facts;
+  EXPECT_EQ(traits_of(facts).protection, WriteProtection::mprotect);
+  facts.userfaultfd_protects = true;
+  EXPECT_EQ(traits_of(facts).protection, WriteProtection::userfaultfd);
+}
+
+TEST(HostTraitsOf, cpuid_that_is_not_intercepted_is_native) {
+  HostFacts facts;
+  EXPECT_TRUE(traits_of(facts).native_cpuid);
+  facts.cpuid_intercepted = true;
+  EXPECT_FALSE(traits_of(facts).native_cpuid);
+}
+
 }  // namespace
 }  // namespace pinfold::vmm
