@@ -44,6 +44,11 @@ class SharedPage {
   T fetch_and(std::size_t offset, T bits) {
     return std::atomic_ref<T>(at<T>(offset)).fetch_and(bits);
   }
+  /// Stores `desired` if the value is still `expected`; whether it was. If not, `expected` is what it is now.
+  template <class T>
+  bool compare_exchange(std::size_t offset, T& expected, T desired) {
+    return std::atomic_ref<T>(at<T>(offset)).compare_exchange_strong(expected, desired);
+  }
   void copy_out(std::size_t offset, std::span<std::byte> to) const;
   void copy_in(std::size_t offset, std::span<const std::byte> from);
 

@@ -1,0 +1,81 @@
+#include "devices/grant_entries.hpp"
+
+#include <cstdlib>
+
+#include "devices/xen_abi.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+static_assert(sizeof(grant_entry_v1) == 8 && offsetof(grant_entry_v1, domid) == 2 &&
+              offsetof(grant_entry_v1, frame) == 4);
+static_assert(page_size / sizeof(grant_entry_v1) == GrantEntries::entries_per_frame);
+
+// Flags and domain are checked and changed as the one word that they are in memory: the guest may change
+// either.
+constexpr std::uint16_t flags_of(std::uint32_t head) { return static_cast<std::uint16_t>(head); }
+constexpr DomId domain_of(std::uint32_t head) { return DomId(static_cast<std::uint16_t>(head >> 16)); }
+
+}  // namespace
+
+Status GrantEntries::grow(std::uint32_t count) {
+  if (count > max_) return fail(Errno::enospc);
+  while (frames_.size() < count) {
+    const auto frame = source_.allocate();
+    if (!frame) return fail(frame.error());
+    frames_.push_back(*frame);
+  }
+  return {};
+}
+
+tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, bool write) {
+  if (!exists(ref)) return fail(Errno::einval);
+  auto page = page_of(ref);
+  const std::uint32_t in_use = GTF_reading | (write ? GTF_writing : 0U);
+  auto head = page.load<std::uint32_t>(offset_of(ref));
+  // A guest that keeps changing the entry is not waited for.
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    if ((flags_of(head) & GTF_type_mask) != GTF_permit_access) return fail(Errno::einval);
+    if (domain_of(head) != grantee) return fail(Errno::eperm);
+    if (write && (flags_of(head) & GTF_readonly) != 0) return fail(Errno::eperm);
+    if (page.compare_exchange(offset_of(ref), head, head | in_use)) {
+      auto& use = uses_[ref];
+      ++(write ? use.writers : use.readers);
+      return Mfn(page.load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
+    }
+  }
+  return fail(Errno::eagain);
+}
+
+void GrantEntries::release(GrantRef ref, bool write) {
+  const auto found = uses_.find(ref);
+  if (found == uses_.end()) std::abort();
+  auto& count = write ? found->second.writers : found->second.readers;
+  if (count == 0) std::abort();
+  --count;
+  std::uint32_t ended = found->second.writers == 0 ? GTF_writing : 0U;
+  if (found->second.writers == 0 && found->second.readers == 0) {
+    ended |= GTF_reading;
+    uses_.erase(found);
+  }
+  page_of(ref).fetch_and(offset_of(ref), ~ended);
+}
+
+Status GrantEntries::swap(GrantRef a, GrantRef b) {
+  if (!exists(a) || !exists(b)) return fail(Errno::einval);
+  if (uses_.contains(a) || uses_.contains(b)) return fail(Errno::ebusy);
+  const auto first = page_of(a).load<std::uint64_t>(offset_of(a));
+  const auto second = page_of(b).exchange(offset_of(b), first);
+  page_of(a).store(offset_of(a), second);
+  return {};
+}
+
+vmm::SharedPage GrantEntries::page_of(GrantRef ref) {
+  return source_.page(frames_[ref.raw() / entries_per_frame]);
+}
+
+std::size_t GrantEntries::offset_of(GrantRef ref) {
+  return ref.raw() % entries_per_frame * sizeof(grant_entry_v1);
+}
+
+}  // namespace pinfold::devices

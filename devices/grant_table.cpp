@@ -1,0 +1,169 @@
+#include "devices/grant_table.hpp"
+
+#include <bit>
+#include <limits>
+
+namespace pinfold::devices {
+namespace {
+
+static_assert(sizeof(gnttab_setup_table) == 24 && offsetof(gnttab_setup_table, frame_list) == 16);
+static_assert(sizeof(gnttab_query_size) == 16 && sizeof(gnttab_set_version) == 4 &&
+              sizeof(gnttab_get_version) == 8);
+static_assert(sizeof(gnttab_get_status_frames) == 16 && sizeof(gnttab_map_grant_ref) == 32);
+static_assert(sizeof(gnttab_unmap_grant_ref) == 24 && sizeof(gnttab_unmap_and_replace) == 24);
+static_assert(sizeof(gnttab_copy) == 40 && sizeof(gnttab_swap_grant_ref) == 12);
+
+/// An operation that takes exactly one structure and tells its result in it.
+template <class Args, class Operation>
+std::int64_t one(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
+  if (count != 1) return to_rax(Errno::einval);
+  auto args = call.memory.fetch<Args>(call.pointer(1));
+  if (!args) return to_rax(args.error());
+  const std::int64_t rax = operation(*args);
+  const Status stored = call.memory.store(call.pointer(1), *args);
+  return stored ? rax : to_rax(stored);
+}
+
+/// An array of operations, each with a status of its own.
+template <class Args, class Operation>
+std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
+  if (count > GrantTable::operations_limit) return to_rax(Errno::e2big);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const GuestVaddr at = call.pointer(1).plus(i * sizeof(Args));
+    auto args = call.memory.fetch<Args>(at);
+    if (!args) return to_rax(args.error());
+    operation(*args);
+    if (auto stored = call.memory.store(at, *args); !stored) return to_rax(stored);
+  }
+  return 0;
+}
+
+/// No mapping was ever handed out, so no handle is one.
+template <class Args>
+void no_such_handle(Args& args) {
+  args.status = GNTST_bad_handle;
+}
+
+}  // namespace
+
+void GrantTable::register_with(vmm::HypercallTable& table) {
+  table.set(__HYPERVISOR_grant_table_op, "grant_table_op",
+            [this](vmm::Hypercall& call) { return grant_table_op(call); });
+}
+
+std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
+  const auto count = static_cast<std::uint32_t>(call.args[2]);
+  if (count > std::uint32_t{std::numeric_limits<std::int32_t>::max()}) return to_rax(Errno::einval);
+  switch (static_cast<std::uint32_t>(call.args[0])) {
+    case GNTTABOP_setup_table:
+      return one<gnttab_setup_table>(call, count, [&](auto& args) { return setup_table(call, args); });
+    case GNTTABOP_query_size:
+      return one<gnttab_query_size>(call, count, [this](auto& args) { return query_size(args); });
+    case GNTTABOP_set_version:
+      return one<gnttab_set_version>(call, count, [this](auto& args) { return set_version(args); });
+    case GNTTABOP_get_version:
+      return one<gnttab_get_version>(call, count, [this](auto& args) { return get_version(args); });
+    case GNTTABOP_get_status_frames:
+      return one<gnttab_get_status_frames>(call, count,
+                                           [this](auto& args) { return get_status_frames(args); });
+    case GNTTABOP_map_grant_ref:
+      return each<gnttab_map_grant_ref>(call, count, [this](auto& args) { map(args); });
+    case GNTTABOP_unmap_grant_ref:
+      return each<gnttab_unmap_grant_ref>(call, count, no_such_handle<gnttab_unmap_grant_ref>);
+    case GNTTABOP_unmap_and_replace:
+      return each<gnttab_unmap_and_replace>(call, count, no_such_handle<gnttab_unmap_and_replace>);
+    case GNTTABOP_copy: return each<gnttab_copy>(call, count, [this](auto& args) { copy(args); });
+    case GNTTABOP_swap_grant_ref:
+      return each<gnttab_swap_grant_ref>(call, count, [this](auto& args) { swap(args); });
+    case GNTTABOP_transfer: return to_rax(Errno::eopnotsupp);
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& args) {
+  if (!is_self(args.dom)) {
+    args.status = GNTST_bad_domain;
+    return 0;
+  }
+  if (!entries_.grow(args.nr_frames)) {
+    args.status = GNTST_general_error;
+    return 0;
+  }
+  args.status = GNTST_okay;
+  const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
+  for (std::uint32_t i = 0; i < args.nr_frames; ++i) {
+    if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_.frames()[i].raw())) continue;
+    args.status = GNTST_bad_virt_addr;
+    break;
+  }
+  return 0;
+}
+
+std::int64_t GrantTable::query_size(gnttab_query_size& args) {
+  if (!is_self(args.dom)) {
+    args.status = GNTST_bad_domain;
+    return 0;
+  }
+  // A table has one frame from the start.
+  if (!entries_.grow(1)) {
+    args.status = GNTST_general_error;
+    return 0;
+  }
+  args.nr_frames = static_cast<std::uint32_t>(entries_.frames().size());
+  args.max_nr_frames = entries_.max_frames();
+  args.status = GNTST_okay;
+  return 0;
+}
+
+std::int64_t GrantTable::set_version(gnttab_set_version& args) {
+  const std::uint32_t wanted = args.version;
+  args.version = 1;
+  if (wanted == 1) return 0;
+  return to_rax(wanted == 2 ? Errno::enosys : Errno::einval);
+}
+
+std::int64_t GrantTable::get_version(gnttab_get_version& args) const {
+  if (!is_self(args.dom)) return to_rax(Errno::esrch);
+  args.version = 1;
+  return 0;
+}
+
+/// Status frames are version 2's; a version 1 table has none.
+std::int64_t GrantTable::get_status_frames(gnttab_get_status_frames& args) const {
+  args.status = GNTST_okay;
+  if (args.nr_frames != 0) args.status = GNTST_general_error;
+  if (!is_self(args.dom)) args.status = GNTST_bad_domain;
+  return 0;
+}
+
+void GrantTable::map(gnttab_map_grant_ref& args) const {
+  if ((args.flags & (GNTMAP_device_map | GNTMAP_host_map)) == 0) {
+    args.status = GNTST_bad_gntref;
+  } else {
+    // Xen would map a domain's own grants, if it names itself by number; nothing needs that.
+    args.status = DomId(args.dom) == self_ ? GNTST_general_error : GNTST_bad_domain;
+  }
+}
+
+void GrantTable::copy(gnttab_copy& args) const {
+  const auto by_frame_of_another = [&](const gnttab_copy::gnttab_copy_ptr& end, std::uint32_t by_grant) {
+    return (args.flags & by_grant) == 0 && end.domid != DOMID_SELF;
+  };
+  if (args.source.offset + args.len > int{page_size} || args.dest.offset + args.len > int{page_size}) {
+    args.status = GNTST_bad_copy_arg;
+  } else if (by_frame_of_another(args.source, GNTCOPY_source_gref) ||
+             by_frame_of_another(args.dest, GNTCOPY_dest_gref)) {
+    args.status = GNTST_permission_denied;
+  } else {
+    const bool alone = is_self(args.source.domid) && is_self(args.dest.domid);
+    args.status = alone ? GNTST_general_error : GNTST_bad_domain;
+  }
+}
+
+void GrantTable::swap(gnttab_swap_grant_ref& args) {
+  const Status done = entries_.swap(GrantRef(args.ref_a), GrantRef(args.ref_b));
+  args.status = GNTST_okay;
+  if (!done) args.status = done.error() == Errno::ebusy ? GNTST_eagain : GNTST_bad_gntref;
+}
+
+}  // namespace pinfold::devices

@@ -1,0 +1,211 @@
+#include "devices/grant_table.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "fakes.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+constexpr std::int64_t esrch = -3, e2big = -7, efault = -14, einval = -22, enosys = -38, eopnotsupp = -95;
+
+class FakeFrames : public vmm::SharedFrameSource {
+ public:
+  [[nodiscard]] tl::expected<Mfn, Errno> allocate() override {
+    if (pages.size() >= limit) return fail(Errno::enomem);
+    pages.emplace_back();
+    return Mfn(0x100 + pages.size() - 1);
+  }
+  [[nodiscard]] vmm::SharedPage page(Mfn frame) override { return pages.at(frame.raw() - 0x100).shared(); }
+
+  std::vector<FakePage> pages;
+  std::size_t limit = 100;
+};
+
+class GrantTableTest : public testing::Test {
+ protected:
+  template <class Args>
+  std::int64_t call(std::uint32_t op, Args& args, std::uint64_t count = 1) {
+    EXPECT_TRUE(memory.store(GuestVaddr(FakeMemory::base), args));
+    const auto rax = call_at(op, FakeMemory::base, count);
+    args = *memory.fetch<Args>(GuestVaddr(FakeMemory::base));
+    return rax;
+  }
+  std::int64_t call_at(std::uint32_t op, std::uint64_t address, std::uint64_t count) {
+    vmm::Hypercall hypercall{VcpuId(0), 20, {op, address, count}, memory};
+    return table.grant_table_op(hypercall);
+  }
+  std::int16_t setup(std::uint32_t frames_wanted, std::uint64_t list = 0x4000,
+                     std::uint16_t dom = DOMID_SELF) {
+    struct Args {
+      std::uint16_t dom;
+      std::uint32_t nr_frames;
+      std::int16_t status;
+      std::uint64_t list;
+    } args{dom, frames_wanted, 99, list};
+    static_assert(sizeof(Args) == sizeof(gnttab_setup_table));
+    EXPECT_EQ(call(GNTTABOP_setup_table, args), 0);
+    return args.status;
+  }
+  void grant(std::uint32_t ref, std::uint16_t flags, std::uint16_t dom, std::uint32_t frame) {
+    auto page = frames.page(table.entries().frames().at(ref / 512));
+    page.store<std::uint32_t>(ref % 512 * 8 + 4, frame);
+    page.store<std::uint32_t>(ref % 512 * 8, flags | std::uint32_t{dom} << 16);
+  }
+  std::uint16_t flags(std::uint32_t ref) {
+    return frames.page(table.entries().frames().at(ref / 512)).load<std::uint16_t>(ref % 512 * 8);
+  }
+
+  FakeFrames frames;
+  FakeMemory memory;
+  GrantTable table{DomId(1), frames, 4};
+};
+
+TEST_F(GrantTableTest, setup_lists_the_frames_and_asks_for_each_once) {
+  EXPECT_EQ(setup(2), GNTST_okay);
+  EXPECT_EQ(*memory.fetch<std::uint64_t>(GuestVaddr(0x4000)), 0x100u);
+  EXPECT_EQ(*memory.fetch<std::uint64_t>(GuestVaddr(0x4008)), 0x101u);
+  EXPECT_EQ(setup(3), GNTST_okay);
+  EXPECT_EQ(setup(1), GNTST_okay);
+  EXPECT_EQ(frames.pages.size(), 3u);
+}
+
+TEST_F(GrantTableTest, setup_above_the_maximum_or_without_memory_is_a_general_error) {
+  EXPECT_EQ(setup(5), GNTST_general_error);
+  EXPECT_EQ(setup(0xffffffff), GNTST_general_error);
+  EXPECT_EQ(frames.pages.size(), 0u);
+  frames.limit = 1;
+  EXPECT_EQ(setup(2), GNTST_general_error);
+}
+
+TEST_F(GrantTableTest, setup_tells_a_bad_list_and_a_bad_domain_in_its_status) {
+  EXPECT_EQ(setup(1, 8), GNTST_bad_virt_addr);
+  EXPECT_EQ(setup(1, 0x4000, 7), GNTST_bad_domain);
+  EXPECT_EQ(setup(1, 0x4000, 1), GNTST_okay) << "its own number";
+}
+
+TEST_F(GrantTableTest, single_operations_take_exactly_one) {
+  gnttab_query_size args{};
+  for (const std::uint32_t op : {GNTTABOP_setup_table, GNTTABOP_query_size, GNTTABOP_set_version,
+                                 GNTTABOP_get_version, GNTTABOP_get_status_frames}) {
+    EXPECT_EQ(call(op, args, 0), einval) << op;
+    EXPECT_EQ(call(op, args, 2), einval) << op;
+    EXPECT_EQ(call_at(op, 8, 1), efault) << op;
+  }
+}
+
+TEST_F(GrantTableTest, a_negative_count_is_einval_for_every_operation) {
+  for (std::uint32_t op = 0; op < 20; ++op)
+    EXPECT_EQ(call_at(op, FakeMemory::base, 0x80000000), einval) << op;
+}
+
+TEST_F(GrantTableTest, query_size_counts_frames) {
+  gnttab_query_size args{};
+  args.dom = DOMID_SELF;
+  EXPECT_EQ(call(GNTTABOP_query_size, args), 0);
+  EXPECT_EQ(args.status, GNTST_okay);
+  EXPECT_EQ(args.nr_frames, 1u);
+  EXPECT_EQ(args.max_nr_frames, 4u);
+}
+
+TEST_F(GrantTableTest, only_version_one_exists) {
+  gnttab_set_version args{1};
+  EXPECT_EQ(call(GNTTABOP_set_version, args), 0);
+  args = {2};
+  EXPECT_EQ(call(GNTTABOP_set_version, args), enosys);
+  EXPECT_EQ(args.version, 1u);
+  args = {3};
+  EXPECT_EQ(call(GNTTABOP_set_version, args), einval);
+  gnttab_get_version get{DOMID_SELF, 0, 0};
+  EXPECT_EQ(call(GNTTABOP_get_version, get), 0);
+  EXPECT_EQ(get.version, 1u);
+  get.dom = 9;
+  EXPECT_EQ(call(GNTTABOP_get_version, get), esrch);
+  gnttab_get_status_frames frames_of_status{};
+  frames_of_status.dom = DOMID_SELF;
+  frames_of_status.nr_frames = 1;
+  EXPECT_EQ(call(GNTTABOP_get_status_frames, frames_of_status), 0);
+  EXPECT_EQ(frames_of_status.status, GNTST_general_error);
+}
+
+TEST_F(GrantTableTest, every_operation_of_an_array_gets_its_own_status) {
+  std::array<gnttab_map_grant_ref, 3> maps{};
+  maps[0].dom = 5;
+  maps[0].flags = GNTMAP_host_map;
+  maps[1].dom = 5;
+  maps[2].dom = 1;
+  maps[2].flags = GNTMAP_host_map;
+  EXPECT_EQ(call(GNTTABOP_map_grant_ref, maps, 3), 0);
+  EXPECT_EQ(maps[0].status, GNTST_bad_domain);
+  EXPECT_EQ(maps[1].status, GNTST_bad_gntref);
+  EXPECT_EQ(maps[2].status, GNTST_general_error);
+
+  std::array<gnttab_unmap_grant_ref, 2> unmaps{};
+  EXPECT_EQ(call(GNTTABOP_unmap_grant_ref, unmaps, 2), 0);
+  EXPECT_EQ(unmaps[1].status, GNTST_bad_handle);
+}
+
+TEST_F(GrantTableTest, an_array_that_leaves_memory_is_efault_and_a_huge_one_is_refused) {
+  const std::uint64_t last = FakeMemory::base + memory.bytes.size() - sizeof(gnttab_map_grant_ref);
+  EXPECT_EQ(call_at(GNTTABOP_map_grant_ref, last, 1), 0);
+  EXPECT_EQ(call_at(GNTTABOP_map_grant_ref, last, 2), efault);
+  EXPECT_EQ(call_at(GNTTABOP_map_grant_ref, last, 0), 0);
+  EXPECT_EQ(call_at(GNTTABOP_map_grant_ref, last, 0x7fffffff), e2big);
+}
+
+TEST_F(GrantTableTest, copies_are_refused_for_what_is_wrong_with_them) {
+  gnttab_copy args{};
+  args.source.domid = args.dest.domid = DOMID_SELF;
+  args.source.offset = 4000;
+  args.len = 97;
+  EXPECT_EQ(call(GNTTABOP_copy, args), 0);
+  EXPECT_EQ(args.status, GNTST_bad_copy_arg);
+  args.len = 96;
+  args.source.domid = 5;
+  EXPECT_EQ(call(GNTTABOP_copy, args), 0);
+  EXPECT_EQ(args.status, GNTST_permission_denied);
+  args.flags = GNTCOPY_source_gref;
+  EXPECT_EQ(call(GNTTABOP_copy, args), 0);
+  EXPECT_EQ(args.status, GNTST_bad_domain);
+}
+
+TEST_F(GrantTableTest, unknown_and_absent_operations_say_so) {
+  for (const std::uint32_t op : {3u, 12u, 13u, 0xffffu})
+    EXPECT_EQ(call_at(op, FakeMemory::base, 1), enosys) << op;
+  EXPECT_EQ(call_at(GNTTABOP_transfer, FakeMemory::base, 1), eopnotsupp);
+}
+
+TEST_F(GrantTableTest, a_backend_gets_only_what_is_granted_to_it) {
+  ASSERT_EQ(setup(2), GNTST_okay);
+  grant(600, GTF_permit_access, 0, 0x1234);
+  grant(601, GTF_permit_access | GTF_readonly, 0, 0x1235);
+  auto& entries = table.entries();
+  EXPECT_EQ(*entries.acquire(GrantRef(600), DomId(0), true), Mfn(0x1234));
+  EXPECT_EQ(entries.acquire(GrantRef(600), DomId(3), false).error(), Errno::eperm);
+  EXPECT_EQ(entries.acquire(GrantRef(601), DomId(0), true).error(), Errno::eperm);
+  EXPECT_EQ(*entries.acquire(GrantRef(601), DomId(0), false), Mfn(0x1235));
+  EXPECT_EQ(entries.acquire(GrantRef(602), DomId(0), false).error(), Errno::einval);
+  EXPECT_EQ(entries.acquire(GrantRef(1024), DomId(0), false).error(), Errno::einval);
+  EXPECT_EQ(entries.acquire(GrantRef(0xffffffff), DomId(0), false).error(), Errno::einval);
+}
+
+TEST_F(GrantTableTest, a_grant_in_use_is_marked_until_its_last_user_is_gone) {
+  ASSERT_EQ(setup(1), GNTST_okay);
+  grant(9, GTF_permit_access, 0, 7);
+  auto& entries = table.entries();
+  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), true));
+  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), false));
+  EXPECT_EQ(flags(9), GTF_permit_access | GTF_reading | GTF_writing);
+  EXPECT_EQ(entries.swap(GrantRef(9), GrantRef(10)).error(), Errno::ebusy);
+  entries.release(GrantRef(9), true);
+  EXPECT_EQ(flags(9), GTF_permit_access | GTF_reading);
+  entries.release(GrantRef(9), false);
+  EXPECT_EQ(flags(9), GTF_permit_access);
+  EXPECT_TRUE(entries.swap(GrantRef(9), GrantRef(10)));
+  EXPECT_EQ(*entries.acquire(GrantRef(10), DomId(0), false), Mfn(7));
+}
+
+}  // namespace
+}  // namespace pinfold::devices
