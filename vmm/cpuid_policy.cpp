@@ -5,6 +5,8 @@
 #include <utility>
 
 extern "C" {
+#include <cstdint>
+
 #include <xen/arch-x86/cpufeatureset.h>
 #include <xen/arch-x86/cpuid.h>
 }

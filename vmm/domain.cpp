@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <cstdint>
+
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
@@ -80,7 +82,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   const pvmmu::DomainLock lock(mutex_);
   const auto shared = mmu_->allocate_special(lock);
   const auto first = mmu_->allocate(lock, config_.frames);
-  if (!shared || !first) return tl::unexpected("the machine has not enough frames for the domain");
+  if (!shared || !first) return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
   frames_.reserve(config_.frames);
   for (std::uint64_t i = 0; i < config_.frames; ++i) {
@@ -107,7 +109,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   Vcpu& first_cpu = cpus_[0]->vcpu();
   (void)first_cpu.set_tsc_offset(0);
   const std::uint32_t khz = first_cpu.tsc_khz().value_or(0);
-  if (khz == 0) return tl::unexpected("the host does not tell its TSC's frequency");
+  if (khz == 0) return tl::unexpected(std::string("the host does not tell its TSC's frequency"));
   clock_ = std::make_unique<Clock>(khz, first_cpu.tsc_offset().value_or(0));
 
   CpuidOptions options;
@@ -203,13 +205,9 @@ void Domain::mmu_operation(pvmmu::Held held) {
   for (const std::string& finding : audit(held)) end(Ending::isolation_fault, "audit: " + finding);
 }
 
-tl::expected<Mfn, Errno> Domain::allocate_shared_page() {
-  const pvmmu::DomainLock lock(mutex_);
-  return allocate_shared_page(lock);
-}
-
-tl::expected<Mfn, Errno> Domain::allocate_shared_page(pvmmu::Held held) {
-  const auto mfn = mmu_->allocate_special(held);
+tl::expected<Mfn, Errno> Domain::allocate() {
+  if (answering_ == nullptr) std::abort();
+  const auto mfn = mmu_->allocate_special(*answering_);
   if (!mfn) return fail(Errno::enomem);
   return *mfn;
 }

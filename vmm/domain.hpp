@@ -17,6 +17,7 @@
 #include "vmm/hypercall.hpp"
 #include "vmm/memory/arena.hpp"
 #include "vmm/memory/view.hpp"
+#include "vmm/shared_frames.hpp"
 #include "vmm/statistics.hpp"
 
 namespace pinfold::vmm {
@@ -47,7 +48,7 @@ struct End {
 };
 
 /// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables, `run`.
-class Domain final : public EventTarget {
+class Domain final : public EventTarget, private SharedFrameSource {
  public:
   [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm, Machine& machine,
                                                                                  const DomainConfig& config);
@@ -57,9 +58,8 @@ class Domain final : public EventTarget {
   /// The domain's memory in pseudo-physical order.
   [[nodiscard]] const std::vector<Mfn>& frames() const { return frames_; }
   [[nodiscard]] Mfn shared_info_frame() const { return shared_info_; }
-  /// Another page of the monitor's own, shared with the guest (grant table).
-  [[nodiscard]] tl::expected<Mfn, Errno> allocate_shared_page();
-  [[nodiscard]] tl::expected<Mfn, Errno> allocate_shared_page(pvmmu::Held held);
+  /// Pages of the monitor's own, shared with the guest (grant table); for use in hypercalls.
+  [[nodiscard]] SharedFrameSource& shared_frames() { return *this; }
   [[nodiscard]] SharedPage shared_page(Mfn mfn);
   void set_events(EventSource& events) { events_ = &events; }
   [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
@@ -109,6 +109,8 @@ class Domain final : public EventTarget {
   void request_flush();
   /// A descriptor of a held descriptor page changed.
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
+  /// The hypercall that is being answered holds this lock; null afterwards.
+  void set_answering(const pvmmu::DomainLock* lock) { answering_ = lock; }
   /// Counts one MMU hypercall; audits when it is time to.
   void mmu_operation(pvmmu::Held held);
 
@@ -121,6 +123,8 @@ class Domain final : public EventTarget {
   Domain(Machine& machine, const DomainConfig& config, Vm vm);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
   void register_hypercalls();
+  [[nodiscard]] tl::expected<Mfn, Errno> allocate() override;
+  [[nodiscard]] SharedPage page(Mfn frame) override { return shared_page(frame); }
   [[nodiscard]] std::vector<std::string> audit(pvmmu::Held held);
 
   Machine& machine_;
@@ -143,6 +147,8 @@ class Domain final : public EventTarget {
   Mfn shared_info_ = no_mfn;
   std::vector<VcpuInfoPlace> vcpu_infos_;
   std::vector<Mfn> vcpu_info_frames_;
+  /// The lock of the exit that is being answered: for devices that allocate in a hypercall.
+  const pvmmu::DomainLock* answering_ = nullptr;
   std::uint64_t operations_since_audit_ = 0;
 
   std::atomic<Ending> ending_{Ending::none};

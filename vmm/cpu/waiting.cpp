@@ -4,6 +4,8 @@
 #include "vmm/domain.hpp"
 #include "vmm/vcpu_info.hpp"
 
+#include <cstdint>
+
 #include <xen/xen.h>
 #include <xen/vcpu.h>
 

@@ -1,4 +1,6 @@
 // set_gdt, update_descriptor and the LDT: the guest's frames are held as descriptor pages, and the processor uses copies.
+#include <cstdint>
+
 #include <xen/xen.h>
 
 #include "pvmmu/descriptor.hpp"

@@ -1,4 +1,6 @@
 // From a SYSCALL of the guest kernel to the handler and back; multicall is the same, several times (xen/xen.h).
+#include <cstdint>
+
 #include <xen/xen.h>
 
 #include "vmm/domain.hpp"
@@ -27,7 +29,9 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   auto memory_here = kernel_memory(lock);
   Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
   for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
+  domain_.set_answering(&lock);
   const std::int64_t result = dispatch(domain_, call);
+  domain_.set_answering(nullptr);
   switch (call.completion) {
     case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;
     case Completion::restart:

@@ -1,4 +1,6 @@
 // memory_op: a domain's reservation grows, shrinks and is exchanged (xen/memory.h).
+#include <cstdint>
+
 #include <xen/memory.h>
 #include <xen/xen.h>
 
@@ -12,7 +14,7 @@ namespace {
 
 constexpr unsigned max_order = 9;                      ///< Of an extent that a domU may ask for.
 constexpr std::uint64_t extents_a_piece = 512;
-constexpr unsigned start_extent_shift = MEMOP_EXTENT_SHIFT;  ///< Where a restarted operation goes on.
+constexpr unsigned start_extent_shift = 6;  ///< A restarted operation goes on at cmd >> 6 (xen/memory.h).
 
 GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std::uint64_t>(pointer)); }
 

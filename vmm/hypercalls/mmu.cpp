@@ -1,5 +1,7 @@
 // mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by one.
 #include <spdlog/spdlog.h>
+#include <cstdint>
+
 #include <xen/xen.h>
 
 #include <bit>
@@ -13,6 +15,8 @@ namespace {
 /// A guest's list is worked on in pieces; after each the guest may take an event (it makes the hypercall again).
 constexpr std::uint64_t requests_a_piece = 1024;
 constexpr std::size_t requests_a_fetch = 32;
+/// Set in the count of a restarted list: what is in *done belongs to the same list (an internal bit of the ABI).
+constexpr std::uint64_t preempted_flag = 1ULL << 31;
 
 /// A list that a hypercall works on: `ptr`, `count`, `done` and the domain whose memory it is about.
 struct List {
@@ -23,9 +27,9 @@ struct List {
 
   explicit List(const Hypercall& call)
       : requests(call.pointer(0)),
-        count(call.args[1] & ~std::uint64_t{MMU_UPDATE_PREEMPTED} & 0xffffffff),
+        count(call.args[1] & ~preempted_flag & 0xffffffff),
         done_count(call.pointer(2)),
-        preempted((call.args[1] & MMU_UPDATE_PREEMPTED) != 0) {}
+        preempted((call.args[1] & preempted_flag) != 0) {}
 };
 
 /// Whose frames and tables a request names: this monitor's domains work on their own (xen/xen.h, foreigndom).
@@ -83,7 +87,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   }
   if (result == 0 && done < list.count) {
     call.args[0] = list.requests.plus(done * sizeof(Request)).raw();
-    call.args[1] = (list.count - done) | MMU_UPDATE_PREEMPTED;
+    call.args[1] = (list.count - done) | preempted_flag;
     call.completion = Completion::restart;
   }
   (void)cpu;

@@ -1,4 +1,6 @@
 // What the guest is told about its hypervisor, and the operations that only a privileged domain has.
+#include <cstdint>
+
 #include <xen/features.h>
 #include <xen/physdev.h>
 #include <xen/version.h>
@@ -103,7 +105,7 @@ void register_platform(Domain& domain) {
   table.set(__HYPERVISOR_platform_op, "platform_op", not_permitted);
   table.set(__HYPERVISOR_sysctl, "sysctl", not_permitted);
   table.set(__HYPERVISOR_domctl, "domctl", not_permitted);
-  table.set(__HYPERVISOR_mca, "mca", not_permitted);
+  table.set(__HYPERVISOR_arch_0, "mca", not_permitted);
 }
 
 }  // namespace pinfold::vmm::hypercalls

@@ -1,4 +1,6 @@
 // sched_op, vcpu_op and set_timer_op: when a vCPU runs, sleeps, and is woken by its timers (xen/sched.h, xen/vcpu.h).
+#include <cstdint>
+
 #include <xen/sched.h>
 #include <xen/vcpu.h>
 #include <xen/xen.h>

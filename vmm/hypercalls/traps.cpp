@@ -1,4 +1,6 @@
 // How the guest kernel is entered, left and addressed: traps, callbacks, iret, stacks, segment bases, debug registers.
+#include <cstdint>
+
 #include <xen/callback.h>
 #include <xen/nmi.h>
 #include <xen/xen.h>

@@ -1,0 +1,15 @@
+// What pinfold's exit codes mean; documented in README.md.
+#pragma once
+
+namespace pinfold::cli {
+
+enum ExitCode : int {
+  exit_powered_off = 0,
+  exit_usage = 2,
+  exit_bad_image = 3,
+  exit_no_usable_kvm = 4,
+  exit_crashed = 5,
+  exit_isolation_fault = 6,
+};
+
+}  // namespace pinfold::cli

@@ -1,0 +1,81 @@
+#include "cli/guest.hpp"
+
+#include "devices/xenstore/domain_nodes.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// Machine frames beyond the guest's own: pages shared with it, and a little to exchange frames with.
+constexpr std::uint64_t spare_frames = 4096;
+
+}  // namespace
+
+tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& kvm, GuestParts parts) {
+  std::unique_ptr<Guest> guest(new Guest(std::move(parts)));
+  auto machine = vmm::Machine::create(guest->parts_.frames + spare_frames);
+  if (!machine) return tl::unexpected(machine.error().message);
+  guest->machine_ = std::move(*machine);
+
+  vmm::DomainConfig config;
+  config.frames = guest->parts_.frames;
+  config.host = guest->parts_.host;
+  config.audit_interval = guest->parts_.audit_interval;
+  auto domain = vmm::Domain::create(kvm, *guest->machine_, config);
+  if (!domain) return tl::unexpected(domain.error());
+  guest->domain_ = std::move(*domain);
+
+  vmm::Domain& d = *guest->domain_;
+  guest->events_ = std::make_unique<devices::EventChannels>(d.id(), d);
+  guest->events_->register_with(d.hypercalls());
+  d.set_events(*guest->events_);
+  guest->grants_ = std::make_unique<devices::GrantTable>(d.id(), d.shared_frames());
+  guest->grants_->register_with(d.hypercalls());
+  guest->console_io_.register_with(d.hypercalls());
+  Guest* self = guest.get();
+  guest->store_port_ = guest->events_->open_monitor_channel([self] {
+    if (self->store_connection_) self->store_connection_->on_guest_event();
+  });
+  guest->console_port_ = guest->events_->open_monitor_channel([self] {
+    if (self->console_) self->console_->on_guest_event();
+  });
+  return guest;
+}
+
+tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel, std::span<const std::byte> initrd,
+                                             std::string_view command_line) {
+  vmm::Domain& d = *domain_;
+  const loader::DomainPlan plan{kernel,
+                                initrd,
+                                command_line,
+                                d.frames(),
+                                loader::MachineMemory(machine_->pages().page(0), machine_->frames().size()),
+                                d.shared_info_frame(),
+                                store_port_,
+                                console_port_,
+                                0};
+  const auto built = loader::build_domain(plan);
+  if (!built) return tl::unexpected(built.error().message);
+
+  devices::EventChannels& events = *events_;
+  console_ = std::make_unique<devices::Console>(d.shared_page(built->console_ring), parts_.console_output,
+                                                [&events, port = console_port_] { events.notify_guest(port); });
+  store_ = std::make_shared<devices::xenstore::Store>();
+  devices::xenstore::DomainNodes nodes;
+  nodes.domain = d.id();
+  nodes.name = parts_.name;
+  nodes.memory_kib = parts_.frames * page_size / 1024;
+  nodes.vcpus = d.vcpu_count();
+  nodes.console_ring = built->console_ring;
+  nodes.console_port = console_port_;
+  nodes.store_ring = built->xenstore_ring;
+  nodes.store_port = store_port_;
+  if (auto filled = populate(*store_, nodes); !filled) return tl::unexpected(std::string("xenstore refuses the guest's name"));
+  store_connection_ =
+      devices::xenstore::Connection::create(store_, d.id(), d.shared_page(built->xenstore_ring),
+                                            [&events, port = store_port_] { events.notify_guest(port); });
+  return d.adopt(built->l4, built->entry, built->stack_top, built->start_info);
+}
+
+std::size_t Guest::type(std::span<const std::byte> bytes) { return console_->write_input(bytes); }
+
+}  // namespace pinfold::cli

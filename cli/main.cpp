@@ -1,0 +1,81 @@
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "cli/doctor.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/run.hpp"
+#include "pvmmu/types.hpp"
+
+namespace {
+
+using namespace pinfold;
+
+constexpr const char* exit_code_help =
+    "Exit codes: 0 the guest powered off (or was left, or asked for a reboot); 2 usage; 3 bad configuration, kernel or "
+    "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
+
+void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
+  app.add_option("--kernel", options.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")->required();
+  app.add_option("--initrd", options.initrd, "Initial RAM disk");
+  app.add_option("--append", options.command_line, "Kernel command line, at most 1023 bytes")->default_str("console=hvc0");
+  app.add_option("--memory", options.memory_bytes, "Guest memory, such as 512M or 4G")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("512M");
+  app.add_option("--name", options.name, "The guest's name in xenstore");
+  app.add_option("--stats", stats, "Print statistics at the end: table or json")
+      ->expected(0, 1)
+      ->default_str("table")
+      ->check(CLI::IsMember({"table", "json"}));
+  app.add_flag("--audit", options.audit, "Recompute all counts and mirrors from the tables while the guest runs and at its end");
+  app.add_option("--audit-interval", options.audit_interval, "MMU hypercalls between two audits")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_flag("--early-console", options.early_console, "Print what the guest writes to the hypervisor's console");
+  app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("pinfold"));
+  spdlog::set_level(spdlog::level::warn);
+
+  CLI::App app{"Runs unmodified Xen PV guests on a KVM host, with every page-table change validated"};
+  app.require_subcommand(1);
+  app.footer(exit_code_help);
+  app.set_version_flag("--version", PINFOLD_VERSION);
+
+  cli::RunOptions options;
+  options.command_line = "console=hvc0";
+  std::string stats;
+  CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
+  run->footer(exit_code_help);
+  add_run(*run, options, stats);
+
+  bool json = false;
+  std::string device = "/dev/kvm";
+  CLI::App* doctor = app.add_subcommand("doctor", "Find out what this host's KVM can do, and what pinfold makes of it");
+  doctor->add_flag("--json", json, "Print one JSON object");
+  doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : cli::exit_usage;
+  }
+  if (run->count("--stats") != 0)
+    options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
+  if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) || options.memory_bytes > (64ULL << 30)) {
+    std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";
+    return cli::exit_bad_image;
+  }
+  try {
+    return doctor->parsed() ? cli::doctor(json, std::cout, device.c_str()) : cli::run(options);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "pinfold: the host has not enough memory\n";
+    return cli::exit_bad_image;
+  }
+}

@@ -1,0 +1,133 @@
+#include "cli/run.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "cli/exit_codes.hpp"
+#include "cli/guest.hpp"
+#include "cli/stats_report.hpp"
+#include "cli/terminal.hpp"
+#include "loader/kernel_image.hpp"
+#include "vmm/host/probe.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+
+int complain(int code, const std::string& what) {
+  fmt::print(stderr, "pinfold: {}\n", what);
+  return code;
+}
+
+/// Says how far a slow load has come, on a terminal only, and clears its line at the end.
+class ProgressLine {
+ public:
+  loader::Progress sink() {
+    if (::isatty(STDERR_FILENO) != 1) return {};
+    return [this](std::string_view what, double fraction) {
+      const auto now = SteadyClock::now();
+      if (now - started_ < patience || now - shown_ < interval) return;
+      shown_ = now;
+      used_ = true;
+      fmt::print(stderr, "\r{} {:3.0f} %", what, fraction * 100);
+    };
+  }
+  ~ProgressLine() {
+    if (used_) fmt::print(stderr, "\r\033[K");
+  }
+
+ private:
+  static constexpr auto patience = std::chrono::milliseconds(300);
+  static constexpr auto interval = std::chrono::milliseconds(50);
+  SteadyClock::time_point started_ = SteadyClock::now(), shown_{};
+  bool used_ = false;
+};
+
+int exit_code(vmm::Ending ending) {
+  switch (ending) {
+    case vmm::Ending::none:
+    case vmm::Ending::power_off:
+    case vmm::Ending::reboot:
+    case vmm::Ending::suspend:
+    case vmm::Ending::left: return exit_powered_off;
+    case vmm::Ending::isolation_fault: return exit_isolation_fault;
+    case vmm::Ending::crash:
+    case vmm::Ending::host_failure: break;
+  }
+  return exit_crashed;
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  const auto start = SteadyClock::now();
+  const auto elapsed_ms = [start] { return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count(); };
+  Milestones times;
+
+  if (options.command_line.size() > loader::max_command_line)
+    return complain(exit_bad_image, fmt::format("the command line has {} bytes; a guest takes at most {}",
+                                                options.command_line.size(), loader::max_command_line));
+  loader::Loaded<loader::KernelImage> kernel = [&] {
+    ProgressLine progress;
+    return loader::load_kernel(options.kernel, progress.sink());
+  }();
+  if (!kernel) return complain(exit_bad_image, kernel.error().message);
+  std::optional<loader::Initrd> initrd;
+  if (!options.initrd.empty()) {
+    auto loaded = loader::load_initrd(options.initrd);
+    if (!loaded) return complain(exit_bad_image, loaded.error().message);
+    initrd = std::move(*loaded);
+  }
+  times.image_loaded = elapsed_ms();
+
+  const auto kvm = vmm::Kvm::open(options.kvm_device.c_str());
+  if (!kvm) return complain(exit_no_usable_kvm, kvm.error().message);
+  const auto facts = vmm::probe(*kvm);
+  if (!facts) return complain(exit_no_usable_kvm, facts.error().message);
+
+  GuestParts parts;
+  parts.name = options.name;
+  parts.frames = options.memory_bytes / page_size;
+  parts.host = vmm::traits_of(*facts);
+  parts.audit_interval = options.audit ? options.audit_interval : 0;
+  parts.early_console = options.early_console;
+  parts.console_output = [&](std::span<const std::byte> bytes) {
+    if (times.first_console_byte == 0) times.first_console_byte = elapsed_ms();
+    write_stdout(bytes);
+  };
+  auto guest = Guest::create(*kvm, std::move(parts));
+  if (!guest) return complain(exit_no_usable_kvm, guest.error());
+  if (auto built = (*guest)->build(*kernel, initrd ? initrd->bytes() : std::span<const std::byte>{}, options.command_line);
+      !built)
+    return complain(exit_bad_image, built.error());
+  kernel->unpacked = {};
+  initrd.reset();
+  times.first_instruction = elapsed_ms();
+
+  vmm::Domain& domain = (*guest)->domain();
+  vmm::End end;
+  {
+    TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
+                        [&] { domain.end(vmm::Ending::left, "left by the user"); });
+    end = domain.run();
+  }
+  times.end = elapsed_ms();
+
+  int code = exit_code(end.ending);
+  if (end.ending != vmm::Ending::power_off) fmt::print(stderr, "pinfold: {}\n", end.why);
+  if (options.stats == StatsFormat::table) fmt::print(stderr, "{}", stats_table(domain, times));
+  if (options.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, times));
+  const auto left = domain.tear_down(options.audit);
+  for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
+  if (left.frames != 0) complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));
+  if (!left.findings.empty() || left.frames != 0) code = exit_isolation_fault;
+  if (options.audit && left.findings.empty() && left.frames == 0)
+    fmt::print(stderr, "pinfold: audit: {} times, all counts and mirrors right; no reference left\n", domain.statistics().audits);
+  return code;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,82 @@
+#include "cli/stats_report.hpp"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+namespace pinfold::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double ticks_to_ms(const vmm::Domain& domain, std::uint64_t ticks) {
+  return static_cast<double>(domain.clock().scale().to_ns(ticks)) / 1e6;
+}
+
+Json collect(vmm::Domain& domain, const Milestones& times) {
+  const vmm::Statistics& s = domain.statistics();
+  Json all;
+  all["milestones_ms"] = {{"image_loaded", times.image_loaded},
+                          {"first_instruction", times.first_instruction},
+                          {"first_console_byte", times.first_console_byte},
+                          {"end", times.end}};
+  Json exits;
+  for (std::size_t i = 0; i < vmm::exit_reasons; ++i)
+    exits[vmm::name(static_cast<vmm::ExitReason>(i))] = s.exits[i];
+  exits["total"] = s.total_exits();
+  all["exits"] = exits;
+  Json calls = Json::object();
+  for (std::size_t i = 0; i < s.hypercalls.size(); ++i)
+    if (s.hypercalls[i] != 0) calls[domain.hypercalls().name(i)] = s.hypercalls[i];
+  calls["unknown"] = s.unknown_hypercalls;
+  all["hypercalls"] = calls;
+  all["multicall_entries"] = s.multicall_entries;
+  Json extended = Json::object();
+  for (const auto& [number, count] : s.mmuext_operations) extended[std::to_string(number)] = count;
+  all["mmuext_operations"] = extended;
+  const pvmmu::MmuCounters& m = domain.mmu().counters();
+  all["mmu"] = {{"update_requests", s.mmu_updates},
+                {"plain_stores_emulated", s.pte_stores},
+                {"entries_checked", m.entries_checked},
+                {"entries_refused", m.entries_refused},
+                {"entries_stored", m.entries_stored},
+                {"tables_validated", m.tables_validated},
+                {"tables_released", m.tables_released},
+                {"root_loads", m.root_loads},
+                {"first_writes_to_clean_pages", m.dirty_faults},
+                {"view_changes", domain.view().changes()},
+                {"mirrors_in_use", domain.arena().mirrors().in_use()},
+                {"passes", s.passes},
+                {"pass_steps", s.pass_steps},
+                {"audits", s.audits}};
+  all["privileged_instructions"] = s.privileged;
+  all["events_delivered"] = s.events;
+  all["monitor_ms"] = ticks_to_ms(domain, s.monitor_ticks);
+  all["asleep_ms"] = ticks_to_ms(domain, s.blocked_ticks);
+  return all;
+}
+
+void print(std::string& out, const Json& value, const std::string& label, int depth) {
+  const std::string indent(static_cast<std::size_t>(depth) * 2, ' ');
+  if (value.is_object()) {
+    out += fmt::format("{}{}\n", indent, label);
+    for (const auto& [key, inner] : value.items()) print(out, inner, key, depth + 1);
+  } else if (value.is_number_float()) {
+    out += fmt::format("{:<40} {:>14.1f}\n", indent + label, value.get<double>());
+  } else if (value.get<std::uint64_t>() != 0 || depth < 2) {
+    out += fmt::format("{:<40} {:>14}\n", indent + label, value.get<std::uint64_t>());
+  }
+}
+
+}  // namespace
+
+std::string stats_json(vmm::Domain& domain, const Milestones& times) { return collect(domain, times).dump() + "\n"; }
+
+std::string stats_table(vmm::Domain& domain, const Milestones& times) {
+  std::string out;
+  const Json all = collect(domain, times);
+  for (const auto& [key, value] : all.items()) print(out, value, key, 0);
+  return out;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,85 @@
+#include "cli/terminal.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+
+namespace pinfold::cli {
+namespace {
+
+constexpr std::byte leave_key{0x1d};  // Ctrl-]
+
+}  // namespace
+
+TerminalInput::TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes,
+                             std::function<void()> on_leave)
+    : on_bytes_(std::move(on_bytes)), on_leave_(std::move(on_leave)) {
+  if (::isatty(STDIN_FILENO) == 1 && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
+    termios raw = before_;
+    ::cfmakeraw(&raw);
+    raw_ = ::tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+  }
+  if (::pipe2(wake_, O_CLOEXEC) == 0) thread_ = std::thread([this] { loop(); });
+}
+
+TerminalInput::~TerminalInput() {
+  if (thread_.joinable()) {
+    const char stop = 0;
+    while (::write(wake_[1], &stop, 1) < 0 && errno == EINTR) {
+    }
+    thread_.join();
+  }
+  for (const int fd : wake_)
+    if (fd >= 0) ::close(fd);
+  if (raw_) ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+}
+
+void TerminalInput::loop() {
+  std::array<std::byte, 1024> buffer{};
+  bool open = true;
+  while (true) {
+    std::array<pollfd, 2> fds{{{wake_[0], POLLIN, 0}, {open ? STDIN_FILENO : -1, POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (fds[0].revents != 0) return;
+    if (fds[1].revents == 0) continue;
+    const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      open = false;  // the guest goes on without input
+      continue;
+    }
+    std::span<const std::byte> typed(buffer.data(), static_cast<std::size_t>(n));
+    const auto leave = raw_ ? std::find(typed.begin(), typed.end(), leave_key) : typed.end();
+    std::span<const std::byte> rest = typed.first(static_cast<std::size_t>(leave - typed.begin()));
+    while (!rest.empty()) {
+      rest = rest.subspan(on_bytes_(rest));
+      // The guest doesn't read just now: keep what it was not given.
+      if (!rest.empty() && ::poll(fds.data(), 1, 20) > 0) return;
+    }
+    if (leave != typed.end()) {
+      on_leave_();
+      return;
+    }
+  }
+}
+
+void write_stdout(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
+      pollfd fd{STDOUT_FILENO, POLLOUT, 0};
+      (void)::poll(&fd, 1, 100);
+      continue;
+    }
+    if (n <= 0) return;
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,36 @@
+// The user's terminal as the guest's console.
+#pragma once
+
+#include <termios.h>
+
+#include <atomic>
+#include <functional>
+#include <span>
+#include <thread>
+
+namespace pinfold::cli {
+
+/// Reads stdin on a thread of its own and hands over what is typed, until Ctrl-], the end of input, or destruction.
+/// A terminal is in raw mode meanwhile and as before afterwards.
+class TerminalInput {
+ public:
+  /// `on_bytes` says how many it took; the rest is offered again a little later. `on_leave`: the user typed Ctrl-].
+  TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes, std::function<void()> on_leave);
+  ~TerminalInput();
+  TerminalInput(const TerminalInput&) = delete;
+  TerminalInput& operator=(const TerminalInput&) = delete;
+
+ private:
+  void loop();
+  std::function<std::size_t(std::span<const std::byte>)> on_bytes_;
+  std::function<void()> on_leave_;
+  bool raw_ = false;
+  termios before_{};
+  int wake_[2] = {-1, -1};
+  std::thread thread_;
+};
+
+/// Writes all of it to stdout; what a closed stdout doesn't take is dropped.
+void write_stdout(std::span<const std::byte> bytes);
+
+}  // namespace pinfold::cli
