@@ -14,6 +14,7 @@ Validator::Validator(const ValidatorParts& p)
       stale_(p.stale),
       view_(p.view),
       l4_xen_slots_(p.l4_xen_slots),
+      machphys_slot_(p.machphys_slot),
       max_frames_(p.max_frames) {}
 
 Verdict<> Validator::check_owned(Mfn mfn) {

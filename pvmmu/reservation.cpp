@@ -4,8 +4,12 @@
 
 namespace pinfold::pvmmu {
 
-Verdict<Mfn> Validator::allocate(Held, std::uint64_t count, std::uint64_t alignment) {
+Verdict<Mfn> Validator::allocate(Held held, std::uint64_t count, std::uint64_t alignment) {
   if (count > max_frames_ || allocated_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
+  return allocate_beyond_limit(held, count, alignment);
+}
+
+Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment) {
   const auto taken = frames_.take(count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -22,7 +26,7 @@ Verdict<Mfn> Validator::allocate(Held, std::uint64_t count, std::uint64_t alignm
 }
 
 Verdict<Mfn> Validator::allocate_special(Held held) {
-  auto mfn = allocate(held);
+  auto mfn = allocate_beyond_limit(held, 1, 1);
   if (!mfn) return mfn;
   Frame& frame = frames_[*mfn];
   frame.allocated = false;  // the reference is the monitor's, not the reservation's

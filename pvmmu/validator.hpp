@@ -26,6 +26,7 @@ struct ValidatorParts {
   StaleLog& stale;
   FrameView& view;
   std::array<Pte, xen_slots> l4_xen_slots;  ///< What each root's mirror holds in slots 256 to 271.
+  std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
   std::uint64_t max_frames = 1ULL << 40;     ///< The domain's reservation may not exceed this.
 };
 
@@ -91,6 +92,8 @@ class Validator {
   // -- the reservation: reservation.cpp
   /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents are zero.
   Verdict<Mfn> allocate(Held, std::uint64_t count = 1, std::uint64_t alignment = 1);
+  /// The same, for a moment over the domain's limit: XENMEM_exchange gives as many back.
+  Verdict<Mfn> allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment);
   /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the guest.
   Verdict<Mfn> allocate_special(Held);
   /// Drops the allocation reference. The frame stays the domain's until its last reference goes.
@@ -178,6 +181,7 @@ class Validator {
   StaleLog& stale_;
   FrameView& view_;
   std::array<Pte, xen_slots> l4_xen_slots_;
+  std::size_t machphys_slot_;
   std::uint64_t max_frames_;
   std::uint64_t allocated_ = 0;
   bool flush_duty_ = false;

@@ -40,11 +40,10 @@ bool Validator::touch(Held, const Leaf& leaf, bool write) {
 Mfn Validator::mirror_of_root(Held, Mfn root) const { return mirrors_.frame(MirrorId(frames_[root].mirror)); }
 
 void Validator::hide_machphys(Held, Mfn root) {
-  // The slot that the ABI gives the array: the first of the sixteen.
   const MirrorId mirror(frames_[root].mirror);
-  if (!mirrors_.load(mirror, first_xen_slot).present()) return;
-  mirrors_.store(mirror, first_xen_slot, Pte());
-  stale_.changed(mirror, first_xen_slot);
+  if (!mirrors_.load(mirror, machphys_slot_).present()) return;
+  mirrors_.store(mirror, machphys_slot_, Pte());
+  stale_.changed(mirror, machphys_slot_);
   flush_duty_ = true;
 }
 

@@ -59,6 +59,7 @@ class Domain final : public EventTarget {
   [[nodiscard]] Mfn shared_info_frame() const { return shared_info_; }
   /// Another page of the monitor's own, shared with the guest (grant table).
   [[nodiscard]] tl::expected<Mfn, Errno> allocate_shared_page();
+  [[nodiscard]] tl::expected<Mfn, Errno> allocate_shared_page(pvmmu::Held held);
   [[nodiscard]] SharedPage shared_page(Mfn mfn);
   void set_events(EventSource& events) { events_ = &events; }
   [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
@@ -120,6 +121,7 @@ class Domain final : public EventTarget {
   Domain(Machine& machine, const DomainConfig& config, Vm vm);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
   void register_hypercalls();
+  [[nodiscard]] std::vector<std::string> audit(pvmmu::Held held);
 
   Machine& machine_;
   DomainConfig config_;
@@ -139,11 +141,9 @@ class Domain final : public EventTarget {
   std::vector<std::unique_ptr<GuestCpu>> cpus_;
   std::vector<Mfn> frames_;
   Mfn shared_info_ = no_mfn;
-  std::vector<Mfn> shared_pages_;
   std::vector<VcpuInfoPlace> vcpu_infos_;
   std::vector<Mfn> vcpu_info_frames_;
   std::uint64_t operations_since_audit_ = 0;
-  std::uint64_t start_ns_ = 0;
 
   std::atomic<Ending> ending_{Ending::none};
   std::mutex end_mutex_;

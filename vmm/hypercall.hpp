@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/guest_memory.hpp"
 
@@ -24,6 +25,8 @@ struct Hypercall {
   /// RDI, RSI, RDX, R10, R8 (xen/arch-x86/xen-x86_64.h); the sixth exists in multicall entries only.
   std::array<std::uint64_t, 6> args{};
   GuestMemory& memory;
+  /// The domain's lock, which the caller holds. Null in tests of handlers that don't need it.
+  const pvmmu::DomainLock* held = nullptr;
   Completion completion = Completion::result;
 
   [[nodiscard]] GuestVaddr pointer(std::size_t i) const { return GuestVaddr(args[i]); }

@@ -50,7 +50,7 @@ struct CpuState {
   std::size_t gdt_frames = 0;
   GuestVaddr ldt_base;
   std::uint32_t ldt_entries = 0;
-  std::array<Mfn, 16> ldt{};  ///< Frames held, no_mfn where a page of it is not mapped.
+  std::array<Mfn, 16> ldt{};  ///< Frames held; Mfn(0), which is no frame, where none is.
 
   bool up = false;
   bool initialised = false;

@@ -32,13 +32,13 @@ void GuestCpu::load(pvmmu::Held held) {
     r.rflags = (regs_.rflags & ~(rflags::iopl | rflags::vm | rflags::nt)) | rflags::if_ | rflags::fixed;
     vcpu_.mark_regs_dirty();
   }
-  if (load_segments()) vcpu_.mark_sregs_dirty();
+  if (load_segments(held)) vcpu_.mark_sregs_dirty();
   more_passes_ = prepare_pass(held);
   registers_changed_ = false;
 }
 
 /// Brings KVM's system registers to what the guest's mode needs; did any differ?
-bool GuestCpu::load_segments() {
+bool GuestCpu::load_segments(pvmmu::Held held) {
   kvm_sregs& s = vcpu_.sregs();
   bool changed = false;
   const auto set = [&changed](auto& field, auto value) {
@@ -53,7 +53,7 @@ bool GuestCpu::load_segments() {
     s.ss.db = 1;
     changed = true;
   }
-  set(s.cr3, address_of(domain_.mmu().mirror_of_root(root())).raw());
+  set(s.cr3, address_of(domain_.mmu().mirror_of_root(held, root())).raw());
   set(s.fs.base, state_.fs_base);
   set(s.gs.base, gs_base_);
   set(s.cr0, state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts);

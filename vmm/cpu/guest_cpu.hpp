@@ -82,6 +82,13 @@ class GuestCpu {
   // -- exceptions.cpp
   void on_exception(pvmmu::Held held, const GuestException& exception);
 
+  // -- descriptor tables: hypercalls/descriptors.cpp
+  [[nodiscard]] Status set_gdt(pvmmu::Held held, std::span<const Mfn> frames);
+  [[nodiscard]] Status set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries);
+  void drop_ldt(pvmmu::Held held);
+  void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
+  void drop_everything(pvmmu::Held held);
+
   // -- segment bases
   void set_fs_base(std::uint64_t base);
   void set_active_gs_base(std::uint64_t base);
@@ -139,7 +146,7 @@ class GuestCpu {
 
   // entry.cpp
   void load(pvmmu::Held held);
-  [[nodiscard]] bool load_segments();
+  [[nodiscard]] bool load_segments(pvmmu::Held held);
   /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
   [[nodiscard]] bool is_64bit_code(std::uint16_t selector) const;

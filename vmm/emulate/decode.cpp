@@ -40,7 +40,7 @@ const ZydisDecodedOperand* Instruction::first(ZydisOperandType type) const {
 
 tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes, CodeWidth width) {
   if (bytes.empty()) return tl::unexpected(DecodeError::truncated);
-  Instruction instruction{};
+  Instruction instruction;  // the decoder fills it
   const std::size_t length = std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH);
   const ZyanStatus status = ZydisDecoderDecodeFull(&decoder_for(width), bytes.data(), length,
                                                    &instruction.info, instruction.operands.data());

@@ -1,9 +1,8 @@
 // Privileged instructions of a PV guest: what a #GP[0] asked for, done on the virtual CPU.
 //
 // A PV kernel runs at CPL3, so a privileged instruction that it executes raw raises #GP[0]. Those that Xen
-// emulates are emulated; of everything else, and of whatever the virtual CPU refuses, the guest gets its #GP
-// (spec: the Xen public headers give the interface that replaces most of these; which ones are emulated was
-// observed). Nothing is kept between calls. The state behind the interface is the vCPU's.
+// emulates are emulated; of everything else, and of whatever the virtual CPU refuses, the guest gets its #GP.
+// Nothing is kept between calls: the state behind the interface is the vCPU's.
 #pragma once
 
 #include <cstddef>

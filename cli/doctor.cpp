@@ -1,0 +1,149 @@
+#include "cli/doctor.hpp"
+
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "vmm/host/probe.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+using vmm::HostFacts;
+using vmm::KvmError;
+
+/// One thing that was found: its name in JSON, its value, the same in words, and what follows from it.
+struct Finding {
+  const char* key;
+  nlohmann::json value;
+  std::string found;
+  const char* consequence;
+};
+
+Finding yes_no(const char* key, bool value, const char* if_yes, const char* if_no, const char* then_yes,
+               const char* then_no) {
+  return {key, value, value ? if_yes : if_no, value ? then_yes : then_no};
+}
+
+std::vector<Finding> paging_findings(const HostFacts& f) {
+  return {
+      yes_no("shadow_paging", f.shadow_paging(), "KVM shadows the guest's page tables",
+             "the processor walks the tables in memory (two-dimensional paging)",
+             "page-table entries are stored by code in the guest",
+             "page-table entries are stored by the monitor"),
+      yes_no("mprotect", f.mprotect_protects,
+             "a page that is read-only in the view refuses the guest's stores",
+             "a page that is read-only in the view can be written by the guest",
+             "the view keeps tables and other domains' frames from the guest",
+             "pinfold cannot isolate guests here"),
+      yes_no("userfaultfd", f.userfaultfd_protects, "userfaultfd write-protects pages, without privilege",
+             "userfaultfd does not write-protect shared memory",
+             "table frames are protected without splitting the view",
+             "table frames are protected by mprotect; vm.max_map_count limits how many"),
+      {"max_map_count", f.max_map_count, "vm.max_map_count is " + std::to_string(f.max_map_count),
+       "bounds the pieces of a view that mprotect makes"},
+      yes_no("memory_fault_info", f.memory_fault_info, "a refused access comes with its address",
+             "a refused access comes without an address", "it is taken from KVM",
+             "it is found by decoding the instruction"),
+      yes_no("slot_256", f.slot_256_at_cpl3, "L4 slot 256 can be used at CPL3",
+             "L4 slot 256 cannot be used at CPL3", "the machine-to-phys table is where the ABI puts it",
+             "the machine-to-phys table is elsewhere, as XENMEM_machphys_mapping tells the guest"),
+  };
+}
+
+const char* syscall_consequence(const HostFacts& f) {
+  if (!f.syscall_stays_at_cpl3) return "the gate answers system calls inside the VM";
+  return f.window_exit_at_syscall ? "each leaves to the monitor, at once"
+                                  : "each leaves to the monitor, by a stub";
+}
+
+std::vector<Finding> entry_findings(const HostFacts& f) {
+  return {
+      {"syscall_cpl", f.syscall_stays_at_cpl3 ? 3 : 0,
+       f.syscall_stays_at_cpl3 ? "SYSCALL stays at CPL3" : "SYSCALL enters CPL0", syscall_consequence(f)},
+      {"window_exit_at_syscall", f.window_exit_at_syscall,
+       f.window_exit_at_syscall ? "KVM can be made to leave at SYSCALL"
+                                : "KVM does not leave at SYSCALL by itself",
+       f.window_exit_at_syscall ? "saves one entry into the guest per system call" : "nothing to gain"},
+      yes_no("int_n", f.int_n_through_idt, "INT n goes through the IDT", "INT n raises #UD",
+             "software interrupts are gates in the IDT", "software interrupts are recognised at #UD"),
+      yes_no("out_7e_completes", f.out_7e_completes, "an OUT to the gate's port leaves nothing pending",
+             "an OUT to the gate's port is finished by KVM on re-entry", "registers are set at once",
+             "one more KVM_RUN per exit"),
+      yes_no("interrupt_controller", f.in_kernel_irqchip, "KVM has an interrupt controller",
+             "KVM has no interrupt controller", "not needed", "not needed"),
+  };
+}
+
+std::vector<Finding> processor_findings(const HostFacts& f) {
+  return {
+      yes_no("cpuid_intercepted", f.cpuid_intercepted, "CPUID shows what pinfold sets",
+             "CPUID shows the host's leaves", "features can be hidden from programs",
+             "the guest kernel is told the host's XSAVE features"),
+      yes_no("tsc_offset", f.tsc_offset_works, "the TSC can be offset", "the TSC is the host's",
+             "a guest's clock can start anywhere", "guest clocks are scaled from the host's TSC"),
+      {"tsc_khz", f.tsc_khz, "the TSC runs at " + std::to_string(f.tsc_khz) + " kHz", "told to the guest"},
+      yes_no("task_switched_flag", f.task_switched_flag_works, "CR0.TS raises #NM",
+             "CR0.TS is ignored at CPL3", "fpu_taskswitch is lazy, as on Xen",
+             "fpu_taskswitch has no effect on programs"),
+  };
+}
+
+std::vector<Finding> all_findings(const HostFacts& facts) {
+  std::vector<Finding> all = paging_findings(facts);
+  for (const auto& more : {entry_findings(facts), processor_findings(facts)}) {
+    all.insert(all.end(), more.begin(), more.end());
+  }
+  return all;
+}
+
+const char* kind_name(KvmError::Kind kind) {
+  switch (kind) {
+    case KvmError::Kind::missing: return "missing";
+    case KvmError::Kind::no_access: return "no-access";
+    case KvmError::Kind::unusable: return "unusable";
+    case KvmError::Kind::failed: break;
+  }
+  return "failed";
+}
+
+int refuse(bool json, std::ostream& out, const char* kind, const std::string& message) {
+  if (json) {
+    out << nlohmann::json{{"usable", false}, {"reason", kind}, {"message", message}}.dump(2) << '\n';
+  } else {
+    out << "not usable: " << message << '\n';
+  }
+  return exit_no_kvm;
+}
+
+void print(std::ostream& out, const std::vector<Finding>& findings, const char* verdict) {
+  for (const auto& finding : findings) out << finding.found << "\n    -> " << finding.consequence << '\n';
+  out << '\n' << verdict << '\n';
+}
+
+void print_json(std::ostream& out, const std::vector<Finding>& findings, const char* verdict) {
+  nlohmann::json host;
+  for (const auto& finding : findings) host[finding.key] = finding.value;
+  out << nlohmann::json{{"usable", true}, {"verdict", verdict}, {"host", host}}.dump(2) << '\n';
+}
+
+}  // namespace
+
+int doctor(bool json, std::ostream& out, const char* device) {
+  const auto kvm = vmm::Kvm::open(device);
+  if (!kvm) return refuse(json, out, kind_name(kvm.error().kind), kvm.error().message);
+  const auto facts = vmm::probe(*kvm);
+  if (!facts) return refuse(json, out, kind_name(facts.error().kind), facts.error().message);
+  if (!facts->mprotect_protects) {
+    return refuse(json, out, "unusable",
+                  "KVM lets the guest write pages that are read-only: no isolation here");
+  }
+  const char* verdict = facts->shadow_paging()
+                            ? "usable: guests run; page-table work is slower than with EPT or NPT"
+                            : "usable: guests run at full speed";
+  (json ? print_json : print)(out, all_findings(*facts), verdict);
+  return 0;
+}
+
+}  // namespace pinfold::cli

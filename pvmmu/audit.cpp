@@ -1,0 +1,121 @@
+#include "pvmmu/audit.hpp"
+
+#include <cinttypes>
+#include <cstdio>
+
+namespace pinfold::pvmmu {
+namespace {
+
+constexpr std::size_t most_findings = 100;
+
+/// What the tables say about one frame.
+struct Expected {
+  std::uint32_t refs = 0;
+  std::uint32_t types = 0;
+};
+
+class Auditor {
+ public:
+  Auditor(const Validator& mmu, const OutsideReferences& outside)
+      : mmu_(mmu), outside_(outside), expected_(mmu.frames().size()) {}
+
+  std::vector<std::string> run() {
+    for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i) {
+      const Mfn mfn(i);
+      if (!mmu_.owns(mfn)) continue;
+      const Frame& frame = mmu_.frame(mfn);
+      if (is_table(frame.type) && frame.validated) read_table(mfn, level_of(frame.type));
+    }
+    for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i)
+      if (mmu_.owns(Mfn(i))) compare(Mfn(i));
+    return std::move(findings_);
+  }
+
+ private:
+  template <class... Values>
+  void report(const char* format, Values... values) {
+    if (findings_.size() >= most_findings) return;
+    std::array<char, 256> line{};
+    std::snprintf(line.data(), line.size(), format, values...);
+    findings_.emplace_back(line.data());
+  }
+
+  /// Counts what a table's entries hold, and compares the table with its mirror.
+  void read_table(Mfn table, Level level) {
+    const MirrorId mirror(mmu_.frame(table).mirror);
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+      const bool xen = level == Level::l4 && is_xen_slot(slot);
+      const Pte entry(mmu_.machine().load(table.raw(), slot));
+      Pte wanted;
+      if (xen) {
+        wanted = mmu_.l4_xen_slots()[slot - first_xen_slot];
+      } else if (entry.present()) {
+        wanted = count_entry(table, slot, level, entry);
+      }
+      const Pte found = mmu_.mirrors().load(mirror, slot);
+      // A processor may have set A in the mirror (and D, where the entry is writable); a root's machine-to-phys slot may
+      // be hidden.
+      const std::uint64_t may_differ = bit::accessed | (wanted.writable() ? bit::dirty : 0);
+      const bool hidden = xen && !found.present();
+      if (!hidden && ((found.raw() ^ wanted.raw()) & ~may_differ) != 0)
+        report("mirror of table %#" PRIx64 " slot %zu holds %#" PRIx64 " instead of %#" PRIx64, table.raw(), slot,
+               found.raw(), wanted.raw());
+    }
+  }
+
+  /// The mirror entry that belongs to a present entry; its references are added to what is expected.
+  Pte count_entry(Mfn table, std::size_t slot, Level level, Pte entry) {
+    const Mfn mfn = entry.mfn();
+    if (!mmu_.owns(mfn)) {
+      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 ", which is not the domain's", table.raw(), slot, mfn.raw());
+      return Pte();
+    }
+    Expected& expected = expected_[mfn.raw()];
+    ++expected.refs;
+    const Frame& frame = mmu_.frame(mfn);
+    if (level == Level::l1) {
+      if (entry.writable()) ++expected.types;
+      if (entry.writable() && frame.type != FrameType::writable)
+        report("table %#" PRIx64 " slot %zu maps frame %#" PRIx64 " writable, but its type is %s", table.raw(), slot,
+               mfn.raw(), name(frame.type).data());
+      return mirror_leaf(entry);
+    }
+    ++expected.types;
+    if (frame.type != table_type(below(level)) || !frame.validated) {
+      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 " as a table, but its type is %s", table.raw(), slot,
+             mfn.raw(), name(frame.type).data());
+      return Pte();
+    }
+    return mirror_upper(entry, mmu_.mirrors().frame(MirrorId(frame.mirror)));
+  }
+
+  void compare(Mfn mfn) {
+    const Frame& frame = mmu_.frame(mfn);
+    Expected expected = expected_[mfn.raw()];
+    if (frame.allocated || frame.special) ++expected.refs;
+    if (frame.special) ++expected.types;
+    if (frame.pinned) ++expected.refs, ++expected.types;
+    expected.refs += outside_.of(mfn);
+    expected.types += outside_.of(mfn);
+    if (frame.refs != expected.refs || frame.type_count != expected.types)
+      report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u", mfn.raw(),
+             name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
+    if ((frame.mirror != 0) != (is_table(frame.type) && frame.validated))
+      report("frame %#" PRIx64 " (%s) has mirror %u", mfn.raw(), name(frame.type).data(), frame.mirror);
+    if (is_protected(frame.type) && frame.type_count == 0)
+      report("frame %#" PRIx64 " is still %s, although nobody uses it so", mfn.raw(), name(frame.type).data());
+  }
+
+  const Validator& mmu_;
+  const OutsideReferences& outside_;
+  std::vector<Expected> expected_;
+  std::vector<std::string> findings_;
+};
+
+}  // namespace
+
+std::vector<std::string> audit(Held, const Validator& mmu, const OutsideReferences& outside) {
+  return Auditor(mmu, outside).run();
+}
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,75 @@
+// The probe on whatever host this is: its findings must be stable and agree with each other.
+#include "vmm/host/probe.hpp"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "vmm/host/probe_guest.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+class HostProbe : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = Kvm::open();
+    if (!opened) GTEST_SKIP() << opened.error().message;
+    kvm_.emplace(std::move(*opened));
+  }
+  std::optional<Kvm> kvm_;
+};
+
+TEST_F(HostProbe, two_probes_find_the_same) {
+  const auto first = probe(*kvm_);
+  ASSERT_TRUE(first) << first.error().message;
+  const auto second = probe(*kvm_);
+  ASSERT_TRUE(second);
+  EXPECT_TRUE(*first == *second);
+}
+
+TEST_F(HostProbe, view_protection_holds_on_every_host) {
+  const auto facts = probe(*kvm_);
+  ASSERT_TRUE(facts) << facts.error().message;
+  EXPECT_TRUE(facts->mprotect_protects);
+}
+
+TEST_F(HostProbe, only_a_syscall_that_stays_at_cpl3_can_be_a_window_exit) {
+  const auto facts = probe(*kvm_);
+  ASSERT_TRUE(facts) << facts.error().message;
+  EXPECT_TRUE(facts->syscall_stays_at_cpl3 || !facts->window_exit_at_syscall);
+}
+
+TEST_F(HostProbe, page_fault_is_told_with_its_vector) {
+  auto guest = ProbeGuest::create(*kvm_);
+  ASSERT_TRUE(guest) << guest.error().message;
+  const auto outcome = guest->user(pinfold_probe_load, 0x700000);
+  EXPECT_EQ(outcome.kind, ProbeOutcome::Kind::exception);
+  EXPECT_EQ(outcome.vector, 14U);
+  EXPECT_EQ(guest->vcpu().sregs().cr2, 0x700000U);
+}
+
+TEST_F(HostProbe, supervisor_memory_is_closed_to_cpl3) {
+  auto guest = ProbeGuest::create(*kvm_);
+  ASSERT_TRUE(guest);
+  const auto outcome = guest->user(pinfold_probe_load, 0xffff830000000000);
+  EXPECT_EQ(outcome.kind, ProbeOutcome::Kind::exception);
+  EXPECT_EQ(outcome.vector, 14U);
+}
+
+TEST(HostTraitsOf, protection_follows_what_works) {
+  HostFacts facts;
+  EXPECT_EQ(traits_of(facts).protection, WriteProtection::mprotect);
+  facts.userfaultfd_protects = true;
+  EXPECT_EQ(traits_of(facts).protection, WriteProtection::userfaultfd);
+}
+
+TEST(HostTraitsOf, cpuid_that_is_not_intercepted_is_native) {
+  HostFacts facts;
+  EXPECT_TRUE(traits_of(facts).native_cpuid);
+  facts.cpuid_intercepted = true;
+  EXPECT_FALSE(traits_of(facts).native_cpuid);
+}
+
+}  // namespace
+}  // namespace pinfold::vmm

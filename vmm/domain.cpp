@@ -1,0 +1,253 @@
+#include "vmm/domain.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <xen/xen.h>
+
+#include "pvmmu/audit.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+#include "vmm/vcpu_info.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+constexpr std::uint64_t frames_per_large = 512;
+constexpr std::uint32_t machine_slot = 0, arena_slot_number = 1, m2p_slot = 2;
+
+[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) { return (n + unit - 1) / unit * unit; }
+
+CpuidPolicy make_cpuid(const std::vector<kvm_cpuid_entry2>& supported, CpuidOptions options) {
+  auto host = [supported](std::uint32_t leaf, std::uint32_t subleaf) {
+    for (const auto& e : supported)
+      if (e.function == leaf && ((e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) == 0 || e.index == subleaf))
+        return CpuidResult{e.eax, e.ebx, e.ecx, e.edx};
+    return CpuidResult{};
+  };
+  return CpuidPolicy(std::move(host), options);
+}
+
+}  // namespace
+
+Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm)
+    : machine_(machine), config_(config), vm_(std::move(vm)), stale_(config.host.stale_entries) {}
+
+Domain::~Domain() = default;
+
+tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(const Kvm& kvm, Machine& machine,
+                                                                  const DomainConfig& config) {
+  auto vm = kvm.create_vm();
+  if (!vm) return tl::unexpected(vm.error().message);
+  std::unique_ptr<Domain> domain(new Domain(machine, config, std::move(*vm)));
+  if (auto done = domain->set_up(kvm); !done) return tl::unexpected(done.error());
+  return domain;
+}
+
+tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
+  // Memory: the view, the arena past it, the machine-to-phys table past that.
+  auto view = View::create(machine_, config_.host.protection);
+  if (!view) return tl::unexpected(view.error().message);
+  view_ = std::move(*view);
+  const std::uint64_t machine_frames = machine_.frames().size();
+  const Mfn arena_first(round_up(machine_frames, frames_per_large));
+  const std::uint64_t fixed = Gate::pages_needed(config_.vcpus);
+  // A guest whose every eighth frame is a page table has none left for data; more mirrors are refused.
+  const std::uint64_t mirrors = round_up(fixed + machine_frames / 8 + 1024, frames_per_large) - fixed;
+  auto arena = Arena::create(arena_first, fixed, mirrors);
+  if (!arena) return tl::unexpected(arena.error().message);
+  arena_ = std::move(*arena);
+  const Mfn m2p_first = arena_first.plus(fixed + mirrors);
+  auto m2p = Mapping::of_file(machine_.m2p_file(), machine_.m2p_bytes(), Mapping::Access::read);
+  if (!m2p) return tl::unexpected(m2p.error().message);
+  m2p_view_ = std::move(*m2p);
+
+  const auto slot = [&](std::uint32_t number, Mfn first, std::size_t size, std::byte* host,
+                        std::uint32_t flags) -> tl::expected<void, std::string> {
+    auto set = vm_.set_memory(number, address_of(first).raw(), size, host, flags);
+    if (!set) return tl::unexpected(set.error().message);
+    return {};
+  };
+  if (auto s = slot(machine_slot, Mfn(0), machine_.bytes(), view_->base(), 0); !s) return s;
+  if (auto s = slot(arena_slot_number, arena_first, arena_->size(), arena_->base(), 0); !s) return s;
+  if (auto s = slot(m2p_slot, m2p_first, m2p_view_.size(), m2p_view_.base(), KVM_MEM_READONLY); !s) return s;
+
+  gate_ = std::make_unique<Gate>(*arena_, config_.vcpus, config_.host, m2p_first, machine_.m2p_bytes());
+  const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
+  mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{config_.id, machine_.frames(), machine_.pages(),
+                                                                  machine_.m2p(), arena_->mirrors(), stale_, *view_,
+                                                                  gate_->l4_slots(), m2p_l4_slot, config_.frames});
+
+  // The guest's memory, and the page that it shares with the monitor.
+  const pvmmu::DomainLock lock(mutex_);
+  const auto shared = mmu_->allocate_special(lock);
+  const auto first = mmu_->allocate(lock, config_.frames);
+  if (!shared || !first) return tl::unexpected("the machine has not enough frames for the domain");
+  shared_info_ = *shared;
+  frames_.reserve(config_.frames);
+  for (std::uint64_t i = 0; i < config_.frames; ++i) {
+    frames_.push_back(first->plus(i));
+    (void)mmu_->set_machphys(lock, frames_.back(), Pfn(i));
+  }
+  for (std::uint32_t i = 0; i < XEN_LEGACY_MAX_VCPUS; ++i) {
+    vcpu_infos_.push_back(VcpuInfoPlace{shared_page(shared_info_), i * VcpuInfo::size});
+    VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
+  }
+  vcpu_infos_.resize(std::max<std::size_t>(vcpu_infos_.size(), config_.vcpus));
+
+  // Processors.
+  auto supported = kvm.supported_cpuid();
+  if (!supported) return tl::unexpected(supported.error().message);
+  for (std::uint32_t i = 0; i < config_.vcpus; ++i) {
+    auto cpu = GuestCpu::create(*this, VcpuId(i));
+    if (!cpu) return tl::unexpected(cpu.error().message);
+    Vcpu& vcpu = (*cpu)->vcpu();
+    if (auto set = vcpu.set_cpuid(*supported); !set) return tl::unexpected(set.error().message);
+    if (auto set = gate_->set_up(vcpu, i); !set) return tl::unexpected(set.error().message);
+    cpus_.push_back(std::move(*cpu));
+  }
+  Vcpu& first_cpu = cpus_[0]->vcpu();
+  (void)first_cpu.set_tsc_offset(0);
+  const std::uint32_t khz = first_cpu.tsc_khz().value_or(0);
+  if (khz == 0) return tl::unexpected("the host does not tell its TSC's frequency");
+  clock_ = std::make_unique<Clock>(khz, first_cpu.tsc_offset().value_or(0));
+
+  CpuidOptions options;
+  options.xcr0 = first_cpu.xcr0().value_or(1);
+  for (const auto& e : *supported)
+    if (e.function == 0xd && e.index == 0) options.xcr0 = std::uint64_t{e.edx} << 32 | e.eax;
+  options.tsc_khz = khz;
+  options.tsc_to_ns_mul = clock_->scale().mul;
+  options.tsc_shift = clock_->scale().shift;
+  options.tsc_reliable = true;
+  options.sysenter = false;
+  options.null_selector_clears_base = true;
+  cpuid_ = std::make_unique<CpuidPolicy>(make_cpuid(*supported, options));
+  for (const auto& cpu : cpus_) (void)cpu->vcpu().set_xcr0(cpuid_->xcr0_offered());
+  register_hypercalls();
+  return {};
+}
+
+void Domain::register_hypercalls() {
+  hypercalls::register_mmu(*this);
+  hypercalls::register_descriptors(*this);
+  hypercalls::register_memory(*this);
+  hypercalls::register_traps(*this);
+  hypercalls::register_scheduling(*this);
+  hypercalls::register_platform(*this);
+  hypercalls::register_multicall(*this);
+}
+
+tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info) {
+  const pvmmu::DomainLock lock(mutex_);
+  if (auto pinned = mmu_->pin(lock, pvmmu::Level::l4, l4); !pinned)
+    return tl::unexpected("the initial page tables are refused: " + pinned.error().describe());
+  GuestCpu& cpu = *cpus_[0];
+  if (auto loaded = mmu_->load_root(lock, cpu.state().kernel_root, l4); !loaded)
+    return tl::unexpected("the initial root is refused: " + loaded.error().describe());
+  cpu.start_at(entry, stack, start_info);
+  cpu.publish_time(lock);
+  publish_wall_clock();
+  return {};
+}
+
+End Domain::run() {
+  install_kick_handler();
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < cpus_.size(); ++i)
+    if (cpus_[i]->state().up) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
+  cpus_[0]->run();
+  for (auto& thread : threads) thread.join();
+  const std::lock_guard lock(end_mutex_);
+  return end_;
+}
+
+void Domain::end(Ending ending, std::string why) {
+  {
+    const std::lock_guard lock(end_mutex_);
+    if (end_.ending != Ending::none) return;
+    end_ = End{ending, std::move(why)};
+    ending_ = ending;
+  }
+  for (const auto& cpu : cpus_) cpu->kick();
+}
+
+Domain::Leftovers Domain::tear_down(bool audit) {
+  Leftovers left;
+  const pvmmu::DomainLock lock(mutex_);
+  if (audit) left.findings = this->audit(lock);
+  for (const auto& cpu : cpus_) cpu->drop_everything(lock);
+  for (const Mfn mfn : vcpu_info_frames_) mmu_->release(lock, mfn);
+  vcpu_info_frames_.clear();
+  view_->close();
+  left.frames = mmu_->destroy(lock);
+  return left;
+}
+
+std::vector<std::string> Domain::audit(pvmmu::Held held) {
+  ++statistics_.audits;
+  pvmmu::OutsideReferences outside;
+  for (const auto& cpu : cpus_) {
+    const CpuState& s = cpu->state();
+    if (s.kernel_root != no_mfn) outside.add(s.kernel_root);
+    if (s.user_root != no_mfn) outside.add(s.user_root);
+    for (std::size_t i = 0; i < s.gdt_frames; ++i) outside.add(s.gdt[i]);
+    for (const Mfn mfn : s.ldt)
+      if (mfn.raw() != 0) outside.add(mfn);
+  }
+  for (const Mfn mfn : vcpu_info_frames_) outside.add(mfn);
+  return pvmmu::audit(held, *mmu_, outside);
+}
+
+void Domain::mmu_operation(pvmmu::Held held) {
+  if (config_.audit_interval == 0 || ++operations_since_audit_ < config_.audit_interval) return;
+  operations_since_audit_ = 0;
+  for (const std::string& finding : audit(held)) end(Ending::isolation_fault, "audit: " + finding);
+}
+
+tl::expected<Mfn, Errno> Domain::allocate_shared_page() {
+  const pvmmu::DomainLock lock(mutex_);
+  return allocate_shared_page(lock);
+}
+
+tl::expected<Mfn, Errno> Domain::allocate_shared_page(pvmmu::Held held) {
+  const auto mfn = mmu_->allocate_special(held);
+  if (!mfn) return fail(Errno::enomem);
+  return *mfn;
+}
+
+SharedPage Domain::shared_page(Mfn mfn) { return SharedPage(machine_.pages().page(mfn.raw())); }
+
+VcpuInfoPlace Domain::vcpu_info(VcpuId vcpu) { return vcpu_infos_[vcpu.raw()]; }
+
+void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
+  // What the guest had in the old place comes along; then everything is looked at again (xen/vcpu.h).
+  const VcpuInfoPlace old = vcpu_infos_[vcpu.raw()];
+  std::array<std::byte, VcpuInfo::size> content{};
+  old.page.copy_out(old.offset, content);
+  SharedPage page = shared_page(frame);
+  page.copy_in(offset, content);
+  vcpu_infos_[vcpu.raw()] = VcpuInfoPlace{page, offset};
+  vcpu_info_frames_.push_back(frame);
+  if (events_ != nullptr) events_->vcpu_info_moved(vcpu);
+}
+
+void Domain::publish_wall_clock() {
+  constexpr std::uint64_t second = 1'000'000'000;
+  const std::uint64_t at = clock_->wall_at_start();
+  SharedPage page = shared_info();
+  const auto version = page.load<std::uint32_t>(offsetof(shared_info_t, wc_version));
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), version | 1);
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec), static_cast<std::uint32_t>(at / second));
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_nsec), static_cast<std::uint32_t>(at % second));
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec_hi), static_cast<std::uint32_t>(at / second >> 32));
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), (version | 1) + 1);
+}
+
+void Domain::request_flush() {
+  for (const auto& cpu : cpus_) cpu->request_flush();
+}
+
+void Domain::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor) {
+  for (const auto& cpu : cpus_) cpu->descriptor_changed(frame, slot, descriptor);
+}
+
+}  // namespace pinfold::vmm

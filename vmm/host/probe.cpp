@@ -1,0 +1,137 @@
+#include "vmm/host/probe.hpp"
+
+#include <x86intrin.h>
+
+#include <fstream>
+
+#include "pvmmu/types.hpp"
+#include "vmm/host/probe_guest.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+using Kind = ProbeOutcome::Kind;
+
+constexpr std::uint64_t a_value = 0xaaaa, b_value = 0xbbbb, c_value = 0xcccc;
+constexpr std::uint64_t slot_256 = 0xffff800000000000;
+constexpr unsigned vector_nm = 7, vector_int_80 = 0x80;
+constexpr std::uint64_t cr0_ts = 1U << 3;
+
+ProbeOutcome load(ProbeGuest& guest, std::uint64_t from) { return guest.user(pinfold_probe_load, from); }
+
+/// Is an entry that the monitor replaced still the old one, although the guest flushed it as on hardware?
+bool replaced_entry_is_stale(ProbeGuest& guest) {
+  guest.set_word(ProbeGuest::data_a, a_value);
+  guest.set_word(ProbeGuest::data_b, b_value);
+  (void)load(guest, ProbeGuest::replaced);
+  guest.map_replaced(ProbeGuest::data_b);
+  (void)guest.supervisor(pinfold_probe_invlpg, ProbeGuest::replaced);
+  const auto second = load(guest, ProbeGuest::replaced);
+  return !second.done() || second.rax != b_value;
+}
+
+bool syscall_is_a_window_exit(ProbeGuest& guest) {
+  guest.vcpu().shared().request_interrupt_window = 1;
+  ProbeOutcome outcome = guest.user(pinfold_probe_syscall);
+  // A page that KVM fills on the way leaves too, with RIP still at the SYSCALL.
+  for (int i = 0; i < 4 && outcome.kind == Kind::window && outcome.rip != ProbeGuest::lstar; ++i) {
+    outcome = guest.resume();
+  }
+  guest.vcpu().shared().request_interrupt_window = 0;
+  return outcome.kind == Kind::window && outcome.rip == ProbeGuest::lstar && outcome.cpl == 3;
+}
+
+void probe_syscall(ProbeGuest& guest, HostFacts& facts) {
+  const auto outcome = guest.user(pinfold_probe_syscall);
+  facts.syscall_stays_at_cpl3 = outcome.done() && outcome.cpl == 3;
+  facts.out_7e_completes = outcome.done() && outcome.rip == ProbeGuest::lstar + 2;
+  facts.window_exit_at_syscall = facts.syscall_stays_at_cpl3 && syscall_is_a_window_exit(guest);
+}
+
+/// Does a store fail while the view keeps page C read-only, and go on afterwards? `told`: whether KVM said
+/// where.
+bool store_is_refused(ProbeGuest& guest, bool& told) {
+  guest.set_word(ProbeGuest::data_c, 0);
+  if (!guest.view().protect(Mfn(ProbeGuest::data_c))) return false;
+  const auto refused = guest.user(pinfold_probe_store, ProbeGuest::fixed, c_value);
+  told = guest.vcpu().shared().exit_reason == abi::exit_memory_fault;
+  const bool untouched = guest.word(ProbeGuest::data_c) == 0;
+  guest.view().unprotect(Mfn(ProbeGuest::data_c));
+  if (refused.kind != Kind::host_fault || !untouched) return false;
+  return guest.resume().done() && guest.word(ProbeGuest::data_c) == c_value;
+}
+
+bool userfaultfd_protects(const Kvm& kvm) {
+  auto guest = ProbeGuest::create(kvm, WriteProtection::userfaultfd);
+  bool told = false;
+  return guest && store_is_refused(*guest, told);
+}
+
+bool tsc_offset_works(ProbeGuest& guest) {
+  constexpr std::uint64_t offset = 1ULL << 50;
+  if (!guest.vcpu().set_tsc_offset(offset)) return false;
+  const std::uint64_t host = __rdtsc();
+  const auto outcome = guest.user(pinfold_probe_rdtsc);
+  return outcome.done() && outcome.rax - host >= offset && outcome.rax - host < offset + offset / 2;
+}
+
+bool cpuid_intercepted(ProbeGuest& guest) {
+  const auto outcome = guest.user(pinfold_probe_cpuid, 0, 0x40000000);
+  return outcome.done() && static_cast<std::uint32_t>(outcome.rbx) == ProbeGuest::cpuid_mark;
+}
+
+bool is_exception(const ProbeOutcome& outcome, unsigned vector) {
+  return outcome.kind == Kind::exception && outcome.vector == vector;
+}
+
+/// Last of all: leaves CR0.TS set.
+bool task_switched_flag_works(ProbeGuest& guest) {
+  guest.vcpu().sregs().cr0 |= cr0_ts;
+  return is_exception(guest.user(pinfold_probe_sse), vector_nm);
+}
+
+std::uint64_t max_map_count() {
+  std::uint64_t count = 0;
+  std::ifstream("/proc/sys/vm/max_map_count") >> count;
+  return count;
+}
+
+}  // namespace
+
+KvmResult<HostFacts> probe(const Kvm& kvm) {
+  auto guest = ProbeGuest::create(kvm);
+  if (!guest) return tl::unexpected(guest.error());
+  guest->set_word(ProbeGuest::data_c, c_value);
+  if (const auto first = load(*guest, ProbeGuest::fixed); !first.done() || first.rax != c_value) {
+    return tl::unexpected(KvmError{KvmError::Kind::unusable, 0, "KVM does not run 64-bit code at CPL3"});
+  }
+  HostFacts facts;
+  facts.stale_entries = replaced_entry_is_stale(*guest);
+  probe_syscall(*guest, facts);
+  facts.mprotect_protects = store_is_refused(*guest, facts.memory_fault_info);
+  facts.userfaultfd_protects = userfaultfd_protects(kvm);
+  guest->set_word(ProbeGuest::data_c, c_value);
+  const auto high = load(*guest, slot_256 + ProbeGuest::fixed);
+  facts.slot_256_at_cpl3 = high.done() && high.rax == c_value;
+  facts.int_n_through_idt = is_exception(guest->user(pinfold_probe_int_80), vector_int_80);
+  facts.cpuid_intercepted = cpuid_intercepted(*guest);
+  facts.tsc_offset_works = tsc_offset_works(*guest);
+  facts.task_switched_flag_works = task_switched_flag_works(*guest);
+  facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
+  facts.in_kernel_irqchip = kvm.extension(KVM_CAP_IRQCHIP) > 0;
+  facts.tsc_deadline_timer = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  facts.max_map_count = max_map_count();
+  return facts;
+}
+
+HostTraits traits_of(const HostFacts& facts) {
+  HostTraits traits;
+  traits.syscall_stays_at_cpl3 = facts.syscall_stays_at_cpl3;
+  traits.stale_entries = facts.stale_entries;
+  traits.slot_256_usable = facts.slot_256_at_cpl3;
+  traits.native_cpuid = !facts.cpuid_intercepted;
+  traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
+  return traits;
+}
+
+}  // namespace pinfold::vmm

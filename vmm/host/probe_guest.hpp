@@ -1,0 +1,83 @@
+// A machine of 32 pages that runs one piece of code at CPL3 or CPL0 and tells how it ended. For finding out
+// what the host's KVM does; the guests that pinfold runs look nothing like it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/memory/view.hpp"
+
+namespace pinfold::vmm {
+
+/// Addresses of the pieces in probe_code.S.
+extern "C" {
+extern const unsigned char pinfold_probe_user_begin[], pinfold_probe_user_end[], pinfold_probe_syscall[],
+    pinfold_probe_load[], pinfold_probe_store[], pinfold_probe_int_80[], pinfold_probe_cpuid[],
+    pinfold_probe_rdtsc[], pinfold_probe_sse[], pinfold_probe_supervisor_begin[],
+    pinfold_probe_supervisor_end[], pinfold_probe_invlpg[];
+}
+
+/// How a piece of probe code ended.
+struct ProbeOutcome {
+  enum class Kind {
+    done,        ///< the INT3 at the end of a user piece, or an OUT outside the exception stubs
+    exception,   ///< an OUT in the stub of `vector`
+    window,      ///< KVM_EXIT_IRQ_WINDOW_OPEN
+    host_fault,  ///< KVM_RUN failed with EFAULT
+    other,       ///< anything else: nothing can be concluded
+  };
+  Kind kind = Kind::other;
+  unsigned vector = 0;
+  std::uint64_t rip = 0;  ///< as KVM shows it
+  std::uint64_t rax = 0, rbx = 0;
+  unsigned cpl = 0;  ///< where it ended, the stub's own in an exception
+
+  [[nodiscard]] bool done() const { return kind == Kind::done; }
+};
+
+class ProbeGuest {
+ public:
+  /// Guest-physical pages for data: `replaced` shows A until map_replaced(), `fixed` shows C.
+  static constexpr std::size_t data_a = 20, data_b = 21, data_c = 22;
+  /// The addresses under which CPL3 sees its code and data.
+  static constexpr std::uint64_t user_base = 0x400000, replaced = user_base + 0x1000,
+                                 fixed = user_base + 0x2000;
+  static constexpr std::uint64_t lstar = user_base;
+  /// What CPUID leaf 0x40000000 shows in EBX if KVM answers it.
+  static constexpr std::uint32_t cpuid_mark = 0x666e6970;
+
+  /// `how` the guest's view is protected.
+  [[nodiscard]] static KvmResult<ProbeGuest> create(const Kvm& kvm,
+                                                    WriteProtection how = WriteProtection::mprotect);
+
+  /// Runs a piece of user code at CPL3, or of supervisor code at CPL0, with RDI and RAX.
+  ProbeOutcome user(const unsigned char* piece, std::uint64_t rdi = 0, std::uint64_t rax = 0);
+  ProbeOutcome supervisor(const unsigned char* piece, std::uint64_t rdi = 0);
+  /// Runs on from where it stopped.
+  ProbeOutcome resume();
+
+  /// Lets `replaced` name another page, by a store of the monitor's into the live table.
+  void map_replaced(std::size_t page);
+  [[nodiscard]] std::uint64_t word(std::size_t page) const;
+  void set_word(std::size_t page, std::uint64_t value);
+
+  [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
+  [[nodiscard]] View& view() { return *view_; }
+
+ private:
+  ProbeGuest(std::unique_ptr<Machine> machine, std::unique_ptr<View> view, Vm vm, Vcpu vcpu)
+      : machine_(std::move(machine)), view_(std::move(view)), vm_(std::move(vm)), vcpu_(std::move(vcpu)) {}
+  void build_tables();
+  void build_descriptors();
+  [[nodiscard]] KvmResult<void> build_registers();
+  void put(std::size_t page, std::size_t offset, std::uint64_t value);
+
+  std::unique_ptr<Machine> machine_;
+  std::unique_ptr<View> view_;  // outlives the VM that has it as a slot
+  Vm vm_;
+  Vcpu vcpu_;
+};
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,113 @@
+// set_gdt, update_descriptor and the LDT: the guest's frames are held as descriptor pages, and the processor uses copies.
+#include <xen/xen.h>
+
+#include "pvmmu/descriptor.hpp"
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+std::span<const std::byte> page_bytes(const pvmmu::Validator& mmu, Mfn mfn) {
+  return {mmu.machine().page(mfn.raw()), page_size};
+}
+
+}  // namespace
+
+Status GuestCpu::set_gdt(pvmmu::Held held, std::span<const Mfn> frames) {
+  pvmmu::Validator& mmu = domain_.mmu();
+  // The new table is held whole before the old one goes: a failure leaves everything as it was.
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (mmu.hold(held, frames[i], pvmmu::FrameType::seg_desc)) continue;
+    for (std::size_t k = 0; k < i; ++k) mmu.release(held, frames[k]);
+    return fail(Errno::einval);
+  }
+  for (std::size_t i = 0; i < state_.gdt_frames; ++i) {
+    mmu.release(held, state_.gdt[i]);
+    domain_.gate().clear_gdt_page(id_.raw(), i);
+  }
+  state_.gdt_frames = frames.size();
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    state_.gdt[i] = frames[i];
+    domain_.gate().set_gdt_page(id_.raw(), i, page_bytes(mmu, frames[i]));
+  }
+  request_flush();
+  return {};
+}
+
+Status GuestCpu::set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries) {
+  if (entries > pvmmu::max_ldt_entries || offset_in_page(base) != 0 || !is_canonical(base.raw()) ||
+      (entries != 0 && in_xen_range(base.raw())))
+    return fail(Errno::einval);
+  drop_ldt(held);
+  state_.ldt_base = base;
+  state_.ldt_entries = static_cast<std::uint32_t>(entries);
+  if (entries == 0) return {};
+  pvmmu::Validator& mmu = domain_.mmu();
+  const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
+  for (std::size_t i = 0; i < pages; ++i) {
+    const auto leaf = mmu.walk(held, state_.kernel_root, base.plus(i * page_size));
+    if (!leaf || !leaf->entry.present() || !mmu.hold(held, leaf->entry.mfn(), pvmmu::FrameType::seg_desc)) continue;
+    state_.ldt[i] = leaf->entry.mfn();
+    const std::size_t here = std::min<std::size_t>(entries - i * pvmmu::entries_per_table, pvmmu::entries_per_table);
+    domain_.gate().set_ldt_page(id_.raw(), i, page_bytes(mmu, state_.ldt[i]).first(here * 8));
+  }
+  return {};
+}
+
+void GuestCpu::drop_ldt(pvmmu::Held held) {
+  for (std::size_t i = 0; i < state_.ldt.size(); ++i) {
+    if (state_.ldt[i].raw() == 0) continue;
+    domain_.mmu().release(held, state_.ldt[i]);
+    domain_.gate().clear_ldt_page(id_.raw(), i);
+    state_.ldt[i] = Mfn();
+  }
+  state_.ldt_entries = 0;
+}
+
+void GuestCpu::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor) {
+  for (std::size_t i = 0; i < state_.gdt_frames; ++i)
+    if (state_.gdt[i] == frame)
+      domain_.gate().set_gdt_entry(id_.raw(), i * pvmmu::entries_per_table + slot, descriptor);
+  for (std::size_t i = 0; i < state_.ldt.size(); ++i) {
+    const std::size_t entry = i * pvmmu::entries_per_table + slot;
+    if (state_.ldt[i] == frame && frame.raw() != 0 && entry < state_.ldt_entries)
+      domain_.gate().set_ldt_entry(id_.raw(), entry, descriptor);
+  }
+}
+
+/// Everything that the vCPU holds: at the domain's end.
+void GuestCpu::drop_everything(pvmmu::Held held) {
+  drop_ldt(held);
+  (void)set_gdt(held, {});
+  (void)domain_.mmu().load_root(held, state_.user_root, no_mfn);
+  (void)domain_.mmu().load_root(held, state_.kernel_root, no_mfn);
+}
+
+namespace hypercalls {
+
+void register_descriptors(Domain& domain) {
+  HypercallTable& table = domain.hypercalls();
+  table.set(__HYPERVISOR_set_gdt, "set_gdt", [&domain](Hypercall& call) -> std::int64_t {
+    const std::uint64_t entries = call.args[1];
+    if (entries > pvmmu::first_reserved_gdt_entry) return to_rax(Errno::einval);
+    const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
+    std::array<Mfn, 14> frames;
+    for (std::size_t i = 0; i < pages; ++i) {
+      const auto mfn = call.memory.fetch<std::uint64_t>(call.pointer(0).plus(i * sizeof(std::uint64_t)));
+      if (!mfn) return to_rax(Errno::efault);
+      frames[i] = Mfn(*mfn);
+    }
+    return to_rax(domain.cpu(call.vcpu).set_gdt(*call.held, std::span(frames).first(pages)));
+  });
+  table.set(__HYPERVISOR_update_descriptor, "update_descriptor", [&domain](Hypercall& call) -> std::int64_t {
+    const MachineAddr where(call.args[0]);
+    const auto written = domain.mmu().write_descriptor(*call.held, where, call.args[1]);
+    if (!written) return to_rax(written.error().error());
+    domain.descriptor_changed(frame_of(where), offset_in_page(where) / 8, *written);
+    return 0;
+  });
+}
+
+}  // namespace hypercalls
+}  // namespace pinfold::vmm

@@ -1,0 +1,88 @@
+// From a SYSCALL of the guest kernel to the handler and back; multicall is the same, several times (xen/xen.h).
+#include <xen/xen.h>
+
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+constexpr std::uint64_t syscall_length = 2;
+constexpr std::array argument_registers{Gpr::rdi, Gpr::rsi, Gpr::rdx, Gpr::r10, Gpr::r8};
+
+std::int64_t dispatch(Domain& domain, Hypercall& call) {
+  Statistics& statistics = domain.statistics();
+  const HypercallHandler* handler = domain.hypercalls().find(call.number);
+  if (handler == nullptr) {
+    ++statistics.unknown_hypercalls;
+    return to_rax(Errno::enosys);
+  }
+  ++statistics.hypercalls[call.number];
+  return (*handler)(call);
+}
+
+}  // namespace
+
+void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
+  auto memory_here = kernel_memory(lock);
+  Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
+  for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
+  const std::int64_t result = dispatch(domain_, call);
+  switch (call.completion) {
+    case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;
+    case Completion::restart:
+      regs_.rip -= syscall_length;
+      for (std::size_t i = 0; i < argument_registers.size(); ++i) regs_[argument_registers[i]] = call.args[i];
+      break;
+    case Completion::registers_set: break;
+  }
+}
+
+namespace hypercalls {
+namespace {
+
+std::int64_t multicall(Domain& domain, Hypercall& call) {
+  const GuestVaddr list = call.pointer(0);
+  const std::uint64_t count = call.args[1];
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const GuestVaddr at = list.plus(i * sizeof(multicall_entry));
+    const auto entry = call.memory.fetch<multicall_entry>(at);
+    if (!entry) return to_rax(Errno::efault);
+    ++domain.statistics().multicall_entries;
+    Hypercall inner{call.vcpu, entry->op, {}, call.memory, call.held};
+    for (std::size_t k = 0; k < inner.args.size(); ++k) inner.args[k] = entry->args[k];
+    const std::int64_t result =
+        entry->op == __HYPERVISOR_multicall ? to_rax(Errno::einval) : dispatch(domain, inner);
+    if (inner.completion == Completion::registers_set) {
+      call.completion = Completion::registers_set;  // an iret: whatever follows must not run (XSA-213)
+      return 0;
+    }
+    if (inner.completion == Completion::restart) {
+      multicall_entry rest = *entry;
+      for (std::size_t k = 0; k < inner.args.size(); ++k) rest.args[k] = inner.args[k];
+      if (!call.memory.store(at, rest)) return to_rax(Errno::efault);
+    } else if (!call.memory.store(at.plus(offsetof(multicall_entry, result)), result)) {
+      return to_rax(Errno::efault);
+    }
+    constexpr std::uint64_t calls_a_piece = 64;
+    const bool restart = inner.completion == Completion::restart;
+    if (domain.ended()) return 0;
+    if (restart || (i + 1 >= calls_a_piece && i + 1 < count)) {
+      const std::uint64_t done = restart ? i : i + 1;
+      call.args[0] = list.plus(done * sizeof(multicall_entry)).raw();
+      call.args[1] = count - done;
+      call.completion = Completion::restart;
+      return 0;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+void register_multicall(Domain& domain) {
+  domain.hypercalls().set(__HYPERVISOR_multicall, "multicall", [&domain](Hypercall& call) { return multicall(domain, call); });
+}
+
+}  // namespace hypercalls
+}  // namespace pinfold::vmm

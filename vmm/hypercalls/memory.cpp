@@ -1,0 +1,162 @@
+// memory_op: a domain's reservation grows, shrinks and is exchanged (xen/memory.h).
+#include <xen/memory.h>
+#include <xen/xen.h>
+
+#include <bit>
+
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm::hypercalls {
+namespace {
+
+constexpr unsigned max_order = 9;                      ///< Of an extent that a domU may ask for.
+constexpr std::uint64_t extents_a_piece = 512;
+constexpr unsigned start_extent_shift = MEMOP_EXTENT_SHIFT;  ///< Where a restarted operation goes on.
+
+GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std::uint64_t>(pointer)); }
+
+bool is_self(domid_t dom) { return dom == DOMID_SELF; }
+
+/// One of increase_reservation, decrease_reservation and populate_physmap, over a reservation's extents. What is given
+/// back is the number of extents done, whatever stopped it.
+template <class One>
+std::int64_t over_extents(Hypercall& call, One&& one) {
+  const std::uint64_t start = call.args[0] >> start_extent_shift;
+  const auto reservation = call.memory.fetch<xen_memory_reservation>(call.pointer(1));
+  if (!reservation) return static_cast<std::int64_t>(start);
+  const std::uint64_t count = reservation->nr_extents;
+  if (!is_self(reservation->domid) || reservation->extent_order > max_order || start >= count || count >> 40 != 0)
+    return static_cast<std::int64_t>(start);
+  const GuestVaddr list = handle_of(reservation->extent_start.p);
+  std::uint64_t done = start;
+  for (; done < count; ++done) {
+    if (done - start == extents_a_piece) {
+      call.args[0] = (call.args[0] & ((1U << start_extent_shift) - 1)) | done << start_extent_shift;
+      call.completion = Completion::restart;
+      return 0;
+    }
+    if (!one(*reservation, list.plus(done * sizeof(std::uint64_t)))) break;
+  }
+  return static_cast<std::int64_t>(done);
+}
+
+bool decrease_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot) {
+  const auto mfn = call.memory.fetch<std::uint64_t>(slot);
+  if (!mfn) return false;
+  for (std::uint64_t i = 0; i < 1ULL << r.extent_order; ++i)
+    if (!domain.mmu().deallocate(*call.held, Mfn(*mfn + i))) return false;
+  return true;
+}
+
+bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot, bool physmap) {
+  const auto pfn = physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
+  if (!pfn) return false;
+  const std::uint64_t count = 1ULL << r.extent_order;
+  const auto mfn = domain.mmu().allocate(*call.held, count, count);
+  if (!mfn) return false;
+  for (std::uint64_t i = 0; physmap && i < count; ++i)
+    (void)domain.mmu().set_machphys(*call.held, mfn->plus(i), Pfn(*pfn + i));
+  return !(r.extent_start.p != nullptr) || call.memory.store(slot, mfn->raw()).has_value();
+}
+
+/// XENMEM_exchange: frames for others, of another extent size. Input frames must be referenced by nothing but the
+/// reservation. Checked whole before anything changes.
+std::int64_t exchange(Domain& domain, Hypercall& call) {
+  const auto args = call.memory.fetch<xen_memory_exchange>(call.pointer(1));
+  if (!args) return to_rax(Errno::efault);
+  const auto& in = args->in;
+  const auto& out = args->out;
+  if (args->nr_exchanged > in.nr_extents || !is_self(in.domid) || !is_self(out.domid)) return to_rax(Errno::einval);
+  if (in.extent_order > max_order || out.extent_order > max_order) return to_rax(Errno::eperm);
+  const std::uint64_t in_frames = 1ULL << in.extent_order, out_frames = 1ULL << out.extent_order;
+  constexpr std::uint64_t most_frames = 1ULL << max_order;
+  if (in.nr_extents > most_frames || out.nr_extents > most_frames) return to_rax(Errno::einval);
+  if (in.nr_extents * in_frames != out.nr_extents * out_frames) return to_rax(Errno::einval);
+  if (args->nr_exchanged != 0) return to_rax(Errno::einval);
+
+  pvmmu::Validator& mmu = domain.mmu();
+  std::vector<Mfn> old;
+  for (std::uint64_t i = 0; i < in.nr_extents; ++i) {
+    const auto first = call.memory.fetch<std::uint64_t>(handle_of(in.extent_start.p).plus(i * 8));
+    if (!first) return to_rax(Errno::efault);
+    for (std::uint64_t k = 0; k < in_frames; ++k) old.emplace_back(*first + k);
+  }
+  std::vector<std::uint64_t> pfns;
+  for (std::uint64_t i = 0; i < out.nr_extents; ++i) {
+    const auto pfn = call.memory.fetch<std::uint64_t>(handle_of(out.extent_start.p).plus(i * 8));
+    if (!pfn) return to_rax(Errno::efault);
+    // The answer goes to the same place: it must be writable before anything changes hands.
+    if (!call.memory.store(handle_of(out.extent_start.p).plus(i * 8), *pfn)) return to_rax(Errno::efault);
+    pfns.push_back(*pfn);
+  }
+  for (std::size_t i = 0; i < old.size(); ++i) {
+    if (!mmu.check_exchangeable(*call.held, old[i])) return to_rax(Errno::einval);
+    for (std::size_t k = 0; k < i; ++k)
+      if (old[k] == old[i]) return to_rax(Errno::einval);
+  }
+  // New frames first, over the limit for a moment: the old ones are still there if there are none.
+  std::vector<Mfn> fresh;
+  for (std::uint64_t i = 0; i < out.nr_extents; ++i) {
+    const auto first = mmu.allocate_beyond_limit(*call.held, out_frames, out_frames);
+    if (!first) {
+      for (const Mfn mfn : fresh)
+        for (std::uint64_t k = 0; k < out_frames; ++k) (void)mmu.deallocate(*call.held, mfn.plus(k));
+      return to_rax(Errno::enomem);
+    }
+    fresh.push_back(*first);
+  }
+  for (const Mfn mfn : old) (void)mmu.deallocate(*call.held, mfn);
+  for (std::size_t i = 0; i < fresh.size(); ++i) {
+    for (std::uint64_t k = 0; k < out_frames; ++k) (void)mmu.set_machphys(*call.held, fresh[i].plus(k), Pfn(pfns[i] + k));
+    (void)call.memory.store(handle_of(out.extent_start.p).plus(i * 8), fresh[i].raw());
+  }
+  const GuestVaddr count = call.pointer(1).plus(offsetof(xen_memory_exchange, nr_exchanged));
+  return to_rax(call.memory.store<std::uint64_t>(count, in.nr_extents));
+}
+
+std::int64_t machphys_mapping(Domain& domain, Hypercall& call) {
+  xen_machphys_mapping mapping{};
+  mapping.v_start = domain.gate().machphys_address();
+  mapping.v_end = mapping.v_start + domain.machine().m2p_bytes();
+  mapping.max_mfn = domain.machine().m2p_bytes() / sizeof(std::uint64_t) - 1;
+  return to_rax(call.memory.store(call.pointer(1), mapping));
+}
+
+std::int64_t reservation_size(Domain& domain, Hypercall& call, std::uint64_t frames) {
+  (void)domain;
+  const auto dom = call.memory.fetch<domid_t>(call.pointer(1));
+  if (!dom) return to_rax(Errno::efault);
+  return is_self(*dom) ? static_cast<std::int64_t>(frames) : to_rax(Errno::esrch);
+}
+
+std::int64_t memory_op(Domain& domain, Hypercall& call) {
+  switch (call.args[0] & ((1U << start_extent_shift) - 1)) {
+    case XENMEM_increase_reservation:
+      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, false); });
+    case XENMEM_decrease_reservation:
+      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return decrease_one(domain, call, r, slot); });
+    case XENMEM_populate_physmap:
+      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
+    case XENMEM_exchange: return exchange(domain, call);
+    case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.machine().frames().size() - 1);
+    case XENMEM_current_reservation: return reservation_size(domain, call, domain.mmu().allocated_frames());
+    case XENMEM_maximum_reservation: return reservation_size(domain, call, domain.mmu().max_frames());
+    case XENMEM_maximum_gpfn: return reservation_size(domain, call, domain.config().frames - 1);
+    case XENMEM_machphys_mapping: return machphys_mapping(domain, call);
+    case XENMEM_machphys_mfn_list:
+    case XENMEM_machine_memory_map:
+    case XENMEM_set_memory_map: return to_rax(Errno::eperm);
+    case XENMEM_add_to_physmap: return to_rax(Errno::eacces);
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+}  // namespace
+
+void register_memory(Domain& domain) {
+  domain.hypercalls().set(__HYPERVISOR_memory_op, "memory_op",
+                          [&domain](Hypercall& call) { return memory_op(domain, call); });
+}
+
+}  // namespace pinfold::vmm::hypercalls

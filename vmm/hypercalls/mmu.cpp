@@ -1,0 +1,205 @@
+// mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by one.
+#include <spdlog/spdlog.h>
+#include <xen/xen.h>
+
+#include <bit>
+
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm::hypercalls {
+namespace {
+
+/// A guest's list is worked on in pieces; after each the guest may take an event (it makes the hypercall again).
+constexpr std::uint64_t requests_a_piece = 1024;
+constexpr std::size_t requests_a_fetch = 32;
+
+/// A list that a hypercall works on: `ptr`, `count`, `done` and the domain whose memory it is about.
+struct List {
+  GuestVaddr requests;
+  std::uint64_t count = 0;
+  GuestVaddr done_count;
+  bool preempted = false;
+
+  explicit List(const Hypercall& call)
+      : requests(call.pointer(0)),
+        count(call.args[1] & ~std::uint64_t{MMU_UPDATE_PREEMPTED} & 0xffffffff),
+        done_count(call.pointer(2)),
+        preempted((call.args[1] & MMU_UPDATE_PREEMPTED) != 0) {}
+};
+
+/// Whose frames and tables a request names: this monitor's domains work on their own (xen/xen.h, foreigndom).
+Status check_foreign(const Domain& domain, std::uint64_t foreign) {
+  const std::uint64_t frames_of = foreign & 0xffff;
+  const std::uint64_t tables_of = foreign >> 16 & 0xffff;
+  if (tables_of != 0 && tables_of - 1 != DOMID_SELF) return fail(Errno::esrch);
+  if (frames_of == DOMID_SELF) return {};
+  if (frames_of == DOMID_IO) return {};
+  (void)domain;
+  return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
+}
+
+std::int64_t answer(const pvmmu::Verdict<>& verdict) {
+  if (verdict) return 0;
+  SPDLOG_DEBUG("refused: {}", verdict.error().describe());
+  return to_rax(verdict.error().error());
+}
+
+/// Works a list off: `one(request)` for each, until it fails, the piece is full or the list is at its end.
+template <class Request, class One>
+std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call, One&& one) {
+  const List list(call);
+  std::uint64_t before = 0;
+  if (list.preempted && list.done_count.raw() != 0) {
+    const auto earlier = call.memory.fetch<std::uint32_t>(list.done_count);
+    if (!earlier) return to_rax(Errno::efault);
+    before = *earlier;
+  }
+  std::uint64_t done = 0;
+  std::int64_t result = 0;
+  std::array<Request, requests_a_fetch> fetched;
+  std::size_t available = 0, next = 0;
+  while (result == 0 && done < list.count && done < requests_a_piece) {
+    if (next == available) {
+      available = static_cast<std::size_t>(std::min<std::uint64_t>(requests_a_fetch, list.count - done));
+      const GuestVaddr from = list.requests.plus(done * sizeof(Request));
+      next = 0;
+      if (!call.memory.read(from, std::as_writable_bytes(std::span(fetched).first(available)))) {
+        // Only the request at hand has to be readable for this one to be worked off.
+        available = 1;
+        if (!call.memory.read(from, std::as_writable_bytes(std::span(fetched).first(1)))) {
+          result = to_rax(Errno::efault);
+          break;
+        }
+      }
+    }
+    result = one(fetched[next++]);
+    if (result == 0) ++done;
+  }
+  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  domain.mmu_operation(held);
+  if (list.done_count.raw() != 0) {
+    if (!call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done))) result = to_rax(Errno::efault);
+  }
+  if (result == 0 && done < list.count) {
+    call.args[0] = list.requests.plus(done * sizeof(Request)).raw();
+    call.args[1] = (list.count - done) | MMU_UPDATE_PREEMPTED;
+    call.completion = Completion::restart;
+  }
+  (void)cpu;
+  return result;
+}
+
+std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& request, bool own_frames) {
+  pvmmu::Validator& mmu = domain.mmu();
+  ++domain.statistics().mmu_updates;
+  const std::uint64_t command = request.ptr & 7;
+  const MachineAddr where(request.ptr & ~7ULL);
+  switch (command) {
+    case MMU_NORMAL_PT_UPDATE:
+    case MMU_PT_UPDATE_PRESERVE_AD:
+    case MMU_PT_UPDATE_NO_TRANSLATE:
+      // Frames of DOMID_IO: this machine has no I/O memory to give.
+      if (!own_frames && (request.val & 1) != 0) return to_rax(Errno::eperm);
+      return answer(mmu.update(held, where, pvmmu::Pte(request.val),
+                               command == MMU_PT_UPDATE_PRESERVE_AD ? pvmmu::Preserve::accessed_and_dirty
+                                                                    : pvmmu::Preserve::nothing));
+    case MMU_MACHPHYS_UPDATE: return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory, const mmuext_op& op) {
+  pvmmu::Validator& mmu = domain.mmu();
+  ++domain.statistics().mmuext_operations[op.cmd];
+  const Mfn mfn(op.arg1.mfn);
+  switch (op.cmd) {
+    case MMUEXT_PIN_L1_TABLE:
+    case MMUEXT_PIN_L2_TABLE:
+    case MMUEXT_PIN_L3_TABLE:
+    case MMUEXT_PIN_L4_TABLE:
+      return answer(mmu.pin(held, static_cast<pvmmu::Level>(op.cmd - MMUEXT_PIN_L1_TABLE + 1), mfn));
+    case MMUEXT_UNPIN_TABLE: return answer(mmu.unpin(held, mfn));
+    case MMUEXT_NEW_BASEPTR:
+      cpu.request_flush();
+      return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
+    case MMUEXT_NEW_USER_BASEPTR: {
+      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn.raw() == 0 ? no_mfn : mfn);
+      if (loaded && mfn.raw() != 0 && domain.m2p_strict) mmu.hide_machphys(held, mfn);
+      return answer(loaded);
+    }
+    case MMUEXT_TLB_FLUSH_LOCAL:
+    case MMUEXT_INVLPG_LOCAL: cpu.request_flush(); return 0;
+    case MMUEXT_TLB_FLUSH_MULTI:
+    case MMUEXT_INVLPG_MULTI: {
+      const auto mask = memory.fetch<std::uint64_t>(GuestVaddr(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p)));
+      if (!mask) return to_rax(Errno::einval);
+      for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
+        if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
+      return 0;
+    }
+    case MMUEXT_TLB_FLUSH_ALL:
+    case MMUEXT_INVLPG_ALL: domain.request_flush(); return 0;
+    case MMUEXT_FLUSH_CACHE:
+    case MMUEXT_FLUSH_CACHE_GLOBAL: return to_rax(Errno::eacces);
+    case MMUEXT_SET_LDT: return to_rax(cpu.set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
+    case MMUEXT_CLEAR_PAGE: return answer(mmu.clear_page(held, mfn));
+    case MMUEXT_COPY_PAGE: return answer(mmu.copy_page(held, mfn, Mfn(op.arg2.src_mfn)));
+    case MMUEXT_MARK_SUPER:
+    case MMUEXT_UNMARK_SUPER: return to_rax(Errno::eopnotsupp);
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call) {
+  const auto updated =
+      domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
+  domain.mmu_operation(held);
+  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  if (!updated) return answer(updated);
+  const std::uint64_t flags = call.args[2];
+  if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_NONE) return 0;
+  const std::uint64_t bitmap = flags & ~std::uint64_t{UVMF_FLUSHTYPE_MASK};
+  if (bitmap == UVMF_ALL) {
+    domain.request_flush();
+  } else if (bitmap == UVMF_LOCAL) {
+    cpu.request_flush();
+  } else {
+    const auto mask = call.memory.fetch<std::uint64_t>(GuestVaddr(bitmap));
+    if (!mask) return 0;  // the change stands; Xen ignores a bitmap that it can't read
+    for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
+      if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
+  }
+  return 0;
+}
+
+}  // namespace
+
+void register_mmu(Domain& domain) {
+  HypercallTable& table = domain.hypercalls();
+  table.set(__HYPERVISOR_mmu_update, "mmu_update", [&domain](Hypercall& call) -> std::int64_t {
+    GuestCpu& cpu = domain.cpu(call.vcpu);
+    if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
+    const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
+    return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
+      return update_one(domain, *call.held, request, own_frames);
+    });
+  });
+  table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
+    GuestCpu& cpu = domain.cpu(call.vcpu);
+    if ((call.args[3] & 0xffff) != DOMID_SELF) return to_rax(Errno::esrch);
+    return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
+      return extended_one(domain, cpu, *call.held, call.memory, op);
+    });
+  });
+  table.set(__HYPERVISOR_update_va_mapping, "update_va_mapping", [&domain](Hypercall& call) -> std::int64_t {
+    return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call);
+  });
+  table.set(__HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain",
+            [&domain](Hypercall& call) -> std::int64_t {
+              if (call.args[3] != DOMID_SELF) return to_rax(Errno::esrch);
+              return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call);
+            });
+}
+
+}  // namespace pinfold::vmm::hypercalls

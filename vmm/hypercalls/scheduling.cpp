@@ -1,0 +1,168 @@
+// sched_op, vcpu_op and set_timer_op: when a vCPU runs, sleeps, and is woken by its timers (xen/sched.h, xen/vcpu.h).
+#include <xen/sched.h>
+#include <xen/vcpu.h>
+#include <xen/xen.h>
+
+#include <bit>
+
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+#include "vmm/vcpu_info.hpp"
+
+namespace pinfold::vmm::hypercalls {
+namespace {
+
+constexpr std::uint32_t max_polled_ports = 128;
+constexpr std::uint64_t shortest_period_ns = 1'000'000;
+constexpr std::uint64_t longest_timer_ns = 1ULL << 50;
+
+Ending ending_of(std::uint32_t reason) {
+  switch (reason) {
+    case SHUTDOWN_poweroff: return Ending::power_off;
+    case SHUTDOWN_reboot:
+    case SHUTDOWN_soft_reset: return Ending::reboot;
+    case SHUTDOWN_suspend: return Ending::suspend;
+    default: return Ending::crash;
+  }
+}
+
+std::int64_t shut_down(Domain& domain, Hypercall& call) {
+  const auto request = call.memory.fetch<sched_shutdown>(call.pointer(1));
+  if (!request) return to_rax(Errno::efault);
+  const Ending ending = ending_of(request->reason);
+  static constexpr std::array<const char*, 6> words{"powered off",      "asked for a reboot", "asked to be suspended",
+                                                    "reported a crash", "watchdog fired",     "asked for a soft reset"};
+  std::string why = std::string("the guest ") + (request->reason < words.size() ? words[request->reason] : "shut down");
+  if (ending == Ending::crash) why += "\n" + domain.cpu(call.vcpu).describe(*call.held);
+  domain.end(ending, why);
+  return 0;
+}
+
+std::int64_t poll(Domain& domain, Hypercall& call) {
+  const auto request = call.memory.fetch<sched_poll>(call.pointer(1));
+  if (!request) return to_rax(Errno::efault);
+  if (request->nr_ports > max_polled_ports) return to_rax(Errno::einval);
+  std::vector<Port> ports;
+  const GuestVaddr list(std::bit_cast<std::uint64_t>(request->ports.p));
+  for (std::uint32_t i = 0; i < request->nr_ports; ++i) {
+    const auto port = call.memory.fetch<std::uint32_t>(list.plus(i * sizeof(std::uint32_t)));
+    if (!port) return to_rax(Errno::efault);
+    if (!domain.events()->is_valid(Port(*port))) return to_rax(Errno::einval);
+    ports.emplace_back(*port);
+  }
+  domain.cpu(call.vcpu).request_poll(std::move(ports), request->timeout);
+  return 0;
+}
+
+std::int64_t sched_op(Domain& domain, Hypercall& call) {
+  GuestCpu& cpu = domain.cpu(call.vcpu);
+  switch (call.args[0]) {
+    case SCHEDOP_yield: return 0;
+    case SCHEDOP_block:
+      cpu.set_upcall_mask(false);
+      cpu.request_block();
+      return 0;
+    case SCHEDOP_shutdown: return shut_down(domain, call);
+    case SCHEDOP_poll: return poll(domain, call);
+    case SCHEDOP_shutdown_code: return 0;
+    case SCHEDOP_remote_shutdown:
+    case SCHEDOP_pin_override: return to_rax(Errno::eperm);
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+std::int64_t set_single_shot(Domain& domain, Hypercall& call) {
+  const auto request = call.memory.fetch<vcpu_set_singleshot_timer>(call.pointer(2));
+  if (!request) return to_rax(Errno::efault);
+  domain.cpu(call.vcpu).set_timer(request->timeout_abs_ns == 0 ? 1 : request->timeout_abs_ns);
+  return 0;
+}
+
+std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
+  const auto request = call.memory.fetch<vcpu_register_vcpu_info>(call.pointer(2));
+  if (!request) return to_rax(Errno::efault);
+  if (cpu.state().info_registered) return to_rax(Errno::ebusy);
+  if (request->offset % 8 != 0 || request->offset > page_size - VcpuInfo::size) return to_rax(Errno::enxio);
+  const Mfn mfn(request->mfn);
+  if (!domain.mmu().owns(mfn)) return to_rax(Errno::einval);
+  if (!domain.mmu().hold(*call.held, mfn, pvmmu::FrameType::writable)) return to_rax(Errno::eacces);
+  cpu.state().info_registered = true;
+  domain.set_vcpu_info(cpu.id(), mfn, request->offset);
+  cpu.publish_time(*call.held);
+  return 0;
+}
+
+std::int64_t run_state_of(Domain& domain, GuestCpu& cpu, Hypercall& call) {
+  vcpu_runstate_info_t info{};
+  const std::uint64_t now = domain.clock().now();
+  info.state = static_cast<int>(cpu.run_state().state());
+  info.state_entry_time = cpu.run_state().since();
+  for (std::size_t i = 0; i < 4; ++i) info.time[i] = cpu.run_state().spent(static_cast<RunState>(i), now);
+  return to_rax(call.memory.store(call.pointer(2), info));
+}
+
+std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
+  if (!domain.has_cpu(call.args[1])) return to_rax(Errno::enoent);
+  GuestCpu& cpu = domain.cpu(VcpuId(static_cast<std::uint32_t>(call.args[1])));
+  const bool self = cpu.id() == call.vcpu;
+  switch (call.args[0]) {
+    case VCPUOP_is_up: return cpu.state().up ? 1 : 0;
+    case VCPUOP_initialise: return to_rax(cpu.state().initialised ? Errno::eexist : Errno::einval);
+    case VCPUOP_up: return cpu.state().initialised ? 0 : to_rax(Errno::einval);
+    case VCPUOP_down:
+      if (domain.vcpu_count() == 1) domain.end(Ending::power_off, "the guest took its last vCPU down");
+      return 0;
+    case VCPUOP_get_runstate_info: return run_state_of(domain, cpu, call);
+    case VCPUOP_register_runstate_memory_area: {
+      // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).
+      const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
+      if (!area) return to_rax(Errno::efault);
+      cpu.set_run_state_area(GuestVaddr(*area));
+      cpu.publish_run_state(*call.held);
+      return 0;
+    }
+    case VCPUOP_register_vcpu_time_memory_area: {
+      const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
+      if (!area) return to_rax(Errno::efault);
+      cpu.set_time_area(GuestVaddr(*area));
+      cpu.publish_time(*call.held);
+      return 0;
+    }
+    case VCPUOP_register_vcpu_info: return register_info(domain, cpu, call);
+    case VCPUOP_set_periodic_timer: {
+      const auto request = call.memory.fetch<vcpu_set_periodic_timer>(call.pointer(2));
+      if (!request) return to_rax(Errno::efault);
+      if (request->period_ns < shortest_period_ns || request->period_ns > longest_timer_ns) return to_rax(Errno::einval);
+      cpu.set_periodic_timer(request->period_ns);
+      return 0;
+    }
+    case VCPUOP_stop_periodic_timer: cpu.set_periodic_timer(0); return 0;
+    case VCPUOP_set_singleshot_timer: return self ? set_single_shot(domain, call) : to_rax(Errno::einval);
+    case VCPUOP_stop_singleshot_timer:
+      if (!self) return to_rax(Errno::einval);
+      cpu.set_timer(0);
+      return 0;
+    case VCPUOP_send_nmi: return call.args[2] == 0 ? 0 : to_rax(Errno::einval);
+    default: return to_rax(Errno::enosys);
+  }
+}
+
+std::int64_t set_timer_op(Domain& domain, Hypercall& call) {
+  const std::uint64_t deadline = call.args[0];
+  const std::uint64_t now = domain.clock().now();
+  // A time that makes no sense fires after 100 ms instead, so that a confused guest gets on (negative, or a fortnight off).
+  const bool odd = deadline != 0 && (static_cast<std::int64_t>(deadline) < 0 || deadline > now + longest_timer_ns);
+  domain.cpu(call.vcpu).set_timer(odd ? now + 100'000'000 : deadline);
+  return 0;
+}
+
+}  // namespace
+
+void register_scheduling(Domain& domain) {
+  HypercallTable& table = domain.hypercalls();
+  table.set(__HYPERVISOR_sched_op, "sched_op", [&domain](Hypercall& call) { return sched_op(domain, call); });
+  table.set(__HYPERVISOR_vcpu_op, "vcpu_op", [&domain](Hypercall& call) { return vcpu_op(domain, call); });
+  table.set(__HYPERVISOR_set_timer_op, "set_timer_op", [&domain](Hypercall& call) { return set_timer_op(domain, call); });
+}
+
+}  // namespace pinfold::vmm::hypercalls

@@ -1,0 +1,145 @@
+// How the guest kernel is entered, left and addressed: traps, callbacks, iret, stacks, segment bases, debug registers.
+#include <xen/callback.h>
+#include <xen/nmi.h>
+#include <xen/xen.h>
+
+#include "vmm/domain.hpp"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm::hypercalls {
+namespace {
+
+std::int64_t set_trap_table(Domain& domain, Hypercall& call) {
+  CpuState& state = domain.cpu(call.vcpu).state();
+  if (call.args[0] == 0) {
+    state.traps.fill(Trap{});
+    return 0;
+  }
+  for (std::size_t i = 0; i <= state.traps.size(); ++i) {
+    const auto info = call.memory.fetch<trap_info_t>(call.pointer(0).plus(i * sizeof(trap_info_t)));
+    if (!info) return to_rax(Errno::efault);
+    if (info->address == 0) return 0;
+    if (!is_canonical(info->address)) return to_rax(Errno::einval);
+    state.traps[info->vector] = Trap{info->address, static_cast<std::uint16_t>(info->cs | 3),
+                                     static_cast<std::uint8_t>(info->flags & 3), (info->flags & 4) != 0};
+  }
+  return to_rax(Errno::einval);  // longer than there are vectors, and no end in sight
+}
+
+Callback* callback_of(CpuState& state, std::uint16_t type) {
+  switch (type) {
+    case CALLBACKTYPE_event: return &state.event;
+    case CALLBACKTYPE_failsafe: return &state.failsafe;
+    case CALLBACKTYPE_syscall: return &state.syscall;
+    case CALLBACKTYPE_syscall32: return &state.syscall32;
+    case CALLBACKTYPE_sysenter_deprecated:
+    case CALLBACKTYPE_sysenter: return &state.sysenter;
+    case CALLBACKTYPE_nmi: return &state.nmi;
+    default: return nullptr;
+  }
+}
+
+std::int64_t callback_op(Domain& domain, Hypercall& call) {
+  CpuState& state = domain.cpu(call.vcpu).state();
+  if (call.args[0] == CALLBACKOP_register) {
+    const auto request = call.memory.fetch<callback_register>(call.pointer(1));
+    if (!request) return to_rax(Errno::efault);
+    if (!is_canonical(request->address)) return to_rax(Errno::einval);
+    Callback* callback = callback_of(state, request->type);
+    if (callback == nullptr) return to_rax(Errno::enosys);
+    *callback = Callback{request->address, (request->flags & CALLBACKF_mask_events) != 0};
+    return 0;
+  }
+  if (call.args[0] == CALLBACKOP_unregister) {
+    const auto request = call.memory.fetch<callback_unregister>(call.pointer(1));
+    if (!request) return to_rax(Errno::efault);
+    if (request->type != CALLBACKTYPE_nmi) return to_rax(Errno::einval);
+    state.nmi = Callback{};
+    return 0;
+  }
+  return to_rax(Errno::enosys);
+}
+
+std::int64_t set_callbacks(Domain& domain, Hypercall& call) {
+  CpuState& state = domain.cpu(call.vcpu).state();
+  const std::array<Callback*, 3> callbacks{&state.event, &state.failsafe, &state.syscall};
+  for (std::size_t i = 0; i < callbacks.size(); ++i)
+    if (is_canonical(call.args[i])) callbacks[i]->address = call.args[i];
+  return 0;
+}
+
+std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
+  GuestCpu& cpu = domain.cpu(call.vcpu);
+  const std::uint64_t base = call.args[1];
+  if (call.args[0] == SEGBASE_GS_USER_SEL) {
+    const auto selector = static_cast<std::uint16_t>(base | 3);
+    const std::uint64_t d = (selector & ~3U) == 0 ? 0 : domain.gate().descriptor(call.vcpu.raw(), selector);
+    cpu.state().user_gs_base = (d >> 16 & 0xffffff) | (d >> 56 << 24);
+    return 0;
+  }
+  if (!is_canonical(base)) return to_rax(Errno::einval);
+  switch (call.args[0]) {
+    case SEGBASE_FS: cpu.set_fs_base(base); return 0;
+    case SEGBASE_GS_USER: cpu.state().user_gs_base = base; return 0;
+    case SEGBASE_GS_KERNEL: cpu.set_active_gs_base(base); return 0;
+    default: return to_rax(Errno::einval);
+  }
+}
+
+std::int64_t get_debugreg(Domain& domain, Hypercall& call) {
+  const CpuState& state = domain.cpu(call.vcpu).state();
+  const std::uint64_t n = call.args[0];
+  if (n < 4) return static_cast<std::int64_t>(state.debug_address[n]);
+  if (n == 6) return static_cast<std::int64_t>(state.dr6);
+  if (n == 7) return static_cast<std::int64_t>(state.dr7);
+  return to_rax(Errno::enodev);
+}
+
+std::int64_t nmi_op(Domain& domain, Hypercall& call) {
+  CpuState& state = domain.cpu(call.vcpu).state();
+  if (call.args[0] == XENNMI_unregister_callback) {
+    state.nmi = Callback{};
+    return 0;
+  }
+  if (call.args[0] != XENNMI_register_callback) return to_rax(Errno::enosys);
+  const auto request = call.memory.fetch<xennmi_callback>(call.pointer(1));
+  if (!request) return to_rax(Errno::efault);
+  if (!is_canonical(request->handler_address)) return to_rax(Errno::einval);
+  state.nmi = Callback{request->handler_address, false};
+  return 0;
+}
+
+}  // namespace
+
+void register_traps(Domain& domain) {
+  HypercallTable& table = domain.hypercalls();
+  const auto set = [&](std::uint64_t number, const char* name, auto function) {
+    table.set(number, name, [&domain, function](Hypercall& call) -> std::int64_t { return function(domain, call); });
+  };
+  set(__HYPERVISOR_set_trap_table, "set_trap_table", set_trap_table);
+  set(__HYPERVISOR_callback_op, "callback_op", callback_op);
+  set(__HYPERVISOR_set_callbacks, "set_callbacks", set_callbacks);
+  set(__HYPERVISOR_set_segment_base, "set_segment_base", set_segment_base);
+  set(__HYPERVISOR_get_debugreg, "get_debugreg", get_debugreg);
+  set(__HYPERVISOR_nmi_op, "nmi_op", nmi_op);
+  set(__HYPERVISOR_set_debugreg, "set_debugreg", [](Domain& d, Hypercall& call) -> std::int64_t {
+    return call.args[0] > 7 ? to_rax(Errno::enodev)
+                            : to_rax(set_debug_register(d.cpu(call.vcpu), static_cast<unsigned>(call.args[0]), call.args[1]));
+  });
+  set(__HYPERVISOR_stack_switch, "stack_switch", [](Domain& d, Hypercall& call) -> std::int64_t {
+    d.cpu(call.vcpu).state().kernel_ss = static_cast<std::uint16_t>(call.args[0] | 3);
+    d.cpu(call.vcpu).state().kernel_sp = call.args[1];
+    return 0;
+  });
+  set(__HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", [](Domain& d, Hypercall& call) -> std::int64_t {
+    d.cpu(call.vcpu).state().task_switched = call.args[0] != 0;
+    return 0;
+  });
+  set(__HYPERVISOR_iret, "iret", [](Domain& d, Hypercall& call) -> std::int64_t {
+    call.completion = Completion::registers_set;
+    d.cpu(call.vcpu).iret(*call.held);
+    return 0;
+  });
+}
+
+}  // namespace pinfold::vmm::hypercalls
