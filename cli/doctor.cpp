@@ -32,10 +32,9 @@ std::vector<Finding> paging_findings(const HostFacts& f) {
              "the processor walks the tables in memory (two-dimensional paging)",
              "page-table entries are stored by code in the guest",
              "page-table entries are stored by the monitor"),
-      yes_no("mprotect", f.mprotect_protects,
-             "a page that is read-only in the view refuses the guest's stores",
-             "a page that is read-only in the view can be written by the guest",
-             "the view keeps tables and other domains' frames from the guest",
+      yes_no("mprotect", f.mprotect_protects, "KVM refuses what the view keeps from the guest",
+             "KVM lets the guest touch what the view keeps from it",
+             "other domains' frames are out of reach, tables cannot be written",
              "pinfold cannot isolate guests here"),
       yes_no("userfaultfd", f.userfaultfd_protects, "userfaultfd write-protects pages, without privilege",
              "userfaultfd does not write-protect shared memory",
@@ -137,7 +136,7 @@ int doctor(bool json, std::ostream& out, const char* device) {
   if (!facts) return refuse(json, out, kind_name(facts.error().kind), facts.error().message);
   if (!facts->mprotect_protects) {
     return refuse(json, out, "unusable",
-                  "KVM lets the guest write pages that are read-only: no isolation here");
+                  "KVM lets the guest touch pages that are kept from it: no isolation here");
   }
   const char* verdict = facts->shadow_paging()
                             ? "usable: guests run; page-table work is slower than with EPT or NPT"

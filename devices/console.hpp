@@ -20,7 +20,7 @@ using ConsoleSink = std::function<void(std::span<const std::byte>)>;
 class Console {
  public:
   /// Input that waits here while the guest doesn't read; what comes on top is refused.
-  static constexpr std::size_t input_limit = 64 * 1024;
+  static constexpr std::size_t input_limit = std::size_t{64} * 1024;
 
   Console(vmm::SharedPage ring, ConsoleSink sink, std::function<void()> notify);
 

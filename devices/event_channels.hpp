@@ -41,7 +41,7 @@ class EventChannels final : public vmm::EventSource {
   /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, at most EventBits::ports.
   EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network = nullptr,
                 std::uint32_t max_ports = EventBits::ports);
-  ~EventChannels() override;
+  ~EventChannels() override;  // NOLINT(bugprone-exception-escape): see its definition
   EventChannels(const EventChannels&) = delete;
   EventChannels& operator=(const EventChannels&) = delete;
 

@@ -35,8 +35,8 @@ struct ElfImage {
 [[nodiscard]] bool is_elf(std::span<const std::byte> file);
 
 /// Errors: not a little-endian 64-bit x86-64 executable; a header, table or segment past the end of the file;
-/// no PT_LOAD; p_memsz < p_filesz; segments that wrap or overlap in physical addresses. Notes are taken from
-/// PT_NOTE segments; if these hold none of Xen's, from SHT_NOTE sections.
+/// no PT_LOAD; p_memsz < p_filesz; segments that wrap or overlap in physical addresses; more than 4 MiB of
+/// notes. Notes are taken from PT_NOTE segments; if these hold none of Xen's, from SHT_NOTE sections.
 [[nodiscard]] Loaded<ElfImage> parse_elf(std::span<const std::byte> file);
 
 }  // namespace pinfold::loader

@@ -30,7 +30,7 @@ Loaded<std::span<const std::byte>> elf_bytes(std::span<const std::byte> file, co
   const bool bz = is_bzimage(file);
   auto packed = file;
   if (bz) {
-    const auto payload = bzimage_payload(file);
+    auto payload = bzimage_payload(file);
     if (!payload) return payload;
     if (is_elf(*payload)) return payload;
     packed = *payload;

@@ -30,7 +30,7 @@ struct XenNotes {
   std::optional<std::string> pae_mode;
   bool mod_start_pfn = false;
   bool suspend_cancel = false;
-  bool bsd_symtab = false;
+  bool bsd_symtab = false;  // noted, not honoured: symbols are not loaded
   /// They came from a `__xen_guest` string instead of ELF notes: some defaults differ.
   bool legacy = false;
 

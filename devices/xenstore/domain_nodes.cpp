@@ -28,7 +28,6 @@ Status populate(Store& store, const DomainNodes& nodes) {
   const auto text = [](auto number) { return std::to_string(number); };
   const std::string memory = text(nodes.memory_kib);
   std::vector<std::pair<std::string, std::string>> readable = {
-      {"", ""},
       {"vm", "/vm/" + nodes.uuid},
       {"name", nodes.name},
       {"domid", text(nodes.domain.raw())},
@@ -63,23 +62,24 @@ Status populate(Store& store, const DomainNodes& nodes) {
                                                "attr",
                                                "error"};
 
-  const std::string home = Path::of_domain(nodes.domain).text();
-  const auto put = [&](const std::string& path, const std::string& value, const Permissions& who) -> Status {
+  // Relative paths are the domain's.
+  const auto put = [&](std::string_view path, const std::string& value, const Permissions& who) -> Status {
     const auto parsed = Path::parse(path, nodes.domain);
     if (!parsed) return fail(parsed.error());
     return store.write(*parsed, value, who);
   };
+  const Permissions visible = read_only_for(nodes.domain);
+  if (auto done = store.write(Path::of_domain(nodes.domain), "", visible); !done) return done;
   for (const auto& [path, value] : readable) {
-    const std::string full = path.empty() ? home : home + "/" + path;
-    if (auto done = put(full, value, read_only_for(nodes.domain)); !done) return done;
+    if (auto done = put(path, value, visible); !done) return done;
   }
   for (const char* path : writable) {
-    if (auto done = put(home + "/" + path, "", Permissions(nodes.domain)); !done) return done;
+    if (auto done = put(path, "", Permissions(nodes.domain)); !done) return done;
   }
   const std::string vm = "/vm/" + nodes.uuid;
-  if (auto done = put(vm, "", read_only_for(nodes.domain)); !done) return done;
-  if (auto done = put(vm + "/uuid", nodes.uuid, read_only_for(nodes.domain)); !done) return done;
-  return put(vm + "/name", nodes.name, read_only_for(nodes.domain));
+  if (auto done = put(vm, "", visible); !done) return done;
+  if (auto done = put(vm + "/uuid", nodes.uuid, visible); !done) return done;
+  return put(vm + "/name", nodes.name, visible);
 }
 
 Status request_shutdown(Store& store, DomId domain, ShutdownRequest request) {

@@ -42,10 +42,10 @@ Status Store::remove(const Path& path) {
   return {};
 }
 
-ClientId Store::add_client(DomId domain, std::weak_ptr<EventListener> listener) {
+ClientId Store::add_client(DomId domain, const std::weak_ptr<EventListener>& listener) {
   const std::lock_guard lock(mutex_);
   const ClientId id(++last_client_);
-  clients_.try_emplace(id, domain, quotas_, std::move(listener));
+  clients_.try_emplace(id, domain, quotas_, listener);
   return id;
 }
 

@@ -48,7 +48,7 @@ class Store {
   // ---- clients ----
   /// A guest's connection. One domain may have several clients; quotas on nodes are the domain's, the others
   /// each client's.
-  [[nodiscard]] ClientId add_client(DomId domain, std::weak_ptr<EventListener> listener);
+  [[nodiscard]] ClientId add_client(DomId domain, const std::weak_ptr<EventListener>& listener);
   /// Its watches and transactions go with it.
   void remove_client(ClientId id);
 

@@ -27,9 +27,10 @@ struct HostFacts {
   bool tsc_offset_works = false;
   /// CR0.TS makes SSE at CPL3 raise #NM.
   bool task_switched_flag_works = false;
-  /// A store to a page that is PROT_READ in the view fails KVM_RUN with EFAULT and succeeds once allowed.
+  /// An access that mprotect keeps from the view fails KVM_RUN with EFAULT and goes on once allowed: frames that are
+  /// not there and, unless userfaultfd does that, frames that are read-only.
   bool mprotect_protects = false;
-  /// The same through userfaultfd write-protection, in the form that needs no privilege.
+  /// userfaultfd makes frames read-only in the same way, in the form that needs no privilege.
   bool userfaultfd_protects = false;
   bool in_kernel_irqchip = false;
   /// Such an EFAULT says where, as KVM_EXIT_MEMORY_FAULT (tried, not only advertised).

@@ -61,10 +61,32 @@ bool store_is_refused(ProbeGuest& guest, bool& told) {
   return guest.resume().done() && guest.word(ProbeGuest::data_c) == c_value;
 }
 
-bool userfaultfd_protects(const Kvm& kvm) {
-  auto guest = ProbeGuest::create(kvm, WriteProtection::userfaultfd);
-  bool told = false;
-  return guest && store_is_refused(*guest, told);
+/// Does a load fail while page C is taken out of the view, and go on once it is back?
+bool absence_is_refused(ProbeGuest& guest) {
+  guest.set_word(ProbeGuest::data_c, c_value);
+  guest.view().revoke(Mfn(ProbeGuest::data_c));
+  const auto refused = load(guest, ProbeGuest::fixed);
+  guest.view().grant(Mfn(ProbeGuest::data_c), 1);
+  if (refused.kind != Kind::host_fault) return false;
+  const auto resumed = guest.resume();
+  return resumed.done() && resumed.rax == c_value;
+}
+
+/// A guest under the better protection that works; tells of it in `facts`. Making a guest is most of a
+/// probe's time, so there is a second one only where the first fails.
+KvmResult<ProbeGuest> protected_guest(const Kvm& kvm, HostFacts& facts) {
+  if (auto guest = ProbeGuest::create(kvm, WriteProtection::userfaultfd)) {
+    facts.userfaultfd_protects = store_is_refused(*guest, facts.memory_fault_info);
+    if (facts.userfaultfd_protects) {
+      facts.mprotect_protects = absence_is_refused(*guest);
+      return guest;
+    }
+  }
+  auto guest = ProbeGuest::create(kvm, WriteProtection::mprotect);
+  if (guest) {
+    facts.mprotect_protects = store_is_refused(*guest, facts.memory_fault_info) && absence_is_refused(*guest);
+  }
+  return guest;
 }
 
 bool tsc_offset_works(ProbeGuest& guest) {
@@ -99,17 +121,15 @@ std::uint64_t max_map_count() {
 }  // namespace
 
 KvmResult<HostFacts> probe(const Kvm& kvm) {
-  auto guest = ProbeGuest::create(kvm);
+  HostFacts facts;
+  auto guest = protected_guest(kvm, facts);
   if (!guest) return tl::unexpected(guest.error());
   guest->set_word(ProbeGuest::data_c, c_value);
   if (const auto first = load(*guest, ProbeGuest::fixed); !first.done() || first.rax != c_value) {
     return tl::unexpected(KvmError{KvmError::Kind::unusable, 0, "KVM does not run 64-bit code at CPL3"});
   }
-  HostFacts facts;
   facts.stale_entries = replaced_entry_is_stale(*guest);
   probe_syscall(*guest, facts);
-  facts.mprotect_protects = store_is_refused(*guest, facts.memory_fault_info);
-  facts.userfaultfd_protects = userfaultfd_protects(kvm);
   guest->set_word(ProbeGuest::data_c, c_value);
   const auto high = load(*guest, slot_256 + ProbeGuest::fixed);
   facts.slot_256_at_cpl3 = high.done() && high.rax == c_value;

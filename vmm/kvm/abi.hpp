@@ -42,7 +42,6 @@ static_assert(sizeof(kvm_cpuid_entry2) == 40 && sizeof(kvm_msr_entry) == 16 &&
 
 inline constexpr unsigned long get_supported_cpuid = _IOWR(KVMIO, 0x05, CpuidHeader);
 inline constexpr unsigned long set_cpuid2 = _IOW(KVMIO, 0x90, CpuidHeader);
-inline constexpr unsigned long get_cpuid2 = _IOWR(KVMIO, 0x91, CpuidHeader);
 inline constexpr unsigned long get_msrs = _IOWR(KVMIO, 0x88, MsrsHeader);
 inline constexpr unsigned long set_msrs = _IOW(KVMIO, 0x89, MsrsHeader);
 inline constexpr unsigned long set_gsi_routing = _IOW(KVMIO, 0x6a, RoutingHeader);
@@ -51,7 +50,7 @@ inline constexpr unsigned long get_xsave = _IOR(KVMIO, 0xa4, XsaveArea);
 inline constexpr unsigned long set_xsave = _IOW(KVMIO, 0xa5, XsaveArea);
 
 // As gcc computes them from the header in C.
-static_assert(get_supported_cpuid == 0xc008ae05 && set_cpuid2 == 0x4008ae90 && get_cpuid2 == 0xc008ae91);
+static_assert(get_supported_cpuid == 0xc008ae05 && set_cpuid2 == 0x4008ae90);
 static_assert(get_msrs == 0xc008ae88 && set_msrs == 0x4008ae89 && set_gsi_routing == 0x4008ae6a);
 static_assert(set_signal_mask == 0x4004ae8b && get_xsave == 0x9000aea4 && set_xsave == 0x5000aea5);
 

@@ -87,16 +87,6 @@ class Counted {
 using CpuidList = Counted<abi::CpuidHeader, kvm_cpuid_entry2>;
 using MsrList = Counted<abi::MsrsHeader, kvm_msr_entry>;
 
-/// KVM says E2BIG while the list is too short.
-KvmResult<std::vector<kvm_cpuid_entry2>> get_cpuid(const Fd& fd, unsigned long request, const char* what) {
-  for (std::size_t room = 128; room <= cpuid_limit; room *= 2) {
-    CpuidList list(room);
-    if (call(fd, request, list.data()) == 0) return list.entries();
-    if (errno != E2BIG) return failed(what);
-  }
-  return failed(what, E2BIG);
-}
-
 }  // namespace
 
 KvmResult<Kvm> Kvm::open(const char* path) {
@@ -123,7 +113,13 @@ int Kvm::extension(int cap) const {
 }
 
 KvmResult<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-  return get_cpuid(fd_, abi::get_supported_cpuid, "KVM_GET_SUPPORTED_CPUID");
+  // KVM says E2BIG while the list is too short.
+  for (std::size_t room = 128; room <= cpuid_limit; room *= 2) {
+    CpuidList list(room);
+    if (call(fd_, abi::get_supported_cpuid, list.data()) == 0) return list.entries();
+    if (errno != E2BIG) break;
+  }
+  return failed("KVM_GET_SUPPORTED_CPUID");
 }
 
 KvmResult<Vm> Kvm::create_vm() const {
@@ -231,10 +227,6 @@ KvmResult<void> Vcpu::set_cpuid(std::span<const kvm_cpuid_entry2> entries) {
   CpuidList list(entries);
   if (call(fd_, abi::set_cpuid2, list.data()) < 0) return failed("KVM_SET_CPUID2");
   return {};
-}
-
-KvmResult<std::vector<kvm_cpuid_entry2>> Vcpu::cpuid() const {
-  return get_cpuid(fd_, abi::get_cpuid2, "KVM_GET_CPUID2");
 }
 
 KvmResult<void> Vcpu::set_msrs(std::span<const Msr> msrs) {

@@ -87,7 +87,6 @@ class Vcpu {
   [[nodiscard]] KvmResult<void> set_signal_mask(std::uint64_t blocked);
 
   [[nodiscard]] KvmResult<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
-  [[nodiscard]] KvmResult<std::vector<kvm_cpuid_entry2>> cpuid() const;
   /// All or an error that names the first register refused.
   [[nodiscard]] KvmResult<void> set_msrs(std::span<const Msr> msrs);
   [[nodiscard]] KvmResult<void> set_msr(std::uint32_t index, std::uint64_t value);

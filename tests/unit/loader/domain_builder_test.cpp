@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <xen/xen.h>
 
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -249,6 +250,24 @@ TEST_F(Builder, refusal_leaves_memory_untouched) {
   frames_.resize(4 * mib);
   EXPECT_THAT(build_domain(plan()).error().message, HasSubstr("too small"));
   EXPECT_EQ(memory_, before);
+}
+
+TEST_F(Builder, real_kernel_finds_its_code_at_its_entry) {
+  const char* path = std::getenv("PINFOLD_TEST_KERNEL");
+  if (path == nullptr) GTEST_SKIP() << "PINFOLD_TEST_KERNEL names no kernel";
+  auto loaded = load_kernel(path);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  kernel_ = std::move(*loaded);
+  frames_.clear();
+  memory_.assign(192 * mib * page_size, std::byte{0});
+  for (std::uint64_t pfn = 0; pfn < 192 * mib; ++pfn) frames_.emplace_back(192 * mib - 1 - pfn);
+  const auto built = build();
+  for (const Segment& segment : kernel_.segments) {
+    const auto size = std::min<std::size_t>(segment.file.size(), 10000);
+    const auto start = built.layout.main.va.raw() + segment.paddr - kernel_.paddr_offset;
+    EXPECT_TRUE(std::ranges::equal(at(built, start, size), segment.file.first(size)));
+  }
+  EXPECT_NE(at(built, built.entry.raw(), 16), Bytes(16));
 }
 
 TEST(Initrd, absent_file_is_named_in_the_error) {

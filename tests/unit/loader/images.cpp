@@ -147,7 +147,7 @@ void append_sections(Bytes& out, Elf64_Ehdr& header, const ElfSpec& spec, std::s
 
 Bytes bytes_of(std::string_view text) {
   Bytes out(text.size());
-  std::memcpy(out.data(), text.data(), text.size());
+  std::ranges::transform(text, out.begin(), [](char c) { return static_cast<std::byte>(c); });
   return out;
 }
 

@@ -227,6 +227,38 @@ TEST(Elf, segment_that_wraps_is_refused) {
   EXPECT_THAT(error_of(spec), HasSubstr("largest physical address"));
 }
 
+TEST(Elf, segment_of_bss_alone_needs_no_place_in_the_file) {
+  ElfSpec spec;
+  spec.segments.push_back({0x2000000, {}, 0x1000});
+  auto file = write_elf(spec);
+  put(file, 64 + 56 + 8, std::uint64_t{1} << 40);
+  EXPECT_EQ(error_of(file), "no error");
+}
+
+TEST(Elf, section_count_outside_its_field_is_refused) {
+  auto file = write_elf({});
+  put(file, 60, std::uint16_t{0});
+  EXPECT_THAT(error_of(file), HasSubstr("too many section headers"));
+}
+
+TEST(Elf, file_without_section_headers_loads) {
+  auto file = write_elf({});
+  put(file, 40, std::uint64_t{0});
+  put(file, 60, std::uint16_t{0});
+  EXPECT_EQ(error_of(file), "no error");
+}
+
+TEST(Notes, named_over_and_over_are_refused_at_a_bound) {
+  ElfSpec spec;
+  spec.notes.push_back({0x1234, Bytes(1 << 20)});
+  spec.segments.resize(5, {0x2000000, {}, 0x1000});
+  auto file = write_elf(spec);
+  for (std::size_t i = 1; i < 5; ++i) {  // four of the segments become copies of the note segment's header
+    std::copy_n(file.begin() + 64 + 5 * 56, 56, file.begin() + 64 + static_cast<std::ptrdiff_t>(i) * 56);
+  }
+  EXPECT_THAT(error_of(file), HasSubstr("4 MiB of notes"));
+}
+
 TEST(Placement, entry_outside_the_image_is_refused) {
   for (const std::uint64_t entry : {0xffffffff80fffffful, 0xffffffff81002000ul, 0ul, 0x1000000ul}) {
     EXPECT_THAT(error_of(with({}, number_note(XEN_ELFNOTE_ENTRY, entry))), HasSubstr("entry point")) << entry;
