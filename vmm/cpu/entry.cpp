@@ -78,10 +78,9 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
       ++taken;
       const Mfn frame = mirrors.frame(entry.table);
       if (entry.whole_table) {
-        // The top two bytes of an entry: zero unless NX is set, and nothing that a processor writes.
-        std::size_t slot = 0;
-        while (slot + 1 < pvmmu::entries_per_table && mirrors.load(entry.table, slot).raw() >> 48 != 0) ++slot;
-        code.store_zero_word(domain_.gate().arena_address(frame, slot * 8 + 6));
+        // The top two bytes of an entry hold no bit that a processor writes, so storing what is there changes nothing.
+        const auto top = static_cast<std::uint16_t>(mirrors.load(entry.table, 0).raw() >> 48);
+        code.store_word(domain_.gate().arena_address(frame, 6), top);
       } else {
         code.store(domain_.gate().arena_address(frame, entry.slot * 8U), mirrors.load(entry.table, entry.slot).raw());
       }

@@ -22,6 +22,7 @@
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/guest_access.hpp"
 #include "vmm/registers.hpp"
+#include "vmm/statistics.hpp"
 
 namespace pinfold::vmm {
 
@@ -126,6 +127,7 @@ class GuestCpu {
   bool before_entry(pvmmu::DomainLock& lock);
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
+  void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
   void on_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock);
   void hypercall(pvmmu::DomainLock& lock);

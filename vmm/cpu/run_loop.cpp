@@ -70,9 +70,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
-  const bool at_cpl0 = vcpu_.sregs().ss.dpl == 0 || vcpu_.sregs().cs.selector == gate::code0;
   if (pass_under_way_) {
-    if (at_cpl0 && Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
+    if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
       // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
       domain_.statistics().count(ExitReason::interrupted);
       registers_changed_ = true;
@@ -90,10 +89,7 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   }
   switch (result.kind) {
     case RunResult::Kind::exited: on_exit(lock); break;
-    case RunResult::Kind::interrupted:
-      domain_.statistics().count(ExitReason::interrupted);
-      if (!at_cpl0) capture();
-      break;
+    case RunResult::Kind::interrupted: on_interruption(lock, ExitReason::interrupted); break;
     case RunResult::Kind::failed:
       capture();
       if (result.error == EFAULT)
@@ -119,15 +115,8 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
   const kvm_run& run = vcpu_.shared();
   switch (run.exit_reason) {
     case KVM_EXIT_IO: return on_port(lock);
-    case KVM_EXIT_IRQ_WINDOW_OPEN:
-      capture();
-      if (Gate::is_syscall_entry(regs_.rip)) return on_syscall(lock);
-      domain_.statistics().count(ExitReason::filled);
-      return;
-    case KVM_EXIT_INTR:
-      domain_.statistics().count(ExitReason::interrupted);
-      capture();
-      return;
+    case KVM_EXIT_IRQ_WINDOW_OPEN: return on_interruption(lock, ExitReason::filled);
+    case KVM_EXIT_INTR: return on_interruption(lock, ExitReason::interrupted);
     case KVM_EXIT_MMIO:
       // Nothing is mapped outside the slots: only an access that the view forbids, made at CPL0, ends here.
       capture();
@@ -146,6 +135,18 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
   domain_.end(Ending::host_failure,
               fmt::format("KVM left the guest for a reason that has no answer here: {} (suberror {})\n{}", run.exit_reason,
                           run.exit_reason == KVM_EXIT_INTERNAL_ERROR ? run.internal.suberror : 0U, describe(lock)));
+}
+
+/// The guest was stopped between two instructions: its own, or those of the gate that were about to leave anyway.
+void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
+  const std::uint64_t rip = vcpu_.regs().rip;
+  if (Gate::is_syscall_entry(rip)) {
+    capture();
+    return on_syscall(lock);
+  }
+  if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
+  domain_.statistics().count(reason);
+  capture();
 }
 
 void GuestCpu::on_port(pvmmu::DomainLock& lock) {

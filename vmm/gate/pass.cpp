@@ -32,9 +32,9 @@ void PassCode::store(std::uint64_t address, std::uint64_t value) {
   emit_quad(address);
 }
 
-void PassCode::store_zero_word(std::uint64_t address) {
+void PassCode::store_word(std::uint64_t address, std::uint16_t value) {
   if (steps_++ >= max_steps) std::abort();
-  load_rax(0);
+  load_rax(value);
   emit({0x66, 0xa3});  // movabs %ax, (imm64)
   emit_quad(address);
 }

@@ -24,8 +24,8 @@ class PassCode {
 
   /// Stores 8 bytes: the value that the monitor stored already.
   void store(std::uint64_t address, std::uint64_t value);
-  /// Stores 2 bytes of value zero, where zero stands already.
-  void store_zero_word(std::uint64_t address);
+  /// Stores 2 bytes: the value that stands there already.
+  void store_word(std::uint64_t address, std::uint16_t value);
   /// Drops the processor's translations.
   void reload_cr3(std::uint64_t cr3);
   [[nodiscard]] bool full() const { return steps_ >= max_steps; }
