@@ -25,6 +25,10 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
     exits[vmm::name(static_cast<vmm::ExitReason>(i))] = s.exits[i];
   exits["total"] = s.total_exits();
   all["exits"] = exits;
+  Json outside;
+  for (std::size_t i = 0; i < vmm::exit_reasons; ++i)
+    outside[vmm::name(static_cast<vmm::ExitReason>(i))] = ticks_to_ms(domain, s.ticks_outside[i]);
+  all["ms_until_exit"] = outside;
   Json calls = Json::object();
   for (std::size_t i = 0; i < s.hypercalls.size(); ++i)
     if (s.hypercalls[i] != 0) calls[domain.hypercalls().name(i)] = s.hypercalls[i];

@@ -27,6 +27,9 @@ inline constexpr std::size_t exit_reasons = 10;
 /// Written under the domain's lock.
 struct Statistics {
   std::array<std::uint64_t, exit_reasons> exits{};
+  /// TSC ticks between entering the guest and an exit for this reason: guest code, KVM and the way there and back.
+  std::array<std::uint64_t, exit_reasons> ticks_outside{};
+  std::uint64_t entered_at = 0;  ///< TSC at the last entry.
   std::array<std::uint64_t, 64> hypercalls{};
   std::uint64_t unknown_hypercalls = 0;
   std::uint64_t multicall_entries = 0;
@@ -41,7 +44,11 @@ struct Statistics {
   std::uint64_t monitor_ticks = 0;     ///< TSC ticks spent in the monitor between an exit and the next entry.
   std::uint64_t blocked_ticks = 0;     ///< TSC ticks slept; not in monitor_ticks.
 
-  void count(ExitReason reason) { ++exits[static_cast<std::size_t>(reason)]; }
+  void count(ExitReason reason) {
+    ++exits[static_cast<std::size_t>(reason)];
+    ticks_outside[static_cast<std::size_t>(reason)] += left_at - entered_at;
+  }
+  std::uint64_t left_at = 0;  ///< TSC at the last exit.
   [[nodiscard]] std::uint64_t total_exits() const {
     std::uint64_t sum = 0;
     for (const auto n : exits) sum += n;

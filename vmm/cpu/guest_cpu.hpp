@@ -125,6 +125,7 @@ class GuestCpu {
 
   // run_loop.cpp
   bool before_entry(pvmmu::DomainLock& lock);
+  [[nodiscard]] bool exception_in_flight() const;
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
   void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
@@ -182,6 +183,7 @@ class GuestCpu {
   CpuState state_;
 
   bool registers_changed_ = true;  ///< regs_ is newer than what KVM holds.
+  bool interrupted_ = false;       ///< The last exit was between two instructions of the guest.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::size_t pass_entries_ = 0;  ///< Entries of the stale log that the pass under way takes care of.

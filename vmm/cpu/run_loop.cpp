@@ -37,11 +37,14 @@ void GuestCpu::run() {
   pvmmu::DomainLock lock(domain_.mutex());
   std::uint64_t left_at = __rdtsc();
   while (before_entry(lock)) {
-    domain_.statistics().monitor_ticks += __rdtsc() - left_at;
+    const std::uint64_t entered_at = __rdtsc();
+    domain_.statistics().monitor_ticks += entered_at - left_at;
     lock.unlock();
     const RunResult result = vcpu_.run();
     left_at = __rdtsc();
     lock.lock();
+    domain_.statistics().entered_at = entered_at;
+    domain_.statistics().left_at = left_at;
     after_exit(lock, result);
   }
   running_ = false;
@@ -61,7 +64,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     kicked_ = false;
     check_timers();
     sleep_if_asked(lock);
-    if (event_deliverable()) deliver_event(lock);
+    if (event_deliverable() && !exception_in_flight()) deliver_event(lock);
     if (kicked_ || domain_.ended()) continue;
     load(lock);
     return true;
@@ -69,7 +72,16 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   return false;
 }
 
+/// After an interruption KVM may hold an exception that it was about to deliver. It belongs to the registers as they
+/// are, so an event has to wait: the exception comes out at the gate at once.
+bool GuestCpu::exception_in_flight() const {
+  if (!interrupted_) return false;
+  const auto events = vcpu_.events();
+  return !events || events->exception.injected != 0 || events->exception.pending != 0;
+}
+
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  interrupted_ = false;
   if (pass_under_way_) {
     if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
       // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
@@ -147,6 +159,7 @@ void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
   domain_.statistics().count(reason);
   capture();
+  interrupted_ = true;
 }
 
 void GuestCpu::on_port(pvmmu::DomainLock& lock) {
