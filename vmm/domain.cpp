@@ -241,6 +241,12 @@ void Domain::mmu_operation(pvmmu::Held held) {
   for (const std::string& finding : audit(held)) end(Ending::isolation_fault, "audit: " + finding);
 }
 
+void Domain::mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done) {
+  refusals_in_a_row_ = done ? 0 : refusals_in_a_row_ + 1;
+  if (refusals_in_a_row_ < refusal_limit) return;
+  end(Ending::crash, fmt::format("the guest made {} refused MMU requests in a row\n{}", refusals_in_a_row_, cpu.describe(held)));
+}
+
 tl::expected<Mfn, Errno> Domain::allocate() {
   if (answering_ == nullptr) std::abort();
   const auto mfn = mmu_->allocate_special(*answering_);
