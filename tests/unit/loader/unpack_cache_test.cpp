@@ -189,7 +189,8 @@ TEST_F(Cache, what_a_crashed_writer_left_goes_after_a_while) {
 class CachedKernel : public Cache, public ::testing::WithParamInterface<Packing> {};
 
 INSTANTIATE_TEST_SUITE_P(Packings, CachedKernel,
-                         ::testing::Values(Packing::gzip, Packing::xz, Packing::lzma, Packing::zstd),
+                         ::testing::Values(Packing::gzip, Packing::xz, Packing::lzma, Packing::lz4_legacy,
+                                           Packing::zstd),
                          [](const auto& p) { return name_of(p.param); });
 
 TEST_P(CachedKernel, is_the_same_as_one_that_was_unpacked) {
@@ -212,11 +213,12 @@ TEST_P(CachedKernel, is_the_same_as_one_that_was_unpacked) {
   EXPECT_TRUE(std::ranges::equal(third->unpacked.bytes(), elf));
 }
 
-TEST_F(Cache, damaged_payload_is_not_kept) {
+TEST_F(Cache, damaged_payload_is_refused_and_not_kept) {
   const UnpackCache cache(directory());
-  Bytes file = write_bzimage(Packing::xz, write_elf({}));
-  file[file.size() / 2] ^= std::byte{0x55};
-  if (!parse_kernel(file, {}, cache)) EXPECT_TRUE(entries().empty());
+  Bytes packed = pack(Packing::xz, write_elf({}));
+  packed[packed.size() / 2] ^= std::byte{0x55};
+  EXPECT_FALSE(parse_kernel(write_bzimage(packed, 0x3000), {}, cache));
+  EXPECT_TRUE(entries().empty());
 }
 
 TEST(CacheDirectory, follows_the_environment) {
