@@ -8,7 +8,9 @@
 namespace pinfold::pvmmu::test {
 namespace {
 
-void log_change(StaleLog& log, MirrorId mirror, std::size_t slot) { log.changed(mirror, slot); }
+void log_change(StaleLog& log, MirrorId mirror, std::size_t slot) {
+  log.changed(mirror, slot, Pte(bit::present));
+}
 
 TEST(MirrorArena, hands_out_each_frame_once_and_never_frame_0) {
   const PageMemory memory(9);
@@ -72,14 +74,13 @@ TEST(StaleLog, covers_every_change_however_they_come) {
   for (const auto& c : changed) EXPECT_TRUE(covered.contains(c)) << c.first << " slot " << c.second;
 }
 
-TEST(StaleLog, turns_a_run_of_one_table_into_the_table) {
+TEST(StaleLog, asks_to_be_drained_before_it_grows_without_bound) {
   StaleLog log(true);
-  log_change(log, MirrorId(2), 7);
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) log_change(log, MirrorId(1), slot);
-  ASSERT_LE(log.entries().size(), 20U);
-  EXPECT_EQ(log.entries().front().table, MirrorId(2));
-  EXPECT_FALSE(log.entries().front().whole_table);
-  EXPECT_TRUE(log.entries().back().whole_table);
+  for (std::size_t i = 0; i < StaleLog::enough; ++i) {
+    EXPECT_FALSE(log.wants_draining());
+    log_change(log, MirrorId(static_cast<std::uint32_t>(1 + i)), i % entries_per_table);
+  }
+  EXPECT_TRUE(log.wants_draining());
 }
 
 TEST(StaleLog, forgets_what_was_taken_care_of_and_only_that) {
