@@ -126,6 +126,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
  private:
   Domain(Machine& machine, const DomainConfig& config, Vm vm);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  [[nodiscard]] tl::expected<void, std::string> create_processors(const Kvm& kvm);
   void register_hypercalls();
   [[nodiscard]] tl::expected<Mfn, Errno> allocate() override;
   [[nodiscard]] SharedPage page(Mfn frame) override { return shared_page(frame); }

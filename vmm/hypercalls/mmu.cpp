@@ -114,7 +114,7 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
 
 std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory, const mmuext_op& op) {
   pvmmu::Validator& mmu = domain.mmu();
-  ++domain.statistics().mmuext_operations[op.cmd];
+  if (op.cmd <= MMUEXT_UNMARK_SUPER) ++domain.statistics().mmuext_operations[op.cmd];
   const Mfn mfn(op.arg1.mfn);
   switch (op.cmd) {
     case MMUEXT_PIN_L1_TABLE:
@@ -127,8 +127,12 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
       cpu.request_flush();
       return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
     case MMUEXT_NEW_USER_BASEPTR: {
-      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn.raw() == 0 ? no_mfn : mfn);
-      if (loaded && mfn.raw() != 0 && domain.m2p_strict) mmu.hide_machphys(held, mfn);
+      if (mfn.raw() == 0) {
+        mmu.unload_root(held, cpu.state().user_root);
+        return 0;
+      }
+      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn);
+      if (loaded && domain.m2p_strict) mmu.hide_machphys(held, mfn);
       return answer(loaded);
     }
     case MMUEXT_TLB_FLUSH_LOCAL:
