@@ -82,6 +82,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   }
   if (domain.mmu().take_flush_duty()) domain.request_flush();
   domain.mmu_operation(held);
+  domain.mmu_outcome(held, cpu, result == 0 || done != 0);
   if (list.done_count.raw() != 0) {
     if (!call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done))) result = to_rax(Errno::efault);
   }
@@ -90,7 +91,6 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
     call.args[1] = (list.count - done) | preempted_flag;
     call.completion = Completion::restart;
   }
-  (void)cpu;
   return result;
 }
 
@@ -163,6 +163,7 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
   const auto updated =
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
+  domain.mmu_outcome(held, cpu, updated.has_value());
   if (domain.mmu().take_flush_duty()) domain.request_flush();
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];
