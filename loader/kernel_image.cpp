@@ -25,7 +25,8 @@ Loaded<void> check_size_word(std::span<const std::byte> payload, std::size_t unp
 
 Loaded<Buffer> unpack_once(std::span<const std::byte> packed, const Progress& progress,
                            const UnpackCache& cache) {
-  // LZ4 too: even that takes twice as long as looking it up.
+  // Unpacking LZ4 takes hardly longer than looking it up: not worth the disk.
+  if (packing_of(packed) == Packing::lz4_legacy) return unpack(packed, progress);
   if (auto known = cache.find(packed)) return std::move(*known);
   auto buffer = unpack(packed, progress);
   if (buffer) cache.keep(packed, buffer->bytes());

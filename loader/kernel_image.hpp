@@ -42,7 +42,7 @@ struct KernelImage {
 };
 
 /// Takes a bzImage, an ELF file or a compressed ELF file. Never throws on bad input and never reads past it.
-/// Errors are LoadErrors that say what is wrong with the image. What is unpacked goes through `cache`.
+/// Errors are LoadErrors that say what is wrong with the image. What is slow to unpack goes through `cache`.
 [[nodiscard]] Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress = {},
                                                const UnpackCache& cache = {});
 

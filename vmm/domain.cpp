@@ -7,6 +7,7 @@
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
+#include "pvmmu/large_pages.hpp"
 #include "vmm/cpuid_native.hpp"
 #include "pvmmu/large_pages.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
