@@ -41,25 +41,27 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
   return guest;
 }
 
-tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel, std::span<const std::byte> initrd,
+tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
+                                             std::span<const std::byte> initrd,
                                              std::string_view command_line) {
   vmm::Domain& d = *domain_;
-  const loader::DomainPlan plan{kernel,
-                                initrd,
-                                command_line,
-                                d.frames(),
-                                loader::MachineMemory(machine_->pages().page(0), machine_->frames().size(),
-                                                      machine_->file().get()),
-                                d.shared_info_frame(),
-                                store_port_,
-                                console_port_,
-                                0};
+  const loader::DomainPlan plan{
+      kernel,
+      initrd,
+      command_line,
+      d.frames(),
+      loader::MachineMemory(machine_->pages().page(0), machine_->frames().size(), machine_->file().get()),
+      d.shared_info_frame(),
+      store_port_,
+      console_port_,
+      0};
   const auto built = loader::build_domain(plan);
   if (!built) return tl::unexpected(built.error().message);
 
   devices::EventChannels& events = *events_;
-  console_ = std::make_unique<devices::Console>(d.shared_page(built->console_ring), parts_.console_output,
-                                                [&events, port = console_port_] { events.notify_guest(port); });
+  console_ =
+      std::make_unique<devices::Console>(d.shared_page(built->console_ring), parts_.console_output,
+                                         [&events, port = console_port_] { events.notify_guest(port); });
   store_ = std::make_shared<devices::xenstore::Store>();
   devices::xenstore::DomainNodes nodes;
   nodes.domain = d.id();
@@ -70,7 +72,8 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel, 
   nodes.console_port = console_port_;
   nodes.store_ring = built->xenstore_ring;
   nodes.store_port = store_port_;
-  if (auto filled = populate(*store_, nodes); !filled) return tl::unexpected(std::string("xenstore refuses the guest's name"));
+  if (auto filled = populate(*store_, nodes); !filled)
+    return tl::unexpected(std::string("xenstore refuses the guest's name"));
   store_connection_ =
       devices::xenstore::Connection::create(store_, d.id(), d.shared_page(built->xenstore_ring),
                                             [&events, port = store_port_] { events.notify_guest(port); });

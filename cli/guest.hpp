@@ -23,13 +23,17 @@ struct GuestParts {
   bool early_console = false;
 };
 
-/// The machine, one domain, its devices. Built in two steps: `create` makes the empty domain, `build` loads the kernel.
+/// The machine, one domain, its devices. Built in two steps: `create` makes the empty domain, `build` loads
+/// the kernel.
 class Guest {
  public:
-  [[nodiscard]] static tl::expected<std::unique_ptr<Guest>, std::string> create(const vmm::Kvm& kvm, GuestParts parts);
+  [[nodiscard]] static tl::expected<std::unique_ptr<Guest>, std::string> create(const vmm::Kvm& kvm,
+                                                                                GuestParts parts);
 
-  /// Writes kernel, initrd and tables into the domain and has them validated. An error is a bad image or configuration.
-  [[nodiscard]] tl::expected<void, std::string> build(const loader::KernelImage& kernel, std::span<const std::byte> initrd,
+  /// Writes kernel, initrd and tables into the domain and has them validated. An error is a bad image or
+  /// configuration.
+  [[nodiscard]] tl::expected<void, std::string> build(const loader::KernelImage& kernel,
+                                                      std::span<const std::byte> initrd,
                                                       std::string_view command_line);
 
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
@@ -37,7 +41,9 @@ class Guest {
   std::size_t type(std::span<const std::byte> bytes);
 
  private:
-  explicit Guest(GuestParts parts) : parts_(std::move(parts)), console_io_(parts_.early_console ? parts_.console_output : devices::ConsoleSink{}) {}
+  explicit Guest(GuestParts parts)
+      : parts_(std::move(parts)),
+        console_io_(parts_.early_console ? parts_.console_output : devices::ConsoleSink{}) {}
 
   GuestParts parts_;
   std::unique_ptr<vmm::Machine> machine_;

@@ -15,13 +15,15 @@ namespace {
 using namespace pinfold;
 
 constexpr const char* exit_code_help =
-    "Exit codes: 0 the guest powered off (or was left, or asked for a reboot); 2 usage; 3 bad configuration, kernel or "
+    "Exit codes: 0 the guest powered off (or was left, or asked for a reboot); 2 usage; 3 bad configuration, "
+    "kernel or "
     "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
 
 void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_option("--kernel", options.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")->required();
   app.add_option("--initrd", options.initrd, "Initial RAM disk");
-  app.add_option("--append", options.command_line, "Kernel command line, at most 1023 bytes")->default_str("console=hvc0");
+  app.add_option("--append", options.command_line, "Kernel command line, at most 1023 bytes")
+      ->default_str("console=hvc0");
   app.add_option("--memory", options.memory_bytes, "Guest memory, such as 512M or 4G")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("512M");
@@ -30,15 +32,19 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->expected(0, 1)
       ->default_str("table")
       ->check(CLI::IsMember({"table", "json"}));
-  app.add_flag("--audit", options.audit, "Recompute all counts and mirrors from the tables while the guest runs and at its end");
+  app.add_flag("--audit", options.audit,
+               "Recompute all counts and mirrors from the tables while the guest runs and at its end");
   app.add_option("--audit-interval", options.audit_interval, "MMU hypercalls between two audits")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_flag("--early-console", options.early_console, "Print what the guest writes to the hypervisor's console");
+  app.add_flag("--early-console", options.early_console,
+               "Print what the guest writes to the hypervisor's console");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
-  const std::map<std::string, vmm::WriteProtection> protections{{"mprotect", vmm::WriteProtection::mprotect},
-                                                                {"userfaultfd", vmm::WriteProtection::userfaultfd}};
-  app.add_option("--write-protection", options.write_protection)->transform(CLI::CheckedTransformer(protections))->group("");
+  const std::map<std::string, vmm::WriteProtection> protections{
+      {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};
+  app.add_option("--write-protection", options.write_protection)
+      ->transform(CLI::CheckedTransformer(protections))
+      ->group("");
 }
 
 }  // namespace
@@ -61,7 +67,8 @@ int main(int argc, char** argv) {
 
   bool json = false;
   std::string device = "/dev/kvm";
-  CLI::App* doctor = app.add_subcommand("doctor", "Find out what this host's KVM can do, and what pinfold makes of it");
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Find out what this host's KVM can do, and what pinfold makes of it");
   doctor->add_flag("--json", json, "Print one JSON object");
   doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
 
@@ -72,7 +79,8 @@ int main(int argc, char** argv) {
   }
   if (run->count("--stats") != 0)
     options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
-  if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) || options.memory_bytes > (64ULL << 30)) {
+  if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||
+      options.memory_bytes > (64ULL << 30)) {
     std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";
     return cli::exit_bad_image;
   }

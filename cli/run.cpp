@@ -65,7 +65,9 @@ int exit_code(vmm::Ending ending) {
 
 int run(const RunOptions& options) {
   const auto start = SteadyClock::now();
-  const auto elapsed_ms = [start] { return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count(); };
+  const auto elapsed_ms = [start] {
+    return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count();
+  };
   Milestones times;
 
   if (options.command_line.size() > loader::max_command_line)
@@ -102,7 +104,8 @@ int run(const RunOptions& options) {
   };
   auto guest = Guest::create(*kvm, std::move(parts));
   if (!guest) return complain(exit_no_usable_kvm, guest.error());
-  if (auto built = (*guest)->build(*kernel, initrd ? initrd->bytes() : std::span<const std::byte>{}, options.command_line);
+  if (auto built = (*guest)->build(*kernel, initrd ? initrd->bytes() : std::span<const std::byte>{},
+                                   options.command_line);
       !built)
     return complain(exit_bad_image, built.error());
   kernel->unpacked = {};
@@ -124,10 +127,12 @@ int run(const RunOptions& options) {
   if (options.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, times));
   const auto left = domain.tear_down(options.audit);
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
-  if (left.frames != 0) complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));
+  if (left.frames != 0)
+    complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));
   if (!left.findings.empty() || left.frames != 0) code = exit_isolation_fault;
   if (options.audit && left.findings.empty() && left.frames == 0)
-    fmt::print(stderr, "pinfold: audit: {} times, all counts and mirrors right; no reference left\n", domain.statistics().audits);
+    fmt::print(stderr, "pinfold: audit: {} times, all counts and mirrors right; no reference left\n",
+               domain.statistics().audits);
   return code;
 }
 

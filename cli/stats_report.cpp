@@ -74,7 +74,9 @@ void print(std::string& out, const Json& value, const std::string& label, int de
 
 }  // namespace
 
-std::string stats_json(vmm::Domain& domain, const Milestones& times) { return collect(domain, times).dump() + "\n"; }
+std::string stats_json(vmm::Domain& domain, const Milestones& times) {
+  return collect(domain, times).dump() + "\n";
+}
 
 std::string stats_table(vmm::Domain& domain, const Milestones& times) {
   std::string out;

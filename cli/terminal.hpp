@@ -10,12 +10,14 @@
 
 namespace pinfold::cli {
 
-/// Reads stdin on a thread of its own and hands over what is typed, until Ctrl-], the end of input, or destruction.
-/// A terminal is in raw mode meanwhile and as before afterwards.
+/// Reads stdin on a thread of its own and hands over what is typed, until Ctrl-], the end of input, or
+/// destruction. A terminal is in raw mode meanwhile and as before afterwards.
 class TerminalInput {
  public:
-  /// `on_bytes` says how many it took; the rest is offered again a little later. `on_leave`: the user typed Ctrl-].
-  TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes, std::function<void()> on_leave);
+  /// `on_bytes` says how many it took; the rest is offered again a little later. `on_leave`: the user typed
+  /// Ctrl-].
+  TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes,
+                std::function<void()> on_leave);
   ~TerminalInput();
   TerminalInput(const TerminalInput&) = delete;
   TerminalInput& operator=(const TerminalInput&) = delete;

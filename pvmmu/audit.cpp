@@ -53,13 +53,13 @@ class Auditor {
         wanted = count_entry(table, slot, level, entry);
       }
       const Pte found = mmu_.mirrors().load(mirror, slot);
-      // A processor may have set A in the mirror (and D, where the entry is writable); a root's machine-to-phys slot may
-      // be hidden.
+      // A processor may have set A in the mirror (and D, where the entry is writable); a root's
+      // machine-to-phys slot may be hidden.
       const std::uint64_t may_differ = bit::accessed | (wanted.writable() ? bit::dirty : 0);
       const bool hidden = xen && !found.present();
       if (!hidden && ((found.raw() ^ wanted.raw()) & ~may_differ) != 0)
-        report("mirror of table %#" PRIx64 " slot %zu holds %#" PRIx64 " instead of %#" PRIx64, table.raw(), slot,
-               found.raw(), wanted.raw());
+        report("mirror of table %#" PRIx64 " slot %zu holds %#" PRIx64 " instead of %#" PRIx64, table.raw(),
+               slot, found.raw(), wanted.raw());
     }
   }
 
@@ -67,7 +67,8 @@ class Auditor {
   Pte count_entry(Mfn table, std::size_t slot, Level level, Pte entry) {
     const Mfn mfn = entry.mfn();
     if (!mmu_.owns(mfn)) {
-      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 ", which is not the domain's", table.raw(), slot, mfn.raw());
+      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 ", which is not the domain's", table.raw(),
+             slot, mfn.raw());
       return Pte();
     }
     Expected& expected = expected_[mfn.raw()];
@@ -76,14 +77,14 @@ class Auditor {
     if (level == Level::l1) {
       if (entry.writable()) ++expected.types;
       if (entry.writable() && frame.type != FrameType::writable)
-        report("table %#" PRIx64 " slot %zu maps frame %#" PRIx64 " writable, but its type is %s", table.raw(), slot,
-               mfn.raw(), name(frame.type).data());
+        report("table %#" PRIx64 " slot %zu maps frame %#" PRIx64 " writable, but its type is %s",
+               table.raw(), slot, mfn.raw(), name(frame.type).data());
       return mirror_leaf(entry);
     }
     ++expected.types;
     if (frame.type != table_type(below(level)) || !frame.validated) {
-      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 " as a table, but its type is %s", table.raw(), slot,
-             mfn.raw(), name(frame.type).data());
+      report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 " as a table, but its type is %s",
+             table.raw(), slot, mfn.raw(), name(frame.type).data());
       return Pte();
     }
     return mirror_upper(entry, mmu_.mirrors().frame(MirrorId(frame.mirror)));
@@ -98,12 +99,13 @@ class Auditor {
     expected.refs += outside_.of(mfn);
     expected.types += outside_.of(mfn);
     if (frame.refs != expected.refs || frame.type_count != expected.types)
-      report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u", mfn.raw(),
-             name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
+      report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u",
+             mfn.raw(), name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
     if ((frame.mirror != 0) != (is_table(frame.type) && frame.validated))
       report("frame %#" PRIx64 " (%s) has mirror %u", mfn.raw(), name(frame.type).data(), frame.mirror);
     if (is_protected(frame.type) && frame.type_count == 0)
-      report("frame %#" PRIx64 " is still %s, although nobody uses it so", mfn.raw(), name(frame.type).data());
+      report("frame %#" PRIx64 " is still %s, although nobody uses it so", mfn.raw(),
+             name(frame.type).data());
   }
 
   const Validator& mmu_;

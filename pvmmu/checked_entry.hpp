@@ -6,9 +6,9 @@
 
 namespace pinfold::pvmmu {
 
-/// The guest's entry as it goes into its table and the mirror's beside it. Made by the validator alone, once the
-/// references for what the entry names are held; whoever has one may store it. An entry that is not present names
-/// nothing and needs no check.
+/// The guest's entry as it goes into its table and the mirror's beside it. Made by the validator alone, once
+/// the references for what the entry names are held; whoever has one may store it. An entry that is not
+/// present names nothing and needs no check.
 class CheckedEntry {
  public:
   [[nodiscard]] static CheckedEntry not_present(Pte guest) { return {guest, Pte()}; }

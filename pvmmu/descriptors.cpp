@@ -13,8 +13,9 @@ constexpr std::uint64_t dpl_mask = 3ULL << dpl_shift;
 constexpr unsigned type_shift = 40;
 constexpr std::uint64_t call_gate = 0xc;
 constexpr unsigned selector_shift = 16;
-constexpr std::uint64_t gate_reserved = 0xffULL << 32;  // parameter count and reserved bits: 0 in 64-bit gates
-constexpr std::uint64_t flat_code64 = 0xe033;           // xen/arch-x86/xen-x86_64.h: FLAT_RING3_CS64
+constexpr std::uint64_t gate_reserved = 0xffULL
+                                        << 32;  // parameter count and reserved bits: 0 in 64-bit gates
+constexpr std::uint64_t flat_code64 = 0xe033;   // xen/arch-x86/xen-x86_64.h: FLAT_RING3_CS64
 
 tl::expected<std::uint64_t, Rule> checked_gate(std::uint64_t raw) {
   const std::uint64_t selector = (raw >> selector_shift) & 0xffff;

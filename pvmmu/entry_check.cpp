@@ -1,8 +1,9 @@
 // Where a page-table entry is refused, or becomes a CheckedEntry.
 //
-// For every present entry: which bits may be set at its level, does the frame belong to the domain, and is the frame
-// what the entry makes of it? An L1 entry with RW needs the frame to be plain writable data; an entry of a higher level
-// needs it to be a validated table one level down. The reference that is taken here is what keeps it so.
+// For every present entry: which bits may be set at its level, does the frame belong to the domain, and is
+// the frame what the entry makes of it? An L1 entry with RW needs the frame to be plain writable data; an
+// entry of a higher level needs it to be a validated table one level down. The reference that is taken here
+// is what keeps it so.
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -55,6 +56,8 @@ tl::unexpected<Refusal> Validator::refuse(Rule rule, const Where& where, Pte wan
   return tl::unexpected(refusal);
 }
 
-tl::unexpected<Refusal> Validator::refuse(Rule rule, Mfn frame) { return refuse(rule, Where{}, Pte(), frame); }
+tl::unexpected<Refusal> Validator::refuse(Rule rule, Mfn frame) {
+  return refuse(rule, Where{}, Pte(), frame);
+}
 
 }  // namespace pinfold::pvmmu

@@ -1,4 +1,5 @@
-// Which bits a guest may set in an entry of each level, which changes need no new references, and what Xen adds.
+// Which bits a guest may set in an entry of each level, which changes need no new references, and what Xen
+// adds.
 #pragma once
 
 #include "pvmmu/frame.hpp"
@@ -12,9 +13,10 @@ inline constexpr std::uint64_t l1_refused_bits = cache_bits;
 /// L2 to L4: no memory types, no superpages, no global bit.
 inline constexpr std::uint64_t upper_refused_bits = cache_bits | bit::global;
 
-/// A replacement that differs from the present entry in these bits only keeps its references: they say nothing about
-/// what frame is named or whether it is written through this entry. RW is among them above L1, where it changes no
-/// reference as long as linear page tables are refused; P, PSE and the address never are (XSA-148, XSA-182).
+/// A replacement that differs from the present entry in these bits only keeps its references: they say
+/// nothing about what frame is named or whether it is written through this entry. RW is among them above L1,
+/// where it changes no reference as long as linear page tables are refused; P, PSE and the address never are
+/// (XSA-148, XSA-182).
 inline constexpr std::uint64_t l1_flag_bits = bit::no_execute | bit::available_high | bit::available |
                                               bit::global | bit::dirty | bit::accessed | bit::user;
 inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::available_high | bit::available |
@@ -27,8 +29,9 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
                     [static_cast<std::size_t>(wanted)];
 }
 
-/// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from CPL3; a
-/// kernel page remembers that U was clear, also when the entry is read and written back; any other page is global.
+/// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from
+/// CPL3; a kernel page remembers that U was clear, also when the entry is read and written back; any other
+/// page is global.
 [[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
   if (!e.present()) return e;
   if (!e.any(bit::user)) return e.with(bit::user | bit::guest_kernel);
@@ -39,8 +42,8 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
   return e.with(level == Level::l4 ? bit::user | bit::accessed : bit::user);
 }
 
-/// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy do harm: one
-/// that allows less than the table is found out by the fault that it causes.
+/// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy do
+/// harm: one that allows less than the table is found out by the fault that it causes.
 [[nodiscard]] constexpr bool narrows(Pte old, Pte now) {
   if (!old.present()) return false;
   if (!now.present() || old.mfn() != now.mfn()) return true;

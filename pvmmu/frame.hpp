@@ -10,14 +10,17 @@
 
 namespace pinfold::pvmmu {
 
-/// What a frame is used as. The types exclude each other: while one is counted, the frame can't become another.
+/// What a frame is used as. The types exclude each other: while one is counted, the frame can't become
+/// another.
 enum class FrameType : std::uint8_t { none, l1, l2, l3, l4, seg_desc, writable };
 inline constexpr std::size_t frame_types = 7;
 
 [[nodiscard]] constexpr FrameType table_type(Level level) { return static_cast<FrameType>(level); }
 [[nodiscard]] constexpr bool is_table(FrameType t) { return t >= FrameType::l1 && t <= FrameType::l4; }
 /// A type whose contents the processor trusts: the guest must not be able to write such a frame.
-[[nodiscard]] constexpr bool is_protected(FrameType t) { return t >= FrameType::l1 && t <= FrameType::seg_desc; }
+[[nodiscard]] constexpr bool is_protected(FrameType t) {
+  return t >= FrameType::l1 && t <= FrameType::seg_desc;
+}
 [[nodiscard]] constexpr Level level_of(FrameType t) { return static_cast<Level>(t); }
 [[nodiscard]] std::string_view name(FrameType type);
 
@@ -25,7 +28,8 @@ inline constexpr std::size_t frame_types = 7;
 enum class Transition : std::uint8_t {
   refuse,  ///< The frame is relied upon as something else.
   share,   ///< One more reliance on what it already is.
-  retype,  ///< Nobody relies on it: it becomes the new type, after a check of its contents where the type needs one.
+  retype,  ///< Nobody relies on it: it becomes the new type, after a check of its contents where the type
+           ///< needs one.
 };
 
 /// transitions[current type][counted][wanted type].
@@ -42,7 +46,8 @@ inline constexpr auto transitions = [] {
 /// The record of one frame; 16 bytes. All zero: a frame that nobody owns.
 ///
 /// Invariants, checked by the audit:
-/// - `refs` counts the allocation (1 while the domain has the frame in its reservation), each present entry that names
+/// - `refs` counts the allocation (1 while the domain has the frame in its reservation), each present entry
+/// that names
 ///   the frame, and each type reference held outside entries (pin, loaded root, descriptor table, monitor).
 /// - every type reference comes with a general one, so `refs >= type_count`.
 /// - `pinned` holds exactly one reference of both kinds.
@@ -56,7 +61,8 @@ struct Frame {
   bool pinned : 1 = false;
   bool validated : 1 = false;
   bool allocated : 1 = false;  ///< In its owner's reservation.
-  bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table): never freed by it.
+  bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
+                               ///< never freed by it.
 
   [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_plus_1 - 1)); }
   void set_owner(DomId d) { owner_plus_1 = static_cast<std::uint16_t>(d.raw() + 1); }

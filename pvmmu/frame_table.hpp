@@ -10,11 +10,12 @@
 
 namespace pinfold::pvmmu {
 
-/// One record per machine frame, frame 0 up. Shared by all domains of the machine; a domain's records are guarded by
-/// that domain's lock, the free pool by the caller (one machine lock).
+/// One record per machine frame, frame 0 up. Shared by all domains of the machine; a domain's records are
+/// guarded by that domain's lock, the free pool by the caller (one machine lock).
 class FrameTable {
  public:
-  /// `frames`: size of the machine in 4 KiB frames. Memory for the records is taken lazily, zeroed by the system.
+  /// `frames`: size of the machine in 4 KiB frames. Memory for the records is taken lazily, zeroed by the
+  /// system.
   explicit FrameTable(std::uint64_t frames);
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
@@ -22,8 +23,8 @@ class FrameTable {
   [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
   [[nodiscard]] const Frame& operator[](Mfn mfn) const { return records_[mfn.raw()]; }
 
-  /// Takes `count` contiguous frames out of the pool, the first at a multiple of `alignment`; nullopt if there are none.
-  /// `used_before` says whether a frame may hold somebody's data: who takes it must scrub it.
+  /// Takes `count` contiguous frames out of the pool, the first at a multiple of `alignment`; nullopt if
+  /// there are none. `used_before` says whether a frame may hold somebody's data: who takes it must scrub it.
   struct Taken {
     Mfn first;
     bool used_before = false;
@@ -40,7 +41,8 @@ class FrameTable {
   std::optional<Taken> take_returned(std::uint64_t count, std::uint64_t alignment);
   std::unique_ptr<Frame[], Free> records_;
   std::uint64_t size_;
-  std::uint64_t next_ = 1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
+  std::uint64_t next_ =
+      1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
   std::vector<Mfn> returned_;
 };
 

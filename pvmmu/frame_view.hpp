@@ -5,13 +5,14 @@
 
 namespace pinfold::pvmmu {
 
-/// A domain's second-stage view of the machine: per frame no access, read-only, or read-write. Only `protect` can fail,
-/// and it is called before anything is changed. Once `protect` or `revoke` returns, no processor of the domain writes
-/// (or reads) the frame through any translation that it had cached.
+/// A domain's second-stage view of the machine: per frame no access, read-only, or read-write. Only `protect`
+/// can fail, and it is called before anything is changed. Once `protect` or `revoke` returns, no processor of
+/// the domain writes (or reads) the frame through any translation that it had cached.
 class FrameView {
  public:
   virtual ~FrameView() = default;
-  /// Read-only, before the frame's contents are checked as a table's or descriptor page's. False: the host refused.
+  /// Read-only, before the frame's contents are checked as a table's or descriptor page's. False: the host
+  /// refused.
   [[nodiscard]] virtual bool protect(Mfn mfn) = 0;
   /// Read-write again: the frame is plain data.
   virtual void unprotect(Mfn mfn) = 0;

@@ -5,8 +5,8 @@
 
 namespace pinfold::pvmmu {
 
-/// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall state. One
-/// lock a domain; taken at a vCPU's exit, dropped before it enters the guest or sleeps.
+/// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall
+/// state. One lock a domain; taken at a vCPU's exit, dropped before it enters the guest or sleeps.
 class DomainMutex {
  public:
   DomainMutex() = default;

@@ -1,4 +1,5 @@
-// The bytes of the machine and of the mirrors, as the validator reaches them: whole aligned entries, one load or store each.
+// The bytes of the machine and of the mirrors, as the validator reaches them: whole aligned entries, one load
+// or store each.
 #pragma once
 
 #include <atomic>
@@ -9,8 +10,9 @@
 
 namespace pinfold::pvmmu {
 
-/// Pages in one contiguous mapping of the monitor's own, page i at base + i * 4096. Not owning. The guest may read what
-/// is behind it at any time, and a processor may set accessed bits in mirrors: each access is one atomic load or store.
+/// Pages in one contiguous mapping of the monitor's own, page i at base + i * 4096. Not owning. The guest may
+/// read what is behind it at any time, and a processor may set accessed bits in mirrors: each access is one
+/// atomic load or store.
 class Pages {
  public:
   Pages() = default;

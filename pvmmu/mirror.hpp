@@ -15,9 +15,10 @@ using MirrorId = Ordinal<struct MirrorTag, std::uint32_t>;
 inline constexpr MirrorId no_mirror{0};
 
 /// What the processor sees of a guest's entry.
-/// L1: the same frame; writable only when the guest's entry has D set as well, so that the first write to a clean page
-/// faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its frame number in the
-/// processor's physical space). All is open to CPL3, where both guest modes run; never global.
+/// L1: the same frame; writable only when the guest's entry has D set as well, so that the first write to a
+/// clean page faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its
+/// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
+/// global.
 [[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
   if (!guest.present()) return Pte();
   constexpr std::uint64_t kept = bit::present | bit::accessed | bit::no_execute | bit::address;
@@ -30,9 +31,10 @@ inline constexpr MirrorId no_mirror{0};
   return Pte(child, (guest.raw() & kept) | bit::user | bit::accessed);
 }
 
-/// Entries of mirrors that a processor may have cached in a form that outlives a plain store: on a shadow-paging host
-/// KVM's copy of a changed entry stays as it was. It behaves as a TLB does, only longer: so the log is drained where a
-/// TLB would be flushed, at the guest's request or by the validator's own duty, and when it has become long.
+/// Entries of mirrors that a processor may have cached in a form that outlives a plain store: on a
+/// shadow-paging host KVM's copy of a changed entry stays as it was. It behaves as a TLB does, only longer:
+/// so the log is drained where a TLB would be flushed, at the guest's request or by the validator's own duty,
+/// and when it has become long.
 class StaleLog {
  public:
   /// Past this many entries it asks to be drained although nobody flushed.
@@ -44,7 +46,8 @@ class StaleLog {
     Pte before;                ///< What a processor may have cached.
   };
 
-  /// A log that is not enabled forgets everything at once: with two-dimensional paging the processor sees the store.
+  /// A log that is not enabled forgets everything at once: with two-dimensional paging the processor sees the
+  /// store.
   explicit StaleLog(bool enabled) : enabled_(enabled) {}
 
   void changed(MirrorId table, std::size_t slot, Pte before) {
@@ -58,7 +61,8 @@ class StaleLog {
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
   /// The first `count` entries have been taken care of.
   void drop_first(std::size_t count) {
-    entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
+    entries_.erase(entries_.begin(),
+                   entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
   }
 
  private:
@@ -67,8 +71,8 @@ class StaleLog {
   std::vector<Entry> entries_;
 };
 
-/// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the processor's
-/// physical space, outside of what guests can own.
+/// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the
+/// processor's physical space, outside of what guests can own.
 class MirrorArena {
  public:
   MirrorArena(Pages pages, Mfn first) : pages_(pages), first_(first) {}

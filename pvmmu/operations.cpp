@@ -63,7 +63,8 @@ Verdict<> Validator::update_l1(Mfn table, std::size_t slot, Pte want, Preserve p
     return {};
   }
   if (preserve == Preserve::accessed_and_dirty) {
-    const std::uint64_t seen = old.raw() | (mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
+    const std::uint64_t seen =
+        old.raw() | (mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
     want = want.with(seen & (bit::accessed | bit::dirty));
   }
   want = adjusted_l1(want);
@@ -153,7 +154,8 @@ void Validator::unload_root(Held, Mfn& root) {
 
 Verdict<> Validator::clear_page(Held, Mfn mfn) {
   if (auto owned = check_owned(mfn); !owned) return owned;
-  if (transition(frames_[mfn], FrameType::writable) == Transition::refuse) return refuse(Rule::frame_wrong_type, mfn);
+  if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
+    return refuse(Rule::frame_wrong_type, mfn);
   machine_.clear(mfn.raw());
   return {};
 }
@@ -161,7 +163,8 @@ Verdict<> Validator::clear_page(Held, Mfn mfn) {
 Verdict<> Validator::copy_page(Held, Mfn to, Mfn from) {
   if (auto owned = check_owned(to); !owned) return owned;
   if (auto owned = check_owned(from); !owned) return owned;
-  if (transition(frames_[to], FrameType::writable) == Transition::refuse) return refuse(Rule::frame_wrong_type, to);
+  if (transition(frames_[to], FrameType::writable) == Transition::refuse)
+    return refuse(Rule::frame_wrong_type, to);
   machine_.copy(to.raw(), from.raw());
   return {};
 }

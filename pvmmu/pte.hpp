@@ -16,7 +16,8 @@ enum class Level : std::uint8_t { l1 = 1, l2 = 2, l3 = 3, l4 = 4 };
 [[nodiscard]] constexpr unsigned number(Level level) { return static_cast<unsigned>(level); }
 
 inline constexpr std::size_t entries_per_table = 512;
-/// Slots of an L4 that are the monitor's, never the guest's (xen/arch-x86/xen-x86_64.h: HYPERVISOR_VIRT_START/END).
+/// Slots of an L4 that are the monitor's, never the guest's (xen/arch-x86/xen-x86_64.h:
+/// HYPERVISOR_VIRT_START/END).
 inline constexpr std::size_t first_xen_slot = 256;
 inline constexpr std::size_t xen_slots = 16;
 [[nodiscard]] constexpr bool is_xen_slot(std::size_t slot) {
@@ -40,7 +41,8 @@ inline constexpr std::uint64_t guest_kernel = 1ULL << 52;
 inline constexpr std::uint64_t address = 0x000ffffffffff000ULL;
 }  // namespace bit
 
-/// One entry, by value. Knows bits, not rules: where it came from and what was checked is in the types around it.
+/// One entry, by value. Knows bits, not rules: where it came from and what was checked is in the types around
+/// it.
 class Pte {
  public:
   constexpr Pte() = default;

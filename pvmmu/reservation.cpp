@@ -49,7 +49,8 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
 
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   const auto refusal = [&](Rule rule) {
-    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frames_[mfn] : Frame{}});
+    return tl::unexpected(
+        Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frames_[mfn] : Frame{}});
   };
   if (!owns(mfn)) return refusal(Rule::frame_not_owned);
   if (frames_[mfn].special) return refusal(Rule::frame_special);
@@ -57,7 +58,8 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   return {};
 }
 
-/// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone gets it.
+/// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone
+/// gets it.
 void Validator::free_frame(Mfn mfn) {
   if (!frames_[mfn].special) --owned_;
   view_.revoke(mfn);

@@ -1,4 +1,5 @@
-// Every rule by which a page-table or descriptor change is refused: its name, what the guest is told, and what it says.
+// Every rule by which a page-table or descriptor change is refused: its name, what the guest is told, and
+// what it says.
 #pragma once
 
 #include <array>
@@ -10,37 +11,47 @@
 namespace pinfold::pvmmu {
 
 // X(identifier, "stable.name", error for the guest, "what the rule says")
-#define PINFOLD_RULES(X)                                                                                              \
-  X(entry_bad_flags, "entry.bad-flags", einval, "a present entry has a bit set that its level does not allow")        \
-  X(l1_no_such_frame, "l1.no-such-frame", eperm, "an L1 entry names a frame that is not RAM, without I/O rights")     \
-  X(l1_invalid_frame, "l1.invalid-frame", einval, "an L1 entry names the all-ones frame")                             \
-  X(l1_foreign_frame, "l1.foreign-frame", ebusy, "an L1 entry names a frame that the domain does not own")            \
-  X(l1_writable_map_of_table, "l1.writable-map-of-table", ebusy,                                                      \
-    "an L1 entry would make a page table or descriptor page writable for the guest")                                  \
-  X(l1_cache_attributes, "l1.cache-attributes", einval, "an L1 entry asks for a memory type other than write-back")   \
-  X(upper_foreign_frame, "upper.foreign-frame", einval, "an L2-L4 entry names a frame that the domain does not own")  \
-  X(upper_wrong_type, "upper.wrong-type", einval,                                                                     \
-    "an L2-L4 entry names a frame that is relied upon as something other than a table one level down")                \
-  X(upper_linear, "upper.linear-table", einval, "an L2-L4 entry names a table of its own level (linear page table)")  \
-  X(l4_xen_slot, "l4.xen-slot", einval, "an L4 slot between 256 and 271 is the monitor's, not the guest's")           \
-  X(count_overflow, "frame.count-overflow", einval, "the frame has as many references as can be counted")             \
-  X(frame_not_owned, "frame.not-owned", einval, "the operation names a frame that the domain does not own")           \
-  X(frame_out_of_range, "frame.out-of-range", einval, "the operation names a frame past the end of the machine")      \
-  X(frame_wrong_type, "frame.wrong-type", einval, "the frame is relied upon as another type than the one asked for")  \
-  X(frame_not_a_table, "frame.not-a-table", einval, "the frame can't be written as a page table or as data")          \
-  X(frame_special, "frame.special", einval, "the frame is the monitor's own page, shared with the guest")             \
-  X(frame_in_use, "frame.in-use", einval, "the frame has other references than its allocation")                       \
-  X(pin_already, "pin.already-pinned", einval, "the table is pinned already")                                         \
-  X(pin_missing, "pin.not-pinned", einval, "the frame to be unpinned is not pinned")                                  \
-  X(root_not_l4, "root.not-an-l4", einval, "a page-table root must be, or be able to become, a validated L4")         \
-  X(va_no_l1, "va.no-l1", einval, "no L1 table of the guest translates the address")                                  \
-  X(ptwr_not_l1, "ptwr.not-an-l1", einval, "only an entry of an L1 table can be written by a plain store")            \
-  X(desc_system, "desc.system-segment", einval, "a present descriptor is a system segment that guests may not have")  \
-  X(desc_gate, "desc.call-gate", einval, "a call gate leads to a selector that is not the guest's")                   \
-  X(desc_misaligned, "desc.misaligned", einval, "a descriptor's address is not 8-byte aligned")                       \
-  X(view_cannot_protect, "view.cannot-protect", enomem, "the host could not make the frame read-only in the view")    \
-  X(mirror_exhausted, "mirror.exhausted", enomem, "no frame is left for another table's mirror")                      \
-  X(machine_exhausted, "machine.exhausted", enomem, "the machine has no free frame of the size asked for")            \
+#define PINFOLD_RULES(X)                                                                                     \
+  X(entry_bad_flags, "entry.bad-flags", einval,                                                              \
+    "a present entry has a bit set that its level does not allow")                                           \
+  X(l1_no_such_frame, "l1.no-such-frame", eperm,                                                             \
+    "an L1 entry names a frame that is not RAM, without I/O rights")                                         \
+  X(l1_invalid_frame, "l1.invalid-frame", einval, "an L1 entry names the all-ones frame")                    \
+  X(l1_foreign_frame, "l1.foreign-frame", ebusy, "an L1 entry names a frame that the domain does not own")   \
+  X(l1_writable_map_of_table, "l1.writable-map-of-table", ebusy,                                             \
+    "an L1 entry would make a page table or descriptor page writable for the guest")                         \
+  X(l1_cache_attributes, "l1.cache-attributes", einval,                                                      \
+    "an L1 entry asks for a memory type other than write-back")                                              \
+  X(upper_foreign_frame, "upper.foreign-frame", einval,                                                      \
+    "an L2-L4 entry names a frame that the domain does not own")                                             \
+  X(upper_wrong_type, "upper.wrong-type", einval,                                                            \
+    "an L2-L4 entry names a frame that is relied upon as something other than a table one level down")       \
+  X(upper_linear, "upper.linear-table", einval,                                                              \
+    "an L2-L4 entry names a table of its own level (linear page table)")                                     \
+  X(l4_xen_slot, "l4.xen-slot", einval, "an L4 slot between 256 and 271 is the monitor's, not the guest's")  \
+  X(count_overflow, "frame.count-overflow", einval, "the frame has as many references as can be counted")    \
+  X(frame_not_owned, "frame.not-owned", einval, "the operation names a frame that the domain does not own")  \
+  X(frame_out_of_range, "frame.out-of-range", einval,                                                        \
+    "the operation names a frame past the end of the machine")                                               \
+  X(frame_wrong_type, "frame.wrong-type", einval,                                                            \
+    "the frame is relied upon as another type than the one asked for")                                       \
+  X(frame_not_a_table, "frame.not-a-table", einval, "the frame can't be written as a page table or as data") \
+  X(frame_special, "frame.special", einval, "the frame is the monitor's own page, shared with the guest")    \
+  X(frame_in_use, "frame.in-use", einval, "the frame has other references than its allocation")              \
+  X(pin_already, "pin.already-pinned", einval, "the table is pinned already")                                \
+  X(pin_missing, "pin.not-pinned", einval, "the frame to be unpinned is not pinned")                         \
+  X(root_not_l4, "root.not-an-l4", einval,                                                                   \
+    "a page-table root must be, or be able to become, a validated L4")                                       \
+  X(va_no_l1, "va.no-l1", einval, "no L1 table of the guest translates the address")                         \
+  X(ptwr_not_l1, "ptwr.not-an-l1", einval, "only an entry of an L1 table can be written by a plain store")   \
+  X(desc_system, "desc.system-segment", einval,                                                              \
+    "a present descriptor is a system segment that guests may not have")                                     \
+  X(desc_gate, "desc.call-gate", einval, "a call gate leads to a selector that is not the guest's")          \
+  X(desc_misaligned, "desc.misaligned", einval, "a descriptor's address is not 8-byte aligned")              \
+  X(view_cannot_protect, "view.cannot-protect", enomem,                                                      \
+    "the host could not make the frame read-only in the view")                                               \
+  X(mirror_exhausted, "mirror.exhausted", enomem, "no frame is left for another table's mirror")             \
+  X(machine_exhausted, "machine.exhausted", enomem, "the machine has no free frame of the size asked for")   \
   X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")
 
 enum class Rule : std::uint8_t {

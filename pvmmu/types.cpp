@@ -10,9 +10,7 @@ Verdict<> Validator::hold(Held, Mfn mfn, FrameType type) {
   return take_type(mfn, type, Where{}, Pte());
 }
 
-void Validator::release(Held, Mfn mfn) {
-  drop_type(mfn);
-}
+void Validator::release(Held, Mfn mfn) { drop_type(mfn); }
 
 /// One type reference and the general one that comes with it. The frame is known to be the domain's.
 Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte want) {
@@ -20,8 +18,11 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte 
   if (frame.refs >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
   switch (transition(frame, type)) {
     case Transition::refuse: {
-      const bool linear = where.table != no_mfn && is_table(frame.type) && level_of(frame.type) == where.level;
-      const Rule rule = where.table == no_mfn ? Rule::frame_wrong_type : linear ? Rule::upper_linear : Rule::upper_wrong_type;
+      const bool linear =
+          where.table != no_mfn && is_table(frame.type) && level_of(frame.type) == where.level;
+      const Rule rule = where.table == no_mfn ? Rule::frame_wrong_type
+                        : linear              ? Rule::upper_linear
+                                              : Rule::upper_wrong_type;
       return refuse(rule, where, want, mfn);
     }
     case Transition::share: break;
@@ -29,15 +30,16 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte 
       if (auto done = become(mfn, type); !done) return done;
       break;
   }
-  // A table that is being validated further up the call stack is counted but not usable yet: only a loop of tables
-  // can come here, and a loop needs a table that is its own descendant.
+  // A table that is being validated further up the call stack is counted but not usable yet: only a loop of
+  // tables can come here, and a loop needs a table that is its own descendant.
   if (is_table(type) && !frame.validated) return refuse(Rule::upper_linear, where, want, mfn);
   ++frame.type_count;
   ++frame.refs;
   return {};
 }
 
-/// Makes an uncounted frame one of `type`. On success the count is still 0: the caller takes the first reference.
+/// Makes an uncounted frame one of `type`. On success the count is still 0: the caller takes the first
+/// reference.
 Verdict<> Validator::become(Mfn mfn, FrameType type) {
   Frame& frame = frames_[mfn];
   if (!is_protected(type)) {
@@ -45,8 +47,8 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     return {};
   }
   if (frame.special) return refuse(Rule::frame_special, mfn);
-  // Read-only in the view first: from here to the end of the check no processor can change what is checked, and the
-  // host has dropped every writable translation of the frame that a processor had cached.
+  // Read-only in the view first: from here to the end of the check no processor can change what is checked,
+  // and the host has dropped every writable translation of the frame that a processor had cached.
   if (!view_.protect(mfn)) return refuse(Rule::view_cannot_protect, mfn);
   frame.type = type;
   frame.type_count = 1;  // held by the validation itself, so that a table that names itself finds it taken

@@ -12,8 +12,8 @@ namespace pinfold {
 inline constexpr std::uint64_t page_shift = 12;
 inline constexpr std::uint64_t page_size = 1ULL << page_shift;
 
-/// A number that counts or names one kind of thing. Only what makes sense for names is offered: comparison, and a
-/// step to the next one. `raw()` is the way out.
+/// A number that counts or names one kind of thing. Only what makes sense for names is offered: comparison,
+/// and a step to the next one. `raw()` is the way out.
 template <class Tag, class Rep>
 class Ordinal {
  public:
@@ -28,7 +28,8 @@ class Ordinal {
   Rep value_{};
 };
 
-/// Machine frame number: an index of a 4 KiB frame of the machine that all domains share. What page-table entries name.
+/// Machine frame number: an index of a 4 KiB frame of the machine that all domains share. What page-table
+/// entries name.
 using Mfn = Ordinal<struct MfnTag, std::uint64_t>;
 /// Pseudo-physical frame number: a domain's own contiguous numbering of its memory, starting at 0.
 using Pfn = Ordinal<struct PfnTag, std::uint64_t>;
@@ -64,7 +65,9 @@ inline constexpr Pfn no_pfn{~0ULL};
 /// The addresses that the ABI keeps from the guest: L4 slots 256 to 271 (xen/arch-x86/xen-x86_64.h).
 inline constexpr std::uint64_t xen_range_begin = 0xffff800000000000ULL;
 inline constexpr std::uint64_t xen_range_end = 0xffff880000000000ULL;
-[[nodiscard]] constexpr bool in_xen_range(std::uint64_t va) { return va >= xen_range_begin && va < xen_range_end; }
+[[nodiscard]] constexpr bool in_xen_range(std::uint64_t va) {
+  return va >= xen_range_begin && va < xen_range_end;
+}
 
 }  // namespace pinfold
 

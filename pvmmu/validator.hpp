@@ -1,4 +1,5 @@
-// The validator of one domain: every change of a page table, descriptor table or reservation goes through here.
+// The validator of one domain: every change of a page table, descriptor table or reservation goes through
+// here.
 #pragma once
 
 #include <array>
@@ -25,9 +26,9 @@ struct ValidatorParts {
   MirrorArena& mirrors;
   StaleLog& stale;
   FrameView& view;
-  std::array<Pte, xen_slots> l4_xen_slots;  ///< What each root's mirror holds in slots 256 to 271.
+  std::array<Pte, xen_slots> l4_xen_slots;     ///< What each root's mirror holds in slots 256 to 271.
   std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
-  std::uint64_t max_frames = 1ULL << 40;     ///< The domain's reservation may not exceed this.
+  std::uint64_t max_frames = 1ULL << 40;       ///< The domain's reservation may not exceed this.
 };
 
 struct MmuCounters {
@@ -52,12 +53,13 @@ struct Leaf {
 /// How a store hits an entry.
 enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 
-/// Xen's rules for one domain (the page-type system: who owns a frame, what it is, how often that is relied upon).
+/// Xen's rules for one domain (the page-type system: who owns a frame, what it is, how often that is relied
+/// upon).
 ///
-/// A change goes decode → check → commit → release: `check_*` (entry_check.cpp) take references for what a new entry
-/// names and are the only makers of a CheckedEntry; `commit` (commit.cpp) is the only function that stores into a guest
-/// table and its mirror, takes nothing else, and can't fail; the old entry's references are dropped last. Whatever can
-/// fail happens before the first store.
+/// A change goes decode → check → commit → release: `check_*` (entry_check.cpp) take references for what a
+/// new entry names and are the only makers of a CheckedEntry; `commit` (commit.cpp) is the only function that
+/// stores into a guest table and its mirror, takes nothing else, and can't fail; the old entry's references
+/// are dropped last. Whatever can fail happens before the first store.
 ///
 /// Concurrency: all members need the domain's lock, which callers prove with `Held`.
 class Validator {
@@ -67,24 +69,29 @@ class Validator {
   Validator& operator=(const Validator&) = delete;
 
   // -- tables: operations.cpp
-  /// Writes one entry of a table (mmu_update's NORMAL and PRESERVE_AD), or 8 bytes of a plain frame, by machine address.
+  /// Writes one entry of a table (mmu_update's NORMAL and PRESERVE_AD), or 8 bytes of a plain frame, by
+  /// machine address.
   Verdict<> update(Held, MachineAddr where, Pte want, Preserve preserve);
   /// The same for the L1 entry that translates `va` under `root`.
   Verdict<> update_va(Held, Mfn root, GuestVaddr va, Pte want);
-  /// Writes one entry of an L1 that the guest reached by a plain store (ptwr); refused for anything but an L1.
+  /// Writes one entry of an L1 that the guest reached by a plain store (ptwr); refused for anything but an
+  /// L1.
   Verdict<> update_l1_by_store(Held, const Leaf& target_of_store, std::size_t slot, Pte want);
   Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn);
   Verdict<> pin(Held, Level level, Mfn mfn);
   Verdict<> unpin(Held, Mfn mfn);
-  /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one is held.
+  /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one
+  /// is held.
   Verdict<> load_root(Held, Mfn& root, Mfn wanted);
-  /// Empties a root register. A step of its own, so that no number that a guest passes to load_root can mean it.
+  /// Empties a root register. A step of its own, so that no number that a guest passes to load_root can mean
+  /// it.
   void unload_root(Held, Mfn& root);
   Verdict<> clear_page(Held, Mfn mfn);
   Verdict<> copy_page(Held, Mfn to, Mfn from);
 
   // -- descriptors: descriptors.cpp
-  /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value stored.
+  /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value
+  /// stored.
   Verdict<std::uint64_t> write_descriptor(Held, MachineAddr where, std::uint64_t descriptor);
 
   // -- references held outside of tables (GDT, LDT, vcpu_info): types.cpp
@@ -92,35 +99,37 @@ class Validator {
   void release(Held, Mfn mfn);
 
   // -- the reservation: reservation.cpp
-  /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents are zero.
+  /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents
+  /// are zero.
   Verdict<Mfn> allocate(Held, std::uint64_t count = 1, std::uint64_t alignment = 1);
   /// The same, for a moment over the domain's limit: XENMEM_exchange gives as many back.
   Verdict<Mfn> allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment);
-  /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the guest.
+  /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the
+  /// guest.
   Verdict<Mfn> allocate_special(Held);
   /// Drops the allocation reference. The frame stays the domain's until its last reference goes.
   Verdict<> deallocate(Held, Mfn mfn);
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
-  /// Frames that the domain has. One that it gave back counts until its last reference goes: the limit is on memory
-  /// that others can't have.
+  /// Frames that the domain has. One that it gave back counts until its last reference goes: the limit is on
+  /// memory that others can't have.
   [[nodiscard]] std::uint64_t allocated_frames() const { return owned_; }
   [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
-  /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still had
-  /// references, which is 0 unless a count was wrong.
+  /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still
+  /// had references, which is 0 unless a count was wrong.
   std::uint64_t destroy(Held);
 
   // -- looking: walk.cpp
-  /// The L1 entry that translates `va` in the guest's own tables; nullopt if a level above is not present, or the
-  /// address is not the guest's. The leaf itself may be not present.
+  /// The L1 entry that translates `va` in the guest's own tables; nullopt if a level above is not present, or
+  /// the address is not the guest's. The leaf itself may be not present.
   [[nodiscard]] std::optional<Leaf> walk(Held, Mfn root, GuestVaddr va) const;
   /// The guest's entry with the accessed bit that the processor set in the mirror.
   [[nodiscard]] Pte merged_entry(Held, Mfn table, std::size_t slot) const;
-  /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that does not
-  /// permit the access gives false.
+  /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that
+  /// does not permit the access gives false.
   bool touch(Held, const Leaf& leaf, bool write);
-  /// Does the mirror hold what the leaf's entry says? False only when the guest's frame changed behind the validator's
-  /// back, which the view prevents; what the frame says must then be taken for nothing.
+  /// Does the mirror hold what the leaf's entry says? False only when the guest's frame changed behind the
+  /// validator's back, which the view prevents; what the frame says must then be taken for nothing.
   [[nodiscard]] bool agrees_with_mirror(Held, const Leaf& leaf) const;
   /// The frame that the processor's CR3 shall hold for a loaded root.
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
@@ -177,7 +186,9 @@ class Validator {
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
   Verdict<> check_owned(Mfn mfn);
   void free_frame(Mfn mfn);
-  void set_m2p(Mfn mfn, Pfn pfn) { m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw()); }
+  void set_m2p(Mfn mfn, Pfn pfn) {
+    m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw());
+  }
 
   DomId domain_;
   std::uint16_t self_plus_1_;

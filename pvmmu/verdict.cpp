@@ -7,14 +7,16 @@ namespace pinfold::pvmmu {
 
 std::string Refusal::describe() const {
   std::array<char, 320> line{};
-  int used = std::snprintf(line.data(), line.size(), "%.*s: %.*s", static_cast<int>(info(rule).name.size()),
-                           info(rule).name.data(), static_cast<int>(info(rule).text.size()), info(rule).text.data());
+  int used =
+      std::snprintf(line.data(), line.size(), "%.*s: %.*s", static_cast<int>(info(rule).name.size()),
+                    info(rule).name.data(), static_cast<int>(info(rule).text.size()), info(rule).text.data());
   const auto more = [&](const char* format, auto... values) {
     const auto at = static_cast<std::size_t>(used);
     if (at < line.size()) used += std::snprintf(line.data() + at, line.size() - at, format, values...);
   };
   if (table != no_mfn)
-    more("; table %#" PRIx64 " slot %u entry %#" PRIx64, table.raw(), static_cast<unsigned>(slot), entry.raw());
+    more("; table %#" PRIx64 " slot %u entry %#" PRIx64, table.raw(), static_cast<unsigned>(slot),
+         entry.raw());
   if (frame != no_mfn) {
     more("; frame %#" PRIx64, frame.raw());
     if (state.owner() == no_domain)

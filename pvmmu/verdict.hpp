@@ -13,7 +13,7 @@ struct Refusal {
   Rule rule{};
   Mfn table = no_mfn;  ///< The table whose entry was to change; no_mfn when no entry was concerned.
   std::uint16_t slot = 0;
-  Pte entry;          ///< The entry that was asked for.
+  Pte entry;           ///< The entry that was asked for.
   Mfn frame = no_mfn;  ///< The frame that stood in the way; no_mfn when none did.
   Frame state;         ///< Its record; meaningless when frame is past the machine.
 

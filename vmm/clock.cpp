@@ -22,7 +22,8 @@ TscScale TscScale::of_khz(std::uint32_t khz) {
   }
   // The lost low bits matter over days: divide once more at the final precision.
   const Wide numerator = Wide{1'000'000} << 32;
-  s.mul = static_cast<std::uint32_t>(s.shift >= 0 ? (numerator >> s.shift) / khz : (numerator << -s.shift) / khz);
+  s.mul =
+      static_cast<std::uint32_t>(s.shift >= 0 ? (numerator >> s.shift) / khz : (numerator << -s.shift) / khz);
   return s;
 }
 
@@ -34,8 +35,9 @@ std::uint64_t TscScale::to_ns(std::uint64_t ticks) const {
 Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset)
     : tsc_khz_(tsc_khz), tsc_offset_(tsc_offset), scale_(TscScale::of_khz(tsc_khz)) {
   start_tsc_ = guest_tsc();
-  wall_at_start_ = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+  wall_at_start_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                                  std::chrono::system_clock::now().time_since_epoch())
+                                                  .count());
 }
 
 std::uint64_t Clock::guest_tsc() const { return __rdtsc() + tsc_offset_; }

@@ -14,8 +14,8 @@ struct TscScale {
   [[nodiscard]] std::uint64_t to_ns(std::uint64_t ticks) const;
 };
 
-/// Never steps and never runs backwards. The monitor and the guest compute the same time from the same counter, so
-/// a timer never fires early on the guest's own clock.
+/// Never steps and never runs backwards. The monitor and the guest compute the same time from the same
+/// counter, so a timer never fires early on the guest's own clock.
 class Clock {
  public:
   /// `tsc_khz`: frequency of the guest's TSC; `tsc_offset`: guest TSC minus host TSC.
@@ -24,7 +24,9 @@ class Clock {
   /// System time now, in ns.
   [[nodiscard]] std::uint64_t now() const { return at(guest_tsc()); }
   [[nodiscard]] std::uint64_t guest_tsc() const;
-  [[nodiscard]] std::uint64_t at(std::uint64_t guest_tsc) const { return scale_.to_ns(guest_tsc - start_tsc_); }
+  [[nodiscard]] std::uint64_t at(std::uint64_t guest_tsc) const {
+    return scale_.to_ns(guest_tsc - start_tsc_);
+  }
   [[nodiscard]] std::uint64_t start_tsc() const { return start_tsc_; }
   [[nodiscard]] const TscScale& scale() const { return scale_; }
   [[nodiscard]] std::uint32_t tsc_khz() const { return tsc_khz_; }

@@ -9,7 +9,6 @@
 #include "pvmmu/audit.hpp"
 #include "pvmmu/large_pages.hpp"
 #include "vmm/cpuid_native.hpp"
-#include "pvmmu/large_pages.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 #include "vmm/vcpu_info.hpp"
 
@@ -19,7 +18,9 @@ namespace {
 constexpr std::uint64_t frames_per_large = 512;
 constexpr std::uint32_t machine_slot = 0, arena_slot_number = 1, m2p_slot = 2;
 
-[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) { return (n + unit - 1) / unit * unit; }
+[[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) {
+  return (n + unit - 1) / unit * unit;
+}
 
 /// The leaves that KVM supports, as a source for the policy.
 CpuidSource source_of(std::vector<kvm_cpuid_entry2> supported) {
@@ -52,7 +53,8 @@ std::vector<kvm_cpuid_entry2> entries_of(const CpuidPolicy& policy, VcpuId vcpu)
     add(leaf, leaf == 0xd ? state_components : leaf == 4 || leaf == 7 || leaf == 0xb ? 3U : 1U);
   }
   for (std::uint32_t leaf = xen_leaves; leaf <= policy.answer(xen_leaves, 0, asker).eax; ++leaf) add(leaf, 1);
-  for (std::uint32_t leaf = extended_leaves; leaf <= policy.answer(extended_leaves, 0, asker).eax; ++leaf) add(leaf, 1);
+  for (std::uint32_t leaf = extended_leaves; leaf <= policy.answer(extended_leaves, 0, asker).eax; ++leaf)
+    add(leaf, 1);
   return entries;
 }
 
@@ -102,15 +104,16 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
 
   gate_ = std::make_unique<Gate>(*arena_, config_.vcpus, config_.host, m2p_first, machine_.m2p_bytes());
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
-  mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{config_.id, machine_.frames(), machine_.pages(),
-                                                                  machine_.m2p(), arena_->mirrors(), stale_, *view_,
-                                                                  gate_->l4_slots(), m2p_l4_slot, config_.frames});
+  mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
+      config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), arena_->mirrors(), stale_, *view_,
+      gate_->l4_slots(), m2p_l4_slot, config_.frames});
 
   // The guest's memory, and the page that it shares with the monitor.
   const pvmmu::DomainLock lock(mutex_);
   const auto shared = mmu_->allocate_special(lock);
   const auto first = mmu_->allocate(lock, config_.frames);
-  if (!shared || !first) return tl::unexpected(std::string("the machine has not enough frames for the domain"));
+  if (!shared || !first)
+    return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
   frames_.reserve(config_.frames);
   pvmmu::prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
@@ -143,8 +146,8 @@ tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
 
   auto supported = kvm.supported_cpuid();
   if (!supported) return tl::unexpected(supported.error().message);
-  // Where code at CPL3 runs without VT-x or SVM, programs can use what the processor has, whatever KVM supports: the
-  // guest's kernel has to know of it, or it loses their registers.
+  // Where code at CPL3 runs without VT-x or SVM, programs can use what the processor has, whatever KVM
+  // supports: the guest's kernel has to know of it, or it loses their registers.
   const bool native = config_.host.syscall_stays_at_cpl3;
   const CpuidSource source = native ? native_cpuid() : source_of(std::move(*supported));
   CpuidOptions options;
@@ -160,7 +163,8 @@ tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
 
   for (std::uint32_t i = 0; i < config_.vcpus; ++i) {
     Vcpu& vcpu = cpus_[i]->vcpu();
-    if (auto set = vcpu.set_cpuid(entries_of(*cpuid_, VcpuId(i))); !set) return tl::unexpected(set.error().message);
+    if (auto set = vcpu.set_cpuid(entries_of(*cpuid_, VcpuId(i))); !set)
+      return tl::unexpected(set.error().message);
     if (auto set = gate_->set_up(vcpu, i); !set) return tl::unexpected(set.error().message);
     (void)vcpu.set_xcr0(cpuid_->xcr0_offered());
   }
@@ -177,7 +181,8 @@ void Domain::register_hypercalls() {
   hypercalls::register_multicall(*this);
 }
 
-tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info) {
+tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack,
+                                              GuestVaddr start_info) {
   const pvmmu::DomainLock lock(mutex_);
   if (auto pinned = mmu_->pin(lock, pvmmu::Level::l4, l4); !pinned)
     return tl::unexpected("the initial page tables are refused: " + pinned.error().describe());
@@ -247,7 +252,8 @@ void Domain::mmu_operation(pvmmu::Held held) {
 void Domain::mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done) {
   refusals_in_a_row_ = done ? 0 : refusals_in_a_row_ + 1;
   if (refusals_in_a_row_ < refusal_limit) return;
-  end(Ending::crash, fmt::format("the guest made {} refused MMU requests in a row\n{}", refusals_in_a_row_, cpu.describe(held)));
+  end(Ending::crash, fmt::format("the guest made {} refused MMU requests in a row\n{}", refusals_in_a_row_,
+                                 cpu.describe(held)));
 }
 
 tl::expected<Mfn, Errno> Domain::allocate() {
@@ -281,7 +287,8 @@ void Domain::publish_wall_clock() {
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), version | 1);
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec), static_cast<std::uint32_t>(at / second));
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_nsec), static_cast<std::uint32_t>(at % second));
-  page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec_hi), static_cast<std::uint32_t>(at / second >> 32));
+  page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec_hi),
+                            static_cast<std::uint32_t>(at / second >> 32));
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), (version | 1) + 1);
 }
 

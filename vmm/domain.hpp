@@ -47,10 +47,12 @@ struct End {
   std::string why;  ///< One line; more lines for a crash (registers).
 };
 
-/// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables, `run`.
+/// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables,
+/// `run`.
 class Domain final : public EventTarget, private SharedFrameSource {
  public:
-  [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm, Machine& machine,
+  [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm,
+                                                                                 Machine& machine,
                                                                                  const DomainConfig& config);
   ~Domain() override;
 
@@ -64,7 +66,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void set_events(EventSource& events) { events_ = &events; }
   [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
   /// Validates and pins the initial tables and starts vCPU 0 on them; the refusal's words if they don't pass.
-  [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
+  [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack,
+                                                      GuestVaddr start_info);
 
   /// Runs all vCPUs until the domain ends.
   [[nodiscard]] End run();
@@ -113,14 +116,14 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void set_answering(const pvmmu::DomainLock* lock) { answering_ = lock; }
   /// Counts one MMU hypercall; audits when it is time to.
   void mmu_operation(pvmmu::Held held);
-  /// Notes whether an MMU request of this vCPU's was done or refused. A guest that asks for nothing but what is refused,
-  /// `refusal_limit` times in a row, is ended: it would keep the monitor busy and get nowhere.
+  /// Notes whether an MMU request of this vCPU's was done or refused. A guest that asks for nothing but what
+  /// is refused, `refusal_limit` times in a row, is ended: it would keep the monitor busy and get nowhere.
   void mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done);
   static constexpr std::uint64_t refusal_limit = 10'000;
 
-  bool writable_page_tables = false;  ///< VMASST_TYPE_writable_pagetables
-  bool architectural_iopl = false;    ///< VMASST_TYPE_architectural_iopl
-  bool m2p_strict = false;            ///< VMASST_TYPE_m2p_strict
+  bool writable_page_tables = false;   ///< VMASST_TYPE_writable_pagetables
+  bool architectural_iopl = false;     ///< VMASST_TYPE_architectural_iopl
+  bool m2p_strict = false;             ///< VMASST_TYPE_m2p_strict
   bool run_state_update_flag = false;  ///< VMASST_TYPE_runstate_update_flag
 
  private:

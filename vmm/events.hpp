@@ -1,4 +1,5 @@
-// The two sides of event delivery: what the monitor offers to an event-channel device, and what the device offers back.
+// The two sides of event delivery: what the monitor offers to an event-channel device, and what the device
+// offers back.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,8 @@ class EventTarget {
   /// The domain's shared_info page: evtchn_pending and evtchn_mask of the 2-level ABI live there.
   [[nodiscard]] virtual SharedPage shared_info() = 0;
   [[nodiscard]] virtual VcpuInfoPlace vcpu_info(VcpuId vcpu) = 0;
-  /// Makes the vCPU look at its evtchn_upcall_pending: wakes it when it blocks or polls, interrupts it when it runs.
+  /// Makes the vCPU look at its evtchn_upcall_pending: wakes it when it blocks or polls, interrupts it when
+  /// it runs.
   virtual void kick(VcpuId vcpu) = 0;
   /// A port became pending without `kick` having been called for it: it is masked, or its vCPU had an upcall
   /// pending already. A vCPU may still be waiting for that very port in SCHEDOP_poll (PV spinlocks poll a
@@ -43,7 +45,8 @@ class EventSource {
   [[nodiscard]] virtual bool is_pending(Port port) = 0;
   /// Is this a port number that SCHEDOP_poll accepts (in the range of the current ABI)?
   [[nodiscard]] virtual bool is_valid(Port port) = 0;
-  /// After VCPUOP_register_vcpu_info: the pending words moved, all selectors must be looked at again (xen/vcpu.h).
+  /// After VCPUOP_register_vcpu_info: the pending words moved, all selectors must be looked at again
+  /// (xen/vcpu.h).
   virtual void vcpu_info_moved(VcpuId vcpu) = 0;
 };
 

@@ -14,10 +14,11 @@ namespace pinfold::vmm {
 
 /// Guest-virtual memory, as the current address space of one vCPU maps it.
 ///
-/// Every access is a copy: what was checked can't change under the caller. An address that is unmapped, not canonical,
-/// in the Xen range or (for writes) mapped read-only gives EFAULT, as Xen's copy_from_guest and copy_to_guest do; the
-/// bytes before the fault may have been copied. A write sets the accessed and dirty bits of the entries it goes through.
-/// Needs the domain's lock to be held, as every hypercall handler's caller does.
+/// Every access is a copy: what was checked can't change under the caller. An address that is unmapped, not
+/// canonical, in the Xen range or (for writes) mapped read-only gives EFAULT, as Xen's copy_from_guest and
+/// copy_to_guest do; the bytes before the fault may have been copied. A write sets the accessed and dirty
+/// bits of the entries it goes through. Needs the domain's lock to be held, as every hypercall handler's
+/// caller does.
 class GuestMemory {
  public:
   virtual ~GuestMemory() = default;
@@ -29,7 +30,8 @@ class GuestMemory {
   [[nodiscard]] tl::expected<T, Errno> fetch(GuestVaddr from) {
     static_assert(std::is_trivially_copyable_v<T>);
     T value{};
-    if (auto done = read(from, std::as_writable_bytes(std::span(&value, 1))); !done) return fail(done.error());
+    if (auto done = read(from, std::as_writable_bytes(std::span(&value, 1))); !done)
+      return fail(done.error());
     return value;
   }
 

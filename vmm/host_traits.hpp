@@ -1,4 +1,5 @@
-// What differs between hosts and matters to a running domain; found by running probe guests, never by processor model.
+// What differs between hosts and matters to a running domain; found by running probe guests, never by
+// processor model.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@ namespace pinfold::vmm {
 
 /// How a hypercall ends.
 enum class Completion : std::uint8_t {
-  result,         ///< RAX gets the handler's value.
-  restart,        ///< Not finished: the guest makes the same hypercall again, with the arguments as they are now.
+  result,   ///< RAX gets the handler's value.
+  restart,  ///< Not finished: the guest makes the same hypercall again, with the arguments as they are now.
   registers_set,  ///< The handler set the guest's registers itself (iret).
 };
 
@@ -32,10 +32,12 @@ struct Hypercall {
   [[nodiscard]] GuestVaddr pointer(std::size_t i) const { return GuestVaddr(args[i]); }
 };
 
-/// Answers one hypercall; the value goes to RAX (negative: to_rax(Errno)). Called with the domain's lock held.
+/// Answers one hypercall; the value goes to RAX (negative: to_rax(Errno)). Called with the domain's lock
+/// held.
 using HypercallHandler = std::function<std::int64_t(Hypercall&)>;
 
-/// Who answers which number. Devices add theirs before the first vCPU runs; afterwards the table is only read.
+/// Who answers which number. Devices add theirs before the first vCPU runs; afterwards the table is only
+/// read.
 class HypercallTable {
  public:
   static constexpr std::size_t size = 64;

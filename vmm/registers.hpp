@@ -7,7 +7,24 @@
 namespace pinfold::vmm {
 
 /// General registers in the order that instructions encode them (Intel SDM vol. 2, table 2-2).
-enum class Gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
+enum class Gpr : std::uint8_t {
+  rax,
+  rcx,
+  rdx,
+  rbx,
+  rsp,
+  rbp,
+  rsi,
+  rdi,
+  r8,
+  r9,
+  r10,
+  r11,
+  r12,
+  r13,
+  r14,
+  r15
+};
 
 struct Registers {
   std::array<std::uint64_t, 16> gpr{};
@@ -20,9 +37,9 @@ struct Registers {
 
 /// RFLAGS bits (Intel SDM vol. 1, 3.4.3).
 namespace rflags {
-inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af = 1U << 4, zf = 1U << 6, sf = 1U << 7,
-                               tf = 1U << 8, if_ = 1U << 9, df = 1U << 10, of = 1U << 11, iopl = 3U << 12,
-                               nt = 1U << 14, rf = 1U << 16, vm = 1U << 17, ac = 1U << 18;
+inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af = 1U << 4, zf = 1U << 6,
+                               sf = 1U << 7, tf = 1U << 8, if_ = 1U << 9, df = 1U << 10, of = 1U << 11,
+                               iopl = 3U << 12, nt = 1U << 14, rf = 1U << 16, vm = 1U << 17, ac = 1U << 18;
 }  // namespace rflags
 
 }  // namespace pinfold::vmm

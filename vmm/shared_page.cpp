@@ -15,7 +15,8 @@ void SharedPage::copy_in(std::size_t offset, std::span<const std::byte> from) {
 }
 
 void SharedPage::check(std::size_t offset, std::size_t size, std::size_t alignment) const {
-  if (base_ == nullptr || offset > page_size || size > page_size - offset || offset % alignment != 0) std::abort();
+  if (base_ == nullptr || offset > page_size || size > page_size - offset || offset % alignment != 0)
+    std::abort();
 }
 
 }  // namespace pinfold::vmm

@@ -11,9 +11,9 @@
 
 namespace pinfold::vmm {
 
-/// Atomic and by-value access to one shared page. The only way to such a page: no reference into it is ever handed
-/// out, so a value that was read can't change afterwards. Offsets are bytes; an offset past the page, or not aligned
-/// for T, is a bug of the caller (checked always).
+/// Atomic and by-value access to one shared page. The only way to such a page: no reference into it is ever
+/// handed out, so a value that was read can't change afterwards. Offsets are bytes; an offset past the page,
+/// or not aligned for T, is a bug of the caller (checked always).
 class SharedPage {
  public:
   SharedPage() = default;

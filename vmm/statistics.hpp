@@ -27,22 +27,23 @@ inline constexpr std::size_t exit_reasons = 10;
 /// Written under the domain's lock.
 struct Statistics {
   std::array<std::uint64_t, exit_reasons> exits{};
-  /// TSC ticks between entering the guest and an exit for this reason: guest code, KVM and the way there and back.
+  /// TSC ticks between entering the guest and an exit for this reason: guest code, KVM and the way there and
+  /// back.
   std::array<std::uint64_t, exit_reasons> ticks_outside{};
   std::uint64_t entered_at = 0;  ///< TSC at the last entry.
   std::array<std::uint64_t, 64> hypercalls{};
   std::uint64_t unknown_hypercalls = 0;
   std::uint64_t multicall_entries = 0;
   std::map<std::uint32_t, std::uint64_t> mmuext_operations;  ///< By MMUEXT_*.
-  std::uint64_t mmu_updates = 0;       ///< Requests in mmu_update lists.
-  std::uint64_t pte_stores = 0;        ///< Plain stores to L1 entries that were emulated.
-  std::uint64_t privileged = 0;        ///< Privileged instructions emulated.
-  std::uint64_t events = 0;            ///< Upcalls delivered.
-  std::uint64_t passes = 0;            ///< Ways back to the guest that led through stores of the gate.
+  std::uint64_t mmu_updates = 0;                             ///< Requests in mmu_update lists.
+  std::uint64_t pte_stores = 0;  ///< Plain stores to L1 entries that were emulated.
+  std::uint64_t privileged = 0;  ///< Privileged instructions emulated.
+  std::uint64_t events = 0;      ///< Upcalls delivered.
+  std::uint64_t passes = 0;      ///< Ways back to the guest that led through stores of the gate.
   std::uint64_t pass_steps = 0;
   std::uint64_t audits = 0;
-  std::uint64_t monitor_ticks = 0;     ///< TSC ticks spent in the monitor between an exit and the next entry.
-  std::uint64_t blocked_ticks = 0;     ///< TSC ticks slept; not in monitor_ticks.
+  std::uint64_t monitor_ticks = 0;  ///< TSC ticks spent in the monitor between an exit and the next entry.
+  std::uint64_t blocked_ticks = 0;  ///< TSC ticks slept; not in monitor_ticks.
 
   void count(ExitReason reason) {
     ++exits[static_cast<std::size_t>(reason)];

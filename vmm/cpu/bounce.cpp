@@ -1,5 +1,6 @@
-// Frames on the guest kernel's stack: how exceptions, events and system calls enter the guest kernel, and how it returns.
-// The layouts are the ABI's (xen/arch-x86/xen-x86_64.h: struct iret_context; xen/arch-x86/xen.h: trap_info, callbacks).
+// Frames on the guest kernel's stack: how exceptions, events and system calls enter the guest kernel, and how
+// it returns. The layouts are the ABI's (xen/arch-x86/xen-x86_64.h: struct iret_context; xen/arch-x86/xen.h:
+// trap_info, callbacks).
 #include <fmt/format.h>
 
 #include "vmm/domain.hpp"
@@ -46,8 +47,9 @@ void GuestCpu::bounce(pvmmu::Held held, const Handler& handler, std::optional<st
   const std::uint64_t top = stack - words * sizeof(std::uint64_t);
   auto memory = kernel_memory(held);
   if (!memory.write(GuestVaddr(top), std::as_bytes(std::span(frame.data(), words)))) {
-    domain_.end(Ending::crash, fmt::format("the guest kernel's stack at {:#x} can't take an exception frame\n{}", top,
-                                           describe(held)));
+    domain_.end(Ending::crash,
+                fmt::format("the guest kernel's stack at {:#x} can't take an exception frame\n{}", top,
+                            describe(held)));
     return;
   }
   if (handler.masks_events) info.set_upcall_mask(true);
@@ -64,9 +66,11 @@ void GuestCpu::bounce(pvmmu::Held held, const Handler& handler, std::optional<st
 void GuestCpu::deliver(pvmmu::Held held, const GuestException& exception) {
   const Trap& trap = state_.traps[exception.vector];
   if (trap.address == 0) {
-    domain_.end(Ending::crash,
-                fmt::format("the guest took exception {} (error code {:#x}, address {:#x}) and has no handler for it\n{}",
-                            exception.vector, exception.error_code, exception.address, describe(held)));
+    domain_.end(
+        Ending::crash,
+        fmt::format(
+            "the guest took exception {} (error code {:#x}, address {:#x}) and has no handler for it\n{}",
+            exception.vector, exception.error_code, exception.address, describe(held)));
     return;
   }
   std::optional<std::uint64_t> error_code;
@@ -111,7 +115,8 @@ void GuestCpu::iret(pvmmu::Held held) {
   }
   if ((frame->cs & rpl3) == rpl3) {
     if (state_.user_root == no_mfn) {
-      domain_.end(Ending::crash, "the guest returned to user mode without a user page table\n" + describe(held));
+      domain_.end(Ending::crash,
+                  "the guest returned to user mode without a user page table\n" + describe(held));
       return;
     }
     toggle_mode();

@@ -1,4 +1,5 @@
-// What a PV vCPU is besides its registers: the traps, callbacks and modes that the guest set up by hypercalls.
+// What a PV vCPU is besides its registers: the traps, callbacks and modes that the guest set up by
+// hypercalls.
 #pragma once
 
 #include <array>

@@ -30,8 +30,10 @@ void GuestCpu::load(pvmmu::Held held) {
   kvm_regs& r = vcpu_.regs();
   if (registers_changed_ || pass_under_way_) {
     const auto& g = regs_.gpr;
-    r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6], r.rdi = g[7];
-    r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13], r.r14 = g[14], r.r15 = g[15];
+    r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6],
+    r.rdi = g[7];
+    r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13], r.r14 = g[14],
+    r.r15 = g[15];
     r.rip = regs_.rip;
     // The real flags: interrupts are on, no I/O privilege, whatever the guest believes.
     r.rflags = (regs_.rflags & ~(rflags::iopl | rflags::vm | rflags::nt)) | rflags::if_ | rflags::fixed;
@@ -92,11 +94,13 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
       std::size_t& left = per_table[entry.table];
       if (left == 0) continue;  // the whole table was dropped already
       if (left >= worth_a_table) {
-        // The top two bytes of an entry hold no bit that a processor writes, so storing what is there changes nothing.
+        // The top two bytes of an entry hold no bit that a processor writes, so storing what is there changes
+        // nothing.
         const auto top = static_cast<std::uint16_t>(mirrors.load(entry.table, 0).raw() >> 48);
         code.store_word(domain_.gate().arena_address(frame, 6), top);
         left = 0;
-      } else if (const pvmmu::Pte now = mirrors.load(entry.table, entry.slot); pvmmu::narrows(entry.before, now)) {
+      } else if (const pvmmu::Pte now = mirrors.load(entry.table, entry.slot);
+                 pvmmu::narrows(entry.before, now)) {
         code.store(domain_.gate().arena_address(frame, entry.slot * 8U), now.raw());
       }
     }

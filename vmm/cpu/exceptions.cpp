@@ -1,4 +1,5 @@
-// What a processor exception means for a PV guest: page-table work, an instruction to emulate, or the guest's own business.
+// What a processor exception means for a PV guest: page-table work, an instruction to emulate, or the guest's
+// own business.
 #include <fmt/format.h>
 
 #include "vmm/domain.hpp"
@@ -26,9 +27,7 @@ void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
     case 13:
       statistics.count(ExitReason::protection_fault);
       return on_protection_fault(held, exception.error_code);
-    case 6:
-      statistics.count(ExitReason::invalid_opcode);
-      return on_invalid_opcode(held);
+    case 6: statistics.count(ExitReason::invalid_opcode); return on_invalid_opcode(held);
     case 2: statistics.count(ExitReason::other_exception); return;  // the host's NMI is not the guest's
     case 7: state_.task_switched = false; break;
     case 1: state_.dr6 = (state_.dr6 & ~0xfULL) | 0x4000; break;  // single step is the only source (DR6.BS)
@@ -45,43 +44,52 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
   const auto leaf = domain_.mmu().walk(held, root(), va);
   if (leaf && leaf->entry.present()) {
     if (!domain_.mmu().agrees_with_mirror(held, *leaf)) {
-      domain_.end(Ending::isolation_fault,
-                  fmt::format("slot {} of the page table in frame {:#x} holds {:#x}, which was never checked: the guest "
-                              "reached the table past its view\n{}",
-                              leaf->slot, leaf->table.raw(), leaf->entry.raw(), describe(held)));
+      domain_.end(
+          Ending::isolation_fault,
+          fmt::format(
+              "slot {} of the page table in frame {:#x} holds {:#x}, which was never checked: the guest "
+              "reached the table past its view\n{}",
+              leaf->slot, leaf->table.raw(), leaf->entry.raw(), describe(held)));
       return;
     }
     const bool permitted = write ? leaf->writable : !fetch || leaf->executable;
     if (permitted) {
-      // The guest's entry allows it: the first write to a clean page, or a translation that changed meanwhile.
+      // The guest's entry allows it: the first write to a clean page, or a translation that changed
+      // meanwhile.
       (void)domain_.mmu().touch(held, *leaf, write);
       const bool same = same_fault_.rip == regs_.rip && same_fault_.address == address;
       same_fault_ = {regs_.rip, address, same ? same_fault_.count + 1 : 0};
       if (same_fault_.count < same_fault_limit) return;
-      domain_.end(Ending::host_failure, fmt::format("access to {:#x} faults forever, although the tables permit it\n{}",
-                                                    address, describe(held)));
+      domain_.end(Ending::host_failure,
+                  fmt::format("access to {:#x} faults forever, although the tables permit it\n{}", address,
+                              describe(held)));
       return;
     }
-    if (write && state_.kernel_mode && domain_.writable_page_tables && emulate_pte_store(held, address, *leaf)) return;
+    if (write && state_.kernel_mode && domain_.writable_page_tables &&
+        emulate_pte_store(held, address, *leaf))
+      return;
   }
   // Both modes run at CPL3; the guest's own idea of user and kernel is what its handler goes by.
   const std::uint64_t seen = (error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
   deliver(held, GuestException{14, seen, address});
 }
 
-/// A kernel's plain store to an entry of an L1 that it has mapped read-only (VMASST_TYPE_writable_pagetables).
+/// A kernel's plain store to an entry of an L1 that it has mapped read-only
+/// (VMASST_TYPE_writable_pagetables).
 bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf) {
   pvmmu::Validator& mmu = domain_.mmu();
   const Mfn table = leaf.entry.mfn();
   if (!mmu.owns(table) || mmu.frame(table).type != pvmmu::FrameType::l1) return false;
 
-  auto write = decode_pte_write(instruction(held), regs_, SegmentBases{state_.fs_base, gs_base_}, GuestVaddr(address));
+  auto write =
+      decode_pte_write(instruction(held), regs_, SegmentBases{state_.fs_base, gs_base_}, GuestVaddr(address));
   if (!write) return false;
   const std::uint64_t at = write->address.raw();
   if (at >> page_shift != address >> page_shift) return false;
   if (write->source_address) {
     std::uint64_t source = 0;
-    if (!memory(held).read(*write->source_address, std::as_writable_bytes(std::span(&source, 1)).first(write->size)))
+    if (!memory(held).read(*write->source_address,
+                           std::as_writable_bytes(std::span(&source, 1)).first(write->size)))
       return false;
     write->source = source;
   }
@@ -102,7 +110,8 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
 
 void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
   if (error_code != 0) {
-    if ((error_code & error_idt) != 0) return software_interrupt(held, static_cast<std::uint8_t>(error_code >> 3));
+    if ((error_code & error_idt) != 0)
+      return software_interrupt(held, static_cast<std::uint8_t>(error_code >> 3));
     return deliver(held, GuestException{13, error_code, 0});
   }
   const auto bytes = instruction(held);
@@ -123,8 +132,9 @@ void GuestCpu::finish_emulation(pvmmu::Held held, const Outcome& outcome) {
     deliver(held, GuestException{exception->vector, exception->error_code, 0});
   } else if (const auto* fault = std::get_if<PageFault>(&outcome)) {
     const auto leaf = domain_.mmu().walk(held, root(), fault->address);
-    const std::uint64_t code = (leaf && leaf->entry.present() ? pf_present : 0) | (fault->write ? pf_write : 0) |
-                               (fault->fetch ? pf_fetch : 0) | (state_.kernel_mode ? 0 : pf_user);
+    const std::uint64_t code = (leaf && leaf->entry.present() ? pf_present : 0) |
+                               (fault->write ? pf_write : 0) | (fault->fetch ? pf_fetch : 0) |
+                               (state_.kernel_mode ? 0 : pf_user);
     deliver(held, GuestException{14, code, fault->address.raw()});
   }
 }

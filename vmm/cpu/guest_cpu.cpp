@@ -48,10 +48,10 @@ std::string GuestCpu::describe(pvmmu::Held held) {
       "  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}\n"
       "  r13 {:016x}  r14 {:016x}  r15 {:016x}\n"
       "  fs base {:016x}  gs base {:016x}  root {:#x} (user {:#x})",
-      id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, cs_, r.rflags, r[Gpr::rsp], ss_, r[Gpr::rax], r[Gpr::rbx],
-      r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8], r[Gpr::r9], r[Gpr::r10], r[Gpr::r11],
-      r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], state_.fs_base, gs_base_, state_.kernel_root.raw(),
-      state_.user_root.raw());
+      id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, cs_, r.rflags, r[Gpr::rsp], ss_, r[Gpr::rax],
+      r[Gpr::rbx], r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8], r[Gpr::r9],
+      r[Gpr::r10], r[Gpr::r11], r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], state_.fs_base, gs_base_,
+      state_.kernel_root.raw(), state_.user_root.raw());
   const auto code = instruction(held);
   if (!code.empty()) {
     text += "\n  code ";

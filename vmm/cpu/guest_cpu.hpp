@@ -37,9 +37,9 @@ struct GuestException {
 
 /// A vCPU and the thread's loop that runs it.
 ///
-/// run(): deliver what is due (bounce.cpp) → enter the guest (entry.cpp) → sort out why it came back (run_loop.cpp) →
-/// answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The guest's registers are in `regs()` between an exit
-/// and the next entry, whichever way the host's KVM goes in and out.
+/// run(): deliver what is due (bounce.cpp) → enter the guest (entry.cpp) → sort out why it came back
+/// (run_loop.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The guest's registers are
+/// in `regs()` between an exit and the next entry, whichever way the host's KVM goes in and out.
 ///
 /// Threads: run() in the vCPU's own; kick() from any; all else under the domain's lock.
 class GuestCpu {

@@ -31,7 +31,8 @@ void GuestCpu::run() {
   thread_ = pthread_self();
   create_host_timer();
   running_ = true;
-  // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a second exit.
+  // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a
+  // second exit.
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
 
   pvmmu::DomainLock lock(domain_.mutex());
@@ -60,7 +61,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     return !domain_.ended();
   }
   while (!domain_.ended()) {
-    // In this order: a kick or timer that comes after it sets the flag again, and the next run() returns at once.
+    // In this order: a kick or timer that comes after it sets the flag again, and the next run() returns at
+    // once.
     vcpu_.set_immediate_exit(false);
     kicked_ = false;
     check_timers();
@@ -73,8 +75,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   return false;
 }
 
-/// After an interruption KVM may hold an exception that it was about to deliver. It belongs to the registers as they
-/// are, so an event has to wait: the exception comes out at the gate at once.
+/// After an interruption KVM may hold an exception that it was about to deliver. It belongs to the registers
+/// as they are, so an event has to wait: the exception comes out at the gate at once.
 bool GuestCpu::exception_in_flight() const {
   if (!interrupted_) return false;
   const auto events = vcpu_.events();
@@ -134,23 +136,28 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
       // Nothing is mapped outside the slots: only an access that the view forbids, made at CPL0, ends here.
       capture();
       domain_.statistics().count(ExitReason::view_fault);
-      domain_.end(Ending::isolation_fault, fmt::format("access to physical address {:#x}, which the view does not allow\n{}",
-                                                       run.mmio.phys_addr, describe(lock)));
+      domain_.end(Ending::isolation_fault,
+                  fmt::format("access to physical address {:#x}, which the view does not allow\n{}",
+                              run.mmio.phys_addr, describe(lock)));
       return;
     case KVM_EXIT_SHUTDOWN:
       capture();
-      domain_.end(Ending::host_failure, "the gate took a fault it can't handle (triple fault)\n" + describe(lock));
+      domain_.end(Ending::host_failure,
+                  "the gate took a fault it can't handle (triple fault)\n" + describe(lock));
       return;
     default: break;
   }
   capture();
   domain_.statistics().count(ExitReason::other);
-  domain_.end(Ending::host_failure,
-              fmt::format("KVM left the guest for a reason that has no answer here: {} (suberror {})\n{}", run.exit_reason,
-                          run.exit_reason == KVM_EXIT_INTERNAL_ERROR ? run.internal.suberror : 0U, describe(lock)));
+  domain_.end(
+      Ending::host_failure,
+      fmt::format("KVM left the guest for a reason that has no answer here: {} (suberror {})\n{}",
+                  run.exit_reason, run.exit_reason == KVM_EXIT_INTERNAL_ERROR ? run.internal.suberror : 0U,
+                  describe(lock)));
 }
 
-/// The guest was stopped between two instructions: its own, or those of the gate that were about to leave anyway.
+/// The guest was stopped between two instructions: its own, or those of the gate that were about to leave
+/// anyway.
 void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   const std::uint64_t rip = vcpu_.regs().rip;
   if (Gate::is_syscall_entry(rip)) {
@@ -190,8 +197,9 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   regs_[Gpr::rsp] = frame.rsp;
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {
-    domain_.end(Ending::host_failure, fmt::format("exception {} inside the gate, error code {:#x}, CR2 {:#x}\n{}", vector,
-                                                  frame.error_code, vcpu_.sregs().cr2, describe(lock)));
+    domain_.end(Ending::host_failure,
+                fmt::format("exception {} inside the gate, error code {:#x}, CR2 {:#x}\n{}", vector,
+                            frame.error_code, vcpu_.sregs().cr2, describe(lock)));
     return;
   }
   on_exception(lock, GuestException{vector, frame.error_code, vcpu_.sregs().cr2});

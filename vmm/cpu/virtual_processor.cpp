@@ -6,7 +6,8 @@
 namespace pinfold::vmm {
 namespace {
 
-constexpr std::uint64_t cr0_fixed = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE: as the processor really has them
+constexpr std::uint64_t cr0_fixed =
+    0x80050033;  // PG, AM, WP, NE, ET, MP, PE: as the processor really has them
 constexpr std::uint64_t cr0_ts = 1U << 3;
 /// CR4 bits that the guest may set (TSD, DE, OSXSAVE), and those that it sees set (PAE, OSFXSR, OSXMMEXCPT).
 constexpr std::uint64_t cr4_guest = 1U << 2 | 1U << 3 | 1U << 18;
@@ -52,7 +53,9 @@ tl::expected<std::uint64_t, Errno> VirtualProcessor::read_dr(unsigned n) {
   return n == 6 ? s.dr6 : s.dr7;
 }
 
-Status VirtualProcessor::write_dr(unsigned n, std::uint64_t value) { return set_debug_register(cpu_, n, value); }
+Status VirtualProcessor::write_dr(unsigned n, std::uint64_t value) {
+  return set_debug_register(cpu_, n, value);
+}
 
 tl::expected<std::uint64_t, Errno> VirtualProcessor::read_msr(std::uint32_t index) {
   return pinfold::vmm::read_msr(*this, index);
@@ -90,7 +93,9 @@ bool VirtualProcessor::ports_allowed(std::uint16_t port, unsigned size, bool ker
   return bitmap_allows(bitmap_memory, s.io_bitmap, s.io_bitmap_ports, port, size);
 }
 
-std::uint32_t VirtualProcessor::port_in(std::uint16_t port, unsigned size) { return cpu_.domain().ports().in(port, size); }
+std::uint32_t VirtualProcessor::port_in(std::uint16_t port, unsigned size) {
+  return cpu_.domain().ports().in(port, size);
+}
 
 void VirtualProcessor::port_out(std::uint16_t port, unsigned size, std::uint32_t value) {
   cpu_.domain().ports().out(port, size, value);

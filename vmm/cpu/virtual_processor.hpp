@@ -1,4 +1,5 @@
-// The processor that privileged instructions of a PV guest see: control, debug and model-specific registers, I/O ports.
+// The processor that privileged instructions of a PV guest see: control, debug and model-specific registers,
+// I/O ports.
 #pragma once
 
 #include "pvmmu/lock.hpp"
@@ -55,8 +56,8 @@ class VirtualProcessor final : public PrivilegedState, public MsrState {
   GuestAccess* memory_ = nullptr;
 };
 
-/// Sets a virtual debug register, by hypercall or MOV: DR0 to 3 hold guest addresses (EPERM), of DR6 and 7 the upper half
-/// is zero (EINVAL) and DR7.GD is refused (EPERM); other numbers ENODEV.
+/// Sets a virtual debug register, by hypercall or MOV: DR0 to 3 hold guest addresses (EPERM), of DR6 and 7
+/// the upper half is zero (EINVAL) and DR7.GD is refused (EPERM); other numbers ENODEV.
 [[nodiscard]] Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value);
 
 }  // namespace pinfold::vmm

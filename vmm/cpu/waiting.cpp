@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include <xen/xen.h>
 #include <xen/vcpu.h>
+#include <xen/xen.h>
 
 namespace pinfold::vmm {
 
@@ -78,7 +78,8 @@ void GuestCpu::check_timers() {
   const std::uint64_t now = domain_.clock().now();
   if (now < deadline) return;
   if (timer_deadline_ != 0 && now >= timer_deadline_) timer_deadline_ = 0;
-  if (next_tick_ != 0 && now >= next_tick_) next_tick_ = now + period_ns_;  // ticks that were missed are not made up
+  if (next_tick_ != 0 && now >= next_tick_)
+    next_tick_ = now + period_ns_;  // ticks that were missed are not made up
   arm_host_timer();
   if (domain_.events() != nullptr) domain_.events()->raise_virq(id_, VIRQ_TIMER);
 }
@@ -151,7 +152,8 @@ void GuestCpu::publish_time(pvmmu::Held held) {
   time.tsc_to_system_mul = clock.scale().mul;
   time.tsc_shift = clock.scale().shift;
   time.flags = XEN_PVCLOCK_TSC_STABLE_BIT;
-  // The values never change, so there is no moment at which a reader could see half of them: the version stays even.
+  // The values never change, so there is no moment at which a reader could see half of them: the version
+  // stays even.
   const VcpuInfoPlace place = domain_.vcpu_info(id_);
   SharedPage page = place.page;
   const auto bytes = std::as_bytes(std::span(&time, 1));

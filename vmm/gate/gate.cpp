@@ -34,19 +34,23 @@ constexpr std::uint64_t data3_descriptor = 0x00cff3000000ffffULL;
 constexpr std::uint64_t code64_descriptor = 0x00affb000000ffffULL;
 
 // Model-specific registers (vol. 4, table 2-2).
-constexpr std::uint32_t msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_cstar = 0xc0000083, msr_fmask = 0xc0000084;
+constexpr std::uint32_t msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_cstar = 0xc0000083,
+                        msr_fmask = 0xc0000084;
 constexpr std::uint64_t efer_sce = 1, efer_lme = 1 << 8, efer_lma = 1 << 10, efer_nx = 1 << 11;
 
 constexpr std::uint64_t cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
 constexpr std::uint64_t cr4_base = 1U << 5 /* PAE */ | 1U << 9 /* OSFXSR */ | 1U << 10 /* OSXMMEXCPT */;
 constexpr std::uint64_t cr4_osxsave = 1U << 18;
 
-[[nodiscard]] std::uint64_t stack_top(std::uint32_t cpu) { return cpu_area(cpu) + (stack_page + 1) * page_size; }
+[[nodiscard]] std::uint64_t stack_top(std::uint32_t cpu) {
+  return cpu_area(cpu) + (stack_page + 1) * page_size;
+}
 
 /// Where on the stack page a pass's IRETQ frame lies, far below where exceptions push.
 constexpr std::size_t pass_frame_offset = 512;
 
-kvm_segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t limit, std::uint8_t type, bool system) {
+kvm_segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t limit, std::uint8_t type,
+                    bool system) {
   kvm_segment s{};
   s.selector = selector;
   s.base = base;
@@ -63,7 +67,8 @@ std::uint64_t Gate::pages_needed(std::uint32_t cpus) {
   return cpus * used_pages + 64;  // text, IDT, and the tables that map all this
 }
 
-Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame, std::size_t machphys_bytes)
+Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,
+           std::size_t machphys_bytes)
     : arena_(arena),
       host_(host),
       cpus_(cpus),
@@ -92,8 +97,8 @@ void Gate::build_text() {
 }
 
 void Gate::build_idt() const {
-  // 64-bit interrupt gates (vol. 3, 6.14.1). Vectors past the exceptions have none: INT n gives #GP, which the monitor
-  // turns into what the guest asked for. INT3 and INTO come as traps from CPL3.
+  // 64-bit interrupt gates (vol. 3, 6.14.1). Vectors past the exceptions have none: INT n gives #GP, which
+  // the monitor turns into what the guest asked for. INT3 and INTO come as traps from CPL3.
   for (unsigned vector = 0; vector < exceptions; ++vector) {
     const std::uint64_t entry = kernel_text + vector * exception_stub_size;
     const std::uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
@@ -117,10 +122,12 @@ void Gate::build_cpu(std::uint32_t cpu) {
   arena_.store(own, slot(data3), data3_descriptor);
   arena_.store(own, slot(code64), code64_descriptor);
   arena_.store(own, slot(tss_selector),
-               tss_limit | (tss & 0xffffff) << 16 | 0x8bULL << 40 /* present, busy 64-bit TSS */ | (tss >> 24 & 0xff) << 56);
+               tss_limit | (tss & 0xffffff) << 16 | 0x8bULL << 40 /* present, busy 64-bit TSS */ |
+                   (tss >> 24 & 0xff) << 56);
   arena_.store(own, slot(tss_selector) + 1, tss >> 32);
   const std::uint64_t ldt = cpu_area(cpu) + ldt_page * page_size;
-  arena_.store(own, slot(ldt_selector), 0xffffULL | (ldt & 0xffffff) << 16 | 0x82ULL << 40 | (ldt >> 24 & 0xff) << 56);
+  arena_.store(own, slot(ldt_selector),
+               0xffffULL | (ldt & 0xffffff) << 16 | 0x82ULL << 40 | (ldt >> 24 & 0xff) << 56);
   arena_.store(own, slot(ldt_selector) + 1, ldt >> 32);
 
   std::byte* const bytes = arena_.bytes(area(cpu, tss_page));
@@ -159,7 +166,8 @@ void Gate::map_large(std::uint64_t address, Mfn frame, std::size_t bytes, std::u
   for (std::uint64_t at = 0; at < bytes; at += large) {
     const GuestVaddr va(address + at);
     const Mfn l2 = table_below(l3_of(address), pvmmu::slot_of(Level::l3, va));
-    arena_.store(l2, pvmmu::slot_of(Level::l2, va), Pte(frame.plus(at >> page_shift), flags | bit::pat_or_large).raw());
+    arena_.store(l2, pvmmu::slot_of(Level::l2, va),
+                 Pte(frame.plus(at >> page_shift), flags | bit::pat_or_large).raw());
   }
 }
 
@@ -229,7 +237,8 @@ void Gate::clear_gdt_page(std::uint32_t cpu, std::size_t page) const {
 
 void Gate::set_gdt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const {
   if (entry >= 14 * pvmmu::entries_per_table) std::abort();
-  arena_.store(area(cpu, gdt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table, descriptor);
+  arena_.store(area(cpu, gdt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table,
+               descriptor);
 }
 
 void Gate::set_ldt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const {
@@ -244,7 +253,8 @@ void Gate::clear_ldt_page(std::uint32_t cpu, std::size_t page) const {
 
 void Gate::set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const {
   if (entry >= 16 * pvmmu::entries_per_table) std::abort();
-  arena_.store(area(cpu, ldt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table, descriptor);
+  arena_.store(area(cpu, ldt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table,
+               descriptor);
 }
 
 void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const {

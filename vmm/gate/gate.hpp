@@ -14,7 +14,8 @@
 
 namespace pinfold::vmm {
 
-/// The 16-byte-aligned frame that a processor pushed at an exception, with the error code of vectors that have one.
+/// The 16-byte-aligned frame that a processor pushed at an exception, with the error code of vectors that
+/// have one.
 struct ExceptionFrame {
   std::uint64_t error_code = 0, rip = 0, cs = 0, rflags = 0, rsp = 0, ss = 0;
 };
@@ -26,7 +27,8 @@ class Gate {
   [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus);
 
   /// `machphys_frame`, `machphys_bytes`: the machine-to-phys table's slot in the VM's physical space.
-  Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame, std::size_t machphys_bytes);
+  Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,
+       std::size_t machphys_bytes);
 
   /// What slots 256 to 271 of every root's mirror hold.
   [[nodiscard]] const std::array<pvmmu::Pte, pvmmu::xen_slots>& l4_slots() const { return l4_slots_; }
@@ -52,8 +54,9 @@ class Gate {
   void clear_ldt_page(std::uint32_t cpu, std::size_t page) const;
   void set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const;
 
-  /// Sends the vCPU to the guest by way of a pass (pass.hpp): its registers and system registers are those of the guest
-  /// already, and become those of the pass. The guest's own are put back by the pass's last two instructions.
+  /// Sends the vCPU to the guest by way of a pass (pass.hpp): its registers and system registers are those of
+  /// the guest already, and become those of the pass. The guest's own are put back by the pass's last two
+  /// instructions.
   void prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const;
   /// Is this an address inside a pass of that vCPU (the guest has not gone on yet)?
   [[nodiscard]] static bool in_pass(std::uint32_t cpu, std::uint64_t rip);
@@ -68,7 +71,9 @@ class Gate {
   void build_text();
   void build_idt() const;
   void build_cpu(std::uint32_t cpu);
-  [[nodiscard]] Mfn area(std::uint32_t cpu, std::uint64_t page) const { return areas_.plus(cpu * gate::used_pages + page); }
+  [[nodiscard]] Mfn area(std::uint32_t cpu, std::uint64_t page) const {
+    return areas_.plus(cpu * gate::used_pages + page);
+  }
 
   Arena& arena_;
   HostTraits host_;

@@ -1,5 +1,5 @@
-// Where the monitor's own things lie in every guest address space: inside L4 slots 256 to 271, which the ABI keeps from
-// guests (xen/arch-x86/xen-x86_64.h).
+// Where the monitor's own things lie in every guest address space: inside L4 slots 256 to 271, which the ABI
+// keeps from guests (xen/arch-x86/xen-x86_64.h).
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace pinfold::vmm::gate {
   return 0xffff000000000000ULL | (slot << 39);
 }
 
-/// The machine-to-phys table: slot 256, as the ABI says, or 257 where code at CPL3 can't read slot 256 (then told through
-/// XENMEM_machphys_mapping).
+/// The machine-to-phys table: slot 256, as the ABI says, or 257 where code at CPL3 can't read slot 256 (then
+/// told through XENMEM_machphys_mapping).
 inline constexpr std::uint64_t machphys_slot = 256;
 inline constexpr std::uint64_t machphys_slot_elsewhere = 257;
 /// Entry code and per-vCPU areas.
@@ -38,7 +38,8 @@ inline constexpr std::uint64_t gdt_page = 0;     ///< 15 pages: the guest's 14 a
 inline constexpr std::uint64_t ldt_page = 16;    ///< 16 pages.
 inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap.
 inline constexpr std::uint64_t stack_page = 33;  ///< Where exceptions push, and a pass returns from.
-inline constexpr std::uint64_t pass_page = 34;   ///< Code of a pass, written anew each time; executable at CPL0.
+inline constexpr std::uint64_t pass_page =
+    34;  ///< Code of a pass, written anew each time; executable at CPL0.
 inline constexpr std::uint64_t used_pages = 35;
 
 [[nodiscard]] constexpr std::uint64_t cpu_area(std::uint32_t cpu) {
@@ -47,11 +48,11 @@ inline constexpr std::uint64_t used_pages = 35;
 
 /// Selectors of the monitor's GDT page, which is page 14 of each GDT. The last three are the ABI's
 /// (FLAT_RING3_CS32, _SS64 and _CS64).
-inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, data3 = 0xe02b, code64 = 0xe033,
-                               tss_selector = 0xe040, ldt_selector = 0xe050;
+inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, data3 = 0xe02b,
+                               code64 = 0xe033, tss_selector = 0xe040, ldt_selector = 0xe050;
 
-/// The port that leaves the VM. KVM advances RIP past an OUT to this one before it exits, so nothing is pending when
-/// the monitor changes registers (KVM_X86_QUIRK_OUT_7E_INC_RIP).
+/// The port that leaves the VM. KVM advances RIP past an OUT to this one before it exits, so nothing is
+/// pending when the monitor changes registers (KVM_X86_QUIRK_OUT_7E_INC_RIP).
 inline constexpr std::uint8_t port = 0x7e;
 
 inline constexpr unsigned exceptions = 32;

@@ -1,11 +1,13 @@
-// A pass: what a processor does at CPL0 on its way back to the guest, when a store by the monitor is not enough.
+// A pass: what a processor does at CPL0 on its way back to the guest, when a store by the monitor is not
+// enough.
 //
-// On a shadow-paging host KVM's copy of a page-table entry survives the monitor's store; a store by code in the guest
-// makes KVM drop it: 8 bytes drop that entry, 2 bytes drop all that was made of the table. With two-dimensional paging
-// nothing goes stale but the TLB, and reloading CR3 empties that (no entry of a mirror is global).
+// On a shadow-paging host KVM's copy of a page-table entry survives the monitor's store; a store by code in
+// the guest makes KVM drop it: 8 bytes drop that entry, 2 bytes drop all that was made of the table. With
+// two-dimensional paging nothing goes stale but the TLB, and reloading CR3 empties that (no entry of a mirror
+// is global).
 //
-// CPL0 code is emulated there, a microsecond or more an instruction: so the code is straight, made for the occasion,
-// and has the values in its instructions.
+// CPL0 code is emulated there, a microsecond or more an instruction: so the code is straight, made for the
+// occasion, and has the values in its instructions.
 #pragma once
 
 #include <array>

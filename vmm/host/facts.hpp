@@ -27,8 +27,8 @@ struct HostFacts {
   bool tsc_offset_works = false;
   /// CR0.TS makes SSE at CPL3 raise #NM.
   bool task_switched_flag_works = false;
-  /// An access that mprotect keeps from the view fails KVM_RUN with EFAULT and goes on once allowed: frames that are
-  /// not there and, unless userfaultfd does that, frames that are read-only.
+  /// An access that mprotect keeps from the view fails KVM_RUN with EFAULT and goes on once allowed: frames
+  /// that are not there and, unless userfaultfd does that, frames that are read-only.
   bool mprotect_protects = false;
   /// userfaultfd makes frames read-only in the same way, in the form that needs no privilege.
   bool userfaultfd_protects = false;

@@ -1,4 +1,5 @@
-// set_gdt, update_descriptor and the LDT: the guest's frames are held as descriptor pages, and the processor uses copies.
+// set_gdt, update_descriptor and the LDT: the guest's frames are held as descriptor pages, and the processor
+// uses copies.
 #include <cstdint>
 
 #include <xen/xen.h>
@@ -49,9 +50,11 @@ Status GuestCpu::set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entrie
   const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
   for (std::size_t i = 0; i < pages; ++i) {
     const auto leaf = mmu.walk(held, state_.kernel_root, base.plus(i * page_size));
-    if (!leaf || !leaf->entry.present() || !mmu.hold(held, leaf->entry.mfn(), pvmmu::FrameType::seg_desc)) continue;
+    if (!leaf || !leaf->entry.present() || !mmu.hold(held, leaf->entry.mfn(), pvmmu::FrameType::seg_desc))
+      continue;
     state_.ldt[i] = leaf->entry.mfn();
-    const std::size_t here = std::min<std::size_t>(entries - i * pvmmu::entries_per_table, pvmmu::entries_per_table);
+    const std::size_t here =
+        std::min<std::size_t>(entries - i * pvmmu::entries_per_table, pvmmu::entries_per_table);
     domain_.gate().set_ldt_page(id_.raw(), i, page_bytes(mmu, state_.ldt[i]).first(here * 8));
   }
   return {};

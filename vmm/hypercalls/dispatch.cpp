@@ -1,4 +1,5 @@
-// From a SYSCALL of the guest kernel to the handler and back; multicall is the same, several times (xen/xen.h).
+// From a SYSCALL of the guest kernel to the handler and back; multicall is the same, several times
+// (xen/xen.h).
 #include <cstdint>
 
 #include <xen/xen.h>
@@ -85,7 +86,8 @@ std::int64_t multicall(Domain& domain, Hypercall& call) {
 }  // namespace
 
 void register_multicall(Domain& domain) {
-  domain.hypercalls().set(__HYPERVISOR_multicall, "multicall", [&domain](Hypercall& call) { return multicall(domain, call); });
+  domain.hypercalls().set(__HYPERVISOR_multicall, "multicall",
+                          [&domain](Hypercall& call) { return multicall(domain, call); });
 }
 
 }  // namespace hypercalls

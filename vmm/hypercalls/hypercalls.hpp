@@ -1,4 +1,5 @@
-// The hypercalls that the monitor answers itself, by area of the ABI (xen/xen.h). Devices register theirs beside these.
+// The hypercalls that the monitor answers itself, by area of the ABI (xen/xen.h). Devices register theirs
+// beside these.
 #pragma once
 
 namespace pinfold::vmm {
@@ -9,9 +10,10 @@ namespace hypercalls {
 void register_mmu(Domain& domain);          ///< mmu_update, mmuext_op, update_va_mapping
 void register_descriptors(Domain& domain);  ///< set_gdt, update_descriptor
 void register_memory(Domain& domain);       ///< memory_op
-void register_traps(Domain& domain);        ///< set_trap_table, callbacks, iret, stack_switch, debug registers, segment bases
-void register_scheduling(Domain& domain);   ///< sched_op, vcpu_op, set_timer_op
-void register_platform(Domain& domain);     ///< xen_version, vm_assist, physdev_op, and what a domU may not
+void register_traps(
+    Domain& domain);  ///< set_trap_table, callbacks, iret, stack_switch, debug registers, segment bases
+void register_scheduling(Domain& domain);  ///< sched_op, vcpu_op, set_timer_op
+void register_platform(Domain& domain);    ///< xen_version, vm_assist, physdev_op, and what a domU may not
 void register_multicall(Domain& domain);
 }  // namespace hypercalls
 

@@ -4,6 +4,7 @@
 #include <xen/memory.h>
 #include <xen/xen.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "vmm/domain.hpp"
@@ -12,7 +13,7 @@
 namespace pinfold::vmm::hypercalls {
 namespace {
 
-constexpr unsigned max_order = 9;                      ///< Of an extent that a domU may ask for.
+constexpr unsigned max_order = 9;  ///< Of an extent that a domU may ask for.
 constexpr std::uint64_t extents_a_piece = 512;
 constexpr unsigned start_extent_shift = 6;  ///< A restarted operation goes on at cmd >> 6 (xen/memory.h).
 
@@ -20,15 +21,16 @@ GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std:
 
 bool is_self(domid_t dom) { return dom == DOMID_SELF; }
 
-/// One of increase_reservation, decrease_reservation and populate_physmap, over a reservation's extents. What is given
-/// back is the number of extents done, whatever stopped it.
+/// One of increase_reservation, decrease_reservation and populate_physmap, over a reservation's extents. What
+/// is given back is the number of extents done, whatever stopped it.
 template <class One>
 std::int64_t over_extents(Hypercall& call, One&& one) {
   const std::uint64_t start = call.args[0] >> start_extent_shift;
   const auto reservation = call.memory.fetch<xen_memory_reservation>(call.pointer(1));
   if (!reservation) return static_cast<std::int64_t>(start);
   const std::uint64_t count = reservation->nr_extents;
-  if (!is_self(reservation->domid) || reservation->extent_order > max_order || start >= count || count >> 40 != 0)
+  if (!is_self(reservation->domid) || reservation->extent_order > max_order || start >= count ||
+      count >> 40 != 0)
     return static_cast<std::int64_t>(start);
   const GuestVaddr list = handle_of(reservation->extent_start.p);
   std::uint64_t done = start;
@@ -51,8 +53,10 @@ bool decrease_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
   return true;
 }
 
-bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot, bool physmap) {
-  const auto pfn = physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
+bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot,
+                  bool physmap) {
+  const auto pfn =
+      physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
   if (!pfn) return false;
   const std::uint64_t count = 1ULL << r.extent_order;
   const auto mfn = domain.mmu().allocate(*call.held, count, count);
@@ -62,14 +66,15 @@ bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
   return !(r.extent_start.p != nullptr) || call.memory.store(slot, mfn->raw()).has_value();
 }
 
-/// XENMEM_exchange: frames for others, of another extent size. Input frames must be referenced by nothing but the
-/// reservation. Checked whole before anything changes.
+/// XENMEM_exchange: frames for others, of another extent size. Input frames must be referenced by nothing but
+/// the reservation. Checked whole before anything changes.
 std::int64_t exchange(Domain& domain, Hypercall& call) {
   const auto args = call.memory.fetch<xen_memory_exchange>(call.pointer(1));
   if (!args) return to_rax(Errno::efault);
   const auto& in = args->in;
   const auto& out = args->out;
-  if (args->nr_exchanged > in.nr_extents || !is_self(in.domid) || !is_self(out.domid)) return to_rax(Errno::einval);
+  if (args->nr_exchanged > in.nr_extents || !is_self(in.domid) || !is_self(out.domid))
+    return to_rax(Errno::einval);
   if (in.extent_order > max_order || out.extent_order > max_order) return to_rax(Errno::eperm);
   const std::uint64_t in_frames = 1ULL << in.extent_order, out_frames = 1ULL << out.extent_order;
   constexpr std::uint64_t most_frames = 1ULL << max_order;
@@ -92,11 +97,11 @@ std::int64_t exchange(Domain& domain, Hypercall& call) {
     if (!call.memory.store(handle_of(out.extent_start.p).plus(i * 8), *pfn)) return to_rax(Errno::efault);
     pfns.push_back(*pfn);
   }
-  for (std::size_t i = 0; i < old.size(); ++i) {
-    if (!mmu.check_exchangeable(*call.held, old[i])) return to_rax(Errno::einval);
-    for (std::size_t k = 0; k < i; ++k)
-      if (old[k] == old[i]) return to_rax(Errno::einval);
-  }
+  for (const Mfn mfn : old)
+    if (!mmu.check_exchangeable(*call.held, mfn)) return to_rax(Errno::einval);
+  std::vector<Mfn> sorted = old;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return to_rax(Errno::einval);
   // New frames first, over the limit for a moment: the old ones are still there if there are none.
   std::vector<Mfn> fresh;
   for (std::uint64_t i = 0; i < out.nr_extents; ++i) {
@@ -110,7 +115,8 @@ std::int64_t exchange(Domain& domain, Hypercall& call) {
   }
   for (const Mfn mfn : old) (void)mmu.deallocate(*call.held, mfn);
   for (std::size_t i = 0; i < fresh.size(); ++i) {
-    for (std::uint64_t k = 0; k < out_frames; ++k) (void)mmu.set_machphys(*call.held, fresh[i].plus(k), Pfn(pfns[i] + k));
+    for (std::uint64_t k = 0; k < out_frames; ++k)
+      (void)mmu.set_machphys(*call.held, fresh[i].plus(k), Pfn(pfns[i] + k));
     (void)call.memory.store(handle_of(out.extent_start.p).plus(i * 8), fresh[i].raw());
   }
   const GuestVaddr count = call.pointer(1).plus(offsetof(xen_memory_exchange, nr_exchanged));
@@ -135,11 +141,14 @@ std::int64_t reservation_size(Domain& domain, Hypercall& call, std::uint64_t fra
 std::int64_t memory_op(Domain& domain, Hypercall& call) {
   switch (call.args[0] & ((1U << start_extent_shift) - 1)) {
     case XENMEM_increase_reservation:
-      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, false); });
+      return over_extents(
+          call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, false); });
     case XENMEM_decrease_reservation:
-      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return decrease_one(domain, call, r, slot); });
+      return over_extents(
+          call, [&](const auto& r, GuestVaddr slot) { return decrease_one(domain, call, r, slot); });
     case XENMEM_populate_physmap:
-      return over_extents(call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
+      return over_extents(
+          call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
     case XENMEM_exchange: return exchange(domain, call);
     case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.machine().frames().size() - 1);
     case XENMEM_current_reservation: return reservation_size(domain, call, domain.mmu().allocated_frames());

@@ -1,4 +1,5 @@
-// mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by one.
+// mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by
+// one.
 #include <spdlog/spdlog.h>
 #include <cstdint>
 
@@ -12,10 +13,12 @@
 namespace pinfold::vmm::hypercalls {
 namespace {
 
-/// A guest's list is worked on in pieces; after each the guest may take an event (it makes the hypercall again).
+/// A guest's list is worked on in pieces; after each the guest may take an event (it makes the hypercall
+/// again).
 constexpr std::uint64_t requests_a_piece = 1024;
 constexpr std::size_t requests_a_fetch = 32;
-/// Set in the count of a restarted list: what is in *done belongs to the same list (an internal bit of the ABI).
+/// Set in the count of a restarted list: what is in *done belongs to the same list (an internal bit of the
+/// ABI).
 constexpr std::uint64_t preempted_flag = 1ULL << 31;
 
 /// A list that a hypercall works on: `ptr`, `count`, `done` and the domain whose memory it is about.
@@ -84,7 +87,8 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   domain.mmu_operation(held);
   domain.mmu_outcome(held, cpu, result == 0 || done != 0);
   // A count that can't be told changes nothing of what was done, nor of the answer: so does Xen.
-  if (list.done_count.raw() != 0) (void)call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done));
+  if (list.done_count.raw() != 0)
+    (void)call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done));
   if (result == 0 && done < list.count) {
     call.args[0] = list.requests.plus(done * sizeof(Request)).raw();
     call.args[1] = (list.count - done) | preempted_flag;
@@ -112,7 +116,8 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
   }
 }
 
-std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory, const mmuext_op& op) {
+std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory,
+                          const mmuext_op& op) {
   pvmmu::Validator& mmu = domain.mmu();
   if (op.cmd <= MMUEXT_UNMARK_SUPER) ++domain.statistics().mmuext_operations[op.cmd];
   const Mfn mfn(op.arg1.mfn);
@@ -139,7 +144,8 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_INVLPG_LOCAL: cpu.request_flush(); return 0;
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI: {
-      const auto mask = memory.fetch<std::uint64_t>(GuestVaddr(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p)));
+      const auto mask =
+          memory.fetch<std::uint64_t>(GuestVaddr(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p)));
       if (!mask) return to_rax(Errno::einval);
       for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
         if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();

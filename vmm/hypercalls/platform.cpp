@@ -15,7 +15,8 @@ namespace pinfold::vmm::hypercalls {
 namespace {
 
 constexpr std::int64_t version = 4 << 16 | 17;
-constexpr std::uint32_t features = 1U << XENFEAT_mmu_pt_update_preserve_ad | 1U << XENFEAT_gnttab_map_avail_bits;
+constexpr std::uint32_t features =
+    1U << XENFEAT_mmu_pt_update_preserve_ad | 1U << XENFEAT_gnttab_map_avail_bits;
 
 /// A fixed-size text of the ABI; what is behind the text is zero (XSA-122).
 template <std::size_t size>
@@ -44,7 +45,8 @@ std::int64_t xen_version(Domain& domain, Hypercall& call) {
       if (request->submap_idx != 0) return to_rax(Errno::einval);
       return to_rax(call.memory.store(call.pointer(1), xen_feature_info{0, features}));
     }
-    case XENVER_pagesize: return call.args[1] == 0 ? static_cast<std::int64_t>(page_size) : to_rax(Errno::einval);
+    case XENVER_pagesize:
+      return call.args[1] == 0 ? static_cast<std::int64_t>(page_size) : to_rax(Errno::einval);
     case XENVER_guest_handle: return to_rax(call.memory.store(call.pointer(1), xen_domain_handle_t{}));
     case XENVER_commandline: return store_text<sizeof(xen_commandline_t)>(call, "");
     case XENVER_build_id: return to_rax(Errno::enodata);
@@ -81,7 +83,8 @@ std::int64_t physdev_op(Domain& domain, Hypercall& call) {
       const auto request = call.memory.fetch<physdev_set_iobitmap>(call.pointer(1));
       if (!request) return to_rax(Errno::efault);
       const std::uint64_t bitmap = std::bit_cast<std::uint64_t>(request->bitmap.p);
-      if (request->nr_ports > 65536 || (request->nr_ports != 0 && !is_canonical(bitmap))) return to_rax(Errno::einval);
+      if (request->nr_ports > 65536 || (request->nr_ports != 0 && !is_canonical(bitmap)))
+        return to_rax(Errno::einval);
       state.io_bitmap = GuestVaddr(bitmap);
       state.io_bitmap_ports = request->nr_ports;
       return 0;
@@ -98,9 +101,12 @@ std::int64_t physdev_op(Domain& domain, Hypercall& call) {
 
 void register_platform(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
-  table.set(__HYPERVISOR_xen_version, "xen_version", [&domain](Hypercall& call) { return xen_version(domain, call); });
-  table.set(__HYPERVISOR_vm_assist, "vm_assist", [&domain](Hypercall& call) { return vm_assist(domain, call); });
-  table.set(__HYPERVISOR_physdev_op, "physdev_op", [&domain](Hypercall& call) { return physdev_op(domain, call); });
+  table.set(__HYPERVISOR_xen_version, "xen_version",
+            [&domain](Hypercall& call) { return xen_version(domain, call); });
+  table.set(__HYPERVISOR_vm_assist, "vm_assist",
+            [&domain](Hypercall& call) { return vm_assist(domain, call); });
+  table.set(__HYPERVISOR_physdev_op, "physdev_op",
+            [&domain](Hypercall& call) { return physdev_op(domain, call); });
   const auto not_permitted = [](Hypercall&) { return to_rax(Errno::eperm); };
   table.set(__HYPERVISOR_platform_op, "platform_op", not_permitted);
   table.set(__HYPERVISOR_sysctl, "sysctl", not_permitted);

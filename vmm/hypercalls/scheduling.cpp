@@ -1,4 +1,5 @@
-// sched_op, vcpu_op and set_timer_op: when a vCPU runs, sleeps, and is woken by its timers (xen/sched.h, xen/vcpu.h).
+// sched_op, vcpu_op and set_timer_op: when a vCPU runs, sleeps, and is woken by its timers (xen/sched.h,
+// xen/vcpu.h).
 #include <cstdint>
 
 #include <xen/sched.h>
@@ -32,9 +33,11 @@ std::int64_t shut_down(Domain& domain, Hypercall& call) {
   const auto request = call.memory.fetch<sched_shutdown>(call.pointer(1));
   if (!request) return to_rax(Errno::efault);
   const Ending ending = ending_of(request->reason);
-  static constexpr std::array<const char*, 6> words{"powered off",      "asked for a reboot", "asked to be suspended",
-                                                    "reported a crash", "watchdog fired",     "asked for a soft reset"};
-  std::string why = std::string("the guest ") + (request->reason < words.size() ? words[request->reason] : "shut down");
+  static constexpr std::array<const char*, 6> words{"powered off",           "asked for a reboot",
+                                                    "asked to be suspended", "reported a crash",
+                                                    "watchdog fired",        "asked for a soft reset"};
+  std::string why =
+      std::string("the guest ") + (request->reason < words.size() ? words[request->reason] : "shut down");
   if (ending == Ending::crash) why += "\n" + domain.cpu(call.vcpu).describe(*call.held);
   domain.end(ending, why);
   return 0;
@@ -134,7 +137,8 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
     case VCPUOP_set_periodic_timer: {
       const auto request = call.memory.fetch<vcpu_set_periodic_timer>(call.pointer(2));
       if (!request) return to_rax(Errno::efault);
-      if (request->period_ns < shortest_period_ns || request->period_ns > longest_timer_ns) return to_rax(Errno::einval);
+      if (request->period_ns < shortest_period_ns || request->period_ns > longest_timer_ns)
+        return to_rax(Errno::einval);
       cpu.set_periodic_timer(request->period_ns);
       return 0;
     }
@@ -152,8 +156,10 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
 std::int64_t set_timer_op(Domain& domain, Hypercall& call) {
   const std::uint64_t deadline = call.args[0];
   const std::uint64_t now = domain.clock().now();
-  // A time that makes no sense fires after 100 ms instead, so that a confused guest gets on (negative, or a fortnight off).
-  const bool odd = deadline != 0 && (static_cast<std::int64_t>(deadline) < 0 || deadline > now + longest_timer_ns);
+  // A time that makes no sense fires after 100 ms instead, so that a confused guest gets on (negative, or a
+  // fortnight off).
+  const bool odd =
+      deadline != 0 && (static_cast<std::int64_t>(deadline) < 0 || deadline > now + longest_timer_ns);
   domain.cpu(call.vcpu).set_timer(odd ? now + 100'000'000 : deadline);
   return 0;
 }
@@ -164,7 +170,8 @@ void register_scheduling(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
   table.set(__HYPERVISOR_sched_op, "sched_op", [&domain](Hypercall& call) { return sched_op(domain, call); });
   table.set(__HYPERVISOR_vcpu_op, "vcpu_op", [&domain](Hypercall& call) { return vcpu_op(domain, call); });
-  table.set(__HYPERVISOR_set_timer_op, "set_timer_op", [&domain](Hypercall& call) { return set_timer_op(domain, call); });
+  table.set(__HYPERVISOR_set_timer_op, "set_timer_op",
+            [&domain](Hypercall& call) { return set_timer_op(domain, call); });
 }
 
 }  // namespace pinfold::vmm::hypercalls

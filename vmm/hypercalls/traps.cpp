@@ -1,4 +1,5 @@
-// How the guest kernel is entered, left and addressed: traps, callbacks, iret, stacks, segment bases, debug registers.
+// How the guest kernel is entered, left and addressed: traps, callbacks, iret, stacks, segment bases, debug
+// registers.
 #include <cstdint>
 
 #include <xen/callback.h>
@@ -116,7 +117,8 @@ std::int64_t nmi_op(Domain& domain, Hypercall& call) {
 void register_traps(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
   const auto set = [&](std::uint64_t number, const char* name, auto function) {
-    table.set(number, name, [&domain, function](Hypercall& call) -> std::int64_t { return function(domain, call); });
+    table.set(number, name,
+              [&domain, function](Hypercall& call) -> std::int64_t { return function(domain, call); });
   };
   set(__HYPERVISOR_set_trap_table, "set_trap_table", set_trap_table);
   set(__HYPERVISOR_callback_op, "callback_op", callback_op);
@@ -126,7 +128,8 @@ void register_traps(Domain& domain) {
   set(__HYPERVISOR_nmi_op, "nmi_op", nmi_op);
   set(__HYPERVISOR_set_debugreg, "set_debugreg", [](Domain& d, Hypercall& call) -> std::int64_t {
     return call.args[0] > 7 ? to_rax(Errno::enodev)
-                            : to_rax(set_debug_register(d.cpu(call.vcpu), static_cast<unsigned>(call.args[0]), call.args[1]));
+                            : to_rax(set_debug_register(d.cpu(call.vcpu), static_cast<unsigned>(call.args[0]),
+                                                        call.args[1]));
   });
   set(__HYPERVISOR_stack_switch, "stack_switch", [](Domain& d, Hypercall& call) -> std::int64_t {
     d.cpu(call.vcpu).state().kernel_ss = static_cast<std::uint16_t>(call.args[0] | 3);

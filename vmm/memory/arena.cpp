@@ -11,7 +11,8 @@ Arena::Arena(Mapping memory, Mfn first, std::uint64_t fixed)
       mirrors_(pvmmu::Pages(memory_.base() + fixed * page_size, memory_.size() / page_size - fixed),
                first.plus(fixed)) {}
 
-MemoryResult<std::unique_ptr<Arena>> Arena::create(Mfn first_frame, std::uint64_t fixed, std::uint64_t mirrors) {
+MemoryResult<std::unique_ptr<Arena>> Arena::create(Mfn first_frame, std::uint64_t fixed,
+                                                   std::uint64_t mirrors) {
   auto memory = Mapping::anonymous((fixed + mirrors) * page_size);
   if (!memory) return tl::unexpected(memory.error());
   return std::unique_ptr<Arena>(new Arena(std::move(*memory), first_frame, fixed));

@@ -1,4 +1,5 @@
-// The monitor's own frames in a domain's VM: mirrors, and the fixed tables, descriptor tables and code of the gate.
+// The monitor's own frames in a domain's VM: mirrors, and the fixed tables, descriptor tables and code of the
+// gate.
 #pragma once
 
 #include <memory>
@@ -8,8 +9,8 @@
 
 namespace pinfold::vmm {
 
-/// A range of the VM's physical space past everything that guests can own. The first `fixed` pages are handed out once
-/// by `take_fixed`; the rest are mirrors. One per domain: another domain's VM has no slot for it.
+/// A range of the VM's physical space past everything that guests can own. The first `fixed` pages are handed
+/// out once by `take_fixed`; the rest are mirrors. One per domain: another domain's VM has no slot for it.
 class Arena {
  public:
   /// `first_frame`: where it lies in the VM's physical space. Sizes in 4 KiB pages.

@@ -9,8 +9,8 @@
 
 namespace pinfold::vmm {
 
-/// Machine memory, backed by one file. The monitor reaches all of it through a mapping of its own that no virtual
-/// machine has a slot for; each domain sees it through its View.
+/// Machine memory, backed by one file. The monitor reaches all of it through a mapping of its own that no
+/// virtual machine has a slot for; each domain sees it through its View.
 class Machine {
  public:
   /// `frames`: size in 4 KiB frames. Host memory is taken as frames are touched.

@@ -17,8 +17,8 @@ namespace {
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 
-/// A userfaultfd over [base, base + size) that write-protects and, instead of reporting faults, fails them: KVM_RUN
-/// then returns EFAULT, as with mprotect.
+/// A userfaultfd over [base, base + size) that write-protects and, instead of reporting faults, fails them:
+/// KVM_RUN then returns EFAULT, as with mprotect.
 MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
   const auto failure = [](const char* what) {
     return tl::unexpected(MemoryError{std::string("userfaultfd: ") + what + ": " + std::strerror(errno)});
@@ -57,8 +57,9 @@ bool View::protect(Mfn mfn) {
 }
 
 void View::unprotect(Mfn mfn) {
-  // A frame that stays read-only although it is data again does no harm to isolation; the guest's next write to it ends
-  // the domain with a report. It can only happen when the host has no room left for one more mapping.
+  // A frame that stays read-only although it is data again does no harm to isolation; the guest's next write
+  // to it ends the domain with a report. It can only happen when the host has no room left for one more
+  // mapping.
   if (how_ == WriteProtection::userfaultfd)
     (void)write_protect(mfn, false);
   else
@@ -72,7 +73,8 @@ void View::grant(Mfn first, std::uint64_t count) {
 }
 
 void View::revoke(Mfn mfn) {
-  // A frame that can't be taken out of the view must never reach another domain: there is no going on (XSA-222).
+  // A frame that can't be taken out of the view must never reach another domain: there is no going on
+  // (XSA-222).
   if (!set(mfn, Mapping::Access::none)) std::abort();
 }
 

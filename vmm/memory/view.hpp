@@ -1,4 +1,5 @@
-// A domain's view: the host mapping behind its VM's memory slot, and so what EPT, NPT or KVM's shadow let it touch.
+// A domain's view: the host mapping behind its VM's memory slot, and so what EPT, NPT or KVM's shadow let it
+// touch.
 #pragma once
 
 #include <vector>
@@ -14,11 +15,12 @@ enum class WriteProtection : std::uint8_t {
   userfaultfd,  ///< Leaves the mapping whole; needs the host to allow userfaultfd.
 };
 
-/// One private mapping of the whole machine, all of it inaccessible at first. KVM follows the host mapping: a change
-/// here reaches the processors before the call returns (mmu notifiers).
+/// One private mapping of the whole machine, all of it inaccessible at first. KVM follows the host mapping: a
+/// change here reaches the processors before the call returns (mmu notifiers).
 class View final : public pvmmu::FrameView {
  public:
-  [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine, WriteProtection how);
+  [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
+                                                                  WriteProtection how);
 
   [[nodiscard]] bool protect(Mfn mfn) override;
   void unprotect(Mfn mfn) override;
