@@ -65,12 +65,26 @@ bool GuestCpu::is_64bit_code(std::uint16_t selector) const {
   return (domain_.gate().descriptor(id_.raw(), selector) & long_mode) != 0;
 }
 
+bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host.syscall_stays_at_cpl3; }
+
+/// Are CS and SS what user_segment makes of them? Else (a segment of the guest's LDT, a selector of nothing)
+/// only the processor itself can load them, or refuse to.
+bool GuestCpu::flat_selectors() const {
+  constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
+  constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
+                          data = 0x00cff2000000ffffULL;
+  const std::uint64_t cs = domain_.gate().descriptor(id_.raw(), cs_) & ~ignored;
+  const std::uint64_t ss = domain_.gate().descriptor(id_.raw(), ss_) & ~ignored;
+  return (cs == code64 || cs == code32) && ss == data;
+}
+
+/// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at once.
 bool GuestCpu::prepare_pass(pvmmu::Held held) {
   pvmmu::StaleLog& stale = domain_.stale();
   PassCode code;
   bool more = false;
   if (domain_.config().host.stale_entries) {
-    if (stale.empty()) return false;
+    if (stale.empty() || exception_in_flight()) return false;
     const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
     std::size_t taken = 0;
     for (const auto& entry : stale.entries()) {
@@ -88,7 +102,8 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
     more = taken < stale.entries().size();
     pass_entries_ = taken;
   } else {
-    if (!flush_requested_) return false;
+    const bool through_iret = processor_loads_selectors() && !flat_selectors();
+    if ((!flush_requested_ && !through_iret) || exception_in_flight()) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
   (void)held;
