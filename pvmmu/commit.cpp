@@ -9,7 +9,7 @@ void Validator::commit(const Where& where, Frame& table, const CheckedEntry& ent
   const Pte before = mirrors_.load(mirror, where.slot);
   machine_.store(where.table.raw(), where.slot, entry.guest().raw());
   mirrors_.store(mirror, where.slot, entry.mirror());
-  if (narrows(before, entry.mirror())) stale_.changed(mirror, where.slot);
+  if (narrows(before, entry.mirror())) stale_.changed(mirror, where.slot, before);
   ++counters_.entries_stored;
 }
 

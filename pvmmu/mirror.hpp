@@ -31,27 +31,30 @@ inline constexpr MirrorId no_mirror{0};
 }
 
 /// Entries of mirrors that a processor may have cached in a form that outlives a plain store: on a shadow-paging host
-/// KVM's copy of a changed entry stays as it was. Filled by the validator when it narrows what was present; drained
-/// before the guest runs on. Runs of entries of one table collapse into the table, so its length is bounded by what one
-/// bounded request can touch.
+/// KVM's copy of a changed entry stays as it was. It behaves as a TLB does, only longer: so the log is drained where a
+/// TLB would be flushed, at the guest's request or by the validator's own duty, and when it has become long.
 class StaleLog {
  public:
+  /// Past this many entries it asks to be drained although nobody flushed.
+  static constexpr std::size_t enough = 1024;
   struct Entry {
     MirrorId table;
     std::uint16_t slot = 0;
     bool whole_table = false;  ///< Every translation made from this mirror is stale.
+    Pte before;                ///< What a processor may have cached.
   };
 
   /// A log that is not enabled forgets everything at once: with two-dimensional paging the processor sees the store.
   explicit StaleLog(bool enabled) : enabled_(enabled) {}
 
-  void changed(MirrorId table, std::size_t slot) {
-    if (enabled_) push(Entry{table, static_cast<std::uint16_t>(slot), false});
+  void changed(MirrorId table, std::size_t slot, Pte before) {
+    if (enabled_) push(Entry{table, static_cast<std::uint16_t>(slot), false, before});
   }
   void retired(MirrorId table) {
-    if (enabled_) push(Entry{table, 0, true});
+    if (enabled_) push(Entry{table, 0, true, Pte()});
   }
   [[nodiscard]] bool empty() const { return entries_.empty(); }
+  [[nodiscard]] bool wants_draining() const { return entries_.size() >= enough; }
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
   /// The first `count` entries have been taken care of.
   void drop_first(std::size_t count) {

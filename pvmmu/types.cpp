@@ -123,7 +123,6 @@ void Validator::devalidate_table(Mfn mfn) {
   frame.mirror = 0;
   mirrors_.retire(mirror);
   stale_.retired(mirror);
-  flush_duty_ = true;
   ++counters_.tables_released;
   drop_entries(mfn, level, entries_per_table);
 }

@@ -41,9 +41,10 @@ Mfn Validator::mirror_of_root(Held, Mfn root) const { return mirrors_.frame(Mirr
 
 void Validator::hide_machphys(Held, Mfn root) {
   const MirrorId mirror(frames_[root].mirror);
-  if (!mirrors_.load(mirror, machphys_slot_).present()) return;
+  const Pte before = mirrors_.load(mirror, machphys_slot_);
+  if (!before.present()) return;
   mirrors_.store(mirror, machphys_slot_, Pte());
-  stale_.changed(mirror, machphys_slot_);
+  stale_.changed(mirror, machphys_slot_, before);
   flush_duty_ = true;
 }
 

@@ -1,4 +1,6 @@
 // Into the guest: the vCPU's registers and system registers, and the pass that the way may lead through.
+#include <unordered_map>
+
 #include "pvmmu/entry_rules.hpp"
 #include "vmm/domain.hpp"
 
@@ -6,6 +8,9 @@ namespace pinfold::vmm {
 namespace {
 
 constexpr std::uint64_t cr0_ts = 1U << 3;
+
+/// So many stale entries of one table cost more than making KVM forget the table and build it anew.
+constexpr std::size_t worth_a_table = 16;
 
 kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
   kvm_segment s{};
@@ -84,29 +89,45 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
   PassCode code;
   bool more = false;
   if (domain_.config().host.stale_entries) {
-    if (stale.empty() || exception_in_flight()) return false;
+    // The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush.
+    if (!flush_requested_ && !stale.wants_draining()) return false;
+    if (stale.empty()) {
+      flush_requested_ = false;
+      return false;
+    }
+    if (exception_in_flight()) return false;
+    std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
+    for (const auto& entry : stale.entries()) per_table[entry.table] += entry.whole_table ? worth_a_table : 1;
     const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
     std::size_t taken = 0;
     for (const auto& entry : stale.entries()) {
       if (code.full()) break;
       ++taken;
       const Mfn frame = mirrors.frame(entry.table);
-      if (entry.whole_table) {
+      std::size_t& left = per_table[entry.table];
+      if (left == 0) continue;  // the whole table was dropped already
+      if (left >= worth_a_table) {
         // The top two bytes of an entry hold no bit that a processor writes, so storing what is there changes nothing.
         const auto top = static_cast<std::uint16_t>(mirrors.load(entry.table, 0).raw() >> 48);
         code.store_word(domain_.gate().arena_address(frame, 6), top);
-      } else {
-        code.store(domain_.gate().arena_address(frame, entry.slot * 8U), mirrors.load(entry.table, entry.slot).raw());
+        left = 0;
+      } else if (const pvmmu::Pte now = mirrors.load(entry.table, entry.slot); pvmmu::narrows(entry.before, now)) {
+        code.store(domain_.gate().arena_address(frame, entry.slot * 8U), now.raw());
       }
     }
     more = taken < stale.entries().size();
     pass_entries_ = taken;
+    if (code.empty()) {  // everything is back as it was
+      stale.drop_first(taken);
+      if (!more) flush_requested_ = false;
+      domain_.mmu().flushed(held);
+      return false;
+    }
   } else {
     const bool through_iret = processor_loads_selectors() && !flat_selectors();
     if ((!flush_requested_ && !through_iret) || exception_in_flight()) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
-  (void)held;
   ++domain_.statistics().passes;
   domain_.statistics().pass_steps += pass_entries_;
   if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest

@@ -55,6 +55,7 @@ void GuestCpu::run() {
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   if (more_passes_) {
+    vcpu_.set_immediate_exit(false);  // what it was set for is looked at once the guest itself goes on
     load(lock);
     return !domain_.ended();
   }
@@ -90,7 +91,7 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
       return;
     }
     pass_under_way_ = false;
-    flush_requested_ = false;
+    if (!more_passes_) flush_requested_ = false;
     domain_.stale().drop_first(pass_entries_);
     pass_entries_ = 0;
     if (domain_.stale().empty()) domain_.mmu().flushed(lock);
