@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <map>
 
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
@@ -35,6 +36,9 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->capture_default_str();
   app.add_flag("--early-console", options.early_console, "Print what the guest writes to the hypervisor's console");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
+  const std::map<std::string, vmm::WriteProtection> protections{{"mprotect", vmm::WriteProtection::mprotect},
+                                                                {"userfaultfd", vmm::WriteProtection::userfaultfd}};
+  app.add_option("--write-protection", options.write_protection)->transform(CLI::CheckedTransformer(protections))->group("");
 }
 
 }  // namespace

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
+
+#include "vmm/memory/view.hpp"
 
 namespace pinfold::cli {
 
@@ -20,6 +23,8 @@ struct RunOptions {
   std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
   bool early_console = false;             ///< Print what the guest writes with console_io.
   std::filesystem::path kvm_device = "/dev/kvm";
+  /// How the view is write-protected; nullopt: the better of what the host offers. For tests.
+  std::optional<vmm::WriteProtection> write_protection;
 };
 
 /// Runs the guest on stdin and stdout; messages and statistics go to stderr. The exit code (exit_codes.hpp).

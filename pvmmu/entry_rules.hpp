@@ -28,10 +28,11 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 }
 
 /// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from CPL3; a
-/// user page is global, a kernel page remembers that U was clear.
+/// kernel page remembers that U was clear, also when the entry is read and written back; any other page is global.
 [[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
   if (!e.present()) return e;
-  return e.has(bit::user) ? e.with(bit::global) : e.with(bit::user | bit::guest_kernel);
+  if (!e.any(bit::user)) return e.with(bit::user | bit::guest_kernel);
+  return e.any(bit::guest_kernel) ? e : e.with(bit::global);
 }
 [[nodiscard]] constexpr Pte adjusted_upper(Level level, Pte e) {
   if (!e.present()) return e;

@@ -37,6 +37,7 @@ class FrameTable {
   struct Free {
     void operator()(Frame* p) const { std::free(p); }
   };
+  std::optional<Taken> take_returned(std::uint64_t count, std::uint64_t alignment);
   std::unique_ptr<Frame[], Free> records_;
   std::uint64_t size_;
   std::uint64_t next_ = 1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.

@@ -79,6 +79,8 @@ class MirrorArena {
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
   void reuse_retired();
+  /// Gives a mirror back that no entry ever named: no processor knows it.
+  void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
   [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
   void store(MirrorId id, std::size_t slot, Pte e) const { pages_.store(id.raw(), slot, e.raw()); }

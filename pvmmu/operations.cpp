@@ -135,17 +135,20 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
 
 Verdict<> Validator::load_root(Held held, Mfn& root, Mfn wanted) {
   ++counters_.root_loads;
-  if (wanted == root) return {};
-  if (wanted != no_mfn) {
-    if (auto taken = hold(held, wanted, FrameType::l4); !taken) {
-      Refusal refusal = taken.error();
-      if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
-      return tl::unexpected(refusal);
-    }
+  if (wanted == root && root != no_mfn) return {};
+  if (auto taken = hold(held, wanted, FrameType::l4); !taken) {
+    Refusal refusal = taken.error();
+    if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
+    return tl::unexpected(refusal);
   }
   const Mfn old = std::exchange(root, wanted);
   if (old != no_mfn) drop_type(old);
   return {};
+}
+
+void Validator::unload_root(Held, Mfn& root) {
+  const Mfn old = std::exchange(root, no_mfn);
+  if (old != no_mfn) drop_type(old);
 }
 
 Verdict<> Validator::clear_page(Held, Mfn mfn) {

@@ -5,7 +5,7 @@
 namespace pinfold::pvmmu {
 
 Verdict<Mfn> Validator::allocate(Held held, std::uint64_t count, std::uint64_t alignment) {
-  if (count > max_frames_ || allocated_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
+  if (count > max_frames_ || owned_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
   return allocate_beyond_limit(held, count, alignment);
 }
 
@@ -20,7 +20,7 @@ Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::ui
     frame.allocated = true;
     frame.refs = 1;
   }
-  allocated_ += count;
+  owned_ += count;
   view_.grant(taken->first, count);
   return taken->first;
 }
@@ -33,7 +33,7 @@ Verdict<Mfn> Validator::allocate_special(Held held) {
   frame.special = true;
   frame.type = FrameType::writable;
   frame.type_count = 1;
-  --allocated_;
+  --owned_;
   return mfn;
 }
 
@@ -43,7 +43,6 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
   if (frame.special) return refuse(Rule::frame_special, mfn);
   if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
   frame.allocated = false;
-  --allocated_;
   drop_reference(mfn);
   return {};
 }
@@ -60,6 +59,7 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
 
 /// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone gets it.
 void Validator::free_frame(Mfn mfn) {
+  if (!frames_[mfn].special) --owned_;
   view_.revoke(mfn);
   set_m2p(mfn, no_pfn);
   frames_.give_back(mfn);
@@ -74,11 +74,9 @@ std::uint64_t Validator::destroy(Held held) {
     if (!owns(mfn)) continue;
     Frame& frame = frames_[mfn];
     if (frame.special) {
-      frame.special = false;
       drop_type(mfn);
     } else if (frame.allocated) {
       frame.allocated = false;
-      --allocated_;
       drop_reference(mfn);
     }
     if (owns(mfn)) ++left;

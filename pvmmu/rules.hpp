@@ -37,15 +37,11 @@ namespace pinfold::pvmmu {
   X(ptwr_not_l1, "ptwr.not-an-l1", einval, "only an entry of an L1 table can be written by a plain store")            \
   X(desc_system, "desc.system-segment", einval, "a present descriptor is a system segment that guests may not have")  \
   X(desc_gate, "desc.call-gate", einval, "a call gate leads to a selector that is not the guest's")                   \
-  X(desc_too_many, "desc.too-many", einval, "a descriptor table has more entries than the ABI allows")                \
   X(desc_misaligned, "desc.misaligned", einval, "a descriptor's address is not 8-byte aligned")                       \
   X(view_cannot_protect, "view.cannot-protect", enomem, "the host could not make the frame read-only in the view")    \
   X(mirror_exhausted, "mirror.exhausted", enomem, "no frame is left for another table's mirror")                      \
   X(machine_exhausted, "machine.exhausted", enomem, "the machine has no free frame of the size asked for")            \
-  X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")                            \
-  X(request_bad_command, "request.bad-command", enosys, "the request's command does not exist")                       \
-  X(request_misaligned, "request.misaligned", einval, "the entry's address is not 8-byte aligned")                    \
-  X(request_foreign_tables, "request.foreign-tables", einval, "tables of a level above 1 take their own domain's frames only")
+  X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

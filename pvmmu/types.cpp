@@ -80,7 +80,7 @@ Verdict<> Validator::validate_table(Mfn mfn, Level level) {
                                           : check_upper(where, adjusted_upper(level, found));
     if (!entry) {
       drop_entries(mfn, level, slot);
-      mirrors_.retire(*mirror);
+      mirrors_.give_back(*mirror);
       return tl::unexpected(entry.error());
     }
     machine_.store(mfn.raw(), slot, entry->guest().raw());

@@ -78,6 +78,8 @@ class Validator {
   Verdict<> unpin(Held, Mfn mfn);
   /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one is held.
   Verdict<> load_root(Held, Mfn& root, Mfn wanted);
+  /// Empties a root register. A step of its own, so that no number that a guest passes to load_root can mean it.
+  void unload_root(Held, Mfn& root);
   Verdict<> clear_page(Held, Mfn mfn);
   Verdict<> copy_page(Held, Mfn to, Mfn from);
 
@@ -100,7 +102,9 @@ class Validator {
   Verdict<> deallocate(Held, Mfn mfn);
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
-  [[nodiscard]] std::uint64_t allocated_frames() const { return allocated_; }
+  /// Frames that the domain has. One that it gave back counts until its last reference goes: the limit is on memory
+  /// that others can't have.
+  [[nodiscard]] std::uint64_t allocated_frames() const { return owned_; }
   [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
   /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still had
   /// references, which is 0 unless a count was wrong.
@@ -183,7 +187,7 @@ class Validator {
   std::array<Pte, xen_slots> l4_xen_slots_;
   std::size_t machphys_slot_;
   std::uint64_t max_frames_;
-  std::uint64_t allocated_ = 0;
+  std::uint64_t owned_ = 0;  ///< Frames of the domain, special ones aside.
   bool flush_duty_ = false;
   MmuCounters counters_;
 };

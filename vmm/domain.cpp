@@ -7,6 +7,7 @@
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
+#include "vmm/cpuid_native.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 #include "vmm/vcpu_info.hpp"
 
@@ -18,14 +19,39 @@ constexpr std::uint32_t machine_slot = 0, arena_slot_number = 1, m2p_slot = 2;
 
 [[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) { return (n + unit - 1) / unit * unit; }
 
-CpuidPolicy make_cpuid(const std::vector<kvm_cpuid_entry2>& supported, CpuidOptions options) {
-  auto host = [supported](std::uint32_t leaf, std::uint32_t subleaf) {
+/// The leaves that KVM supports, as a source for the policy.
+CpuidSource source_of(std::vector<kvm_cpuid_entry2> supported) {
+  return [supported = std::move(supported)](std::uint32_t leaf, std::uint32_t subleaf) {
     for (const auto& e : supported)
       if (e.function == leaf && ((e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) == 0 || e.index == subleaf))
         return CpuidResult{e.eax, e.ebx, e.ecx, e.edx};
     return CpuidResult{};
   };
-  return CpuidPolicy(std::move(host), options);
+}
+
+/// The policy's leaves as KVM takes them: what CPUID shows where it is not executed by the processor itself.
+std::vector<kvm_cpuid_entry2> entries_of(const CpuidPolicy& policy, VcpuId vcpu) {
+  constexpr std::uint32_t xen_leaves = 0x40000000, extended_leaves = 0x80000000;
+  const CpuidAsker asker{vcpu, false, true, policy.xcr0_offered()};
+  std::vector<kvm_cpuid_entry2> entries;
+  const auto add = [&](std::uint32_t leaf, std::uint32_t subleaves) {
+    for (std::uint32_t sub = 0; sub < subleaves; ++sub) {
+      const CpuidResult r = policy.answer(leaf, sub, asker);
+      kvm_cpuid_entry2 e{};
+      e.function = leaf;
+      e.index = sub;
+      e.flags = subleaves > 1 ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0U;
+      e.eax = r.eax, e.ebx = r.ebx, e.ecx = r.ecx, e.edx = r.edx;
+      entries.push_back(e);
+    }
+  };
+  for (std::uint32_t leaf = 0; leaf <= policy.answer(0, 0, asker).eax; ++leaf) {
+    constexpr std::uint32_t state_components = 12;
+    add(leaf, leaf == 0xd ? state_components : leaf == 4 || leaf == 7 || leaf == 0xb ? 3U : 1U);
+  }
+  for (std::uint32_t leaf = xen_leaves; leaf <= policy.answer(xen_leaves, 0, asker).eax; ++leaf) add(leaf, 1);
+  for (std::uint32_t leaf = extended_leaves; leaf <= policy.answer(extended_leaves, 0, asker).eax; ++leaf) add(leaf, 1);
+  return entries;
 }
 
 }  // namespace
@@ -95,36 +121,46 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   }
   vcpu_infos_.resize(std::max<std::size_t>(vcpu_infos_.size(), config_.vcpus));
 
-  // Processors.
-  auto supported = kvm.supported_cpuid();
-  if (!supported) return tl::unexpected(supported.error().message);
+  if (auto made = create_processors(kvm); !made) return made;
+  register_hypercalls();
+  return {};
+}
+
+tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
   for (std::uint32_t i = 0; i < config_.vcpus; ++i) {
     auto cpu = GuestCpu::create(*this, VcpuId(i));
     if (!cpu) return tl::unexpected(cpu.error().message);
-    Vcpu& vcpu = (*cpu)->vcpu();
-    if (auto set = vcpu.set_cpuid(*supported); !set) return tl::unexpected(set.error().message);
-    if (auto set = gate_->set_up(vcpu, i); !set) return tl::unexpected(set.error().message);
     cpus_.push_back(std::move(*cpu));
   }
-  Vcpu& first_cpu = cpus_[0]->vcpu();
-  (void)first_cpu.set_tsc_offset(0);
-  const std::uint32_t khz = first_cpu.tsc_khz().value_or(0);
+  Vcpu& first = cpus_[0]->vcpu();
+  (void)first.set_tsc_offset(0);
+  const std::uint32_t khz = first.tsc_khz().value_or(0);
   if (khz == 0) return tl::unexpected(std::string("the host does not tell its TSC's frequency"));
-  clock_ = std::make_unique<Clock>(khz, first_cpu.tsc_offset().value_or(0));
+  clock_ = std::make_unique<Clock>(khz, first.tsc_offset().value_or(0));
 
+  auto supported = kvm.supported_cpuid();
+  if (!supported) return tl::unexpected(supported.error().message);
+  // Where code at CPL3 runs without VT-x or SVM, programs can use what the processor has, whatever KVM supports: the
+  // guest's kernel has to know of it, or it loses their registers.
+  const bool native = config_.host.syscall_stays_at_cpl3;
+  const CpuidSource source = native ? native_cpuid() : source_of(std::move(*supported));
   CpuidOptions options;
-  options.xcr0 = first_cpu.xcr0().value_or(1);
-  for (const auto& e : *supported)
-    if (e.function == 0xd && e.index == 0) options.xcr0 = std::uint64_t{e.edx} << 32 | e.eax;
+  const CpuidResult states = source(0xd, 0);
+  options.xcr0 = native ? native_xcr0() : std::uint64_t{states.edx} << 32 | states.eax;
   options.tsc_khz = khz;
   options.tsc_to_ns_mul = clock_->scale().mul;
   options.tsc_shift = clock_->scale().shift;
   options.tsc_reliable = true;
   options.sysenter = false;
   options.null_selector_clears_base = true;
-  cpuid_ = std::make_unique<CpuidPolicy>(make_cpuid(*supported, options));
-  for (const auto& cpu : cpus_) (void)cpu->vcpu().set_xcr0(cpuid_->xcr0_offered());
-  register_hypercalls();
+  cpuid_ = std::make_unique<CpuidPolicy>(source, options);
+
+  for (std::uint32_t i = 0; i < config_.vcpus; ++i) {
+    Vcpu& vcpu = cpus_[i]->vcpu();
+    if (auto set = vcpu.set_cpuid(entries_of(*cpuid_, VcpuId(i))); !set) return tl::unexpected(set.error().message);
+    if (auto set = gate_->set_up(vcpu, i); !set) return tl::unexpected(set.error().message);
+    (void)vcpu.set_xcr0(cpuid_->xcr0_offered());
+  }
   return {};
 }
 
@@ -203,6 +239,12 @@ void Domain::mmu_operation(pvmmu::Held held) {
   if (config_.audit_interval == 0 || ++operations_since_audit_ < config_.audit_interval) return;
   operations_since_audit_ = 0;
   for (const std::string& finding : audit(held)) end(Ending::isolation_fault, "audit: " + finding);
+}
+
+void Domain::mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done) {
+  refusals_in_a_row_ = done ? 0 : refusals_in_a_row_ + 1;
+  if (refusals_in_a_row_ < refusal_limit) return;
+  end(Ending::crash, fmt::format("the guest made {} refused MMU requests in a row\n{}", refusals_in_a_row_, cpu.describe(held)));
 }
 
 tl::expected<Mfn, Errno> Domain::allocate() {

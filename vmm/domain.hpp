@@ -113,6 +113,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void set_answering(const pvmmu::DomainLock* lock) { answering_ = lock; }
   /// Counts one MMU hypercall; audits when it is time to.
   void mmu_operation(pvmmu::Held held);
+  /// Notes whether an MMU request of this vCPU's was done or refused. A guest that asks for nothing but what is refused,
+  /// `refusal_limit` times in a row, is ended: it would keep the monitor busy and get nowhere.
+  void mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done);
+  static constexpr std::uint64_t refusal_limit = 10'000;
 
   bool writable_page_tables = false;  ///< VMASST_TYPE_writable_pagetables
   bool architectural_iopl = false;    ///< VMASST_TYPE_architectural_iopl
@@ -122,6 +126,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
  private:
   Domain(Machine& machine, const DomainConfig& config, Vm vm);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  [[nodiscard]] tl::expected<void, std::string> create_processors(const Kvm& kvm);
   void register_hypercalls();
   [[nodiscard]] tl::expected<Mfn, Errno> allocate() override;
   [[nodiscard]] SharedPage page(Mfn frame) override { return shared_page(frame); }
@@ -150,6 +155,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// The lock of the exit that is being answered: for devices that allocate in a hypercall.
   const pvmmu::DomainLock* answering_ = nullptr;
   std::uint64_t operations_since_audit_ = 0;
+  std::uint64_t refusals_in_a_row_ = 0;
 
   std::atomic<Ending> ending_{Ending::none};
   std::mutex end_mutex_;

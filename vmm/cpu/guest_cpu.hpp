@@ -134,8 +134,11 @@ class GuestCpu {
   void hypercall(pvmmu::DomainLock& lock);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_refused_return(pvmmu::Held held, std::uint64_t error_code);
-  void on_view_fault(pvmmu::Held held);
   void capture();
+
+  // view_fault.cpp
+  void on_view_fault(pvmmu::Held held);
+  [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
 
   // waiting.cpp
   void create_host_timer();

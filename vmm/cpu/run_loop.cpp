@@ -228,10 +228,4 @@ void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {
   hypercall(lock);
 }
 
-void GuestCpu::on_view_fault(pvmmu::Held held) {
-  domain_.statistics().count(ExitReason::view_fault);
-  domain_.end(Ending::isolation_fault,
-              "the guest touched a frame that its view keeps from it, although its page tables permit it\n" + describe(held));
-}
-
 }  // namespace pinfold::vmm

@@ -82,8 +82,8 @@ void GuestCpu::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t des
 void GuestCpu::drop_everything(pvmmu::Held held) {
   drop_ldt(held);
   (void)set_gdt(held, {});
-  (void)domain_.mmu().load_root(held, state_.user_root, no_mfn);
-  (void)domain_.mmu().load_root(held, state_.kernel_root, no_mfn);
+  domain_.mmu().unload_root(held, state_.user_root);
+  domain_.mmu().unload_root(held, state_.kernel_root);
 }
 
 namespace hypercalls {

@@ -82,6 +82,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   }
   if (domain.mmu().take_flush_duty()) domain.request_flush();
   domain.mmu_operation(held);
+  domain.mmu_outcome(held, cpu, result == 0 || done != 0);
   if (list.done_count.raw() != 0) {
     if (!call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done))) result = to_rax(Errno::efault);
   }
@@ -90,7 +91,6 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
     call.args[1] = (list.count - done) | preempted_flag;
     call.completion = Completion::restart;
   }
-  (void)cpu;
   return result;
 }
 
@@ -115,7 +115,7 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
 
 std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory, const mmuext_op& op) {
   pvmmu::Validator& mmu = domain.mmu();
-  ++domain.statistics().mmuext_operations[op.cmd];
+  if (op.cmd <= MMUEXT_UNMARK_SUPER) ++domain.statistics().mmuext_operations[op.cmd];
   const Mfn mfn(op.arg1.mfn);
   switch (op.cmd) {
     case MMUEXT_PIN_L1_TABLE:
@@ -128,8 +128,12 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
       cpu.request_flush();
       return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
     case MMUEXT_NEW_USER_BASEPTR: {
-      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn.raw() == 0 ? no_mfn : mfn);
-      if (loaded && mfn.raw() != 0 && domain.m2p_strict) mmu.hide_machphys(held, mfn);
+      if (mfn.raw() == 0) {
+        mmu.unload_root(held, cpu.state().user_root);
+        return 0;
+      }
+      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn);
+      if (loaded && domain.m2p_strict) mmu.hide_machphys(held, mfn);
       return answer(loaded);
     }
     case MMUEXT_TLB_FLUSH_LOCAL:
@@ -159,6 +163,7 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
   const auto updated =
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
+  domain.mmu_outcome(held, cpu, updated.has_value());
   if (domain.mmu().take_flush_duty()) domain.request_flush();
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];

@@ -4,11 +4,17 @@
 
 namespace pinfold::vmm {
 
+bool GuestAccess::permitted(Mfn mfn, Kind kind) const {
+  if (!mmu_.owns(mfn)) return false;
+  const pvmmu::Frame& frame = mmu_.frame(mfn);
+  return kind != Kind::write || frame.type_count == 0 || !pvmmu::is_protected(frame.type);
+}
+
 std::byte* GuestAccess::locate(GuestVaddr va, Kind kind) {
   const auto leaf = mmu_.walk(held_, root_, va);
   if (!leaf || !leaf->entry.present()) return nullptr;
   if (kind == Kind::execute && !leaf->executable) return nullptr;
-  if (!mmu_.touch(held_, *leaf, kind == Kind::write)) return nullptr;
+  if (!permitted(leaf->entry.mfn(), kind) || !mmu_.touch(held_, *leaf, kind == Kind::write)) return nullptr;
   return mmu_.machine().page(leaf->entry.mfn().raw()) + offset_in_page(va);
 }
 

@@ -1,0 +1,7 @@
+// No handler is registered, and the guest runs into an address that nothing translates.
+#include "kit/kit.hpp"
+
+void test() {
+  kit::say("about to jump");
+  asm volatile("mov $0xcafe, %%ebx\n jmp *%0" : : "r"(kit::unmapped_address()) : "rbx");
+}

@@ -1,0 +1,143 @@
+// What a test guest stands on: a PV kernel's least, one header. A guest defines `test()`; kit_main calls it,
+// and the guest then powers off if every CHECK held, or reports a crash.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+#include <xen/xen.h>
+
+extern "C" std::uint64_t kit_recovery;
+
+namespace kit {
+
+using u8 = std::uint8_t;
+using u16 = std::uint16_t;
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+
+inline constexpr u64 page_size = 4096;
+inline constexpr u64 present = 1, writable = 2, user = 4, cache_disable = 0x10, accessed = 0x20, dirty = 0x40,
+                     large = 0x80;
+inline constexpr u64 address_bits = 0x000ffffffffff000;
+/// Of a plain data page.
+inline constexpr u64 data = present | writable | accessed | dirty;
+
+extern start_info_t* info;
+
+// -- hypercalls
+extern "C" long kit_hypercall(u64 number, u64, u64, u64, u64, u64);
+
+template <class T>
+u64 word(T value) {
+  return static_cast<u64>(value);
+}
+template <class T>
+u64 word(T* pointer) {
+  return reinterpret_cast<u64>(pointer);
+}
+inline u64 word(decltype(nullptr)) { return 0; }
+
+template <class... Args>
+long hypercall(u64 number, Args... args) {
+  const u64 a[5 + 1] = {word(args)...};
+  return kit_hypercall(number, a[0], a[1], a[2], a[3], a[4]);
+}
+
+[[noreturn]] void shut_down(u32 reason);
+/// Is this the control domain of a real Xen? It may do more, and has no console ring.
+bool is_dom0();
+/// Does the guest's command line contain `text`?
+bool asked_for(const char* text);
+
+// -- the console
+struct Hex {
+  u64 value;
+};
+inline Hex hex(u64 value) { return {value}; }
+void put(const char* text);
+void put(Hex number);
+void put(long number);
+template <class... Parts>
+void say(Parts... parts) {
+  (put(parts), ...);
+  put("\n");
+}
+
+// -- checks
+void count_check(bool holds, const char* file, int line, const char* what);
+void count_equal(long got, long wanted, const char* file, int line, const char* what);
+#define CHECK(condition) ::kit::count_check((condition), __FILE__, __LINE__, #condition)
+#define CHECK_EQ(got, wanted) \
+  ::kit::count_equal(static_cast<long>(got), static_cast<long>(wanted), __FILE__, __LINE__, #got)
+/// Says whether all checks held, and powers off or crashes accordingly.
+[[noreturn]] void finish();
+
+// -- memory. Addresses are in the initial mapping, where all the guest's first frames are.
+struct alignas(page_size) Page {
+  u64 words[512];
+};
+/// A zeroed page of the guest's own, mapped writable; from a store of 64.
+Page* new_page();
+u64 mfn_of(const void* va);
+Page* page_of(u64 mfn);
+/// The table of `level` (4 to 1) that translates `va` in the initial tables, and the slot's index in it.
+Page* table_of(int level, u64 va);
+u64 slot_of(int level, u64 va);
+/// Machine address of that slot, as mmu_update takes it.
+u64 entry_address(int level, u64 va);
+u64 entry_of(int level, u64 va);
+/// update_va_mapping of one page, with a flush of it.
+long map(u64 va, u64 entry);
+long map(const void* va, u64 entry);
+long make_read_only(const void* page);
+long make_writable(const void* page);
+/// One mmu_update.
+long set_entry(u64 machine_address, u64 value, u64 command = 0);
+/// One mmuext_op.
+long extended(u32 command, u64 mfn);
+/// An address that nothing translates, although a table is there: a page that was unmapped.
+u64 unmapped_address();
+
+// -- traps
+struct Frame {
+  u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+  u64 vector, error;
+  u64 rip, cs, rflags, rsp, ss;
+};
+inline constexpr u64 event_vector = 0x100, syscall_vector = 0x101;
+/// Registers entries for all exceptions; until then the guest has none.
+void install_traps(u8 flags = 0);
+/// Called for each trap that no `faults()` awaits; without one a trap ends the guest.
+extern void (*on_trap)(Frame&);
+extern "C" char kit_trap_entries[], kit_event_entry[], kit_syscall_entry[];
+u64 cr2();
+
+/// What the last FAULTING met; vector is none when it met nothing.
+struct Caught {
+  static constexpr u64 none = ~0ULL;
+  u64 vector = none, error = 0, address = 0, rip = 0;
+};
+extern Caught caught;
+
+/// Runs one or more instructions; a fault in them is noted in `caught`, and execution goes on behind them.
+#define FAULTING(instructions, ...)                                                     \
+  do {                                                                                  \
+    ::kit::caught = ::kit::Caught{};                                                    \
+    asm volatile("lea 8f(%%rip), %%rax\n mov %%rax, kit_recovery(%%rip)\n" instructions \
+                 "\n8: movq $0, kit_recovery(%%rip)"                                    \
+                 :                                                                      \
+                 : __VA_ARGS__                                                          \
+                 : "rax", "memory", "cc");                                              \
+  } while (0)
+inline void try_store(u64 address, u64 value) { FAULTING("mov %1, (%0)", "r"(address), "r"(value)); }
+inline void try_load(u64 address) { FAULTING("mov (%0), %%rax", "r"(address)); }
+
+// -- time and events
+shared_info_t* shared();
+u64 now_ns();
+
+}  // namespace kit
+
+void test();

@@ -1,0 +1,32 @@
+// A user root, and the way into it.
+#pragma once
+
+#include "kit/kit.hpp"
+
+namespace kit {
+
+/// A second L4 with the kernel's own mappings, pinned and loaded as the user root: each page that Xen's rules
+/// make reachable from CPL3, and that is all of them, can be run and written in user mode.
+inline u64 load_user_root() {
+  Page* root = new_page();
+  const auto* kernel_root = reinterpret_cast<const Page*>(info->pt_base);
+  root->words[511] = kernel_root->words[511];
+  CHECK_EQ(make_read_only(root), 0);
+  CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(root)), 0);
+  CHECK_EQ(extended(MMUEXT_NEW_USER_BASEPTR, mfn_of(root)), 0);
+  return mfn_of(root);
+}
+
+/// Goes to user mode for good: what comes back are traps and the syscall callback, on `kernel_stack`.
+[[noreturn]] inline void enter_user(void (*code)(), Page* user_stack, Page* kernel_stack) {
+  CHECK_EQ(hypercall(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, kernel_stack + 1), 0);
+  asm volatile(
+      "push %2\n push %1\n push $0x202\n push $0xe033\n push %0\n push $0\n push $0\n push $0\n push $0\n"
+      "mov $23, %%eax\n syscall\n ud2"
+      :
+      : "r"(code), "r"(user_stack + 1), "r"(u64{FLAT_KERNEL_SS})
+      : "memory");
+  __builtin_unreachable();
+}
+
+}  // namespace kit

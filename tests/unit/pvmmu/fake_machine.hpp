@@ -1,0 +1,165 @@
+// A machine of a few frames in memory, with domains whose views record what they were asked for and can be
+// made to fail.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "pvmmu/audit.hpp"
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu::test {
+
+/// Flags as kernels use them: mapped read-write (and dirty), mapped read-only, naming a table.
+inline constexpr std::uint64_t rw = bit::present | bit::writable | bit::user | bit::accessed | bit::dirty;
+inline constexpr std::uint64_t ro = bit::present | bit::user | bit::accessed;
+inline constexpr std::uint64_t table = bit::present | bit::writable | bit::user | bit::accessed;
+
+/// Zeroed, page-aligned memory.
+class PageMemory {
+ public:
+  explicit PageMemory(std::uint64_t pages)
+      : bytes_(static_cast<std::byte*>(std::aligned_alloc(page_size, pages * page_size))), pages_(pages) {
+    std::memset(bytes_.get(), 0, pages * page_size);
+  }
+  [[nodiscard]] Pages pages() const { return {bytes_.get(), pages_}; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const { std::free(p); }
+  };
+  std::unique_ptr<std::byte, Free> bytes_;
+  std::uint64_t pages_;
+};
+
+/// What all domains share.
+struct FakeMachine {
+  explicit FakeMachine(std::uint64_t count)
+      : memory(count), m2p_memory((count + entries_per_table - 1) / entries_per_table), frames(count) {}
+  PageMemory memory;
+  PageMemory m2p_memory;
+  FrameTable frames;
+
+  /// A store that bypasses the validator: what a processor does through a writable mapping.
+  void poke(Mfn mfn, std::size_t slot, Pte value) const {
+    memory.pages().store(mfn.raw(), slot, value.raw());
+  }
+  [[nodiscard]] Pte peek(Mfn mfn, std::size_t slot) const {
+    return Pte(memory.pages().load(mfn.raw(), slot));
+  }
+  [[nodiscard]] std::uint64_t m2p(Mfn mfn) const {
+    return m2p_memory.pages().load(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table);
+  }
+};
+
+/// The third wall on paper.
+class FakeView final : public FrameView {
+ public:
+  enum class Access : std::uint8_t { none, read_only, read_write };
+  explicit FakeView(std::uint64_t frames) : access_(frames) {}
+
+  bool protect(Mfn mfn) override {
+    if (protections++ == fail_at) return false;
+    access_[mfn.raw()] = Access::read_only;
+    return true;
+  }
+  void unprotect(Mfn mfn) override { access_[mfn.raw()] = Access::read_write; }
+  void grant(Mfn first, std::uint64_t count) override {
+    for (std::uint64_t i = 0; i < count; ++i) access_[first.raw() + i] = Access::read_write;
+  }
+  void revoke(Mfn mfn) override { access_[mfn.raw()] = Access::none; }
+  [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
+
+  static constexpr std::uint64_t never = ~0ULL;
+  std::uint64_t protections = 0;
+  std::uint64_t fail_at = never;  ///< The call of protect(), counted from 0, that the host refuses.
+
+ private:
+  std::vector<Access> access_;
+};
+
+inline constexpr Mfn first_mirror_frame{0x100000};
+
+/// What the Xen slots of this test's roots hold: recognisable, and present.
+[[nodiscard]] inline std::array<Pte, xen_slots> fake_xen_slots() {
+  std::array<Pte, xen_slots> slots;
+  for (std::size_t i = 0; i < slots.size(); ++i) slots[i] = Pte(Mfn(0x200000 + i), bit::present);
+  return slots;
+}
+
+struct FakeDomainOptions {
+  std::uint64_t mirrors = 256;
+  std::uint64_t max_frames = 1ULL << 40;
+  bool stale_log = true;
+};
+
+/// One domain, its lock held all the time.
+class FakeDomain {
+ public:
+  using Options = FakeDomainOptions;
+  FakeDomain(FakeMachine& machine, DomId id, const Options& options = {})
+      : view(machine.frames.size()),
+        arena_memory(options.mirrors + 1),
+        mirrors(arena_memory.pages(), first_mirror_frame),
+        stale(options.stale_log),
+        mmu(ValidatorParts{id, machine.frames, machine.memory.pages(), machine.m2p_memory.pages(), mirrors,
+                           stale, view, fake_xen_slots(), first_xen_slot, options.max_frames}),
+        held(mutex_) {}
+
+  [[nodiscard]] std::vector<std::string> findings() const { return audit(held, mmu, outside); }
+  [[nodiscard]] Mfn allocate() { return mmu.allocate(held).value(); }
+
+  FakeView view;
+  PageMemory arena_memory;
+  MirrorArena mirrors;
+  StaleLog stale;
+  Validator mmu;
+  OutsideReferences outside;
+
+ private:
+  DomainMutex mutex_;
+
+ public:
+  DomainLock held;
+};
+
+/// The part of a frame's record that a refused operation must leave alone. An uncounted type is nobody's
+/// business.
+[[nodiscard]] inline auto state_of(const Frame& f) {
+  return std::tuple(f.refs, f.type_count, f.mirror, f.owner_plus_1,
+                    f.type_count != 0 ? f.type : FrameType::none, bool(f.pinned), bool(f.validated),
+                    bool(f.allocated), bool(f.special));
+}
+[[nodiscard]] inline auto snapshot(const FrameTable& frames) {
+  std::vector<decltype(state_of(Frame{}))> all;
+  for (std::uint64_t i = 0; i < frames.size(); ++i) all.push_back(state_of(frames[Mfn(i)]));
+  return all;
+}
+
+/// One table of each level, the upper three linked in `slot`; not validated. The L1 is empty.
+struct Tree {
+  Mfn l4, l3, l2, l1;
+};
+inline Tree build_tree(const FakeMachine& machine, FakeDomain& domain, std::size_t slot = 0) {
+  const Tree t{domain.allocate(), domain.allocate(), domain.allocate(), domain.allocate()};
+  machine.poke(t.l4, slot, Pte(t.l3, table));
+  machine.poke(t.l3, slot, Pte(t.l2, table));
+  machine.poke(t.l2, slot, Pte(t.l1, table));
+  return t;
+}
+[[nodiscard]] inline Mfn table_of(const Tree& t, Level level) {
+  return std::array{t.l1, t.l2, t.l3, t.l4}[number(level) - 1];
+}
+[[nodiscard]] inline MachineAddr entry_at(Mfn mfn, std::size_t slot) {
+  return MachineAddr(address_of(mfn).raw() + slot * 8);
+}
+/// The address that slot `slot` of each of the upper levels and `l1_slot` translate.
+[[nodiscard]] inline GuestVaddr va_of(std::size_t slot, std::size_t l1_slot) {
+  const std::uint64_t upper = slot << 39 | slot << 30 | slot << 21;
+  const std::uint64_t sign = slot >= 256 ? 0xffffULL << 48 : 0;
+  return GuestVaddr(sign | upper | l1_slot << 12);
+}
+
+}  // namespace pinfold::pvmmu::test

@@ -1,0 +1,166 @@
+// The mirrors' frames, and the log of what processors may remember of them.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "fake_machine.hpp"
+
+namespace pinfold::pvmmu::test {
+namespace {
+
+void log_change(StaleLog& log, MirrorId mirror, std::size_t slot) { log.changed(mirror, slot); }
+
+TEST(MirrorArena, hands_out_each_frame_once_and_never_frame_0) {
+  const PageMemory memory(9);
+  MirrorArena arena(memory.pages(), first_mirror_frame);
+  std::set<std::uint32_t> ids;
+  while (const auto id = arena.take()) {
+    EXPECT_NE(*id, no_mirror);
+    EXPECT_TRUE(ids.insert(id->raw()).second);
+    EXPECT_EQ(arena.frame(*id), first_mirror_frame.plus(id->raw()));
+  }
+  EXPECT_EQ(ids.size(), 8U);
+  EXPECT_EQ(arena.in_use(), 8U);
+}
+
+TEST(MirrorArena, does_not_hand_out_a_retired_mirror_before_processors_forgot_it) {
+  const PageMemory memory(3);
+  MirrorArena arena(memory.pages(), first_mirror_frame);
+  const MirrorId a = arena.take().value();
+  (void)arena.take();
+  arena.retire(a);
+  EXPECT_EQ(arena.in_use(), 1U);
+  EXPECT_FALSE(arena.take());
+  arena.reuse_retired();
+  EXPECT_EQ(arena.take(), a);
+}
+
+TEST(MirrorArena, hands_out_at_once_what_no_processor_ever_saw) {
+  const PageMemory memory(2);
+  MirrorArena arena(memory.pages(), first_mirror_frame);
+  const MirrorId a = arena.take().value();
+  arena.give_back(a);
+  EXPECT_EQ(arena.take(), a);
+}
+
+TEST(StaleLog, that_is_not_enabled_stays_empty) {
+  StaleLog log(false);
+  log_change(log, MirrorId(1), 0);
+  log.retired(MirrorId(1));
+  EXPECT_TRUE(log.empty());
+}
+
+TEST(StaleLog, covers_every_change_however_they_come) {
+  StaleLog log(true);
+  std::set<std::pair<std::uint32_t, std::size_t>> changed;
+  std::uint32_t state = 1;
+  for (int i = 0; i < 5000; ++i) {
+    state = state * 1664525 + 1013904223;
+    const MirrorId mirror(1 + (state >> 28 & 1));
+    const std::size_t slot = state >> 16 & 511;
+    log_change(log, mirror, slot);
+    changed.emplace(mirror.raw(), slot);
+    if (i % 97 == 0) {
+      log.retired(mirror);
+      for (std::size_t s = 0; s < entries_per_table; ++s) changed.emplace(mirror.raw(), s);
+    }
+  }
+  std::set<std::pair<std::uint32_t, std::size_t>> covered;
+  for (const auto& e : log.entries())
+    for (std::size_t s = 0; s < entries_per_table; ++s)
+      if (e.whole_table || e.slot == s) covered.emplace(e.table.raw(), s);
+  for (const auto& c : changed) EXPECT_TRUE(covered.contains(c)) << c.first << " slot " << c.second;
+}
+
+TEST(StaleLog, turns_a_run_of_one_table_into_the_table) {
+  StaleLog log(true);
+  log_change(log, MirrorId(2), 7);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) log_change(log, MirrorId(1), slot);
+  ASSERT_LE(log.entries().size(), 20U);
+  EXPECT_EQ(log.entries().front().table, MirrorId(2));
+  EXPECT_FALSE(log.entries().front().whole_table);
+  EXPECT_TRUE(log.entries().back().whole_table);
+}
+
+TEST(StaleLog, forgets_what_was_taken_care_of_and_only_that) {
+  StaleLog log(true);
+  for (std::size_t slot = 0; slot < 5; ++slot) log_change(log, MirrorId(1), slot);
+  log.drop_first(3);
+  ASSERT_EQ(log.entries().size(), 2U);
+  EXPECT_EQ(log.entries()[0].slot, 3U);
+  log.drop_first(100);
+  EXPECT_TRUE(log.empty());
+}
+
+class StaleEntries : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4));
+    ASSERT_TRUE(one.stale.empty()) << "a table that becomes one was walked by nobody";
+  }
+  void update(Mfn frame, std::size_t slot, Pte want) {
+    ASSERT_TRUE(one.mmu.update(one.held, entry_at(frame, slot), want, Preserve::nothing));
+  }
+  bool logged(Mfn frame, std::size_t slot) {
+    for (const auto& e : one.stale.entries())
+      if (e.table == MirrorId(machine.frames[frame].mirror) && (e.whole_table || e.slot == slot)) return true;
+    return false;
+  }
+  FakeMachine machine{64};
+  FakeDomain one{machine, DomId(1)};
+  Tree tree = build_tree(machine, one);
+  Mfn page = one.allocate(), other = one.allocate();
+};
+
+TEST_F(StaleEntries, changes_that_allow_more_are_not_logged) {
+  update(tree.l1, 0, Pte(page, ro | bit::no_execute));
+  update(tree.l1, 0, Pte(page, ro));
+  update(tree.l1, 0, Pte(page, rw));
+  update(tree.l2, 1, Pte(other, table));
+  EXPECT_TRUE(one.stale.empty());
+}
+
+TEST_F(StaleEntries, changes_that_allow_less_or_another_frame_are_logged) {
+  const std::array<std::pair<Pte, Pte>, 5> narrowing{{{Pte(page, rw), Pte(page, ro)},
+                                                      {Pte(page, rw), Pte()},
+                                                      {Pte(page, ro), Pte(other, ro)},
+                                                      {Pte(page, ro), Pte(page, ro | bit::no_execute)},
+                                                      {Pte(page, rw), Pte(page, rw & ~bit::dirty)}}};
+  for (const auto& [from, to] : narrowing) {
+    update(tree.l1, 3, from);
+    one.stale.drop_first(one.stale.entries().size());
+    update(tree.l1, 3, to);
+    EXPECT_TRUE(logged(tree.l1, 3)) << std::hex << from.raw() << " to " << to.raw();
+  }
+}
+
+TEST_F(StaleEntries, an_upper_entry_that_goes_is_logged_and_its_tables_mirror_is_not_reused_at_once) {
+  const MirrorId mirror(machine.frames[tree.l1].mirror);
+  update(tree.l2, 0, Pte());
+  EXPECT_TRUE(logged(tree.l2, 0));
+  bool retired = false;
+  for (const auto& e : one.stale.entries()) retired = retired || (e.table == mirror && e.whole_table);
+  EXPECT_TRUE(retired);
+  ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, other));
+  EXPECT_NE(machine.frames[other].mirror, mirror.raw());
+  ASSERT_TRUE(one.mmu.unpin(one.held, other));
+  one.mmu.flushed(one.held);
+  bool reused = false;
+  for (const Mfn mfn : {page, other}) {
+    ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, mfn));
+    reused = reused || machine.frames[mfn].mirror == mirror.raw();
+  }
+  EXPECT_TRUE(reused);
+}
+
+TEST_F(StaleEntries, hiding_the_machphys_table_from_a_root_is_logged_and_hides_nothing_else) {
+  one.mmu.hide_machphys(one.held, tree.l4);
+  EXPECT_TRUE(logged(tree.l4, first_xen_slot));
+  const MirrorId mirror(machine.frames[tree.l4].mirror);
+  EXPECT_EQ(one.mirrors.load(mirror, first_xen_slot), Pte());
+  EXPECT_EQ(one.mirrors.load(mirror, first_xen_slot + 1), fake_xen_slots()[1]);
+  EXPECT_EQ(one.findings(), std::vector<std::string>());
+}
+
+}  // namespace
+}  // namespace pinfold::pvmmu::test

@@ -1,0 +1,51 @@
+// docs/rules.md is the table of rules, for people. With PINFOLD_WRITE_DOCUMENTS set, this test writes it.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+
+#include "pvmmu/rules.hpp"
+
+namespace pinfold::pvmmu::test {
+namespace {
+
+constexpr const char* path = PINFOLD_SOURCE_DIR "/docs/rules.md";
+
+std::string name_of(Errno error) {
+  static const std::map<Errno, const char*> names{{Errno::eperm, "EPERM"},   {Errno::enomem, "ENOMEM"},
+                                                  {Errno::ebusy, "EBUSY"},   {Errno::einval, "EINVAL"},
+                                                  {Errno::enosys, "ENOSYS"}, {Errno::eacces, "EACCES"}};
+  const auto found = names.find(error);
+  return found == names.end() ? "?" : found->second;
+}
+
+std::string document() {
+  std::ostringstream out;
+  out << "# The rules\n\n"
+         "Every rule by which pinfold refuses a change of a page table, a descriptor table or the "
+         "reservation. The first\n"
+         "column is what reports and traces name; the second is what the guest's hypercall returns. This "
+         "file is made\n"
+         "from `pvmmu/rules.hpp`; a test compares the two.\n\n"
+         "| rule | error | what is refused |\n|---|---|---|\n";
+  for (const RuleInfo& rule : rules)
+    out << "| `" << rule.name << "` | -" << name_of(rule.error) << " | " << rule.text << " |\n";
+  return out.str();
+}
+
+TEST(RulesDocument, says_what_the_code_says) {
+  if (std::getenv("PINFOLD_WRITE_DOCUMENTS") != nullptr) std::ofstream(path) << document();
+  std::ifstream file(path);
+  const std::string found((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(found, document())
+      << "write it anew: PINFOLD_WRITE_DOCUMENTS=1 unit_pvmmu --gtest_filter='RulesDocument.*'";
+}
+
+TEST(RulesDocument, knows_every_error_of_a_rule) {
+  for (const RuleInfo& rule : rules) EXPECT_NE(name_of(rule.error), "?") << rule.name;
+}
+
+}  // namespace
+}  // namespace pinfold::pvmmu::test

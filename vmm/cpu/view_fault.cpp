@@ -1,0 +1,77 @@
+// An access that the guest's tables permit and its view does not. KVM tells only that it happened, not where:
+// the instruction is decoded, and each address that it may touch is looked up.
+#include <fmt/format.h>
+
+#include "vmm/domain.hpp"
+#include "vmm/emulate/decode.hpp"
+#include "vmm/emulate/operands.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+enum class Access : std::uint8_t { read, write, execute };
+
+constexpr const char* verb(Access access) {
+  switch (access) {
+    case Access::read: return "read";
+    case Access::write: return "write";
+    case Access::execute: break;
+  }
+  return "execute";
+}
+
+/// What is wrong with the domain's access to a frame; empty if the view should have allowed it.
+std::string objection(const pvmmu::Validator& mmu, Mfn mfn, Access access) {
+  if (!mmu.contains(mfn)) return "which is past the end of the machine";
+  const pvmmu::Frame& frame = mmu.frame(mfn);
+  if (frame.owner_plus_1 == 0) return "which is nobody's";
+  if (!mmu.owns(mfn)) return fmt::format("which is domain {}'s", frame.owner().raw());
+  if (access == Access::write && frame.type_count != 0 && pvmmu::is_protected(frame.type))
+    return fmt::format("which is the domain's own, typed {} ({} references, {} of them to the type{})",
+                       pvmmu::name(frame.type), frame.refs, frame.type_count, frame.pinned ? ", pinned" : "");
+  return {};
+}
+
+}  // namespace
+
+/// One line: which frame, whose, what it is, and through which address.
+std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
+  const auto look = [&](std::uint64_t address, Access access) -> std::string {
+    const auto leaf = domain_.mmu().walk(held, root(), GuestVaddr(address));
+    if (!leaf || !leaf->entry.present()) return {};
+    const Mfn mfn = leaf->entry.mfn();
+    const std::string why = objection(domain_.mmu(), mfn, access);
+    if (why.empty()) return {};
+    return fmt::format(
+        "the guest tried to {} frame {:#x} at {:#x}, {}; its page tables (entry {:#x}, slot {} of table "
+        "{:#x}) permit it, "
+        "its view does not",
+        verb(access), mfn.raw(), address, why, leaf->entry.raw(), leaf->slot, leaf->table.raw());
+  };
+  if (std::string found = look(regs_.rip, Access::execute); !found.empty()) return found;
+  const auto decoded = decode(instruction(held), is_64bit_code(cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
+  if (decoded) {
+    const SegmentBases bases{state_.fs_base, gs_base_};
+    for (std::size_t i = 0; i < decoded->info.operand_count; ++i) {
+      const ZydisDecodedOperand& operand = decoded->operands[i];
+      if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
+      const bool writes = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+      const std::uint64_t size = std::max<std::uint64_t>(operand.size / 8, 1);
+      // A push stores below the stack pointer that it finds.
+      const bool pushes = writes && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+                          operand.mem.base == ZYDIS_REGISTER_RSP;
+      const std::uint64_t first = effective_address(*decoded, operand, regs_, bases) - (pushes ? size : 0);
+      for (const std::uint64_t address : {first, first + size - 1})
+        if (std::string found = look(address, writes ? Access::write : Access::read); !found.empty())
+          return found;
+    }
+  }
+  return "the guest touched a frame that its view keeps from it, although its page tables permit it";
+}
+
+void GuestCpu::on_view_fault(pvmmu::Held held) {
+  domain_.statistics().count(ExitReason::view_fault);
+  domain_.end(Ending::isolation_fault, explain_view_fault(held) + "\n" + describe(held));
+}
+
+}  // namespace pinfold::vmm
