@@ -1,6 +1,6 @@
-// Code segments that a program enters by itself, and faults in them: the way back must load the same segment. The
-// 32-bit code lies below 4 GiB (the program is static), needs a data segment in DS and uses no stack; pushes stay clear
-// of the compiler's red zone.
+// Code segments that a program enters by itself, and faults in them: the way back must load the same segment.
+// The 32-bit code lies below 4 GiB (the program is static), needs a data segment in DS and uses no stack;
+// pushes stay clear of the compiler's red zone.
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <signal.h>
@@ -66,7 +66,8 @@ bool check_ldt_code(void) {
                             .useable = 1};
   REQUIRE(syscall(SYS_modify_ldt, 0x11, &entry, sizeof entry) == 0, "modify_ldt: %m");
   // movl $marker, (%edx); movl %cs, %ecx; ljmp $0x33, $back
-  static const uint8_t text[] = {0xc7, 0x02, 0x34, 0x12, 0x5a, 0x5a, 0x8c, 0xc9, 0xea, 0, 0, 0, 0, user_cs64, 0};
+  static const uint8_t text[] = {0xc7, 0x02, 0x34, 0x12, 0x5a, 0x5a,      0x8c, 0xc9,
+                                 0xea, 0,    0,    0,    0,    user_cs64, 0};
   memcpy(code, text, sizeof text);
   uint64_t selector = 0;
   asm volatile(
@@ -107,6 +108,7 @@ bool check_bad_selector(void) {
   }
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child, "waitpid: %m");
-  REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "the process ended with status 0x%x", (unsigned)status);
+  REQUIRE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "the process ended with status 0x%x",
+          (unsigned)status);
   return true;
 }
