@@ -73,7 +73,7 @@ int run(const RunOptions& options) {
                                                 options.command_line.size(), loader::max_command_line));
   loader::Loaded<loader::KernelImage> kernel = [&] {
     ProgressLine progress;
-    return loader::load_kernel(options.kernel, progress.sink());
+    return loader::load_kernel(options.kernel, progress.sink(), loader::UnpackCache::of_user());
   }();
   if (!kernel) return complain(exit_bad_image, kernel.error().message);
   std::optional<loader::Initrd> initrd;

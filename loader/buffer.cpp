@@ -90,9 +90,13 @@ Loaded<Buffer> Buffer::reserve(std::size_t capacity) {
 Loaded<Buffer> Buffer::map_file(const std::filesystem::path& path, std::size_t limit) {
   auto file = RegularFile::open(path, limit);
   if (!file) return tl::unexpected(file.error());
-  void* base = ::mmap(nullptr, file->size(), PROT_READ, MAP_PRIVATE, file->fd(), 0);
+  return map_descriptor(file->fd(), file->size());
+}
+
+Loaded<Buffer> Buffer::map_descriptor(int file, std::size_t size) {
+  void* base = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
   if (base == MAP_FAILED) return refuse("cannot be mapped: " + reason(errno));
-  return Buffer(static_cast<std::byte*>(base), file->size());
+  return Buffer(static_cast<std::byte*>(base), size);
 }
 
 Loaded<Buffer> Buffer::read_file(const std::filesystem::path& path, std::size_t limit) {

@@ -30,6 +30,8 @@ class Buffer {
   [[nodiscard]] static Loaded<Buffer> reserve(std::size_t capacity);
   /// A read-only view of a regular file. The file must keep its size while this lives.
   [[nodiscard]] static Loaded<Buffer> map_file(const std::filesystem::path& path, std::size_t limit);
+  /// A read-only view of an open file, its pages at hand. The file must keep its size while this lives.
+  [[nodiscard]] static Loaded<Buffer> map_descriptor(int file, std::size_t size);
   /// A copy of a regular file: nobody can change it while it is parsed.
   [[nodiscard]] static Loaded<Buffer> read_file(const std::filesystem::path& path, std::size_t limit);
 

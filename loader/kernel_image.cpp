@@ -23,9 +23,19 @@ Loaded<void> check_size_word(std::span<const std::byte> payload, std::size_t unp
                 " bytes instead of " + std::to_string(said));
 }
 
+Loaded<Buffer> unpack_once(std::span<const std::byte> packed, const Progress& progress,
+                           const UnpackCache& cache) {
+  // Unpacking LZ4 takes hardly longer than looking it up: not worth the disk.
+  if (packing_of(packed) == Packing::lz4_legacy) return unpack(packed, progress);
+  if (auto known = cache.find(packed)) return std::move(*known);
+  auto buffer = unpack(packed, progress);
+  if (buffer) cache.keep(packed, buffer->bytes());
+  return buffer;
+}
+
 /// The ELF bytes of whatever the file is; `unpacked` keeps them if they are not the file's own.
 Loaded<std::span<const std::byte>> elf_bytes(std::span<const std::byte> file, const Progress& progress,
-                                             Buffer& unpacked) {
+                                             const UnpackCache& cache, Buffer& unpacked) {
   if (is_elf(file)) return file;
   const bool bz = is_bzimage(file);
   auto packed = file;
@@ -38,7 +48,7 @@ Loaded<std::span<const std::byte>> elf_bytes(std::span<const std::byte> file, co
   if (!bz && packing_of(packed) == Packing::none) {
     return refuse("not a kernel: neither a bzImage nor an ELF file");
   }
-  auto buffer = unpack(packed, progress);
+  auto buffer = unpack_once(packed, progress, cache);
   if (!buffer) return tl::unexpected(buffer.error());
   if (bz) {
     if (auto fine = check_size_word(packed, buffer->bytes().size()); !fine)
@@ -93,10 +103,11 @@ Loaded<KernelAddresses> place(const ElfImage& elf, const XenNotes& notes, std::u
 
 }  // namespace
 
-Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress) {
+Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress,
+                                 const UnpackCache& cache) {
   KernelImage image;
   if (file.empty()) return refuse("the file is empty");
-  const auto bytes = elf_bytes(file, progress, image.unpacked);
+  const auto bytes = elf_bytes(file, progress, cache, image.unpacked);
   if (!bytes) return tl::unexpected(bytes.error());
   auto elf = parse_elf(*bytes);
   if (!elf) return tl::unexpected(elf.error());
@@ -113,14 +124,15 @@ Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress
   return image;
 }
 
-Loaded<KernelImage> load_kernel(const std::filesystem::path& path, const Progress& progress) {
+Loaded<KernelImage> load_kernel(const std::filesystem::path& path, const Progress& progress,
+                                const UnpackCache& cache) {
   const auto in_file = [&](const LoadError& error) {
     return refuse(printable(path.native(), 200) + ": " + error.message);
   };
   report(progress, "reading the kernel", 0);
   auto file = Buffer::read_file(path, max_file_bytes);
   if (!file) return in_file(file.error());
-  auto image = parse_kernel(file->bytes(), progress);
+  auto image = parse_kernel(file->bytes(), progress, cache);
   if (!image) return in_file(image.error());
   if (image->unpacked.bytes().empty())
     image->unpacked = std::move(*file);  // the segments point into the file itself

@@ -11,6 +11,7 @@
 #include "loader/buffer.hpp"
 #include "loader/elf_image.hpp"
 #include "loader/load_error.hpp"
+#include "loader/unpack_cache.hpp"
 #include "loader/xen_notes.hpp"
 #include "pvmmu/types.hpp"
 
@@ -41,12 +42,12 @@ struct KernelImage {
 };
 
 /// Takes a bzImage, an ELF file or a compressed ELF file. Never throws on bad input and never reads past it.
-/// Errors are LoadErrors that say what is wrong with the image.
-[[nodiscard]] Loaded<KernelImage> parse_kernel(std::span<const std::byte> file,
-                                               const Progress& progress = {});
+/// Errors are LoadErrors that say what is wrong with the image. What is slow to unpack goes through `cache`.
+[[nodiscard]] Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress = {},
+                                               const UnpackCache& cache = {});
 
 /// Reads the file (once, at most 1 GiB) and parses it. Errors start with the path.
 [[nodiscard]] Loaded<KernelImage> load_kernel(const std::filesystem::path& path,
-                                              const Progress& progress = {});
+                                              const Progress& progress = {}, const UnpackCache& cache = {});
 
 }  // namespace pinfold::loader

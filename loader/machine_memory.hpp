@@ -1,10 +1,8 @@
 // How a domain's memory is written while no vCPU of it exists yet.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 
 #include "pvmmu/types.hpp"
@@ -14,15 +12,22 @@ namespace pinfold::loader {
 /// The machine's frames as the monitor has them mapped: frame m at base + m * 4096. Does not own them.
 class MachineMemory {
  public:
-  /// `frames` is the number of frames that are mapped.
-  MachineMemory(std::byte* base, std::uint64_t frames) : base_(base), frames_(frames) {}
+  /// `frames` is the number of frames that are mapped; `file`, unless negative, what they are a shared
+  /// mapping of, from its start.
+  MachineMemory(std::byte* base, std::uint64_t frames, int file = -1)
+      : base_(base), frames_(frames), file_(file) {}
   [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < frames_; }
   /// The 4 KiB of a frame that `contains`.
   [[nodiscard]] std::byte* page(Mfn mfn) const { return base_ + mfn.raw() * page_size; }
+  /// Copies into consecutive frames, all contained. `offset` counts from `first`. Through the file where
+  /// there is one: fresh pages are then neither cleared first nor mapped one by one, which takes twice as
+  /// long as the copy.
+  void write(Mfn first, std::size_t offset, std::span<const std::byte> bytes) const;
 
  private:
   std::byte* base_;
   std::uint64_t frames_;
+  int file_;
 };
 
 /// One domain's memory in pseudo-physical order: page pfn lies in machine frame frames[pfn]. Fresh memory
@@ -37,23 +42,9 @@ class PseudoPhysical {
 
   /// Copies bytes to a pseudo-physical byte address; pages of nothing but zeroes are left alone. The range
   /// must lie in the domain's memory, which must not have been written there before.
-  void write(std::uint64_t address, std::span<const std::byte> bytes) const {
-    while (!bytes.empty()) {
-      const std::size_t offset = address % page_size;
-      const std::size_t n = std::min(bytes.size(), static_cast<std::size_t>(page_size) - offset);
-      if (!all_zero(bytes.first(n))) std::memcpy(page(Pfn(address >> page_shift)) + offset, bytes.data(), n);
-      address += n;
-      bytes = bytes.subspan(n);
-    }
-  }
+  void write(std::uint64_t address, std::span<const std::byte> bytes) const;
 
  private:
-  static bool all_zero(std::span<const std::byte> bytes) {
-    // A range equal to itself shifted by one is all like its first byte; memcmp stops at the first
-    // difference.
-    return bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
-  }
-
   MachineMemory machine_;
   std::span<const Mfn> frames_;
 };

@@ -119,6 +119,9 @@ class Validator {
   /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that does not
   /// permit the access gives false.
   bool touch(Held, const Leaf& leaf, bool write);
+  /// Does the mirror hold what the leaf's entry says? False only when the guest's frame changed behind the validator's
+  /// back, which the view prevents; what the frame says must then be taken for nothing.
+  [[nodiscard]] bool agrees_with_mirror(Held, const Leaf& leaf) const;
   /// The frame that the processor's CR3 shall hold for a loaded root.
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
   /// Clears or restores the mirror's machine-to-phys slot of a root (VMASST_TYPE_m2p_strict).

@@ -27,10 +27,18 @@ Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
   return guest.with(mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
 }
 
-bool Validator::touch(Held, const Leaf& leaf, bool write) {
+bool Validator::agrees_with_mirror(Held, const Leaf& leaf) const {
+  if (!owns(leaf.table) || frames_[leaf.table].mirror == 0) return false;
+  constexpr std::uint64_t marks = bit::accessed | bit::dirty;
+  const Pte mirrored = mirrors_.load(MirrorId(frames_[leaf.table].mirror), leaf.slot);
+  return mirrored.without(marks) == mirror_leaf(leaf.entry).without(marks);
+}
+
+bool Validator::touch(Held held, const Leaf& leaf, bool write) {
   if (!leaf.entry.present() || (write && !leaf.writable)) return false;
   const std::uint64_t marks = write ? bit::accessed | bit::dirty : bit::accessed;
   if (leaf.entry.has(marks)) return true;
+  if (!agrees_with_mirror(held, leaf)) return false;
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
   commit(Where{leaf.table, leaf.slot, Level::l1}, frames_[leaf.table], CheckedEntry(marked, mirror_leaf(marked)));

@@ -7,7 +7,9 @@
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
+#include "pvmmu/large_pages.hpp"
 #include "vmm/cpuid_native.hpp"
+#include "pvmmu/large_pages.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 #include "vmm/vcpu_info.hpp"
 
@@ -111,6 +113,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   if (!shared || !first) return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
   frames_.reserve(config_.frames);
+  pvmmu::prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
   for (std::uint64_t i = 0; i < config_.frames; ++i) {
     frames_.push_back(first->plus(i));
     (void)mmu_->set_machphys(lock, frames_.back(), Pfn(i));

@@ -18,7 +18,8 @@ class GuestAccess final : public GuestMemory {
 
  private:
   enum class Kind : std::uint8_t { read, write, execute };
-  /// The view's rule once more: the monitor's own mapping has no wall, and must not do for a guest what its view forbids.
+  /// The view's rule once more: the monitor's own mapping has no wall, and must not do for a guest what its
+  /// view forbids.
   [[nodiscard]] bool permitted(Mfn mfn, Kind kind) const;
   /// Where the byte at `va` is in the monitor; null if the guest itself could not access it so.
   [[nodiscard]] std::byte* locate(GuestVaddr va, Kind kind);

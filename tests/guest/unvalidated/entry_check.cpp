@@ -1,6 +1,7 @@
-// TEST ONLY. Stands in for pvmmu/entry_check.cpp in the program pinfold_unvalidated: the validator with its
-// central check gone, so that a test can attack the walls behind it. An L1 entry may name any frame of the
-// machine and map it writable, whoever owns it and whatever it is. Nothing of this is linked into pinfold.
+// TEST ONLY. Stands in for pvmmu/entry_check.cpp: the validator with its central check gone, so that a test
+// can attack the walls behind it. An L1 entry may name any frame of the machine and map it writable, whoever
+// owns it and whatever it is. With PINFOLD_TEST_VIEW_GIVES_WAY a table that is mapped writable is so in the
+// view, too. Linked into pinfold_unvalidated and pinfold_mirror_only; nothing of this is in pinfold.
 #include <cstdio>
 
 #include "pvmmu/entry_rules.hpp"
@@ -26,6 +27,9 @@ Verdict<CheckedEntry> Validator::check_l1(const Where& where, Pte want) {
     frame.type = FrameType::writable;
   // Counted whatever it is, so that dropping the entry finds what it takes back.
   if (want.writable()) ++frame.type_count;
+#ifdef PINFOLD_TEST_VIEW_GIVES_WAY
+  if (owns(mfn) && want.writable() && is_protected(frame.type)) view_.unprotect(mfn);
+#endif
   frame.refs += owns(mfn) ? 1 : 2;
   return CheckedEntry(want, mirror_leaf(want));
 }

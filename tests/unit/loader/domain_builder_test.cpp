@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <xen/xen.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <set>
 
@@ -275,16 +278,48 @@ TEST(Initrd, absent_file_is_named_in_the_error) {
               HasSubstr("/nonexistent/initrd: No such file"));
 }
 
-TEST(Initrd, zero_pages_in_the_middle_and_odd_ends_are_kept) {
-  Bytes memory(16 * page_size);
-  const std::vector<Mfn> frames{Mfn(3), Mfn(1), Mfn(9), Mfn(4)};
-  const PseudoPhysical domain(MachineMemory(memory.data(), 16), frames);
-  auto content = pattern(3 * page_size);
-  std::fill(content.begin() + page_size - 5, content.begin() + 2 * page_size, std::byte{0});
-  domain.write(100, content);
-  for (std::size_t i = 0; i < content.size(); ++i) {
-    const std::size_t address = 100 + i;
-    ASSERT_EQ(memory[frames[address / page_size].raw() * page_size + address % page_size], content[i]) << i;
+/// Machine memory that is a mapping of a file, if that is asked for, and zero.
+class GuestCopy : public ::testing::TestWithParam<bool> {
+ protected:
+  static constexpr std::uint64_t pages = 32;
+  GuestCopy() {
+    const std::size_t size = pages * page_size;
+    if (GetParam()) {
+      file_ = ::memfd_create("test", 0);
+      EXPECT_EQ(::ftruncate(file_, static_cast<off_t>(size)), 0);
+    }
+    const int flags = GetParam() ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+    memory_ = static_cast<std::byte*>(::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, file_, 0));
+  }
+  ~GuestCopy() override {
+    ::munmap(memory_, pages * page_size);
+    if (file_ >= 0) ::close(file_);
+  }
+  std::byte* memory_ = nullptr;
+  int file_ = -1;
+};
+
+INSTANTIATE_TEST_SUITE_P(Memory, GuestCopy, ::testing::Bool(),
+                         [](const auto& p) { return p.param ? "of_a_file" : "anonymous"; });
+
+TEST_P(GuestCopy, arrives_in_scattered_frames_with_zero_pages_and_odd_ends_and_nothing_else_changes) {
+  std::vector<Mfn> frames{Mfn(3), Mfn(1), Mfn(9), Mfn(10), Mfn(11), Mfn(4), Mfn(5)};
+  const PseudoPhysical domain(MachineMemory(memory_, pages, file_), frames);
+  for (const std::size_t zeroes : {std::size_t{0}, std::size_t{1}, std::size_t{3}}) {
+    for (const std::size_t address : {std::size_t{0}, std::size_t{100}, std::size_t{page_size}}) {
+      std::memset(memory_, 0, pages * page_size);
+      auto content = pattern(5 * page_size + 33);
+      const auto hole = content.begin() + page_size - 5;
+      std::fill(hole, hole + static_cast<std::ptrdiff_t>(zeroes * page_size), std::byte{0});
+      domain.write(address, content);
+      Bytes expected(pages * page_size);
+      for (std::size_t i = 0; i < content.size(); ++i) {
+        const std::size_t at = address + i;
+        expected[frames[at / page_size].raw() * page_size + at % page_size] = content[i];
+      }
+      EXPECT_EQ(std::memcmp(memory_, expected.data(), expected.size()), 0)
+          << zeroes << " zero pages at " << address;
+    }
   }
 }
 

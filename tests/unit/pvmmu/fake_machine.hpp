@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <tuple>
 #include <vector>
@@ -69,10 +70,14 @@ class FakeView final : public FrameView {
   void grant(Mfn first, std::uint64_t count) override {
     for (std::uint64_t i = 0; i < count; ++i) access_[first.raw() + i] = Access::read_write;
   }
-  void revoke(Mfn mfn) override { access_[mfn.raw()] = Access::none; }
+  void revoke(Mfn mfn) override {
+    if (on_revoke) on_revoke(mfn);
+    access_[mfn.raw()] = Access::none;
+  }
   [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
 
   static constexpr std::uint64_t never = ~0ULL;
+  std::function<void(Mfn)> on_revoke;
   std::uint64_t protections = 0;
   std::uint64_t fail_at = never;  ///< The call of protect(), counted from 0, that the host refuses.
 

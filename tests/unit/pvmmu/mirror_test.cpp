@@ -8,7 +8,9 @@
 namespace pinfold::pvmmu::test {
 namespace {
 
-void log_change(StaleLog& log, MirrorId mirror, std::size_t slot) { log.changed(mirror, slot); }
+void log_change(StaleLog& log, MirrorId mirror, std::size_t slot) {
+  log.changed(mirror, slot, Pte(Mfn(1), test::rw));
+}
 
 TEST(MirrorArena, hands_out_each_frame_once_and_never_frame_0) {
   const PageMemory memory(9);
@@ -72,14 +74,27 @@ TEST(StaleLog, covers_every_change_however_they_come) {
   for (const auto& c : changed) EXPECT_TRUE(covered.contains(c)) << c.first << " slot " << c.second;
 }
 
-TEST(StaleLog, turns_a_run_of_one_table_into_the_table) {
+TEST(StaleLog, needs_no_more_entries_of_a_table_that_is_stale_as_a_whole) {
   StaleLog log(true);
-  log_change(log, MirrorId(2), 7);
+  log.retired(MirrorId(1));
   for (std::size_t slot = 0; slot < entries_per_table; ++slot) log_change(log, MirrorId(1), slot);
-  ASSERT_LE(log.entries().size(), 20U);
-  EXPECT_EQ(log.entries().front().table, MirrorId(2));
-  EXPECT_FALSE(log.entries().front().whole_table);
-  EXPECT_TRUE(log.entries().back().whole_table);
+  EXPECT_EQ(log.entries().size(), 1U);
+}
+
+TEST(StaleLog, asks_to_be_drained_before_it_grows_without_end) {
+  StaleLog log(true);
+  for (std::size_t i = 0; i < StaleLog::enough; ++i) {
+    EXPECT_FALSE(log.wants_draining());
+    log_change(log, MirrorId(static_cast<std::uint32_t>(1 + i % 2)), i % entries_per_table);
+  }
+  EXPECT_TRUE(log.wants_draining());
+}
+
+TEST(StaleLog, remembers_what_a_processor_may_have_cached) {
+  StaleLog log(true);
+  log.changed(MirrorId(1), 5, Pte(Mfn(7), test::rw));
+  ASSERT_EQ(log.entries().size(), 1U);
+  EXPECT_EQ(log.entries()[0].before, Pte(Mfn(7), test::rw));
 }
 
 TEST(StaleLog, forgets_what_was_taken_care_of_and_only_that) {

@@ -262,6 +262,33 @@ TEST_F(PinnedTree, replacing_an_entry_holds_the_new_frame_before_the_old_one_goe
   EXPECT_FALSE(one.mmu.owns(page));
 }
 
+TEST_F(PinnedTree, an_entry_is_gone_from_guest_and_mirror_before_its_frame_leaves_the_domain) {
+  for (const Pte now : {Pte(), Pte(one.allocate(), ro)}) {
+    const Mfn mfn = one.allocate();
+    ASSERT_TRUE(update(tree.l1, 0, Pte(mfn, rw)));
+    ASSERT_TRUE(one.mmu.deallocate(one.held, mfn));
+    int revoked = 0;
+    one.view.on_revoke = [&](Mfn gone) {
+      ++revoked;
+      EXPECT_EQ(gone, mfn);
+      EXPECT_NE(machine.peek(tree.l1, 0).mfn(), mfn);
+      EXPECT_NE(one.mirrors.load(MirrorId(frame(tree.l1).mirror), 0).mfn(), mfn);
+    };
+    ASSERT_TRUE(update(tree.l1, 0, now));
+    EXPECT_EQ(revoked, 1);
+    one.view.on_revoke = nullptr;
+  }
+}
+
+TEST_F(PinnedTree, a_clean_writable_mapping_counts_as_writable_until_it_goes) {
+  ASSERT_TRUE(update(tree.l1, 0, Pte(page, rw & ~bit::dirty)));
+  EXPECT_EQ(frame(page).type_count, 1U);
+  EXPECT_FALSE(pin(Level::l1, page));
+  ASSERT_TRUE(update(tree.l1, 0, Pte()));
+  EXPECT_EQ(frame(page).type_count, 0U);
+  EXPECT_TRUE(pin(Level::l1, page));
+}
+
 TEST_F(PinnedTree, replacing_a_subtree_by_one_that_maps_it_writable_is_refused) {
   const Mfn other = one.allocate();
   machine.poke(other, 0, Pte(tree.l1, rw));

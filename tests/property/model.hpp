@@ -1,0 +1,116 @@
+// What the validator should do, said as plainly as possible: nothing is counted as it changes; after each
+// operation all is counted anew from the frames' contents, the pins, the roots and the holds. Slow, and that
+// is the point.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "pvmmu/errno.hpp"
+#include "pvmmu/frame.hpp"
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu::property {
+
+inline constexpr int nobody = -1;
+inline constexpr int domains = 2;
+
+struct ModelFrame {
+  int owner = nobody;
+  bool allocated = false;
+  bool special = false;
+  unsigned pinned_as = 0;  ///< Level; 0 for not pinned.
+  std::uint64_t m2p = 0;
+  std::array<std::uint64_t, entries_per_table> content{};
+};
+
+/// Who refers to a frame, and as what.
+struct Use {
+  std::uint32_t refs = 0;
+  std::uint32_t types = 0;
+  FrameType type = FrameType::none;
+  [[nodiscard]] bool is(FrameType t) const { return types != 0 && type == t; }
+  [[nodiscard]] bool trusted() const { return types != 0 && is_protected(type); }
+};
+
+/// The errors of which the validator may give any one; none: it must accept.
+using Expected = std::set<Errno>;
+
+struct Census {
+  std::vector<Use> use;
+  Expected wrong;
+};
+
+class Model {
+ public:
+  explicit Model(std::size_t frame_count, std::uint64_t most_frames)
+      : frames(frame_count), most_frames_(most_frames) {}
+
+  std::vector<ModelFrame> frames;
+  std::array<std::array<Mfn, 2>, domains> roots{{{no_mfn, no_mfn}, {no_mfn, no_mfn}}};
+  std::array<std::vector<std::pair<Mfn, FrameType>>, domains> holds;
+  /// Entries of L1 tables that the processor has accessed although the guest's entry does not say so yet.
+  std::set<std::pair<std::uint64_t, std::size_t>> accessed;
+
+  // Each takes effect only if it is to be accepted.
+  Expected update(int d, Mfn mfn, std::size_t slot, Pte want, bool preserve);
+  Expected update_va(int d, std::size_t which, GuestVaddr va, Pte want);
+  Expected store_to_l1(int d, Mfn mfn, std::size_t slot, Pte want);
+  Expected pin(int d, unsigned level, Mfn mfn);
+  Expected unpin(int d, Mfn mfn);
+  Expected load_root(int d, std::size_t which, Mfn mfn);
+  void unload_root(int d, std::size_t which);
+  Expected hold(int d, Mfn mfn, FrameType type);
+  void release(int d, std::size_t index);
+  Expected deallocate(int d, Mfn mfn);
+  Expected exchangeable(int d, Mfn mfn);
+  Expected write_descriptor(int d, Mfn mfn, std::size_t slot, std::uint64_t value);
+  Expected set_machphys(int d, Mfn mfn, std::uint64_t pfn);
+  Expected clear_page(int d, Mfn mfn);
+  Expected copy_page(int d, Mfn to, Mfn from);
+  /// May the access be made? Sets A and D.
+  bool touch(int d, std::size_t which, GuestVaddr va, bool write);
+  /// The domain takes an unowned frame: zeroed.
+  void allocated(int d, Mfn mfn, bool special);
+
+  [[nodiscard]] bool may_allocate(int d) const;
+  [[nodiscard]] bool any_free() const;
+  [[nodiscard]] bool owns(int d, Mfn mfn) const {
+    return mfn.raw() < frames.size() && frames[mfn.raw()].owner == d;
+  }
+  [[nodiscard]] Census census() const;
+  /// What a table's or descriptor page's entry becomes when it is accepted as `type`.
+  [[nodiscard]] static std::uint64_t adjusted(FrameType type, std::uint64_t entry);
+
+ private:
+  struct Demand {
+    int domain;
+    FrameType table;  ///< An entry of a table of this type; none: `mfn` as `type` itself.
+    Pte entry;
+    Mfn mfn;
+    FrameType type;
+  };
+  struct Place {
+    Mfn table;
+    std::size_t slot;
+    bool writable;
+  };
+  [[nodiscard]] std::optional<Place> walk(int d, std::size_t which, GuestVaddr va) const;
+  [[nodiscard]] Census census(const Demand* extra) const;
+  void demand(Census& c, int d, Mfn mfn, FrameType type, Errno not_owned, Errno conflict) const;
+  void demand_entry(Census& c, int d, FrameType table, Pte e) const;
+  void visit(Census& c, int d, Mfn mfn, FrameType type) const;
+  /// Accepts `extra` beside all that is there, or says why not; then `change` happens, and what nobody needs
+  /// goes.
+  template <class Change>
+  Expected accept(const Demand& extra, Change&& change);
+  void settle(const Census& before);
+
+  std::uint64_t most_frames_;
+};
+
+}  // namespace pinfold::pvmmu::property

@@ -1,0 +1,99 @@
+// Random sequences of operations from two domains: the validator does what the model does, step by step. A
+// sequence that fails is cut down to the steps that matter, and printed.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <random>
+
+#include "world.hpp"
+
+namespace pinfold::pvmmu::property {
+namespace {
+
+constexpr std::size_t steps_a_sequence = 600;
+
+struct Failure {
+  std::size_t step;
+  std::string what;
+};
+
+std::optional<Failure> run(const std::vector<Operation>& operations, Tally& tally) {
+  World world;
+  for (std::size_t i = 0; i < operations.size(); ++i)
+    if (auto what = world.step(operations[i], tally)) return Failure{i, *what};
+  if (auto what = world.finish()) return Failure{operations.size(), *what};
+  return std::nullopt;
+}
+
+/// Leaves out runs of steps, shorter and shorter ones, as long as something still fails (delta debugging).
+std::vector<Operation> shrink(std::vector<Operation> operations) {
+  Tally unused;
+  for (std::size_t chunk = operations.size() / 2; chunk > 0;) {
+    bool shorter = false;
+    for (std::size_t from = 0; from < operations.size();) {
+      std::vector<Operation> fewer = operations;
+      const auto begin = fewer.begin() + static_cast<std::ptrdiff_t>(from);
+      fewer.erase(begin, begin + static_cast<std::ptrdiff_t>(std::min(chunk, fewer.size() - from)));
+      const auto failure = run(fewer, unused);
+      if (failure) {
+        fewer.resize(std::min(fewer.size(), failure->step + 1));
+        operations = std::move(fewer);
+        shorter = true;
+      } else {
+        from += chunk;
+      }
+    }
+    if (!shorter || chunk > operations.size()) chunk /= 2;
+  }
+  return operations;
+}
+
+void expect_agreement(std::uint64_t seed, Tally& tally) {
+  const auto operations = random_operations(seed, steps_a_sequence);
+  if (!run(operations, tally)) return;
+  const auto few = shrink(operations);
+  Tally unused;
+  const auto failure = run(few, unused);
+  std::string steps;
+  for (const Operation& op : few) steps += "  " + op.describe() + "\n";
+  ADD_FAILURE() << "seed " << seed << ": " << (failure ? failure->what : "fails no more after shrinking")
+                << "\n"
+                << steps;
+}
+
+TEST(ValidatorAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_accepted_and_refused) {
+  Tally tally;
+  for (std::uint64_t seed = 1; seed <= 40 && !testing::Test::HasFailure(); ++seed)
+    expect_agreement(seed, tally);
+  if (testing::Test::HasFailure()) return;
+  for (std::size_t i = 0; i < kinds; ++i) {
+    const auto kind = static_cast<Kind>(i);
+    EXPECT_GT(tally.accepted[i], 20U) << name(kind) << " hardly ever succeeds: the sequences prove little";
+    const bool can_be_refused = kind == Kind::update || kind == Kind::update_va ||
+                                kind == Kind::store_to_l1 || kind == Kind::pin || kind == Kind::unpin ||
+                                kind == Kind::load_root || kind == Kind::hold || kind == Kind::deallocate ||
+                                kind == Kind::exchange || kind == Kind::write_descriptor ||
+                                kind == Kind::clear_page || kind == Kind::copy_page;
+    if (can_be_refused) {
+      EXPECT_GT(tally.refused[i], 20U) << name(kind) << " is hardly ever refused";
+    }
+    std::cout << name(kind) << ": " << tally.accepted[i] << " accepted, " << tally.refused[i] << " refused\n";
+  }
+}
+
+/// One seed more, another each time; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more of them.
+TEST(ValidatorAndModel, agree_on_a_seed_of_the_day) {
+  const char* given = std::getenv("PINFOLD_SEED");
+  const char* count = std::getenv("PINFOLD_SEQUENCES");
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+  const std::uint64_t sequences = count != nullptr ? std::strtoull(count, nullptr, 0) : 5;
+  std::cout << "PINFOLD_SEED=" << seed << "\n";
+  Tally tally;
+  for (std::uint64_t i = 0; i < sequences && !testing::Test::HasFailure(); ++i)
+    expect_agreement(seed + i, tally);
+}
+
+}  // namespace
+}  // namespace pinfold::pvmmu::property

@@ -1,0 +1,339 @@
+#include "world.hpp"
+
+#include <cstring>
+
+namespace pinfold::pvmmu::property {
+namespace {
+
+constexpr std::uint64_t most_frames = 26;
+constexpr std::uint64_t initial_frames = 24;
+
+std::string at(Mfn mfn) { return "frame " + std::to_string(mfn.raw()); }
+
+/// Does `now` allow less than a processor may remember, or something else?
+bool forgets(Pte remembered, Pte now) {
+  if (!remembered.present()) return false;
+  if (!now.present() || now.mfn() != remembered.mfn()) return true;
+  return (remembered.writable() && !now.writable()) ||
+         (!remembered.any(bit::no_execute) && now.any(bit::no_execute));
+}
+
+template <class V>
+std::optional<Errno> error_of(const V& verdict) {
+  if (verdict) return std::nullopt;
+  return verdict.error().error();
+}
+
+}  // namespace
+
+World::World()
+    : first_(std::make_unique<test::FakeDomain>(machine_, DomId(1),
+                                                test::FakeDomainOptions{2048, most_frames, true})),
+      second_(std::make_unique<test::FakeDomain>(machine_, DomId(2),
+                                                 test::FakeDomainOptions{2048, most_frames, true})),
+      model_(machine_frames, most_frames) {
+  // In turn, so that neighbours belong to different domains.
+  for (std::uint64_t i = 0; i < initial_frames; ++i)
+    for (const int d : {1, 0}) model_.allocated(d, domain(d).allocate(), false);
+  for (const int d : {1, 0})
+    model_.allocated(d, domain(d).mmu.allocate_special(domain(d).held).value(), true);
+  remember();
+}
+
+std::optional<std::string> World::step(const Operation& op, Tally& tally) {
+  if (auto failure = run(op, tally)) return failure;
+  remember();
+  return std::nullopt;
+}
+
+std::optional<std::string> World::run(const Operation& op, Tally& tally) {
+  const auto kind = static_cast<std::size_t>(op.kind);
+  bool done = false;
+  auto failure = apply_to_environment(op, done);
+  if (failure) return failure;
+  if (done) {
+    ++tally.accepted[kind];
+    return compare(true);
+  }
+  const Outcome outcome = apply(op);
+  const bool accepted = !outcome.refused;
+  ++(accepted ? tally.accepted : tally.refused)[kind];
+  if (accepted != outcome.expected.empty())
+    return std::string(accepted ? "accepted, but the model refuses" : "refused, but the model accepts");
+  if (!accepted && !outcome.expected.contains(*outcome.refused))
+    return "refused with the wrong error " + std::to_string(static_cast<int>(*outcome.refused));
+  return compare(accepted);
+}
+
+/// What the guest's processor and the monitor do beside the validator's operations, and what can't be
+/// refused.
+std::optional<std::string> World::apply_to_environment(const Operation& op, bool& done) {
+  test::FakeDomain& here = domain(op.domain);
+  const auto d = static_cast<std::size_t>(op.domain);
+  done = true;
+  switch (op.kind) {
+    case Kind::guest_store:
+      if (model_.owns(op.domain, op.mfn) && !model_.census().use[op.mfn.raw()].trusted()) {
+        model_.frames[op.mfn.raw()].content[op.slot] = op.value;
+        machine_.poke(op.mfn, op.slot, Pte(op.value));
+      }
+      return std::nullopt;
+    case Kind::processor_access: {
+      if (!model_.owns(op.domain, op.mfn) || !model_.census().use[op.mfn.raw()].is(FrameType::l1))
+        return std::nullopt;
+      const MirrorId mirror(machine_.frames[op.mfn].mirror);
+      const Pte entry = here.mirrors.load(mirror, op.slot);
+      if (!entry.present() || entry.any(bit::accessed)) return std::nullopt;
+      here.mirrors.store(mirror, op.slot, entry.with(bit::accessed));
+      model_.accessed.emplace(op.mfn.raw(), op.slot);
+      return std::nullopt;
+    }
+    case Kind::unload_root: {
+      const std::size_t which = op.choice % 2;
+      here.mmu.unload_root(here.held, roots_[d][which]);
+      model_.unload_root(op.domain, which);
+      return std::nullopt;
+    }
+    case Kind::release: {
+      if (model_.holds[d].empty()) return std::nullopt;
+      const std::size_t index = op.slot % model_.holds[d].size();
+      here.mmu.release(here.held, model_.holds[d][index].first);
+      model_.release(op.domain, index);
+      return std::nullopt;
+    }
+    case Kind::flush:
+      here.mmu.flushed(here.held);
+      retired_[d].clear();
+      return std::nullopt;
+    case Kind::allocate: return allocate(op, op.choice == 0 && op.slot == 511);
+    case Kind::touch: return touch(op);
+    default: done = false; return std::nullopt;
+  }
+}
+
+std::optional<std::string> World::allocate(const Operation& op, bool special) {
+  test::FakeDomain& here = domain(op.domain);
+  const bool expected = model_.any_free() && (special || model_.may_allocate(op.domain));
+  const auto mfn = special ? here.mmu.allocate_special(here.held) : here.mmu.allocate(here.held);
+  if (mfn.has_value() != expected) return std::string("allocation succeeds or fails against expectation");
+  if (!mfn) return std::nullopt;
+  if (model_.frames[mfn->raw()].owner != nobody || mfn->raw() == 0)
+    return at(*mfn) + " was allocated although it is owned";
+  model_.allocated(op.domain, *mfn, special);
+  return std::nullopt;
+}
+
+std::optional<std::string> World::touch(const Operation& op) {
+  test::FakeDomain& here = domain(op.domain);
+  const std::size_t which = op.choice % 2;
+  const bool write = op.choice / 2 == 1;
+  const auto leaf = here.mmu.walk(here.held, roots_[static_cast<std::size_t>(op.domain)][which], op.va);
+  const bool possible = leaf && here.mmu.touch(here.held, *leaf, write);
+  if (possible != model_.touch(op.domain, which, op.va, write))
+    return std::string("access permitted or not, the model differs");
+  if (possible && write &&
+      !here.mirrors.load(MirrorId(machine_.frames[leaf->table].mirror), leaf->slot).writable())
+    return std::string("the mirror does not let a write through that was permitted");
+  return std::nullopt;
+}
+
+World::Outcome World::apply(const Operation& op) {
+  test::FakeDomain& here = domain(op.domain);
+  const auto d = static_cast<std::size_t>(op.domain);
+  const auto& held = here.held;
+  Validator& mmu = here.mmu;
+  const Pte want(op.value);
+  switch (op.kind) {
+    case Kind::update: {
+      const bool preserve = op.choice == 0;
+      const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
+                         !model_.census().use[op.mfn.raw()].is(FrameType::l1);
+      (void)mmu.take_flush_duty();
+      const auto refused = error_of(mmu.update(held, test::entry_at(op.mfn, op.slot), want,
+                                               preserve ? Preserve::accessed_and_dirty : Preserve::nothing));
+      if (upper && !refused && !mmu.take_flush_duty()) return {Errno::eagain, {}};
+      return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
+    }
+    case Kind::update_va:
+      return {error_of(mmu.update_va(held, roots_[d][op.choice % 2], op.va, want)),
+              model_.update_va(op.domain, op.choice % 2, op.va, want)};
+    case Kind::store_to_l1:
+      return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
+              model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
+    case Kind::pin:
+      return {error_of(mmu.pin(held, static_cast<Level>(op.choice), op.mfn)),
+              model_.pin(op.domain, op.choice, op.mfn)};
+    case Kind::unpin: return {error_of(mmu.unpin(held, op.mfn)), model_.unpin(op.domain, op.mfn)};
+    case Kind::load_root:
+      return {error_of(mmu.load_root(held, roots_[d][op.choice % 2], op.mfn)),
+              model_.load_root(op.domain, op.choice % 2, op.mfn)};
+    case Kind::hold: {
+      const auto type = static_cast<FrameType>(op.choice);
+      return {error_of(mmu.hold(held, op.mfn, type)), model_.hold(op.domain, op.mfn, type)};
+    }
+    case Kind::deallocate:
+      return {error_of(mmu.deallocate(held, op.mfn)), model_.deallocate(op.domain, op.mfn)};
+    case Kind::exchange: {
+      const Expected expected = model_.exchangeable(op.domain, op.mfn);
+      const auto refused = error_of(mmu.check_exchangeable(held, op.mfn));
+      if (refused || !expected.empty()) return {refused, expected};
+      const auto fresh = mmu.allocate_beyond_limit(held, 1, 1);
+      if (fresh.has_value() != model_.any_free()) return {Errno::enomem, {}};
+      if (!fresh) return {std::nullopt, {}};
+      model_.allocated(op.domain, *fresh, false);
+      (void)mmu.deallocate(held, op.mfn);
+      return {std::nullopt, model_.deallocate(op.domain, op.mfn)};
+    }
+    case Kind::write_descriptor:
+      return {error_of(mmu.write_descriptor(held, test::entry_at(op.mfn, op.slot), op.value)),
+              model_.write_descriptor(op.domain, op.mfn, op.slot, op.value)};
+    case Kind::set_machphys:
+      return {error_of(mmu.set_machphys(held, op.mfn, Pfn(op.value))),
+              model_.set_machphys(op.domain, op.mfn, op.value)};
+    case Kind::clear_page:
+      return {error_of(mmu.clear_page(held, op.mfn)), model_.clear_page(op.domain, op.mfn)};
+    case Kind::copy_page:
+      return {error_of(mmu.copy_page(held, op.mfn, op.other)), model_.copy_page(op.domain, op.mfn, op.other)};
+    default: return {Errno::enosys, {}};
+  }
+}
+
+std::optional<std::string> World::compare(bool accepted) {
+  const Census now = model_.census();
+  if (!now.wrong.empty()) return std::string("the model's own state breaks a rule");
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    const Mfn mfn(i);
+    if (auto failure = compare_frame(mfn, now.use[i])) return failure;
+    if (auto failure = compare_content(mfn, now.use[i], accepted)) return failure;
+  }
+  for (int d = 0; d < domains; ++d) {
+    if (roots_[static_cast<std::size_t>(d)] != model_.roots[static_cast<std::size_t>(d)])
+      return std::string("a root register differs from the model's");
+    test::FakeDomain& here = domain(d);
+    OutsideReferences outside;
+    for (const Mfn root : roots_[static_cast<std::size_t>(d)])
+      if (root != no_mfn) outside.add(root);
+    for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
+    const auto findings = audit(here.held, here.mmu, outside);
+    if (!findings.empty()) return "audit: " + findings.front();
+  }
+  return check_stale();
+}
+
+std::optional<std::string> World::compare_frame(Mfn mfn, const Use& use) {
+  const Frame& f = machine_.frames[mfn];
+  const ModelFrame& m = model_.frames[mfn.raw()];
+  if (f.owner_plus_1 != (m.owner == nobody ? 0 : m.owner + 2))
+    return at(mfn) + " has another owner than in the model";
+  if (f.allocated != m.allocated || f.special != m.special) return at(mfn) + " differs in its reservation";
+  if (f.pinned != (m.pinned_as != 0)) return at(mfn) + " differs in being pinned";
+  if (f.refs != use.refs || f.type_count != use.types)
+    return at(mfn) + " has counts " + std::to_string(f.refs) + " and " + std::to_string(f.type_count) +
+           ", the model " + std::to_string(use.refs) + " and " + std::to_string(use.types);
+  if (use.types != 0 && f.type != use.type) return at(mfn) + " has another type than in the model";
+  if (f.validated != use.trusted()) return at(mfn) + " differs in being validated";
+  if ((f.mirror != 0) != (use.trusted() && is_table(use.type)))
+    return at(mfn) + " has a mirror or not, against the model";
+  if (m.owner != nobody && machine_.m2p(mfn) != m.m2p)
+    return at(mfn) + " differs in the machine-to-phys table";
+  for (int d = 0; d < domains; ++d) {
+    const auto expected = m.owner != d    ? test::FakeView::Access::none
+                          : use.trusted() ? test::FakeView::Access::read_only
+                                          : test::FakeView::Access::read_write;
+    if (domain(d).view.of(mfn) != expected)
+      return at(mfn) + " differs in the view of domain " + std::to_string(d);
+  }
+  return std::nullopt;
+}
+
+/// A refused validation may leave adjusted entries in frames that are no tables: harmless, and Xen does so
+/// too.
+std::optional<std::string> World::compare_content(Mfn mfn, const Use& use, bool accepted) {
+  auto& content = model_.frames[mfn.raw()].content;
+  const std::byte* real = machine_.memory.pages().page(mfn.raw());
+  if (std::memcmp(content.data(), real, page_size) == 0) return std::nullopt;
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const std::uint64_t found = machine_.peek(mfn, slot).raw();
+    if (found == content[slot]) continue;
+    bool adjusted = false;
+    for (const FrameType type : {FrameType::l1, FrameType::l2, FrameType::l4, FrameType::seg_desc}) {
+      adjusted = adjusted || found == Model::adjusted(type, content[slot]);
+      // Tables below a refused one were tables for a moment: the order of two adjustments is open.
+      for (const FrameType second : {FrameType::l1, FrameType::l2, FrameType::l4, FrameType::seg_desc})
+        adjusted = adjusted || found == Model::adjusted(second, Model::adjusted(type, content[slot]));
+    }
+    if (accepted || use.trusted() || !adjusted)
+      return at(mfn) + " slot " + std::to_string(slot) + " holds " + std::to_string(found) +
+             ", in the model " + std::to_string(content[slot]);
+    content[slot] = found;
+  }
+  return std::nullopt;
+}
+
+/// Whatever a processor may remember of a live table, and that is allowed no more, is in the log; and the
+/// mirror of a table that is none any more has not become another's.
+std::optional<std::string> World::check_stale() {
+  std::set<std::pair<std::uint32_t, std::size_t>> logged;
+  for (int d = 0; d < domains; ++d) {
+    StaleLog& log = domain(d).stale;
+    for (const auto& e : log.entries())
+      for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+        if (e.whole_table || slot == e.slot)
+          logged.emplace(e.table.raw() * 2 + static_cast<unsigned>(d), slot);
+    log.drop_first(log.entries().size());
+  }
+  for (const auto& [raw, seen] : seen_) {
+    const int d = seen.owner;
+    const std::uint32_t key = seen.mirror.raw() * 2 + static_cast<unsigned>(d);
+    const bool live = machine_.frames[Mfn(raw)].mirror == seen.mirror.raw() && model_.owns(d, Mfn(raw));
+    if (!live) {
+      retired_[static_cast<std::size_t>(d)].insert(seen.mirror.raw());
+      if (!logged.contains({key, 511})) return at(Mfn(raw)) + ": its mirror was retired without a word";
+      continue;
+    }
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+      if (forgets(Pte(seen.entries[slot]), domain(d).mirrors.load(seen.mirror, slot)) &&
+          !logged.contains({key, slot}))
+        return at(Mfn(raw)) + " slot " + std::to_string(slot) + " allows less, and the log does not say so";
+  }
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    const Frame& f = machine_.frames[Mfn(i)];
+    if (f.mirror == 0 || model_.frames[i].owner == nobody) continue;
+    if (retired_[static_cast<std::size_t>(model_.frames[i].owner)].contains(f.mirror))
+      return at(Mfn(i)) + " has a mirror that processors have not forgotten yet";
+  }
+  return std::nullopt;
+}
+
+void World::remember() {
+  seen_.clear();
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    const Frame& f = machine_.frames[Mfn(i)];
+    if (f.mirror == 0) continue;
+    const int d = model_.frames[i].owner;
+    Seen& seen = seen_[i];
+    seen.mirror = MirrorId(f.mirror);
+    seen.owner = d;
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+      seen.entries[slot] = domain(d).mirrors.load(seen.mirror, slot).raw();
+  }
+}
+
+std::optional<std::string> World::finish() {
+  for (int d = 0; d < domains; ++d) {
+    test::FakeDomain& here = domain(d);
+    for (Mfn& root : roots_[static_cast<std::size_t>(d)]) here.mmu.unload_root(here.held, root);
+    for (const auto& hold : model_.holds[static_cast<std::size_t>(d)])
+      here.mmu.release(here.held, hold.first);
+    if (here.mmu.destroy(here.held) != 0) return std::string("frames are left after a domain's end");
+    if (here.mirrors.in_use() != 0) return std::string("mirrors are left after a domain's end");
+    if (here.mmu.allocated_frames() != 0) return std::string("a domain that has ended still counts frames");
+  }
+  for (std::uint64_t i = 1; i < machine_frames; ++i)
+    if (test::state_of(machine_.frames[Mfn(i)]) != test::state_of(Frame{}))
+      return at(Mfn(i)) + " is left after all have ended";
+  if (machine_.frames.free_frames() != machine_frames - 1) return std::string("the pool has lost frames");
+  return std::nullopt;
+}
+
+}  // namespace pinfold::pvmmu::property

@@ -1,0 +1,64 @@
+// The validator and the model side by side: each operation goes to both, and everything is compared
+// afterwards.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "fake_machine.hpp"
+#include "model.hpp"
+#include "operation.hpp"
+
+namespace pinfold::pvmmu::property {
+
+/// How often each kind was accepted and refused.
+struct Tally {
+  std::array<std::uint64_t, kinds> accepted{}, refused{};
+};
+
+class World {
+ public:
+  World();
+  /// What differs after the operation; nullopt if nothing does.
+  [[nodiscard]] std::optional<std::string> step(const Operation& op, Tally& tally);
+  /// Ends both domains: the same for what must be left then, which is nothing.
+  [[nodiscard]] std::optional<std::string> finish();
+
+ private:
+  /// What the processor may have cached of a table.
+  struct Seen {
+    MirrorId mirror;
+    int owner = nobody;
+    std::array<std::uint64_t, entries_per_table> entries{};
+  };
+  struct Outcome {
+    std::optional<Errno> refused;
+    Expected expected;
+  };
+
+  std::optional<std::string> run(const Operation& op, Tally& tally);
+  Outcome apply(const Operation& op);
+  std::optional<std::string> apply_to_environment(const Operation& op, bool& done);
+  std::optional<std::string> allocate(const Operation& op, bool special);
+  std::optional<std::string> touch(const Operation& op);
+  std::optional<std::string> compare(bool accepted);
+  std::optional<std::string> compare_frame(Mfn mfn, const Use& use);
+  std::optional<std::string> compare_content(Mfn mfn, const Use& use, bool accepted);
+  std::optional<std::string> check_stale();
+  void remember();
+  test::FakeDomain& domain(int d) { return d == 0 ? *first_ : *second_; }
+
+  test::FakeMachine machine_{machine_frames};
+  std::unique_ptr<test::FakeDomain> first_, second_;
+  Model model_;
+  std::array<std::array<Mfn, 2>, domains> roots_{{{no_mfn, no_mfn}, {no_mfn, no_mfn}}};
+  std::map<std::uint64_t, Seen> seen_;
+  std::array<std::set<std::uint32_t>, domains> retired_;
+};
+
+}  // namespace pinfold::pvmmu::property
