@@ -72,6 +72,20 @@ bool GuestCpu::is_64bit_code(std::uint16_t selector) const {
   return (domain_.gate().descriptor(id_.raw(), selector) & long_mode) != 0;
 }
 
+bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host.syscall_stays_at_cpl3; }
+
+/// Are CS and SS what user_segment makes of them? Else (a segment of the guest's LDT, a selector of nothing)
+/// only the processor itself can load them, or refuse to.
+bool GuestCpu::flat_selectors() const {
+  constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
+  constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
+                          data = 0x00cff2000000ffffULL;
+  const std::uint64_t cs = domain_.gate().descriptor(id_.raw(), cs_) & ~ignored;
+  const std::uint64_t ss = domain_.gate().descriptor(id_.raw(), ss_) & ~ignored;
+  return (cs == code64 || cs == code32) && ss == data;
+}
+
+/// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at once.
 bool GuestCpu::prepare_pass(pvmmu::Held held) {
   pvmmu::StaleLog& stale = domain_.stale();
   PassCode code;
@@ -83,6 +97,7 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
       flush_requested_ = false;
       return false;
     }
+    if (exception_in_flight()) return false;
     std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
     for (const auto& entry : stale.entries()) per_table[entry.table] += entry.whole_table ? worth_a_table : 1;
     const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
@@ -113,7 +128,8 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
       return false;
     }
   } else {
-    if (!flush_requested_) return false;
+    const bool through_iret = processor_loads_selectors() && !flat_selectors();
+    if ((!flush_requested_ && !through_iret) || exception_in_flight()) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
   ++domain_.statistics().passes;

@@ -130,9 +130,10 @@ class GuestCpu {
   void on_exit(pvmmu::DomainLock& lock);
   void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
   void on_port(pvmmu::DomainLock& lock);
-  void on_syscall(pvmmu::DomainLock& lock);
+  void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
+  void on_refused_return(pvmmu::Held held, std::uint64_t error_code);
   void capture();
 
   // view_fault.cpp
@@ -156,6 +157,10 @@ class GuestCpu {
   /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
   [[nodiscard]] bool is_64bit_code(std::uint16_t selector) const;
+  /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
+  /// processor.
+  [[nodiscard]] bool processor_loads_selectors() const;
+  [[nodiscard]] bool flat_selectors() const;
 
   // exceptions.cpp
   void on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);

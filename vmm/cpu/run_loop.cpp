@@ -124,6 +124,8 @@ void GuestCpu::capture() {
   // A guest may load segment registers itself, and the bases go with them.
   state_.fs_base = vcpu_.sregs().fs.base;
   gs_base_ = vcpu_.sregs().gs.base;
+  const kvm_sregs& s = vcpu_.sregs();
+  if (processor_loads_selectors() && s.ss.dpl == 3) set_selectors(s.cs.selector, s.ss.selector);
 }
 
 void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
@@ -160,9 +162,9 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
 /// anyway.
 void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   const std::uint64_t rip = vcpu_.regs().rip;
-  if (Gate::is_syscall_entry(rip)) {
+  if (const auto entry = Gate::syscall_entry(rip)) {
     capture();
-    return on_syscall(lock);
+    return on_syscall(lock, *entry);
   }
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
   domain_.statistics().count(reason);
@@ -172,9 +174,9 @@ void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
 
 void GuestCpu::on_port(pvmmu::DomainLock& lock) {
   const std::uint64_t rip = vcpu_.regs().rip;
-  if (Gate::is_syscall_entry(rip)) {
+  if (const auto entry = Gate::syscall_entry(rip)) {
     capture();
-    return on_syscall(lock);
+    return on_syscall(lock, *entry);
   }
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
 
@@ -191,6 +193,8 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
 
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vector);
+  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip))
+    return on_refused_return(lock, frame.error_code);
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = frame.rflags;
@@ -202,13 +206,27 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
                             frame.error_code, vcpu_.sregs().cr2, describe(lock)));
     return;
   }
+  if (processor_loads_selectors())
+    set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
   on_exception(lock, GuestException{vector, frame.error_code, vcpu_.sregs().cr2});
 }
 
-void GuestCpu::on_syscall(pvmmu::DomainLock& lock) {
+/// A pass ended in an IRETQ that the processor refused: the guest returned to selectors that its descriptor
+/// tables don't back. Its registers are still in regs_; it gets the fault in place of the return.
+void GuestCpu::on_refused_return(pvmmu::Held held, std::uint64_t error_code) {
+  domain_.statistics().count(ExitReason::protection_fault);
+  registers_changed_ = true;
+  deliver(held, GuestException{13, error_code, 0});
+}
+
+void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {
   regs_.rip = regs_[Gpr::rcx];
   regs_.rflags = regs_[Gpr::r11];
   registers_changed_ = true;
+  if (entry == SyscallEntry::bits32)
+    cs_ = gate::code32;
+  else if (processor_loads_selectors())
+    cs_ = gate::code64;
   if (!state_.kernel_mode) {
     domain_.statistics().count(ExitReason::guest_syscall);
     return deliver_syscall(lock);

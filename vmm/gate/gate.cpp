@@ -136,7 +136,8 @@ void Gate::build_cpu(std::uint32_t cpu) {
   std::memcpy(bytes + tss_rsp0, &rsp0, sizeof rsp0);
   std::memcpy(bytes + tss_io_base, &io_base, sizeof io_base);
   std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
-  bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
+  // CPL3 gets the port only where SYSCALL leaves it there; elsewhere a guest's own OUT is a #GP like any other.
+  if (host_.syscall_stays_at_cpl3) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
 }
 
 Mfn Gate::table_below(Mfn table, std::size_t slot) {
@@ -187,12 +188,16 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   vcpu.mark_sregs_dirty();
   const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
                                  {msr_lstar, user_text},
-                                 {msr_cstar, user_text + exception_stub_size},
+                                 {msr_cstar, compat_entry},
                                  {msr_fmask, 0x47700}}};  // AC, NT, IOPL, DF, IF, TF
   return vcpu.set_msrs(msrs);
 }
 
-bool Gate::is_syscall_entry(std::uint64_t rip) { return rip == user_text || rip == user_text + 2; }
+std::optional<SyscallEntry> Gate::syscall_entry(std::uint64_t rip) {
+  if (rip == user_text || rip == user_text + 2) return SyscallEntry::bits64;
+  if (rip == compat_entry || rip == compat_entry + 2) return SyscallEntry::bits32;
+  return std::nullopt;
+}
 
 std::optional<std::uint8_t> Gate::exception_vector(std::uint64_t rip) {
   if (rip < kernel_text || rip >= kernel_text + exceptions * exception_stub_size) return std::nullopt;

@@ -20,6 +20,9 @@ struct ExceptionFrame {
   std::uint64_t error_code = 0, rip = 0, cs = 0, rflags = 0, rsp = 0, ss = 0;
 };
 
+/// By which entry a SYSCALL came: LSTAR or CSTAR.
+enum class SyscallEntry : std::uint8_t { bits64, bits32 };
+
 /// Builds the monitor's part of the guest's address space in the arena, and knows what its addresses mean.
 class Gate {
  public:
@@ -39,7 +42,7 @@ class Gate {
   [[nodiscard]] KvmResult<void> set_up(Vcpu& vcpu, std::uint32_t cpu) const;
 
   /// What an address of the gate means, when a processor left the VM there.
-  [[nodiscard]] static bool is_syscall_entry(std::uint64_t rip);
+  [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(std::uint64_t rip);
   [[nodiscard]] static std::optional<std::uint8_t> exception_vector(std::uint64_t rip);
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint8_t vector) const;

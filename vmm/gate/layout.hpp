@@ -25,6 +25,8 @@ inline constexpr std::uint64_t arena_slot = 259;
 inline constexpr std::uint64_t base = slot_base(gate_slot);
 /// One page that CPL3 may execute: where SYSCALL arrives.
 inline constexpr std::uint64_t user_text = base;
+/// Where SYSCALL of 32-bit code arrives, on AMD's processors.
+inline constexpr std::uint64_t compat_entry = user_text + 0x10;
 /// One page for CPL0: exception entries and the stores that only a processor can make.
 inline constexpr std::uint64_t kernel_text = base + 0x1000;
 inline constexpr std::uint64_t idt = base + 0x2000;

@@ -78,6 +78,20 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
     const auto selector = static_cast<std::uint16_t>(base | 3);
     const std::uint64_t d = (selector & ~3U) == 0 ? 0 : domain.gate().descriptor(call.vcpu.raw(), selector);
     cpu.state().user_gs_base = (d >> 16 & 0xffffff) | (d >> 56 << 24);
+    // The kernel finds out by reading GS whose selector it is: the register is one, whatever the mode.
+    kvm_segment& gs = cpu.vcpu().sregs().gs;
+    const bool usable = (d >> 47 & 1) != 0;
+    gs.selector = usable ? selector : static_cast<std::uint16_t>(0);
+    gs.unusable = usable ? 0 : 1;
+    gs.present = usable ? 1 : 0;
+    gs.s = 1;
+    gs.dpl = 3;
+    gs.type = static_cast<std::uint8_t>(d >> 40 & 0xf) | 1;
+    gs.db = d >> 54 & 1;
+    gs.g = d >> 55 & 1;
+    const auto limit = static_cast<std::uint32_t>((d & 0xffff) | (d >> 32 & 0xf0000));
+    gs.limit = gs.g != 0 ? limit << 12 | 0xfff : limit;
+    cpu.vcpu().mark_sregs_dirty();
     return 0;
   }
   if (!is_canonical(base)) return to_rax(Errno::einval);

@@ -53,6 +53,10 @@ bool check_avx512(void);
 bool check_threads(void);
 bool check_gs_base(void);
 bool check_ldt(void);
+// segments.c
+bool check_compat_code(void);
+bool check_ldt_code(void);
+bool check_bad_selector(void);
 // trace.c
 bool check_single_step(void);
 bool check_breakpoint(void);

@@ -14,10 +14,12 @@
 char report[report_size];
 size_t megabytes;
 
-static const struct {
+struct check {
   const char* name;
   bool (*run)(void);
-} checks[] = {
+};
+
+static const struct check checks[] = {
     {"fork-exec", check_fork_exec},
     {"memory", check_memory},
     {"copy-on-write", check_copy_on_write},
@@ -36,6 +38,15 @@ static const struct {
     {"ldt", check_ldt},
     {"single-step", check_single_step},
     {"breakpoint", check_breakpoint},
+};
+enum { check_count = sizeof checks / sizeof *checks };
+
+// Only run when named: they need a processor that loads segments from the guest's own tables, which a KVM that runs
+// guests de-privileged has not.
+static const struct check named_checks[] = {
+    {"compat-code", check_compat_code},
+    {"ldt-code", check_ldt_code},
+    {"bad-selector", check_bad_selector},
 };
 
 static bool vreport(bool verdict, const char* format, va_list arguments) {
@@ -76,10 +87,10 @@ bool in_processes(int count, int (*body)(int)) {
   return verdict;
 }
 
-static bool run(size_t i) {
+static bool run(const struct check* check) {
   strcpy(report, "");
-  bool verdict = checks[i].run();
-  printf("check %s: %s%s%s\n", checks[i].name, verdict ? "ok" : "FAILED", *report ? " " : "", report);
+  bool verdict = check->run();
+  printf("check %s: %s%s%s\n", check->name, verdict ? "ok" : "FAILED", *report ? " " : "", report);
   fflush(stdout);
   return verdict;
 }
@@ -95,8 +106,10 @@ static bool run_named(const char* name) {
     run_clock_markers();
     return true;
   }
-  for (size_t i = 0; i < sizeof checks / sizeof *checks; ++i)
-    if (strcmp(checks[i].name, name) == 0) return run(i);
+  for (size_t i = 0; i < check_count; ++i)
+    if (strcmp(checks[i].name, name) == 0) return run(&checks[i]);
+  for (size_t i = 0; i < sizeof named_checks / sizeof *named_checks; ++i)
+    if (strcmp(named_checks[i].name, name) == 0) return run(&named_checks[i]);
   printf("check %s: FAILED no such check\n", name);
   return false;
 }
@@ -111,6 +124,6 @@ int main(int argc, char** argv) {
   bool all = true;
   for (int i = optind; i < argc; ++i) all &= run_named(argv[i]);
   if (optind == argc)
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; ++i) all &= run(i);
+    for (size_t i = 0; i < check_count; ++i) all &= run(&checks[i]);
   return all ? 0 : 1;
 }

@@ -36,7 +36,8 @@ static void privileged(void) { asm volatile("hlt"); }
 static void not_canonical(void) { asm volatile("mov (%0), %%rax" ::"r"(0x8000000000000000u) : "rax"); }
 static void null_page(void) { asm volatile("movb $1, (%0)" ::"r"(0x10ul) : "memory"); }
 static void kernel_address(void) { asm volatile("mov (%0), %%rax" ::"r"(0xffff888000000000u) : "rax"); }
-static void monitor_address(void) { asm volatile("mov (%0), %%rax" ::"r"(0xffff800000000000u) : "rax"); }
+// Xen's range ends there; at its begin is the machine-to-phys table, which even programs may read.
+static void monitor_address(void) { asm volatile("mov (%0), %%rax" ::"r"(0xffff87fffffff000u) : "rax"); }
 
 // Each faulting instruction with the signal, trap number and address that Linux reports on bare hardware.
 static const struct {
@@ -52,7 +53,7 @@ static const struct {
     {"#GP, not canonical", not_canonical, SIGSEGV, 13, 0},
     {"#PF, null page", null_page, SIGSEGV, 14, 0x10},
     {"#PF, kernel", kernel_address, SIGSEGV, 14, 0xffff888000000000u},
-    {"#PF, monitor", monitor_address, SIGSEGV, 14, 0xffff800000000000u},
+    {"#PF, monitor", monitor_address, SIGSEGV, 14, 0xffff87fffffff000u},
 };
 enum { exception_count = sizeof exceptions / sizeof *exceptions };
 
