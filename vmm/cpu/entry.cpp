@@ -97,7 +97,7 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
       flush_requested_ = false;
       return false;
     }
-    if (exception_in_flight()) return false;
+    if (exception_in_flight(held)) return false;
     std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
     for (const auto& entry : stale.entries()) per_table[entry.table] += entry.whole_table ? worth_a_table : 1;
     const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
@@ -129,7 +129,7 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
     }
   } else {
     const bool through_iret = processor_loads_selectors() && !flat_selectors();
-    if ((!flush_requested_ && !through_iret) || exception_in_flight()) return false;
+    if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
   ++domain_.statistics().passes;

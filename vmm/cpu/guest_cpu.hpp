@@ -125,7 +125,7 @@ class GuestCpu {
 
   // run_loop.cpp
   bool before_entry(pvmmu::DomainLock& lock);
-  [[nodiscard]] bool exception_in_flight() const;
+  [[nodiscard]] bool exception_in_flight(pvmmu::Held held);
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
   void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
