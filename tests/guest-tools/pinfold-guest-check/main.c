@@ -35,15 +35,15 @@ static const struct check checks[] = {
     {"pipe", check_pipe},
     {"threads", check_threads},
     {"gs-base", check_gs_base},
-    {"ldt", check_ldt},
     {"single-step", check_single_step},
     {"breakpoint", check_breakpoint},
 };
 enum { check_count = sizeof checks / sizeof *checks };
 
-// Only run when named: they need a processor that loads segments from the guest's own tables, which a KVM that runs
-// guests de-privileged has not.
+// Only run when named: they need a processor that loads segments from the guest's own tables, which a KVM
+// that runs guests de-privileged has not.
 static const struct check named_checks[] = {
+    {"ldt", check_ldt},
     {"compat-code", check_compat_code},
     {"ldt-code", check_ldt_code},
     {"bad-selector", check_bad_selector},
