@@ -85,7 +85,8 @@ bool GuestCpu::flat_selectors() const {
   return (cs == code64 || cs == code32) && ss == data;
 }
 
-/// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at once.
+/// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at
+/// once.
 bool GuestCpu::prepare_pass(pvmmu::Held held) {
   pvmmu::StaleLog& stale = domain_.stale();
   PassCode code;

@@ -81,8 +81,8 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
   if (!interrupted_) return false;
   const auto events = vcpu_.events();
   if (!events || events->exception.injected != 0 || events->exception.pending != 0) return true;
-  // KVM does not tell of a breakpoint trap that waits, and forgets it when registers are set. If there is none after
-  // all, the event waits until the next exit, at the latest the host's next tick.
+  // KVM does not tell of a breakpoint trap that waits, and forgets it when registers are set. If there is
+  // none after all, the event waits until the next exit, at the latest the host's next tick.
   constexpr std::byte int3{0xcc};
   const auto before = memory(held).fetch<std::byte>(GuestVaddr(regs_.rip - 1));
   return before && *before == int3;

@@ -136,7 +136,8 @@ void Gate::build_cpu(std::uint32_t cpu) {
   std::memcpy(bytes + tss_rsp0, &rsp0, sizeof rsp0);
   std::memcpy(bytes + tss_io_base, &io_base, sizeof io_base);
   std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
-  // CPL3 gets the port only where SYSCALL leaves it there; elsewhere a guest's own OUT is a #GP like any other.
+  // CPL3 gets the port only where SYSCALL leaves it there; elsewhere a guest's own OUT is a #GP like any
+  // other.
   if (host_.syscall_stays_at_cpl3) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
 }
 
