@@ -83,6 +83,7 @@ class MirrorArena {
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
   void reuse_retired();
+  [[nodiscard]] std::size_t retired() const { return retired_.size(); }
   /// Gives a mirror back that no entry ever named: no processor knows it.
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }

@@ -52,15 +52,16 @@ Status populate(Store& store, const DomainNodes& nodes) {
     readable.emplace_back("cpu/" + text(v), "");
     readable.emplace_back("cpu/" + text(v) + "/availability", "online");
   }
-  const std::array<const char*, 9> writable = {"control/shutdown",
-                                               "control/sysrq",
-                                               "control/feature-poweroff",
-                                               "control/feature-reboot",
-                                               "data",
-                                               "drivers",
-                                               "feature",
-                                               "attr",
-                                               "error"};
+  const std::array<const char*, 10> writable = {"control/shutdown",
+                                                "control/feature-suspend",
+                                                "control/sysrq",
+                                                "control/feature-poweroff",
+                                                "control/feature-reboot",
+                                                "data",
+                                                "drivers",
+                                                "feature",
+                                                "attr",
+                                                "error"};
 
   // Relative paths are the domain's.
   const auto put = [&](std::string_view path, const std::string& value, const Permissions& who) -> Status {

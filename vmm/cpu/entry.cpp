@@ -130,6 +130,8 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
     }
   } else {
     const bool through_iret = processor_loads_selectors() && !flat_selectors();
+    // Mirrors that were given up wait for a flush: a guest that never asks for one must not use them all up.
+    if (domain_.mmu().mirrors().retired() >= pvmmu::StaleLog::enough) flush_requested_ = true;
     if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
