@@ -35,7 +35,8 @@ std::optional<std::uint64_t> known_value(MsrState& state, std::uint32_t index) {
     return std::nullopt;  // reading an absent register would be a bug of the host's: XSA-333
   switch (index) {
     case msr::misc_enable: return misc_enable_value;
-    case msr::perf_capabilities: return 0;
+    case msr::perf_capabilities:
+    case msr::microcode_revision: return 0;
     case msr::platform_info: return state.can_fault_cpuid() ? platform_cpuid_faulting : 0;
     case msr::misc_features_enables: return state.cpuid_faulting() ? enable_cpuid_faulting : 0;
     default: return std::nullopt;
@@ -70,6 +71,7 @@ Status write_msr(MsrState& state, std::uint32_t index, std::uint64_t value) {
     case msr::efer:
     case msr::pat:
     case msr::misc_enable:
+    case msr::microcode_revision:
       // Fixed: writing what is there already is no change, and allowed.
       if (known_value(state, index) == value) return {};
       return fail(Errno::eperm);
