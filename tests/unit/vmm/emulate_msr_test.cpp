@@ -102,12 +102,12 @@ TEST(Msr, cpuid_faulting_is_offered_only_where_it_works) {
 
 TEST(Msr, unknown_registers_fault_once_the_guest_can_take_it) {
   FakeMsrState state;
-  EXPECT_FALSE(read_msr(state, 0x8b));
+  EXPECT_FALSE(read_msr(state, 0x179));
   EXPECT_FALSE(read_msr(state, msr::tsc_aux));
-  EXPECT_FALSE(write_msr(state, 0x8b, 0));
+  EXPECT_FALSE(write_msr(state, 0x179, 0));
   state.handler = false;
-  EXPECT_EQ(read_msr(state, 0x8b), 0U);
-  EXPECT_FALSE(write_msr(state, 0x8b, 0));
+  EXPECT_EQ(read_msr(state, 0x179), 0U);
+  EXPECT_FALSE(write_msr(state, 0x179, 0));
 }
 
 TEST(Msr, hypercall_page_is_not_installed_by_default) {
