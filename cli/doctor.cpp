@@ -52,7 +52,7 @@ std::vector<Finding> paging_findings(const HostFacts& f) {
 }
 
 const char* syscall_consequence(const HostFacts& f) {
-  if (!f.syscall_stays_at_cpl3) return "the gate answers system calls inside the VM";
+  if (!f.syscall_stays_at_cpl3) return "each leaves to the monitor through the gate";
   return f.window_exit_at_syscall ? "each leaves to the monitor, at once"
                                   : "each leaves to the monitor, by a stub";
 }
@@ -140,7 +140,7 @@ int doctor(bool json, std::ostream& out, const char* device) {
   }
   const char* verdict = facts->shadow_paging()
                             ? "usable: guests run; page-table work is slower than with EPT or NPT"
-                            : "usable: guests run at full speed";
+                            : "usable: the processor walks the mirrors itself";
   (json ? print_json : print)(out, all_findings(*facts), verdict);
   return 0;
 }

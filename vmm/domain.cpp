@@ -158,7 +158,8 @@ tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
   options.tsc_shift = clock_->scale().shift;
   options.tsc_reliable = true;
   options.sysenter = false;
-  options.null_selector_clears_base = true;
+  constexpr std::uint32_t genu = 0x756e6547;  // Intel processors clear it; AMD ones say so themselves
+  options.null_selector_clears_base = source(0, 0).ebx == genu;
   cpuid_ = std::make_unique<CpuidPolicy>(source, options);
 
   for (std::uint32_t i = 0; i < config_.vcpus; ++i) {
