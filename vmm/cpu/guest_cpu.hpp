@@ -140,6 +140,9 @@ class GuestCpu {
   void on_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
 
+  // fault_around.cpp
+  void fault_around(pvmmu::Held held);
+
   // waiting.cpp
   void create_host_timer();
   void delete_host_timer();

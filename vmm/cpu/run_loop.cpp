@@ -175,6 +175,7 @@ void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   domain_.statistics().count(reason);
   capture();
   interrupted_ = true;
+  if (reason == ExitReason::filled) fault_around(lock);
 }
 
 void GuestCpu::on_port(pvmmu::DomainLock& lock) {

@@ -3,8 +3,7 @@
 #include <fmt/format.h>
 
 #include "vmm/domain.hpp"
-#include "vmm/emulate/decode.hpp"
-#include "vmm/emulate/operands.hpp"
+#include "vmm/emulate/accesses.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -51,20 +50,10 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   if (std::string found = look(regs_.rip, Access::execute); !found.empty()) return found;
   const auto decoded = decode(instruction(held), is_64bit_code(cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (decoded) {
-    const SegmentBases bases{state_.fs_base, gs_base_};
-    for (std::size_t i = 0; i < decoded->info.operand_count; ++i) {
-      const ZydisDecodedOperand& operand = decoded->operands[i];
-      if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || operand.mem.type == ZYDIS_MEMOP_TYPE_AGEN) continue;
-      const bool writes = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-      const std::uint64_t size = std::max<std::uint64_t>(operand.size / 8, 1);
-      // A push stores below the stack pointer that it finds.
-      const bool pushes = writes && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
-                          operand.mem.base == ZYDIS_REGISTER_RSP;
-      const std::uint64_t first = effective_address(*decoded, operand, regs_, bases) - (pushes ? size : 0);
-      for (const std::uint64_t address : {first, first + size - 1})
-        if (std::string found = look(address, writes ? Access::write : Access::read); !found.empty())
-          return found;
-    }
+    const MemoryAccesses accesses(*decoded, regs_, SegmentBases{state_.fs_base, gs_base_});
+    for (const MemoryAccess& access : accesses.all())
+      if (std::string found = look(access.address, access.writes ? Access::write : Access::read); !found.empty())
+        return found;
   }
   return "the guest touched a frame that its view keeps from it, although its page tables permit it";
 }

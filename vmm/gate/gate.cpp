@@ -190,7 +190,7 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
                                  {msr_lstar, user_text},
                                  {msr_cstar, compat_entry},
-                                 {msr_fmask, 0x47700}}};  // AC, NT, IOPL, DF, IF, TF
+                                 {msr_fmask, 0x47500}}};
   return vcpu.set_msrs(msrs);
 }
 

@@ -22,7 +22,7 @@ MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
   auto m2p = Mapping::of_file(machine->m2p_file_, m2p_bytes, Mapping::Access::read_write);
   if (!m2p) return tl::unexpected(m2p.error());
   machine->m2p_ = std::move(*m2p);
-  machine->m2p_.populate(frames * sizeof(std::uint64_t));
+  (void)machine->m2p_.populate(0, frames * sizeof(std::uint64_t));
   std::memset(machine->m2p_.base(), 0xff, frames * sizeof(std::uint64_t));
   return machine;
 }

@@ -40,7 +40,9 @@ MemoryResult<Mapping> Mapping::anonymous(std::size_t size) {
   return Mapping(static_cast<std::byte*>(at), size);
 }
 
-void Mapping::populate(std::size_t size) { (void)::madvise(base_, size, MADV_POPULATE_WRITE); }
+bool Mapping::populate(std::size_t offset, std::size_t size) {
+  return ::madvise(base_ + offset, size, MADV_POPULATE_WRITE) == 0;
+}
 
 bool Mapping::set_access(std::size_t offset, std::size_t size, Access access) {
   return ::mprotect(base_ + offset, size, protection(access)) == 0;

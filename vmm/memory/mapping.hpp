@@ -41,8 +41,9 @@ class Mapping {
 
   [[nodiscard]] std::byte* base() const { return base_; }
   [[nodiscard]] std::size_t size() const { return size_; }
-  /// Has the pages of [0, size) there at once, which costs less than a fault for each. Only a hint.
-  void populate(std::size_t size);
+  /// Has the pages of [offset, offset + size) there at once, which costs less than a fault for each. Stops at
+  /// the first page that can't be written, and says so.
+  bool populate(std::size_t offset, std::size_t size);
   /// Changes the access of [offset, offset + size); false if the host refused (too many mappings).
   [[nodiscard]] bool set_access(std::size_t offset, std::size_t size, Access access);
 

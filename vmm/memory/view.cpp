@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -76,6 +77,17 @@ void View::revoke(Mfn mfn) {
   // A frame that can't be taken out of the view must never reach another domain: there is no going on
   // (XSA-222).
   if (!set(mfn, Mapping::Access::none)) std::abort();
+}
+
+void View::fault_around(Mfn mfn) {
+  const std::uint64_t part = mfn.raw() / fault_around_frames;
+  if (part >= brought_in_.size() || brought_in_[part]) return;
+  brought_in_[part] = true;
+  const std::size_t first = part * fault_around_frames * page_size;
+  const std::size_t size = std::min(fault_around_frames * page_size, mapping_.size() - first);
+  if (mapping_.populate(first, size)) return;
+  // Something in it is a table, or not the domain's: the others one by one.
+  for (std::size_t at = first; at < first + size; at += page_size) (void)mapping_.populate(at, page_size);
 }
 
 bool View::set(Mfn mfn, Mapping::Access access) {

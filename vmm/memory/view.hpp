@@ -27,6 +27,11 @@ class View final : public pvmmu::FrameView {
   void grant(Mfn first, std::uint64_t count) override;
   void revoke(Mfn mfn) override;
 
+  /// Has the host map the frames around this one, as far as the domain may write to them; once for each part
+  /// of `fault_around_frames`.
+  void fault_around(Mfn mfn);
+  static constexpr std::uint64_t fault_around_frames = 64;
+
   /// From here on nobody looks through this view: changes cost nothing.
   void close() { closed_ = true; }
 
@@ -36,7 +41,10 @@ class View final : public pvmmu::FrameView {
   [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
  private:
-  View(Mapping mapping, WriteProtection how) : mapping_(std::move(mapping)), how_(how) {}
+  View(Mapping mapping, WriteProtection how)
+      : mapping_(std::move(mapping)),
+        how_(how),
+        brought_in_(mapping_.size() / page_size / fault_around_frames + 1) {}
   [[nodiscard]] bool set(Mfn mfn, Mapping::Access access);
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
 
@@ -45,6 +53,7 @@ class View final : public pvmmu::FrameView {
   WriteProtection how_;
   bool closed_ = false;
   std::uint64_t changes_ = 0;
+  std::vector<bool> brought_in_;  ///< Parts that fault_around() was asked for.
 };
 
 }  // namespace pinfold::vmm
