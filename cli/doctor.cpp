@@ -83,6 +83,8 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
       yes_no("tsc_offset", f.tsc_offset_works, "the TSC can be offset", "the TSC is the host's",
              "a guest's clock can start anywhere", "guest clocks are scaled from the host's TSC"),
       {"tsc_khz", f.tsc_khz, "the TSC runs at " + std::to_string(f.tsc_khz) + " kHz", "told to the guest"},
+      yes_no("tsc_invariant", f.tsc_invariant, "the TSC keeps time", "the TSC's rate may change",
+             "guests are told that it is stable", "guests are told not to trust it; their clocks may drift"),
       yes_no("task_switched_flag", f.task_switched_flag_works, "CR0.TS raises #NM",
              "CR0.TS is ignored at CPL3", "fpu_taskswitch is lazy, as on Xen",
              "fpu_taskswitch has no effect on programs"),

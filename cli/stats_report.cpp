@@ -50,6 +50,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
                 {"first_writes_to_clean_pages", m.dirty_faults},
                 {"view_changes", domain.view().changes()},
                 {"mirrors_in_use", domain.arena().mirrors().in_use()},
+                {"slow_syscalls", s.slow_syscalls},
                 {"passes", s.passes},
                 {"pass_steps", s.pass_steps},
                 {"audits", s.audits}};

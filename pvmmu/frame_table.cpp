@@ -2,8 +2,6 @@
 
 #include <new>
 
-#include "pvmmu/large_pages.hpp"
-
 namespace pinfold::pvmmu {
 
 std::string_view name(FrameType type) {
@@ -15,7 +13,6 @@ std::string_view name(FrameType type) {
 FrameTable::FrameTable(std::uint64_t frames)
     : records_(static_cast<Frame*>(std::calloc(frames, sizeof(Frame)))), size_(frames) {
   if (!records_) throw std::bad_alloc();
-  prefer_large_pages(records_.get(), frames * sizeof(Frame));
 }
 
 std::optional<FrameTable::Taken> FrameTable::take(std::uint64_t count, std::uint64_t alignment) {

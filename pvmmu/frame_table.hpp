@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "pvmmu/frame.hpp"
@@ -22,6 +23,9 @@ class FrameTable {
   [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < size_; }
   [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
   [[nodiscard]] const Frame& operator[](Mfn mfn) const { return records_[mfn.raw()]; }
+
+  /// All records, for whoever decides what memory is behind them.
+  [[nodiscard]] std::span<Frame> records() { return {records_.get(), size_}; }
 
   /// Takes `count` contiguous frames out of the pool, the first at a multiple of `alignment`; nullopt if
   /// there are none. `used_before` says whether a frame may hold somebody's data: who takes it must scrub it.

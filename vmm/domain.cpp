@@ -7,9 +7,9 @@
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
-#include "pvmmu/large_pages.hpp"
 #include "vmm/cpuid_native.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
+#include "vmm/memory/large_pages.hpp"
 #include "vmm/vcpu_info.hpp"
 
 namespace pinfold::vmm {
@@ -116,7 +116,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
     return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
   frames_.reserve(config_.frames);
-  pvmmu::prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
+  prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
   for (std::uint64_t i = 0; i < config_.frames; ++i) {
     frames_.push_back(first->plus(i));
     (void)mmu_->set_machphys(lock, frames_.back(), Pfn(i));
@@ -156,7 +156,7 @@ tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
   options.tsc_khz = khz;
   options.tsc_to_ns_mul = clock_->scale().mul;
   options.tsc_shift = clock_->scale().shift;
-  options.tsc_reliable = true;
+  options.tsc_reliable = config_.host.tsc_invariant;
   options.sysenter = false;
   constexpr std::uint32_t genu = 0x756e6547;  // Intel processors clear it; AMD ones say so themselves
   options.null_selector_clears_base = source(0, 0).ebx == genu;

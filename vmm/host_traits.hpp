@@ -18,6 +18,8 @@ struct HostTraits {
   bool slot_256_usable = false;
   /// CPUID at CPL3 shows the processor's leaves, whatever KVM is told.
   bool native_cpuid = true;
+  /// Time can be told from the TSC without asking again, on every vCPU alike.
+  bool tsc_invariant = true;
   WriteProtection protection = WriteProtection::mprotect;
 };
 

@@ -41,6 +41,8 @@ struct Statistics {
   std::uint64_t events = 0;      ///< Upcalls delivered.
   std::uint64_t passes = 0;      ///< Ways back to the guest that led through stores of the gate.
   std::uint64_t pass_steps = 0;
+  /// SYSCALLs that KVM did not leave at, although it can be made to on this host: each cost a second entry.
+  std::uint64_t slow_syscalls = 0;
   std::uint64_t audits = 0;
   std::uint64_t monitor_ticks = 0;  ///< TSC ticks spent in the monitor between an exit and the next entry.
   std::uint64_t blocked_ticks = 0;  ///< TSC ticks slept; not in monitor_ticks.

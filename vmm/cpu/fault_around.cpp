@@ -6,7 +6,8 @@
 
 namespace pinfold::vmm {
 
-/// The instruction that the guest stopped at is the one whose page was filled: its own, or one that it touches.
+/// The instruction that the guest stopped at is the one whose page was filled: its own, or one that it
+/// touches.
 void GuestCpu::fault_around(pvmmu::Held held) {
   const auto bring_in = [&](std::uint64_t address) {
     const auto leaf = domain_.mmu().walk(held, root(), GuestVaddr(address));

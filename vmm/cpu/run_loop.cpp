@@ -181,6 +181,7 @@ void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
 void GuestCpu::on_port(pvmmu::DomainLock& lock) {
   const std::uint64_t rip = vcpu_.regs().rip;
   if (const auto entry = Gate::syscall_entry(rip)) {
+    if (domain_.config().host.syscall_stays_at_cpl3) ++domain_.statistics().slow_syscalls;
     capture();
     return on_syscall(lock, *entry);
   }

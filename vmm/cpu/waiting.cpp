@@ -151,7 +151,7 @@ void GuestCpu::publish_time(pvmmu::Held held) {
   time.system_time = 0;
   time.tsc_to_system_mul = clock.scale().mul;
   time.tsc_shift = clock.scale().shift;
-  time.flags = XEN_PVCLOCK_TSC_STABLE_BIT;
+  time.flags = domain_.config().host.tsc_invariant ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
   // The values never change, so there is no moment at which a reader could see half of them: the version
   // stays even.
   const VcpuInfoPlace place = domain_.vcpu_info(id_);

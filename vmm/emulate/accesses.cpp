@@ -14,8 +14,7 @@ MemoryAccesses::MemoryAccesses(const Instruction& instruction, const Registers& 
     // A push stores below the stack pointer that it finds.
     const bool pushes = writes && operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
                         operand.mem.base == ZYDIS_REGISTER_RSP;
-    const std::uint64_t first =
-        effective_address(instruction, operand, regs, bases) - (pushes ? size : 0);
+    const std::uint64_t first = effective_address(instruction, operand, regs, bases) - (pushes ? size : 0);
     accesses_[count_++] = {first, writes};
     accesses_[count_++] = {first + size - 1, writes};
   }

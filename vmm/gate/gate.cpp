@@ -36,6 +36,7 @@ constexpr std::uint64_t code64_descriptor = 0x00affb000000ffffULL;
 // Model-specific registers (vol. 4, table 2-2).
 constexpr std::uint32_t msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_cstar = 0xc0000083,
                         msr_fmask = 0xc0000084;
+constexpr std::uint64_t syscall_clears = rflags::ac | rflags::nt | rflags::iopl | rflags::df | rflags::tf;
 constexpr std::uint64_t efer_sce = 1, efer_lme = 1 << 8, efer_lma = 1 << 10, efer_nx = 1 << 11;
 
 constexpr std::uint64_t cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
@@ -187,10 +188,13 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   s.cr4 = cr4_base | cr4_osxsave;
   s.efer = efer_sce | efer_lme | efer_lma | efer_nx;
   vcpu.mark_sregs_dirty();
+  // Where SYSCALL stays at CPL3 interrupts stay on: else KVM does not leave at once (it reports a window for
+  // interrupts, and IF is that window).
+  const std::uint64_t mask = host_.syscall_stays_at_cpl3 ? syscall_clears : syscall_clears | rflags::if_;
   const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
                                  {msr_lstar, user_text},
                                  {msr_cstar, compat_entry},
-                                 {msr_fmask, 0x47500}}};
+                                 {msr_fmask, mask}}};
   return vcpu.set_msrs(msrs);
 }
 

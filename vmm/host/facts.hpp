@@ -37,6 +37,9 @@ struct HostFacts {
   bool memory_fault_info = false;
   bool tsc_deadline_timer = false;
   std::uint32_t tsc_khz = 0;
+  /// The TSC runs at one rate whatever the processor does, and alike on all processors: the host keeps its
+  /// own time by it, or the processor says so (CPUID 0x80000007, EDX bit 8: invariant TSC).
+  bool tsc_invariant = false;
   /// vm.max_map_count: how many pieces mprotect may cut the view into; 0 if unknown.
   std::uint64_t max_map_count = 0;
 

@@ -3,8 +3,10 @@
 #include <x86intrin.h>
 
 #include <fstream>
+#include <string>
 
 #include "pvmmu/types.hpp"
+#include "vmm/cpuid_native.hpp"
 #include "vmm/host/probe_guest.hpp"
 
 namespace pinfold::vmm {
@@ -112,6 +114,13 @@ bool task_switched_flag_works(ProbeGuest& guest) {
   return is_exception(guest.user(pinfold_probe_sse), vector_nm);
 }
 
+bool tsc_invariant() {
+  std::string clock;
+  std::ifstream("/sys/devices/system/clocksource/clocksource0/current_clocksource") >> clock;
+  constexpr std::uint32_t invariant = 1U << 8;
+  return clock == "tsc" || (native_cpuid()(0x80000007, 0).edx & invariant) != 0;
+}
+
 std::uint64_t max_map_count() {
   std::uint64_t count = 0;
   std::ifstream("/proc/sys/vm/max_map_count") >> count;
@@ -138,6 +147,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.tsc_offset_works = tsc_offset_works(*guest);
   facts.task_switched_flag_works = task_switched_flag_works(*guest);
   facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
+  facts.tsc_invariant = tsc_invariant();
   facts.in_kernel_irqchip = kvm.extension(KVM_CAP_IRQCHIP) > 0;
   facts.tsc_deadline_timer = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   facts.max_map_count = max_map_count();
@@ -150,6 +160,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.stale_entries = facts.stale_entries;
   traits.slot_256_usable = facts.slot_256_at_cpl3;
   traits.native_cpuid = !facts.cpuid_intercepted;
+  traits.tsc_invariant = facts.tsc_invariant;
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
   return traits;
 }

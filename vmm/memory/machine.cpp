@@ -2,10 +2,14 @@
 
 #include <cstring>
 
+#include "vmm/memory/large_pages.hpp"
+
 namespace pinfold::vmm {
 
 MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
   std::unique_ptr<Machine> machine(new Machine(frames));
+  const std::span records = machine->frames_.records();
+  prefer_large_pages(records.data(), records.size_bytes());
   constexpr std::size_t large_page = 2ULL << 20;
   const std::size_t m2p_bytes = (frames * sizeof(std::uint64_t) + large_page - 1) & ~(large_page - 1);
 

@@ -71,5 +71,12 @@ TEST(HostTraitsOf, cpuid_that_is_not_intercepted_is_native) {
   EXPECT_FALSE(traits_of(facts).native_cpuid);
 }
 
+TEST(HostTraitsOf, only_an_invariant_tsc_is_told_to_be_stable) {
+  HostFacts facts;
+  EXPECT_FALSE(traits_of(facts).tsc_invariant);
+  facts.tsc_invariant = true;
+  EXPECT_TRUE(traits_of(facts).tsc_invariant);
+}
+
 }  // namespace
 }  // namespace pinfold::vmm

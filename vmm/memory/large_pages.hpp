@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace pinfold::pvmmu {
+namespace pinfold::vmm {
 
 /// Asks for 2 MiB pages behind an allocation that was not touched yet and soon will be, all of it: 512 times
 /// fewer faults, which at 8 GiB of guest memory are most of the time until the guest starts. Only a hint.
@@ -18,4 +18,4 @@ inline void prefer_large_pages(void* begin, std::size_t bytes) {
   (void)::madvise(static_cast<std::byte*>(begin) + skipped, (bytes - skipped) / large * large, MADV_HUGEPAGE);
 }
 
-}  // namespace pinfold::pvmmu
+}  // namespace pinfold::vmm
