@@ -18,6 +18,22 @@ bool forgets(Pte remembered, Pte now) {
          (!remembered.any(bit::no_execute) && now.any(bit::no_execute));
 }
 
+/// An operation in as many pieces as its work takes, with what it leaves to be released.
+template <class Request>
+Verdict<> in_pieces(test::FakeDomain& domain, const Operation& op, Request&& request) {
+  const auto& held = domain.held;
+  const Budget piece(1 + op.slot * 3);
+  Verdict<> verdict;
+  do {
+    domain.mmu.set_budget(held, piece);
+    verdict = request();
+  } while (!verdict && verdict.error().rule == Rule::unfinished);
+  do domain.mmu.set_budget(held, piece);
+  while (!domain.mmu.finish_releases(held));
+  domain.mmu.set_budget(held, Budget::unlimited());
+  return verdict;
+}
+
 template <class V>
 std::optional<Errno> error_of(const V& verdict) {
   if (verdict) return std::nullopt;
@@ -149,8 +165,10 @@ World::Outcome World::apply(const Operation& op) {
       const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
                          !model_.census().use[op.mfn.raw()].is(FrameType::l1);
       (void)mmu.take_flush_duty();
-      const auto refused = error_of(mmu.update(held, test::entry_at(op.mfn, op.slot), want,
-                                               preserve ? Preserve::accessed_and_dirty : Preserve::nothing));
+      const auto refused = error_of(in_pieces(here, op, [&] {
+        return mmu.update(held, test::entry_at(op.mfn, op.slot), want,
+                          preserve ? Preserve::accessed_and_dirty : Preserve::nothing);
+      }));
       if (upper && !refused && !mmu.take_flush_duty()) return {Errno::eagain, {}};
       return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
     }
@@ -161,15 +179,20 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
               model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
     case Kind::pin:
-      return {error_of(mmu.pin(held, static_cast<Level>(op.choice), op.mfn)),
-              model_.pin(op.domain, op.choice, op.mfn)};
-    case Kind::unpin: return {error_of(mmu.unpin(held, op.mfn)), model_.unpin(op.domain, op.mfn)};
+      return {
+          error_of(in_pieces(here, op, [&] { return mmu.pin(held, static_cast<Level>(op.choice), op.mfn); })),
+          model_.pin(op.domain, op.choice, op.mfn)};
+    case Kind::unpin:
+      return {error_of(in_pieces(here, op, [&] { return mmu.unpin(held, op.mfn); })),
+              model_.unpin(op.domain, op.mfn)};
     case Kind::load_root:
-      return {error_of(mmu.load_root(held, roots_[d][op.choice % 2], op.mfn)),
+      return {error_of(
+                  in_pieces(here, op, [&] { return mmu.load_root(held, roots_[d][op.choice % 2], op.mfn); })),
               model_.load_root(op.domain, op.choice % 2, op.mfn)};
     case Kind::hold: {
       const auto type = static_cast<FrameType>(op.choice);
-      return {error_of(mmu.hold(held, op.mfn, type)), model_.hold(op.domain, op.mfn, type)};
+      return {error_of(in_pieces(here, op, [&] { return mmu.hold(held, op.mfn, type); })),
+              model_.hold(op.domain, op.mfn, type)};
     }
     case Kind::deallocate:
       return {error_of(mmu.deallocate(held, op.mfn)), model_.deallocate(op.domain, op.mfn)};

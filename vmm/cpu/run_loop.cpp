@@ -13,6 +13,9 @@ namespace {
 
 thread_local Vcpu* running_vcpu = nullptr;
 
+/// Page-table work before the guest may take an event.
+constexpr std::uint64_t entries_an_exit = 32768;
+
 void on_kick(int) {
   if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
 }
@@ -89,6 +92,7 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
   interrupted_ = false;
   if (pass_under_way_) {
     if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {

@@ -1,11 +1,16 @@
 // mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by
 // one.
+//
+// A list that is as much work as may be done at a stretch is interrupted, between two requests or within one:
+// the guest makes the same hypercall again for what is left, and may take events before it does. A list whose
+// requests are all answered, but have left tables to be released, comes back with nothing but its answer.
 #include <spdlog/spdlog.h>
 #include <cstdint>
 
 #include <xen/xen.h>
 
 #include <bit>
+#include <optional>
 
 #include "vmm/domain.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
@@ -46,10 +51,32 @@ Status check_foreign(const Domain& domain, std::uint64_t foreign) {
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
+/// Of a request that is to be made again: no answer for the guest.
+constexpr std::int64_t unfinished = to_rax(Errno::erestart);
+
 std::int64_t answer(const pvmmu::Verdict<>& verdict) {
   if (verdict) return 0;
+  if (verdict.error().error() == Errno::erestart) return unfinished;
   SPDLOG_DEBUG("refused: {}", verdict.error().describe());
   return to_rax(verdict.error().error());
+}
+
+/// A list that only its answer is left of: no requests, and the answer in the fourth argument. A guest that
+/// makes this up is told what it said.
+void leave_answer(Hypercall& call, std::int64_t result) {
+  call.args[0] = 0;
+  call.args[1] = preempted_flag;
+  call.args[3] = static_cast<std::uint32_t>(result);
+  call.completion = Completion::restart;
+}
+/// Goes on with what earlier lists left to be released. Nothing: that is finished, and this is a list.
+std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
+  if (!domain.mmu().finish_releases(*call.held)) {
+    call.completion = Completion::restart;
+    return 0;
+  }
+  if (call.args[0] != 0 || call.args[1] != preempted_flag) return std::nullopt;
+  return static_cast<std::int32_t>(call.args[3]);
 }
 
 /// Works a list off: `one(request)` for each, until it fails, the piece is full or the list is at its end.
@@ -66,7 +93,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   std::int64_t result = 0;
   std::array<Request, requests_a_fetch> fetched;
   std::size_t available = 0, next = 0;
-  while (result == 0 && done < list.count && done < requests_a_piece) {
+  while (result == 0 && done < list.count && done < requests_a_piece && !domain.mmu().budget_used_up()) {
     if (next == available) {
       available = static_cast<std::size_t>(std::min<std::uint64_t>(requests_a_fetch, list.count - done));
       const GuestVaddr from = list.requests.plus(done * sizeof(Request));
@@ -85,14 +112,17 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   }
   if (domain.mmu().take_flush_duty()) domain.request_flush();
   domain.mmu_operation(held);
-  domain.mmu_outcome(held, cpu, result == 0 || done != 0);
+  const bool refused = result != 0 && result != unfinished;
+  domain.mmu_outcome(held, cpu, !refused || done != 0);
   // A count that can't be told changes nothing of what was done, nor of the answer: so does Xen.
   if (list.done_count.raw() != 0)
     (void)call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done));
-  if (result == 0 && done < list.count) {
+  if (!refused && done < list.count) {
     call.args[0] = list.requests.plus(done * sizeof(Request)).raw();
     call.args[1] = (list.count - done) | preempted_flag;
     call.completion = Completion::restart;
+  } else if (!domain.mmu().finish_releases(held)) {
+    leave_answer(call, result);
   }
   return result;
 }
@@ -165,6 +195,10 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
 }
 
 std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call) {
+  if (!domain.mmu().finish_releases(held)) {
+    call.completion = Completion::restart;
+    return 0;
+  }
   const auto updated =
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
@@ -193,6 +227,7 @@ void register_mmu(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
   table.set(__HYPERVISOR_mmu_update, "mmu_update", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
+    if (const auto result = earlier_answer(domain, call)) return *result;
     if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
     const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
     return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
@@ -201,6 +236,7 @@ void register_mmu(Domain& domain) {
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
+    if (const auto result = earlier_answer(domain, call)) return *result;
     if ((call.args[3] & 0xffff) != DOMID_SELF) return to_rax(Errno::esrch);
     return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
       return extended_one(domain, cpu, *call.held, call.memory, op);
