@@ -63,7 +63,7 @@ class GuestCpu {
     ss_ = ss;
   }
   /// The root of the mode that the guest is in.
-  [[nodiscard]] Mfn root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
+  [[nodiscard]] const Mfn& root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
   [[nodiscard]] GuestAccess memory(pvmmu::Held held);
   [[nodiscard]] GuestAccess kernel_memory(pvmmu::Held held);
 
