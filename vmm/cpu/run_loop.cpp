@@ -13,8 +13,9 @@ namespace {
 
 thread_local Vcpu* running_vcpu = nullptr;
 
-/// Page-table work before the guest may take an event.
-constexpr std::uint64_t entries_an_exit = 32768;
+/// Page-table work before the guest may take an event: at most a millisecond of it
+/// (docs/decisions/work-at-a-stretch.md).
+constexpr std::uint64_t entries_an_exit = 16384;
 
 void on_kick(int) {
   if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
