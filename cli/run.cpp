@@ -93,6 +93,7 @@ int run(const RunOptions& options) {
 
   GuestParts parts;
   parts.name = options.name;
+  parts.vcpus = options.vcpus;
   parts.frames = options.memory_bytes / page_size;
   parts.host = vmm::traits_of(*facts);
   if (options.write_protection) parts.host.protection = *options.write_protection;
