@@ -90,6 +90,8 @@ int run(const RunOptions& options) {
   if (!kvm) return complain(exit_no_usable_kvm, kvm.error().message);
   const auto facts = vmm::probe(*kvm);
   if (!facts) return complain(exit_no_usable_kvm, facts.error().message);
+  if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
+    return complain(exit_no_usable_kvm, objection);
 
   GuestParts parts;
   parts.name = options.name;

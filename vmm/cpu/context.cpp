@@ -16,10 +16,8 @@ using Context = ::vcpu_guest_context;
 
 bool addresses_are_canonical(const Context& c) {
   const std::array<std::uint64_t, 10> addresses{
-      c.user_regs.rip,        c.user_regs.rsp,         c.kernel_sp,
-      c.ldt_base,             c.event_callback_eip,    c.failsafe_callback_eip,
-      c.syscall_callback_eip, c.fs_base,               c.gs_base_kernel,
-      c.gs_base_user};
+      c.user_regs.rip,         c.user_regs.rsp,        c.kernel_sp, c.ldt_base,       c.event_callback_eip,
+      c.failsafe_callback_eip, c.syscall_callback_eip, c.fs_base,   c.gs_base_kernel, c.gs_base_user};
   return std::ranges::all_of(addresses, [](std::uint64_t a) { return is_canonical(a); }) &&
          std::ranges::all_of(c.trap_ctxt, [](const trap_info& t) { return is_canonical(t.address); });
 }
@@ -31,10 +29,10 @@ bool acceptable(const Context& c) {
   const bool tables_fit = c.ldt_ents <= pvmmu::max_ldt_entries && c.ldt_base % page_size == 0 &&
                           (c.ldt_ents == 0 || !in_xen_range(c.ldt_base)) &&
                           c.gdt_ents <= pvmmu::first_reserved_gdt_entry;
-  const bool debug_fits =
-      c.debugreg[6] >> 32 == 0 && c.debugreg[7] >> 32 == 0 &&
-      std::ranges::all_of(std::span(c.debugreg).first(4),
-                          [](std::uint64_t a) { return is_canonical(a) && !in_xen_range(a); });
+  const bool debug_fits = c.debugreg[6] >> 32 == 0 && c.debugreg[7] >> 32 == 0 &&
+                          std::ranges::all_of(std::span(c.debugreg).first(4), [](std::uint64_t a) {
+                            return is_canonical(a) && !in_xen_range(a);
+                          });
   return addresses_are_canonical(c) && !user_start_without_root && tables_fit && debug_fits;
 }
 

@@ -218,8 +218,8 @@ class GuestCpu {
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
   bool flush_requested_ = false;
-  bool in_guest_ = false;          ///< Between entry and exit. Under the domain's lock.
-  std::uint64_t entries_ = 0;      ///< Entries into the guest so far.
+  bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
+  std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
   struct Awaited {
     GuestCpu* cpu;
     std::uint64_t entry;  ///< The entry that it has to come back from.

@@ -1,5 +1,5 @@
-// Dropping translations on other vCPUs. The vCPU that asks goes on when each of the others has left the guest;
-// on its way back there each drops its own.
+// Dropping translations on other vCPUs. The vCPU that asks goes on when each of the others has left the
+// guest; on its way back there each drops its own.
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {
@@ -28,8 +28,8 @@ void GuestCpu::await_flushes(pvmmu::DomainLock& lock) {
   awaited_.clear();
 }
 
-/// Mirrors that were given up wait for a flush of all vCPUs: a guest that never asks for one must not use them
-/// all up. Where KVM keeps a shadow, the stale log sees to it.
+/// Mirrors that were given up wait for a flush of all vCPUs: a guest that never asks for one must not use
+/// them all up. Where KVM keeps a shadow, the stale log sees to it.
 void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
   pvmmu::Validator& mmu = domain_.mmu();
   if (domain_.config().host.stale_entries || mmu.mirrors().retired() < pvmmu::StaleLog::enough) return;

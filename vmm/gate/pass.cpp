@@ -27,9 +27,7 @@ void PassCode::load_rax(std::uint64_t value) {
 
 void PassCode::locked_or(std::initializer_list<unsigned> opcode, std::uint64_t address) {
   if (steps_++ >= max_steps) std::abort();
-  const auto reaches = [](std::int64_t distance) {
-    return distance == static_cast<std::int32_t>(distance);
-  };
+  const auto reaches = [](std::int64_t distance) { return distance == static_cast<std::int32_t>(distance); };
   if (!rax_known_ || !reaches(static_cast<std::int64_t>(address - rax_))) load_rax(address);
   const auto distance = static_cast<std::uint32_t>(address - rax_);
   emit(opcode);

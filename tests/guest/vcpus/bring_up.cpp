@@ -1,5 +1,5 @@
-// A vCPU starts with the context that it was given, goes down, and comes up where it was. What a context may not
-// say is refused, and nothing of it stays.
+// A vCPU starts with the context that it was given, goes down, and comes up where it was. What a context may
+// not say is refused, and nothing of it stays.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
@@ -49,8 +49,8 @@ void refuse_contexts() {
   refused([](Context& c) { c.gdt_ents = 7169; });
   refused([](Context& c) { c.debugreg[0] = xen_range; });
   refused([](Context& c) { c.debugreg[7] = 1UL << 32; });
-  refused([](Context& c) { c.flags = 0; });        // user mode, and no root for it
-  refused([](Context& c) { c.ctrlreg[3] = 0; });   // frame 0 is nobody's
+  refused([](Context& c) { c.flags = 0; });       // user mode, and no root for it
+  refused([](Context& c) { c.ctrlreg[3] = 0; });  // frame 0 is nobody's
   refused([](Context& c) { c.ctrlreg[3] = ~0UL; });
   // A page that the guest can write is no root; one that it can't write, but whose entries are none, neither.
   static Page* page = new_page();

@@ -1,5 +1,5 @@
-// When a flush of all vCPUs, or of one other, has returned, that vCPU reads through the new entry: it never again
-// finds the page that stood there before.
+// When a flush of all vCPUs, or of one other, has returned, that vCPU reads through the new entry: it never
+// again finds the page that stood there before.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
