@@ -23,7 +23,8 @@ struct Tally {
 
 class World {
  public:
-  World();
+  /// `mirrors`: frames for mirrors of each domain; the model does not know that they can run out.
+  explicit World(std::uint64_t mirrors = 2048);
   /// What differs after the operation; nullopt if nothing does.
   [[nodiscard]] std::optional<std::string> step(const Operation& op, Tally& tally);
   /// Ends both domains: the same for what must be left then, which is nothing.
