@@ -98,7 +98,8 @@ class Page {
   }
   void write(const Entry& e) {
     const auto done = domain_.mmu.write_descriptor(domain_.held, test::entry_at(mfn_, e.slot), e.raw);
-    promise(done.has_value() != must_be_refused(Fields(e.raw)), "a write is refused if and only if it must be");
+    promise(done.has_value() != must_be_refused(Fields(e.raw)),
+            "a write is refused if and only if it must be");
     if (done) content_[e.slot] = *done;
     if (done) promise(*done == peek(e.slot), "what is returned was stored");
     settle({e.slot, done ? e.raw : content_[e.slot]}, !done);

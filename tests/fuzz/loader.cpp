@@ -50,7 +50,8 @@ void check_image(const KernelImage& image, std::span<const std::byte> file) {
   promise(!image.segments.empty(), "an image has segments");
   promise(at.virt_base.raw() % page_size == 0, "VIRT_BASE is the start of a page");
   promise(at.virt_base <= at.start && at.start <= at.entry, "the image begins before its entry");
-  promise(at.entry.raw() - at.start.raw() <= at.end.raw() - 1 - at.start.raw(), "the entry lies in the image");
+  promise(at.entry.raw() - at.start.raw() <= at.end.raw() - 1 - at.start.raw(),
+          "the entry lies in the image");
   promise(is_canonical(at.start.raw()) && is_canonical(at.end.raw() - 1), "the image has real addresses");
   promise(!in_xen_range(at.start.raw()) && !in_xen_range(at.end.raw() - 1), "and a guest's");
   promise(!at.hypercall_page || at.hypercall_page->raw() % page_size == 0, "the hypercall page is one");
@@ -87,16 +88,19 @@ class Machine {
   void build(const KernelImage& kernel, std::span<const std::byte> initrd) {
     pvmmu::test::FakeMachine machine(domain_pages + 2);
     pvmmu::test::FakeDomain domain(machine, DomId(1), {32});
-    promise(domain.mmu.allocate(domain.held, domain_pages).value() == frames_.front(), "frames come in order");
+    promise(domain.mmu.allocate(domain.held, domain_pages).value() == frames_.front(),
+            "frames come in order");
     const MachineMemory memory(machine.memory.pages().page(0), domain_pages + 2);
-    const auto built = build_domain({kernel, initrd, "console=hvc0", frames_, memory, Mfn(0), Port(1), Port(2)});
+    const auto built =
+        build_domain({kernel, initrd, "console=hvc0", frames_, memory, Mfn(0), Port(1), Port(2)});
     if (!built) return check_error(built.error());
     check_layout(built->layout, domain_pages);
     check_tables(domain, *built, kernel);
   }
 
  private:
-  static void check_tables(pvmmu::test::FakeDomain& domain, const BuiltDomain& built, const KernelImage& kernel) {
+  static void check_tables(pvmmu::test::FakeDomain& domain, const BuiltDomain& built,
+                           const KernelImage& kernel) {
     Mfn root = no_mfn;
     promise(domain.mmu.load_root(domain.held, root, built.l4).has_value(), "the validator takes the tables");
     for (const PageTableFrame& table : built.page_tables)
@@ -133,9 +137,10 @@ bool is_bounded(std::span<const std::byte> file) {
 }
 
 void lay_out(const KernelImage& image, bool initrd) {
-  for (const std::uint64_t pages : {std::uint64_t{0}, domain_pages, std::uint64_t{1} << 17, std::uint64_t{1} << 34}) {
-    const auto layout = plan_layout(
-        {image.addresses, image.notes.mod_start_pfn, pages, initrd ? std::uint64_t{10'000} : 0});
+  for (const std::uint64_t pages :
+       {std::uint64_t{0}, domain_pages, std::uint64_t{1} << 17, std::uint64_t{1} << 34}) {
+    const auto layout =
+        plan_layout({image.addresses, image.notes.mod_start_pfn, pages, initrd ? std::uint64_t{10'000} : 0});
     if (layout) check_layout(*layout, pages);
     if (!layout) check_error(layout.error());
   }

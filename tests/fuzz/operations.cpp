@@ -18,10 +18,10 @@ using namespace pinfold::pvmmu::property;
 using pinfold::fuzz::Input;
 
 constexpr std::size_t most_operations = 48;
-/// Each operation gives up at most the mirrors of all frames of a domain; a flush after so many gives them
-/// back before they run out, which the model knows nothing of.
-constexpr std::size_t operations_per_flush = 8;
-constexpr std::uint64_t mirrors = 260;
+/// Mirrors run out, which the model knows nothing of. So a flush gives back those that wait for one before
+/// they are too many: an operation takes and gives up at most those of all frames that a domain can have, 27.
+constexpr std::size_t waiting_mirrors = 20;
+constexpr std::uint64_t mirrors = 80;
 
 constexpr std::array<Kind, 12> more_often{Kind::guest_store, Kind::guest_store, Kind::guest_store,
                                           Kind::guest_store, Kind::update,      Kind::update,
@@ -33,8 +33,8 @@ constexpr std::array<std::uint64_t, 6> descriptors{
 
 Mfn frame_of(std::uint8_t byte) {
   constexpr std::array<std::uint64_t, 8> weird{
-      0, machine_frames, machine_frames + 1, 1ULL << 20, 1ULL << 39, 0x100001, (1ULL << 40) - 2,
-      (1ULL << 40) - 1};
+      0,          machine_frames, machine_frames + 1, 1ULL << 20,
+      1ULL << 39, 0x100001,       (1ULL << 40) - 2,   (1ULL << 40) - 1};
   return byte < 0xf0 ? Mfn(byte % machine_frames) : Mfn(weird[byte % weird.size()]);
 }
 
@@ -52,8 +52,8 @@ std::uint64_t value_of(std::uint8_t target, std::uint16_t flags) {
 }
 
 GuestVaddr address_of_tables(std::uint8_t byte) {
-  const std::uint64_t va = slots[byte & 7U] << 39 | slots[byte >> 3 & 1U] << 30 | slots[byte >> 4 & 1U] << 21 |
-                           slots[byte >> 5] << 12;
+  const std::uint64_t va = slots[byte & 7U] << 39 | slots[byte >> 3 & 1U] << 30 |
+                           slots[byte >> 4 & 1U] << 21 | slots[byte >> 5] << 12;
   return GuestVaddr((va >> 47 & 1) != 0 ? va | 0xffffULL << 48 : va);
 }
 
@@ -93,10 +93,11 @@ class Run {
     op.value = Pte(Mfn(target), flags).raw();
     step(op);
   }
-  void flush() {
+  void flush_if_needed() {
     Operation op;
     op.kind = Kind::flush;
-    for (op.domain = 0; op.domain < domains; ++op.domain) step(op);
+    for (op.domain = 0; op.domain < domains; ++op.domain)
+      if (world_.waiting_mirrors(op.domain) > waiting_mirrors) step(op);
   }
   void finish() { check(world_.finish()); }
 
@@ -138,7 +139,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (int d = 0; d < domains; ++d)
     if ((start >> d & 1) != 0) build_tree(run, d, (start >> (2 + d) & 1) != 0);
   for (std::size_t i = 0; i < most_operations && !input.empty(); ++i) {
-    if (i % operations_per_flush == 0) run.flush();
+    run.flush_if_needed();
     run.step(take_operation(input));
   }
   run.finish();

@@ -221,7 +221,8 @@ bool is_string_io(const Instruction& instruction) {
 }
 
 bool may_change(const Instruction& instruction, Gpr gpr) {
-  if (instruction.mnemonic() != ZYDIS_MNEMONIC_MOV) return gpr <= Gpr::rbx || gpr == Gpr::rsi || gpr == Gpr::rdi;
+  if (instruction.mnemonic() != ZYDIS_MNEMONIC_MOV)
+    return gpr <= Gpr::rbx || gpr == Gpr::rsi || gpr == Gpr::rdi;
   const auto target = general_register(instruction.operands[0].reg.value);
   return target && target->gpr == gpr;
 }
@@ -240,7 +241,8 @@ void check(const Case& c, const Instruction* instruction, std::uint64_t start, c
   if (!moved) promise(after.rip == start || (partly && after.rip == c.regs.rip), "RIP stays at what faults");
   if (moved && !(partly && after.rip == start)) {
     const std::uint64_t mask = c.width == CodeWidth::bits64 ? ~0ULL : mask_of(4);
-    promise(instruction != nullptr && after.rip == ((start + instruction->length()) & mask), "RIP moves past");
+    promise(instruction != nullptr && after.rip == ((start + instruction->length()) & mask),
+            "RIP moves past");
   }
   if (const auto* fault = std::get_if<PageFault>(&outcome)) {
     if (fault->fetch) promise(instruction == nullptr, "only a cut instruction faults on its fetch");
@@ -268,8 +270,9 @@ void emulate(const Case& c, const Settings& settings) {
 
 void emulate_prefixed(Case c, const Settings& settings) {
   c.width = CodeWidth::bits64;
-  promise(c.bytes.size() >= forced_cpuid_length && c.bytes[5] == std::byte{0x0f} && c.bytes[6] == std::byte{0xa2},
-          "the prefix is for CPUID");
+  promise(
+      c.bytes.size() >= forced_cpuid_length && c.bytes[5] == std::byte{0x0f} && c.bytes[6] == std::byte{0xa2},
+      "the prefix is for CPUID");
   Cpu cpu(settings, c.kernel_mode);
   Registers regs = c.regs;
   const Outcome outcome = emulate_forced_cpuid(regs, c.kernel_mode, cpu);

@@ -30,6 +30,9 @@ class World {
   /// Ends both domains: the same for what must be left then, which is nothing.
   [[nodiscard]] std::optional<std::string> finish();
 
+  /// Mirrors of a domain that wait for a flush.
+  [[nodiscard]] std::size_t waiting_mirrors(int d) { return domain(d).mirrors.retired(); }
+
  private:
   /// What the processor may have cached of a table.
   struct Seen {
