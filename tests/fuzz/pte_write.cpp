@@ -38,6 +38,7 @@ struct Case {
   SegmentBases bases;
   std::uint64_t target = 0;  ///< Where the write shall go, if a register can bring it there.
   GuestVaddr fault;
+  bool fault_is_in_operand = false;
   std::uint64_t old_value = 0;
 };
 
@@ -63,8 +64,13 @@ std::uint64_t bit_reach(std::uint64_t offset, unsigned size) {
   return static_cast<std::uint64_t>((extended - within) / bits * static_cast<std::int64_t>(size));
 }
 
-/// The instruction's written operand, in memory; where it lies.
-std::optional<std::uint64_t> written_address(const Instruction& instruction, const Case& c) {
+struct Place {
+  std::uint64_t address = 0;
+  std::uint64_t size = 0;
+};
+
+/// Where the operand in memory lies that the instruction writes.
+std::optional<Place> written_place(const Instruction& instruction, const Case& c) {
   for (std::size_t i = 0; i < instruction.info.operand_count; ++i) {
     const auto& operand = instruction.operands[i];
     if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY || (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) == 0)
@@ -74,15 +80,15 @@ std::optional<std::uint64_t> written_address(const Instruction& instruction, con
          instruction.mnemonic() == ZYDIS_MNEMONIC_BTC) &&
         instruction.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
     const auto offset = bit_string ? general_register(instruction.operands[1].reg.value) : std::nullopt;
-    return effective_address(instruction, operand, c.regs, c.bases,
-                             offset ? bit_reach(offset->read(c.regs), operand.size / 8U) : 0);
+    const std::uint64_t reach = offset ? bit_reach(offset->read(c.regs), operand.size / 8U) : 0;
+    return Place{effective_address(instruction, operand, c.regs, c.bases, reach), operand.size / 8U};
   }
   return std::nullopt;
 }
 
 /// Moves the operand's base register so that the write hits the target, where that is possible.
 void aim(const Instruction& instruction, Case& c) {
-  const auto at = written_address(instruction, c);
+  const auto at = written_place(instruction, c);
   if (!at) return;
   const auto* memory = instruction.first(ZYDIS_OPERAND_TYPE_MEMORY);
   for (const auto& operand : instruction.operands)
@@ -91,9 +97,9 @@ void aim(const Instruction& instruction, Case& c) {
   const auto base = general_register(memory->mem.base);
   const auto index = general_register(memory->mem.index);
   if (base) {
-    c.regs[base->gpr] += c.target - *at;
+    c.regs[base->gpr] += c.target - at->address;
   } else if (index && memory->mem.scale == 1) {
-    c.regs[index->gpr] += c.target - *at;
+    c.regs[index->gpr] += c.target - at->address;
   }
 }
 
@@ -115,8 +121,10 @@ Case take_case(Input& input) {
 
   const auto decoded = decode(c.bytes);
   if (decoded && (head & 0x80) == 0) aim(*decoded, c);
-  const auto at = decoded ? written_address(*decoded, c) : std::nullopt;
-  c.fault = GuestVaddr(at.value_or(c.target) + (place >> 13));
+  const auto at = decoded ? written_place(*decoded, c) : std::nullopt;
+  const std::uint64_t faulting_byte = place >> 13;
+  c.fault = GuestVaddr((at ? at->address : c.target) + faulting_byte);
+  c.fault_is_in_operand = at && faulting_byte < at->size;
   return c;
 }
 
@@ -271,7 +279,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const Case c = take_case(input);
   const auto write = decode_pte_write(c.bytes, c.regs, c.bases, c.fault);
   if (!write) {
-    promise(describe(write.error()) != nullptr, "a refusal has a text");
+    promise(write.error() != Refusal::elsewhere || !c.fault_is_in_operand, "a write is found where it goes");
     return 0;
   }
   check_decoded(*write, c);
