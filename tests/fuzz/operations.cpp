@@ -91,7 +91,8 @@ class Run {
     op.mfn = Mfn(mfn);
     op.slot = slot;
     op.value = Pte(Mfn(target), flags).raw();
-    step(op);
+    log_ += "  " + op.describe() + "\n";
+    world_.prepare(op);
   }
   void flush_if_needed() {
     Operation op;
