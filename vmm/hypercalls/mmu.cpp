@@ -36,13 +36,13 @@ struct List {
 };
 
 /// Whose frames and tables a request names: this monitor's domains work on their own (xen/xen.h, foreigndom).
-Status check_foreign(const Domain& domain, std::uint64_t foreign) {
+Status check_foreign(Domain& domain, std::uint64_t foreign) {
   const std::uint64_t frames_of = foreign & 0xffff;
   const std::uint64_t tables_of = foreign >> 16 & 0xffff;
-  if (tables_of != 0 && tables_of - 1 != DOMID_SELF) return fail(Errno::esrch);
-  if (frames_of == DOMID_SELF) return {};
-  if (frames_of == DOMID_IO) return {};
-  (void)domain;
+  // The owner of the tables is named by its number plus 1, never as DOMID_SELF; the owner of the frames never
+  // by the caller's own number.
+  if (tables_of != 0 && tables_of - 1 != domain.mmu().domain().raw()) return fail(Errno::esrch);
+  if (frames_of == DOMID_SELF || frames_of == DOMID_IO) return {};
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
@@ -97,7 +97,9 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   return result;
 }
 
-std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& request, bool own_frames) {
+std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& request,
+                        std::uint64_t foreign) {
+  const bool own_frames = (foreign & 0xffff) == DOMID_SELF;
   pvmmu::Validator& mmu = domain.mmu();
   ++domain.statistics().mmu_updates;
   const std::uint64_t command = request.ptr & 7;
@@ -111,7 +113,9 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
       return answer(mmu.update(held, where, pvmmu::Pte(request.val),
                                command == MMU_PT_UPDATE_PRESERVE_AD ? pvmmu::Preserve::accessed_and_dirty
                                                                     : pvmmu::Preserve::nothing));
-    case MMU_MACHPHYS_UPDATE: return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
+    case MMU_MACHPHYS_UPDATE:
+      if (!own_frames) return to_rax(Errno::einval);  // no frame of this machine is DOMID_IO's
+      return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
     default: return to_rax(Errno::enosys);
   }
 }
@@ -164,7 +168,9 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
   }
 }
 
-std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call) {
+std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call,
+                               bool own_frames = true) {
+  if (!own_frames && (call.args[1] & 1) != 0) return to_rax(Errno::eperm);
   const auto updated =
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
@@ -194,9 +200,8 @@ void register_mmu(Domain& domain) {
   table.set(__HYPERVISOR_mmu_update, "mmu_update", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
     if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
-    const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
     return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
-      return update_one(domain, *call.held, request, own_frames);
+      return update_one(domain, *call.held, request, call.args[3]);
     });
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
@@ -211,8 +216,10 @@ void register_mmu(Domain& domain) {
   });
   table.set(__HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain",
             [&domain](Hypercall& call) -> std::int64_t {
-              if (call.args[3] != DOMID_SELF) return to_rax(Errno::esrch);
-              return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call);
+              const std::uint64_t frames_of = call.args[3] & 0xffff;
+              if (auto own = check_foreign(domain, frames_of); !own) return to_rax(own);
+              return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call,
+                                       frames_of == DOMID_SELF);
             });
 }
 
