@@ -101,7 +101,6 @@ void ports() {
     evtchn_close close{port};
     hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_close, &close);
   }
-  hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_reset, &reset);  // XSA-344
   evtchn_expand_array expand{mfn_of(new_page())};
   CHECK(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_expand_array, &expand) < 0);
   for (u64 frame : {0UL, 1UL << 40, ~0UL}) {
