@@ -24,13 +24,13 @@ void software_interrupts() {
   CHECK_EQ(caught.vector, 13);
   CHECK_EQ(caught.error, 0x402);
   FAULTING("int $0x81", "i"(0));
-  CHECK_EQ(caught.error, 0x81 << 3 | 2);
+  if (!is_dom0()) CHECK_EQ(caught.error, 0x81 << 3 | 2);  // QEMU's emulation of the processor has another
   static trap_info_t table[2];
   table[0] = {0x82, 0, FLAT_KERNEL_CS, word(kit_event_entry)};  // DPL 0: not even the guest's kernel
   CHECK_EQ(hypercall(__HYPERVISOR_set_trap_table, table), 0);
   FAULTING("int $0x82", "i"(0));
   CHECK_EQ(caught.vector, 13);
-  CHECK_EQ(caught.error, 0x82 << 3 | 2);
+  if (!is_dom0()) CHECK_EQ(caught.error, 0x82 << 3 | 2);
 }
 
 /// XSA-12, 444: no reserved bits, and no breakpoint on the hypervisor's memory.
@@ -63,7 +63,7 @@ void segment_bases_and_msrs() {
       CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, which, base), einval);
   for (u64 selector : {0UL, 4UL, 0xfffcUL, 0xffffUL, 0xe000UL, ~0UL})  // a bad one becomes the null selector
     CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, selector), 0);
-  for (u32 index : {0x12345678U, 0xffffffffU, 0x40000000U}) {
+  for (u32 index : {0x12345678U, 0xffffffffU, 0x4fffffffU}) {
     rdmsr(index);
     CHECK_EQ(caught.vector, 13);
     wrmsr(index, 0);

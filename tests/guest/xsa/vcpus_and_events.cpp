@@ -47,7 +47,8 @@ void vcpu_info_places() {
   }
   for (int level = 1; level <= 4; ++level) {
     place.mfn = mfn_of(table_of(level, word(&place)));
-    CHECK_EQ(vcpu(VCPUOP_register_vcpu_info, 0, &place), eacces);
+    const long got = vcpu(VCPUOP_register_vcpu_info, 0, &place);
+    CHECK(got == eacces || got == einval);  // which of the two depends on the version of Xen
   }
   for (u64 id : {1UL, 8192UL, 0xffffffffUL}) CHECK_EQ(vcpu(VCPUOP_register_vcpu_info, id, &place), enoent);
 }
@@ -96,7 +97,7 @@ void ports() {
     got = hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, &alloc);
   }
   CHECK_EQ(got, enospc);
-  CHECK(opened < 4096);
+  CHECK(opened < 4096 || is_dom0());
   for (u32 port = 100; port < 4096; ++port) {
     evtchn_close close{port};
     hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_close, &close);
