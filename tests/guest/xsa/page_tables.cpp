@@ -127,8 +127,8 @@ void machphys() {
   CHECK_EQ(set_entry(mfn * page_size, 1, MMU_MACHPHYS_UPDATE), einval);  // gone with its only reference
 }
 
-/// XSA-64, 254: nothing of the hypervisor's is reachable through the slots that are its own, but the
-/// machine-to-phys table, read-only.
+/// XSA-64, 254: nothing of the hypervisor's is writable through the slots that are its own, and nothing
+/// readable but the machine-to-phys table and the one page of code where a system call may arrive.
 void hypervisor_slots() {
   xen_machphys_mapping m2p{};
   CHECK_EQ(hypercall(__HYPERVISOR_memory_op, XENMEM_machphys_mapping, &m2p), 0);
