@@ -141,6 +141,14 @@ void grants() {
     CHECK_EQ(hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_map_grant_ref, frames, count), einval);
 }
 
+/// XSA-152, 313, 506: hypercalls that are not offered: profilers, device models, tmem, kexec and the like.
+void absent_hypercalls() {
+  if (is_dom0()) return;
+  for (u64 number : {27UL, 31UL, 34UL, 37UL, 38UL, 39UL, 40UL, 41UL, 42UL})
+    for (u64 command : {0UL, 1UL, 0xffffffffUL, ~0UL})
+      CHECK_EQ(hypercall(number, command, unmapped_address(), ~0UL), enosys);
+}
+
 }  // namespace
 
 void test() {
@@ -152,4 +160,5 @@ void test() {
   areas();
   ports();
   grants();
+  absent_hypercalls();
 }

@@ -197,6 +197,26 @@ TEST_F(XsaTypes, the_view_forgets_a_frame_before_anyone_can_take_it) {  // XSA-2
   EXPECT_EQ(machine.frames.free_frames(), free + 1);
 }
 
+TEST_F(XsaTypes, a_frame_that_can_not_leave_the_view_stays_the_domains) {  // XSA-222
+  const Mfn l1 = one.allocate(), mfn = one.allocate();
+  ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, l1));
+  one.view.stuck = mfn;
+  for (int round = 0; round < 2; ++round) {
+    // Given back at once, or with the last mapping of it.
+    if (round == 1) {
+      ASSERT_TRUE(update(l1, 0, Pte(mfn, rw)));
+    }
+    ASSERT_TRUE(one.mmu.deallocate(one.held, mfn));
+    ASSERT_TRUE(update(l1, 0, Pte()));
+    EXPECT_TRUE(one.mmu.owns(mfn));
+    EXPECT_EQ(one.mmu.allocated_frames(), 2U);
+    while (const auto taken = two.mmu.allocate(two.held)) EXPECT_NE(*taken, mfn);
+  }
+  one.view.stuck = no_mfn;
+  ASSERT_TRUE(one.mmu.deallocate(one.held, mfn));
+  EXPECT_FALSE(one.mmu.owns(mfn));
+}
+
 TEST_F(XsaTypes, a_domain_that_ends_in_the_middle_of_anything_leaves_no_frame) {  // XSA-207, 253, 310
   const Tree tree = build_tree(machine, one);
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4));
