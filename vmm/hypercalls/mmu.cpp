@@ -46,6 +46,16 @@ Status check_foreign(Domain& domain, std::uint64_t foreign) {
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
+/// An entry whose frame would be DOMID_IO's: I/O memory, of which this machine has none to give. Upper tables
+/// name the caller's own tables only; what is no table takes any value.
+Status check_io_entry(const pvmmu::Validator& mmu, Mfn table, pvmmu::Pte want) {
+  if (!mmu.owns(table)) return {};
+  const pvmmu::Frame& frame = mmu.frame(table);
+  if (frame.type_count == 0 || !pvmmu::is_table(frame.type)) return {};
+  if (frame.type != pvmmu::FrameType::l1) return fail(Errno::einval);
+  return want.present() ? Status(fail(Errno::eperm)) : Status();
+}
+
 std::int64_t answer(const pvmmu::Verdict<>& verdict) {
   if (verdict) return 0;
   SPDLOG_DEBUG("refused: {}", verdict.error().describe());
@@ -108,8 +118,9 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
     case MMU_NORMAL_PT_UPDATE:
     case MMU_PT_UPDATE_PRESERVE_AD:
     case MMU_PT_UPDATE_NO_TRANSLATE:
-      // Frames of DOMID_IO: this machine has no I/O memory to give.
-      if (!own_frames && (request.val & 1) != 0) return to_rax(Errno::eperm);
+      if (!own_frames)
+        if (auto refused = check_io_entry(mmu, frame_of(where), pvmmu::Pte(request.val)); !refused)
+          return to_rax(refused);
       return answer(mmu.update(held, where, pvmmu::Pte(request.val),
                                command == MMU_PT_UPDATE_PRESERVE_AD ? pvmmu::Preserve::accessed_and_dirty
                                                                     : pvmmu::Preserve::nothing));
@@ -186,7 +197,7 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
     cpu.request_flush();
   } else {
     const auto mask = call.memory.fetch<std::uint64_t>(GuestVaddr(bitmap));
-    if (!mask) return 0;  // the change stands; Xen ignores a bitmap that it can't read
+    if (!mask) return to_rax(mask.error());  // the change stands all the same, as on Xen
     for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
       if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
   }
@@ -206,7 +217,9 @@ void register_mmu(Domain& domain) {
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
-    if ((call.args[3] & 0xffff) != DOMID_SELF) return to_rax(Errno::esrch);
+    const std::uint64_t frames_of = call.args[3] & 0xffff;
+    if (frames_of == DOMID_IO || frames_of == DOMID_XEN) return to_rax(Errno::eperm);
+    if (frames_of != DOMID_SELF) return to_rax(Errno::esrch);
     return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
       return extended_one(domain, cpu, *call.held, call.memory, op);
     });

@@ -140,6 +140,12 @@ void domains() {
   CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping_otherdomain, page, frame_of(page) | data, UVMF_INVLPG,
                      DOMID_SELF),
            0);
+  for (u64 domain : {u64{DOMID_IO}, u64{DOMID_XEN}}) CHECK_EQ(extend(&flush, 1, nullptr, domain), eperm);
+  mmu_update_t upper{entry_address(2, word(page)), entry_of(2, word(page))};
+  CHECK_EQ(update(&upper, 1, nullptr, DOMID_IO), einval);
+  mmu_update_t plain{frame_of(page) + 40, 3};
+  CHECK_EQ(update(&plain, 1, nullptr, DOMID_IO), 0);
+  CHECK_EQ(page->words[5], 3);
   if (is_dom0()) return;
   // Frames of DOMID_IO: I/O memory, of which there is none; so only entries that are not present can pass.
   CHECK_EQ(update(&request, 1, nullptr, DOMID_XEN), eperm);
@@ -157,9 +163,13 @@ void addresses() {
       CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping, va, frame_of(page) | data, flags), einval);
   // Somewhere within the page is the page.
   CHECK_EQ(map(word(page) + 0xfff, frame_of(page) | data), 0);
-  // Processors to flush: masks that can't be read. The change stands or is not made; the guest goes on.
+  // Processors to flush: masks that can't be read. The change stands all the same.
   for (u64 bad : bad_pointers) {
-    hypercall(__HYPERVISOR_update_va_mapping, page, frame_of(page) | data, (bad & ~3UL) | UVMF_INVLPG);
+    const u64 flags = (bad & ~7UL) | UVMF_INVLPG;
+    for (u64 wanted : {data & ~writable, data}) {
+      CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping, page, frame_of(page) | wanted, flags), efault);
+      CHECK_EQ(entry_of(1, word(page)) & writable, wanted & writable);
+    }
     CHECK_EQ(page->words[4], 1);
     mmuext_op flush{};
     flush.arg2.vcpumask.p = reinterpret_cast<void*>(bad);
