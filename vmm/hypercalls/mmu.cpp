@@ -66,12 +66,10 @@ std::int64_t answer(const pvmmu::Verdict<>& verdict) {
 template <class Request, class One>
 std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call, One&& one) {
   const List list(call);
+  if (!is_guests(list.requests)) return to_rax(Errno::efault);
   std::uint64_t before = 0;
-  if (list.preempted && list.done_count.raw() != 0) {
-    const auto earlier = call.memory.fetch<std::uint32_t>(list.done_count);
-    if (!earlier) return to_rax(Errno::efault);
-    before = *earlier;
-  }
+  if (list.preempted && list.done_count.raw() != 0)
+    before = call.memory.fetch<std::uint32_t>(list.done_count).value_or(0);
   std::uint64_t done = 0;
   std::int64_t result = 0;
   std::array<Request, requests_a_fetch> fetched;

@@ -19,9 +19,6 @@ constexpr std::uint32_t max_polled_ports = 128;
 constexpr std::uint64_t shortest_period_ns = 1'000'000;
 constexpr std::uint64_t longest_timer_ns = 1ULL << 50;
 
-/// May the guest keep something there? Whether it is mapped is looked at with each store.
-bool is_guests(std::uint64_t va) { return is_canonical(va) && !in_xen_range(va); }
-
 Ending ending_of(std::uint32_t reason) {
   switch (reason) {
     case SHUTDOWN_poweroff: return Ending::power_off;
@@ -124,14 +121,14 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
     case VCPUOP_register_runstate_memory_area: {
       // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
-      if (!area || !is_guests(*area)) return to_rax(Errno::efault);
+      if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
       cpu.set_run_state_area(GuestVaddr(*area));
       cpu.publish_run_state(*call.held);
       return 0;
     }
     case VCPUOP_register_vcpu_time_memory_area: {
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
-      if (!area || !is_guests(*area)) return to_rax(Errno::efault);
+      if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
       cpu.set_time_area(GuestVaddr(*area));
       cpu.publish_time(*call.held);
       return 0;
