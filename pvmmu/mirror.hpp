@@ -59,15 +59,18 @@ class StaleLog {
   [[nodiscard]] bool empty() const { return entries_.empty(); }
   [[nodiscard]] bool wants_draining() const { return entries_.size() >= enough; }
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
-  /// The first `count` entries have been taken care of.
-  void drop_first(std::size_t count) {
-    entries_.erase(entries_.begin(),
-                   entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
-  }
+  /// Entries are numbered from the domain's start; these are the numbers of the first one here and of the one
+  /// that comes next.
+  [[nodiscard]] std::uint64_t first() const { return first_; }
+  [[nodiscard]] std::uint64_t end() const { return first_ + entries_.size(); }
+  /// The entries numbered below `end` have been taken care of, by whichever processor. Returns how many
+  /// retired mirrors are among those that this drops.
+  std::size_t drop_below(std::uint64_t end);
 
  private:
   void push(Entry e);
   bool enabled_;
+  std::uint64_t first_ = 0;
   std::vector<Entry> entries_;
 };
 
@@ -82,8 +85,13 @@ class MirrorArena {
   /// Gives a mirror up. It is not taken again before `reuse_retired`: until every processor has forgotten the
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
-  void reuse_retired();
+  /// The `count` that were retired first.
+  void reuse_retired(std::size_t count);
   [[nodiscard]] std::size_t retired() const { return retired_.size(); }
+  /// Retired mirrors are numbered in the order in which they were; the number of the next one.
+  [[nodiscard]] std::uint64_t retired_end() const { return reused_ + retired_.size(); }
+  /// How many of those that were retired may be used again already.
+  [[nodiscard]] std::uint64_t reused() const { return reused_; }
   /// Gives a mirror back that no entry ever named: no processor knows it.
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
@@ -97,6 +105,7 @@ class MirrorArena {
   std::uint32_t next_ = 1;
   std::vector<MirrorId> free_;
   std::vector<MirrorId> retired_;
+  std::uint64_t reused_ = 0;
 };
 
 }  // namespace pinfold::pvmmu

@@ -139,8 +139,12 @@ class Validator {
   // -- after changes
   /// Must every processor of the domain drop its translations before the guest goes on? Asking clears it.
   [[nodiscard]] bool take_flush_duty() { return std::exchange(flush_duty_, false); }
-  /// All processors have dropped theirs: retired mirrors may be used again.
-  void flushed(Held);
+  /// A processor has taken care of the stale log's entries numbered below `end`, for all processors: they go,
+  /// and retired mirrors among them may be used again.
+  void stale_entries_settled(Held, std::uint64_t end);
+  /// For hosts without a log: since the retired mirrors numbered below `end` were retired, each processor has
+  /// dropped its translations, or will before it runs guest code again. They may be used again.
+  void retired_mirrors_forgotten(Held, std::uint64_t end);
 
   [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
   [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }

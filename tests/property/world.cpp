@@ -102,7 +102,7 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
       return std::nullopt;
     }
     case Kind::flush:
-      here.mmu.flushed(here.held);
+      here.mmu.retired_mirrors_forgotten(here.held, here.mmu.mirrors().retired_end());
       retired_[d].clear();
       return std::nullopt;
     case Kind::allocate: return allocate(op, op.choice == 0 && op.slot == 511);
@@ -280,7 +280,7 @@ std::optional<std::string> World::check_stale() {
       for (std::size_t slot = 0; slot < entries_per_table; ++slot)
         if (e.whole_table || slot == e.slot)
           logged.emplace(e.table.raw() * 2 + static_cast<unsigned>(d), slot);
-    log.drop_first(log.entries().size());
+    log.drop_below(log.end());
   }
   for (const auto& [raw, seen] : seen_) {
     const int d = seen.owner;

@@ -91,7 +91,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
     result = one(fetched[next++]);
     if (result == 0) ++done;
   }
-  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  if (domain.mmu().take_flush_duty()) cpu.flush_all();
   domain.mmu_operation(held);
   domain.mmu_outcome(held, cpu, result == 0 || done != 0);
   // A count that can't be told changes nothing of what was done, nor of the answer: so does Xen.
@@ -129,6 +129,16 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
   }
 }
 
+/// Flushes the vCPUs of a bitmap in guest memory: a word of it for each 64 vCPUs that there are.
+Status flush_masked(Domain& domain, GuestCpu& cpu, GuestMemory& memory, GuestVaddr bitmap) {
+  std::array<std::uint64_t, gate::max_cpus / 64> words{};
+  const std::size_t count = (domain.vcpu_count() + 63) / 64;
+  if (!memory.read(bitmap, std::as_writable_bytes(std::span(words).first(count)))) return fail(Errno::einval);
+  for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i)
+    if ((words[i / 64] >> (i % 64) & 1) != 0) cpu.flush(domain.cpu(VcpuId(i)));
+  return {};
+}
+
 std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory,
                           const mmuext_op& op) {
   pvmmu::Validator& mmu = domain.mmu();
@@ -141,9 +151,7 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_PIN_L4_TABLE:
       return answer(mmu.pin(held, static_cast<pvmmu::Level>(op.cmd - MMUEXT_PIN_L1_TABLE + 1), mfn));
     case MMUEXT_UNPIN_TABLE: return answer(mmu.unpin(held, mfn));
-    case MMUEXT_NEW_BASEPTR:
-      cpu.request_flush();
-      return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
+    case MMUEXT_NEW_BASEPTR: cpu.flush(cpu); return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
     case MMUEXT_NEW_USER_BASEPTR: {
       if (mfn.raw() == 0) {
         mmu.unload_root(held, cpu.state().user_root);
@@ -154,18 +162,14 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
       return answer(loaded);
     }
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_INVLPG_LOCAL: cpu.request_flush(); return 0;
+    case MMUEXT_INVLPG_LOCAL: cpu.flush(cpu); return 0;
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI: {
-      const auto mask =
-          memory.fetch<std::uint64_t>(GuestVaddr(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p)));
-      if (!mask) return to_rax(Errno::einval);
-      for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
-        if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
-      return 0;
+      const GuestVaddr mask(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p));
+      return to_rax(flush_masked(domain, cpu, memory, mask));
     }
     case MMUEXT_TLB_FLUSH_ALL:
-    case MMUEXT_INVLPG_ALL: domain.request_flush(); return 0;
+    case MMUEXT_INVLPG_ALL: cpu.flush_all(); return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: return to_rax(Errno::eacces);
     case MMUEXT_SET_LDT: return to_rax(cpu.set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
@@ -184,20 +188,19 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
   domain.mmu_outcome(held, cpu, updated.has_value());
-  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  if (domain.mmu().take_flush_duty()) cpu.flush_all();
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];
   if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_NONE) return 0;
   const std::uint64_t bitmap = flags & ~std::uint64_t{UVMF_FLUSHTYPE_MASK};
   if (bitmap == UVMF_ALL) {
-    domain.request_flush();
+    cpu.flush_all();
   } else if (bitmap == UVMF_LOCAL) {
-    cpu.request_flush();
+    cpu.flush(cpu);
   } else {
-    const auto mask = call.memory.fetch<std::uint64_t>(GuestVaddr(bitmap));
-    if (!mask) return to_rax(mask.error());  // the change stands all the same, as on Xen
-    for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
-      if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
+    // The change stands all the same when the mask can't be read, as on Xen.
+    if (const auto flushed = flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap)); !flushed)
+      return to_rax(Errno::efault);
   }
   return 0;
 }
