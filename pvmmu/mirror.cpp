@@ -8,13 +8,15 @@ void StaleLog::push(Entry e) {
   entries_.push_back(e);
 }
 
-std::optional<MirrorId> MirrorArena::take() {
+std::optional<MirrorId> MirrorArena::take(Mfn table) {
   if (!free_.empty()) {
     const MirrorId id = free_.back();
     free_.pop_back();
+    tables_[id.raw()] = table;
     return id;
   }
   if (next_ >= pages_.count()) return std::nullopt;
+  tables_.push_back(table);
   return MirrorId(next_++);
 }
 

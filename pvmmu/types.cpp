@@ -64,7 +64,7 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
 }
 
 Verdict<> Validator::validate_table(Mfn mfn, Level level) {
-  const auto mirror = mirrors_.take();
+  const auto mirror = mirrors_.take(mfn);
   if (!mirror) return refuse(Rule::mirror_exhausted, mfn);
 
   for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
