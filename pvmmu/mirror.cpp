@@ -25,6 +25,20 @@ void MirrorArena::retire(MirrorId id) { retired_.push_back(id); }
 void MirrorArena::reuse_retired() {
   free_.insert(free_.end(), retired_.begin(), retired_.end());
   retired_.clear();
+  for (const Sealed& s : sealed_) free_.push_back(s.mirror);
+  sealed_.clear();
+}
+
+void MirrorArena::seal_retired(Epoch epoch) {
+  for (const MirrorId id : retired_) sealed_.push_back({epoch, id});
+  retired_.clear();
+}
+
+void MirrorArena::reuse_retired(Epoch forgotten) {
+  while (!sealed_.empty() && sealed_.front().epoch <= forgotten) {
+    free_.push_back(sealed_.front().mirror);
+    sealed_.pop_front();
+  }
 }
 
 }  // namespace pinfold::pvmmu

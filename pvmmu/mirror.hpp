@@ -2,9 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "pvmmu/flush_epochs.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/pte.hpp"
 
@@ -61,14 +64,31 @@ class StaleLog {
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
   /// The first `count` entries have been taken care of.
   void drop_first(std::size_t count) {
-    entries_.erase(entries_.begin(),
-                   entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
+    count = std::min(count, entries_.size());
+    entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(count));
+    first_ += count;
+  }
+
+  // With several processors, each takes care of the entries on its own, and remembers how far it has come;
+  // what the slowest has done is dropped.
+  /// A place between entries: how many there were before it since the beginning.
+  using Position = std::uint64_t;
+  [[nodiscard]] Position begin() const { return first_; }
+  [[nodiscard]] Position end() const { return first_ + entries_.size(); }
+  /// The entries from a place on; all, if it is one whose entries were dropped.
+  [[nodiscard]] std::span<const Entry> from(Position place) const {
+    const std::size_t skipped = place <= first_ ? 0 : std::min<std::size_t>(place - first_, entries_.size());
+    return std::span(entries_).subspan(skipped);
+  }
+  void drop_before(Position place) {
+    if (place > first_) drop_first(place - first_);
   }
 
  private:
   void push(Entry e);
   bool enabled_;
   std::vector<Entry> entries_;
+  Position first_ = 0;
 };
 
 /// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the
@@ -83,7 +103,11 @@ class MirrorArena {
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
   void reuse_retired();
-  [[nodiscard]] std::size_t retired() const { return retired_.size(); }
+  /// Those given up since the last call belong to `epoch`, which has ended.
+  void seal_retired(Epoch epoch);
+  /// The same for those of this epoch and before: of later ones some processor may remember something.
+  void reuse_retired(Epoch forgotten);
+  [[nodiscard]] std::size_t retired() const { return retired_.size() + sealed_.size(); }
   /// Gives a mirror back that no entry ever named: no processor knows it.
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
@@ -93,7 +117,7 @@ class MirrorArena {
   [[nodiscard]] Mfn table_of(MirrorId id) const { return tables_[id.raw()]; }
   /// One past the last mirror that was ever taken.
   [[nodiscard]] MirrorId end() const { return MirrorId(next_); }
-  [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired_.size(); }
+  [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired(); }
 
  private:
   Pages pages_;
@@ -102,6 +126,11 @@ class MirrorArena {
   std::vector<Mfn> tables_{no_mfn};  ///< By mirror, for those below next_.
   std::vector<MirrorId> free_;
   std::vector<MirrorId> retired_;
+  struct Sealed {
+    Epoch epoch;
+    MirrorId mirror;
+  };
+  std::deque<Sealed> sealed_;  ///< Given up in epochs that have ended, oldest first.
 };
 
 }  // namespace pinfold::pvmmu

@@ -253,6 +253,7 @@ std::optional<std::string> World::compare(bool accepted) {
     if (!findings.empty()) return "audit: " + findings.front();
   }
   if (auto failure = compare_accessed()) return failure;
+  if (auto failure = compare_mirrors(now)) return failure;
   return check_stale();
 }
 
@@ -263,6 +264,31 @@ std::optional<std::string> World::compare_accessed() {
     const Pte entry = machine_.peek(Mfn(raw), slot);
     if (entry.present() && here.mmu.merged_entry(here.held, Mfn(raw), slot) != entry.with(bit::accessed))
       return at(Mfn(raw)) + " slot " + std::to_string(slot) + " was accessed, and does not say so";
+  }
+  return std::nullopt;
+}
+
+/// What the processor may do by each entry of a live table, said without the functions that make mirrors.
+std::optional<std::string> World::compare_mirrors(const Census& now) {
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    if (!now.use[i].trusted() || !is_table(now.use[i].type)) continue;
+    const MirrorArena& mirrors = domain(model_.frames[i].owner).mirrors;
+    const bool leaf = now.use[i].is(FrameType::l1);
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+      if (now.use[i].is(FrameType::l4) && slot >= 256 && slot <= 271) continue;
+      const Pte guest(model_.frames[i].content[slot]);
+      const Pte seen = mirrors.load(MirrorId(machine_.frames[Mfn(i)].mirror), slot);
+      const std::string where = at(Mfn(i)) + " slot " + std::to_string(slot) + ": the processor ";
+      if (seen.present() != guest.present()) return where + "sees an entry, or none, wrongly";
+      if (!guest.present()) continue;
+      const Mfn target = leaf ? guest.mfn() : mirrors.frame(MirrorId(machine_.frames[guest.mfn()].mirror));
+      if (seen.mfn() != target) return where + "is led elsewhere";
+      if (seen.writable() != (leaf ? guest.has(bit::writable | bit::dirty) : guest.writable()))
+        return where + "may write, or may not, wrongly";
+      if (seen.any(bit::no_execute) != guest.any(bit::no_execute)) return where + "may execute wrongly";
+      if (!seen.any(bit::user) || seen.any(bit::global) || (seen.raw() >> 3 & 3) != 0)
+        return where + "sees flags that it must not";
+    }
   }
   return std::nullopt;
 }

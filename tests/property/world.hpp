@@ -51,6 +51,7 @@ class World {
   std::optional<std::string> compare_frame(Mfn mfn, const Use& use);
   std::optional<std::string> compare_content(Mfn mfn, const Use& use, bool accepted);
   std::optional<std::string> compare_accessed();
+  std::optional<std::string> compare_mirrors(const Census& now);
   std::optional<std::string> compare_inventory(int d, Mfn mfn);
   std::optional<std::string> check_stale();
   void remember();
