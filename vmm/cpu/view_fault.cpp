@@ -52,7 +52,8 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   if (decoded) {
     const MemoryAccesses accesses(*decoded, regs_, SegmentBases{state_.fs_base, gs_base_});
     for (const MemoryAccess& access : accesses.all())
-      if (std::string found = look(access.address, access.writes ? Access::write : Access::read); !found.empty())
+      if (std::string found = look(access.address, access.writes ? Access::write : Access::read);
+          !found.empty())
         return found;
   }
   return "the guest touched a frame that its view keeps from it, although its page tables permit it";
