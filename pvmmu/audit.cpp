@@ -24,7 +24,7 @@ class Auditor {
       const Mfn mfn(i);
       if (!mmu_.owns(mfn)) continue;
       const Frame& frame = mmu_.frame(mfn);
-      if (is_table(frame.type) && frame.validated) read_table(mfn, level_of(frame.type));
+      if (is_table(frame.type)) read_table(mfn, level_of(frame.type));
     }
     for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i)
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
@@ -40,10 +40,11 @@ class Auditor {
     findings_.emplace_back(line.data());
   }
 
-  /// Counts what a table's entries hold, and compares the table with its mirror.
+  /// Counts what a table's entries hold, and compares the table with its mirror, if it has one.
   void read_table(Mfn table, Level level) {
     const MirrorId mirror(mmu_.frame(table).mirror);
-    for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const std::size_t end = mmu_.entries_held(table);
+    for (std::size_t slot = 0; slot < end; ++slot) {
       const bool xen = level == Level::l4 && is_xen_slot(slot);
       const Pte entry(mmu_.machine().load(table.raw(), slot));
       Pte wanted;
@@ -52,6 +53,7 @@ class Auditor {
       } else if (entry.present()) {
         wanted = count_entry(table, slot, level, entry);
       }
+      if (mirror == no_mirror) continue;
       const Pte found = mmu_.mirrors().load(mirror, slot);
       // A processor may have set A in the mirror (and D, where the entry is writable); a root's
       // machine-to-phys slot may be hidden.
@@ -96,12 +98,17 @@ class Auditor {
     if (frame.allocated || frame.special) ++expected.refs;
     if (frame.special) ++expected.types;
     if (frame.pinned) ++expected.refs, ++expected.types;
+    if (frame.partial) ++expected.refs, ++expected.types;
     expected.refs += outside_.of(mfn);
     expected.types += outside_.of(mfn);
     if (frame.refs != expected.refs || frame.type_count != expected.types)
       report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u",
              mfn.raw(), name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
-    if ((frame.mirror != 0) != (is_table(frame.type) && frame.validated))
+    if (frame.partial && (frame.validated || frame.type_count != 1 || !is_table(frame.type)))
+      report("frame %#" PRIx64 " (%s) is a partial table with type count %u", mfn.raw(),
+             name(frame.type).data(), frame.type_count);
+    const bool live = is_table(frame.type) && frame.validated;
+    if (frame.partial ? mmu_.is_releasing(mfn) != (frame.mirror == 0) : (frame.mirror != 0) != live)
       report("frame %#" PRIx64 " (%s) has mirror %u", mfn.raw(), name(frame.type).data(), frame.mirror);
     if (is_protected(frame.type) && frame.type_count == 0)
       report("frame %#" PRIx64 " is still %s, although nobody uses it so", mfn.raw(),

@@ -28,7 +28,8 @@ inline constexpr std::size_t frame_types = 7;
 /// What asking for a frame as a type does. One table for all cases, here, and the only place that decides.
 enum class Transition : std::uint8_t {
   refuse,  ///< The frame is relied upon as something else.
-  share,   ///< One more reliance on what it already is.
+  share,   ///< One more reliance on what it already is; a table whose check was interrupted is checked to the
+           ///< end first.
   retype,  ///< Nobody relies on it: it becomes the new type, after a check of its contents where the type
            ///< needs one.
 };
@@ -52,7 +53,12 @@ inline constexpr auto transitions = [] {
 ///   the frame, and each type reference held outside entries (pin, loaded root, descriptor table, monitor).
 /// - every type reference comes with a general one, so `refs >= type_count`.
 /// - `pinned` holds exactly one reference of both kinds.
-/// - `mirror` is not 0 if and only if the frame is a validated table.
+/// - `partial` stands for a table of level 2 to 4 that is neither validated nor given up: of its entries the
+/// first few hold
+///   references, and Validator knows how many. It holds one reference of both kinds itself, and nobody else
+///   holds a type reference. While its check is interrupted it has a mirror, while it is being released it
+///   has none.
+/// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
 ///
 /// Concurrency: the owner's lock guards all but the owner itself. That is read by domains that do not own the
 /// frame, to find out that they don't, while it may change under the pool's lock: each access is one atomic
@@ -65,6 +71,7 @@ struct Frame {
   FrameType type = FrameType::none;
   bool pinned : 1 = false;
   bool validated : 1 = false;
+  bool partial : 1 = false;
   bool allocated : 1 = false;  ///< In its owner's reservation.
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.

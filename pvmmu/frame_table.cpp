@@ -69,7 +69,7 @@ void FrameTable::give_back(Mfn mfn) {
   // All but the owner: the frame is the domain's until the pool has it.
   frame.refs = frame.type_count = frame.mirror = 0;
   frame.type = FrameType::none;
-  frame.pinned = frame.validated = frame.allocated = frame.special = false;
+  frame.pinned = frame.validated = frame.partial = frame.allocated = frame.special = false;
   const PoolLock held(pool_);
   returned_.push_back(mfn);
   frame.set_owner_tag(0);

@@ -5,10 +5,11 @@
 namespace pinfold::pvmmu {
 namespace {
 
-/// Calls `visit(slot, entry)` for each present entry that is the guest's.
+/// Calls `visit(slot, entry)` for each present entry that is the guest's and was checked.
 template <class Visit>
 void for_each_present(const Validator& mmu, Mfn table, Level level, Visit&& visit) {
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+  const std::size_t end = mmu.entries_held(table);
+  for (std::size_t slot = 0; slot < end; ++slot) {
     if (level == Level::l4 && is_xen_slot(slot)) continue;
     const Pte entry(mmu.machine().load(table.raw(), slot));
     if (entry.present()) visit(slot, entry);
@@ -29,7 +30,7 @@ std::vector<Mfn> TableCursor::next(Held, const Validator& mmu, std::size_t most)
     // A mirror remembers the table that it was taken for also after that table's end.
     if (!mmu.owns(table)) continue;
     const Frame& frame = mmu.frame(table);
-    if (frame.mirror == at_ && frame.validated && is_table(frame.type)) tables.push_back(table);
+    if (frame.mirror == at_ && is_table(frame.type)) tables.push_back(table);
   }
   done_ = at_ >= mirrors.end().raw();
   return tables;
@@ -41,6 +42,7 @@ bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>
     TableReport& report = found.emplace_back();
     report.table = table;
     report.level = level_of(frame.type);
+    report.validated = frame.validated;
     report.pinned = frame.pinned;
     report.allocated = frame.allocated;
     report.references = frame.refs;
@@ -104,8 +106,8 @@ std::vector<OutsideUser> Inventory::users_outside(Mfn frame) const {
 }
 
 bool Inventory::explains(const TableReport& table) const {
-  return table.type_references ==
-         entries_naming(table.table).size() + users_outside(table.table).size() + (table.pinned ? 1U : 0U);
+  return table.type_references == entries_naming(table.table).size() + users_outside(table.table).size() +
+                                      (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
 }
 
 struct Inventory::Climb {

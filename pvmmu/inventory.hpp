@@ -29,22 +29,24 @@ struct OutsideUser {
   VcpuId vcpu;
 };
 
-/// One validated table, as it was when the search came by.
+/// One live table, as it was when the search came by: a validated one, or one whose check was interrupted.
 struct TableReport {
   Mfn table;
   Level level = Level::l1;
+  bool validated = false;  ///< Else only its first entries were checked, and are told of here.
   bool pinned = false;
-  bool allocated = false;             ///< In the domain's reservation; else only its users keep it.
-  std::uint32_t references = 0;       ///< General ones: the allocation, mappings of any kind, and the next.
-  std::uint32_t type_references = 0;  ///< Entries that name it as a table, pin, loaded roots.
-  std::uint32_t present = 0;          ///< Entries that are present, the monitor's own slots of an L4 aside.
-  std::vector<EntryPlace> children;   ///< Levels 2 to 4: the present entries. Each names a table.
+  bool allocated = false;        ///< In the domain's reservation; else only its users keep it.
+  std::uint32_t references = 0;  ///< General ones: the allocation, mappings of any kind, and the next.
+  std::uint32_t type_references =
+      0;  ///< Entries that name it as a table, pin, loaded roots; itself, if not validated.
+  std::uint32_t present = 0;         ///< Entries that are present, the monitor's own slots of an L4 aside.
+  std::vector<EntryPlace> children;  ///< Levels 2 to 4: the present entries. Each names a table.
 };
 
 /// Tables that a step looks at if nobody says otherwise: 64 tables are 256 KiB to read, some 20 us.
 inline constexpr std::size_t tables_a_step = 64;
 
-/// Goes through the validated tables of a domain, and through nothing else: the way is as long as the arena
+/// Goes through the live tables of a domain, and through nothing else: the way is as long as the arena
 /// has ever had tables at once, however large the machine. The lock may be dropped between steps, and the
 /// guest may change its tables then. A table that is live all the while comes exactly once; one that comes or
 /// goes meanwhile, perhaps.
@@ -108,7 +110,7 @@ class Inventory {
   /// The loaded roots and the like that hold the frame.
   [[nodiscard]] std::vector<OutsideUser> users_outside(Mfn frame) const;
   /// Do the users that were found add up to the table's type references? Always, if nothing changed between
-  /// the steps.
+  /// the steps and no table is being released.
   [[nodiscard]] bool explains(const TableReport& table) const;
 
   /// The virtual addresses that an entry translates, under any live root. Tables may be shared, so that one

@@ -32,7 +32,8 @@ Verdict<> Validator::update(Held, MachineAddr where, Pte want, Preserve preserve
   const Frame& frame = frames_[mfn];
   if (frame.type_count != 0) {
     if (frame.type == FrameType::l1) return update_l1(mfn, slot, want, preserve);
-    if (is_table(frame.type)) return update_upper(mfn, slot, want, preserve);
+    if (is_table(frame.type) && frame.validated)
+      return after_releases([&] { return update_upper(mfn, slot, want, preserve); });
   }
   if (transition(frame, FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
@@ -116,40 +117,47 @@ Verdict<> Validator::set_machphys(Held, Mfn mfn, Pfn pfn) {
   return {};
 }
 
-Verdict<> Validator::pin(Held held, Level level, Mfn mfn) {
-  if (auto held_now = hold(held, mfn, table_type(level)); !held_now) return held_now;
-  if (frames_[mfn].pinned) {
-    drop_type(mfn);
-    return refuse(Rule::pin_already, mfn);
-  }
-  frames_[mfn].pinned = true;
-  return {};
+Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
+  return after_releases([&]() -> Verdict<> {
+    if (auto taken = take_owned(mfn, table_type(level)); !taken) return taken;
+    if (frames_[mfn].pinned) {
+      drop_type(mfn);
+      return refuse(Rule::pin_already, mfn);
+    }
+    frames_[mfn].pinned = true;
+    return {};
+  });
 }
 
 Verdict<> Validator::unpin(Held, Mfn mfn) {
-  if (auto owned = check_owned(mfn); !owned) return owned;
-  if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
-  frames_[mfn].pinned = false;
-  drop_type(mfn);
-  return {};
+  return after_releases([&]() -> Verdict<> {
+    if (auto owned = check_owned(mfn); !owned) return owned;
+    if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
+    frames_[mfn].pinned = false;
+    drop_type(mfn);
+    return {};
+  });
 }
 
 Verdict<> Validator::load_root(Held held, Mfn& root, Mfn wanted) {
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
-  if (auto taken = hold(held, wanted, FrameType::l4); !taken) {
-    Refusal refusal = taken.error();
-    if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
-    return tl::unexpected(refusal);
-  }
-  const Mfn old = std::exchange(root, wanted);
-  if (old != no_mfn) drop_type(old);
-  return {};
+  return after_releases([&]() -> Verdict<> {
+    if (auto taken = take_owned(wanted, FrameType::l4); !taken) {
+      Refusal refusal = taken.error();
+      if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
+      return tl::unexpected(refusal);
+    }
+    unload_root(held, root);
+    root = wanted;
+    return {};
+  });
 }
 
 void Validator::unload_root(Held, Mfn& root) {
   const Mfn old = std::exchange(root, no_mfn);
   if (old != no_mfn) drop_type(old);
+  (void)releases_finished();
 }
 
 Verdict<> Validator::clear_page(Held, Mfn mfn) {

@@ -67,6 +67,13 @@ void Validator::free_frame(Mfn mfn) {
 }
 
 std::uint64_t Validator::destroy(Held held) {
+  budget_ = Budget::unlimited();
+  while (!interrupted_.empty()) {
+    const auto [table, slot] = *interrupted_.begin();
+    interrupted_.erase(table);
+    give_up(table, slot);
+  }
+  (void)releases_finished();
   std::uint64_t left = 0;
   for (std::uint64_t i = 1; i < frames_.size(); ++i)
     if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin(held, Mfn(i));

@@ -52,7 +52,9 @@ namespace pinfold::pvmmu {
     "the host could not make the frame read-only in the view")                                               \
   X(mirror_exhausted, "mirror.exhausted", enomem, "no frame is left for another table's mirror")             \
   X(machine_exhausted, "machine.exhausted", enomem, "the machine has no free frame of the size asked for")   \
-  X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")
+  X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")                   \
+  X(unfinished, "work.unfinished", erestart,                                                                 \
+    "nothing: it was as much work as may be done at a stretch, and the same request goes on from there")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

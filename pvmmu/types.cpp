@@ -1,16 +1,23 @@
-// Taking and dropping type references; what happens when a frame becomes a table and when it stops being one.
-#include "pvmmu/descriptor.hpp"
+// Taking and dropping type references: the only place where a frame becomes something and stops being it.
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
 
 Verdict<> Validator::hold(Held, Mfn mfn, FrameType type) {
+  if (!is_table(type)) return take_owned(mfn, type);
+  return after_releases([&] { return take_owned(mfn, type); });
+}
+
+void Validator::release(Held, Mfn mfn) {
+  drop_type(mfn);
+  (void)releases_finished();
+}
+
+Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
   if (auto owned = check_owned(mfn); !owned) return owned;
   return take_type(mfn, type, Where{}, Pte());
 }
-
-void Validator::release(Held, Mfn mfn) { drop_type(mfn); }
 
 /// One type reference and the general one that comes with it. The frame is known to be the domain's.
 Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte want) {
@@ -26,10 +33,9 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte 
       return refuse(rule, where, want, mfn);
     }
     case Transition::share: break;
-    case Transition::retype:
-      if (auto done = become(mfn, type); !done) return done;
-      break;
+    case Transition::retype: return become(mfn, type);
   }
+  if (frame.partial && frame.mirror != 0) return validate_upper(mfn, level_of(type));
   // A table that is being validated further up the call stack is counted but not usable yet: only a loop of
   // tables can come here, and a loop needs a table that is its own descendant.
   if (is_table(type) && !frame.validated) return refuse(Rule::upper_linear, where, want, mfn);
@@ -38,103 +44,56 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte 
   return {};
 }
 
-/// Makes an uncounted frame one of `type`. On success the count is still 0: the caller takes the first
-/// reference.
+/// Makes an uncounted frame one of `type`, with the first reference, which is the caller's. That reference is
+/// there while the contents are checked, so that a table that names itself finds it taken.
 Verdict<> Validator::become(Mfn mfn, FrameType type) {
   Frame& frame = frames_[mfn];
-  if (!is_protected(type)) {
-    frame.type = type;
-    return {};
+  if (is_protected(type)) {
+    if (frame.special) return refuse(Rule::frame_special, mfn);
+    if (is_table(type) && budget_.used_up()) return unfinished();
+    // Read-only in the view first: from here to the end of the check no processor can change what is checked,
+    // and the host has dropped every writable translation of the frame that a processor had cached.
+    if (!view_.protect(mfn)) return refuse(Rule::view_cannot_protect, mfn);
   }
-  if (frame.special) return refuse(Rule::frame_special, mfn);
-  // Read-only in the view first: from here to the end of the check no processor can change what is checked,
-  // and the host has dropped every writable translation of the frame that a processor had cached.
-  if (!view_.protect(mfn)) return refuse(Rule::view_cannot_protect, mfn);
   frame.type = type;
-  frame.type_count = 1;  // held by the validation itself, so that a table that names itself finds it taken
-  const Verdict<> valid = is_table(type) ? validate_table(mfn, level_of(type)) : validate_descriptors(mfn);
-  frame.type_count = 0;
-  if (!valid) {
-    frame.type = FrameType::none;
-    view_.unprotect(mfn);
-    return valid;
-  }
-  frame.validated = true;
-  return {};
-}
-
-Verdict<> Validator::validate_table(Mfn mfn, Level level) {
-  const auto mirror = mirrors_.take(mfn);
-  if (!mirror) return refuse(Rule::mirror_exhausted, mfn);
-
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
-    if (level == Level::l4 && is_xen_slot(slot)) {
-      mirrors_.store(*mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
-      continue;
-    }
-    const Pte found(machine_.load(mfn.raw(), slot));
-    if (!found.present()) {
-      mirrors_.store(*mirror, slot, Pte());
-      continue;
-    }
-    const Where where{mfn, slot, level};
-    const auto entry = level == Level::l1 ? check_l1(where, adjusted_l1(found))
-                                          : check_upper(where, adjusted_upper(level, found));
-    if (!entry) {
-      drop_entries(mfn, level, slot);
-      mirrors_.give_back(*mirror);
-      return tl::unexpected(entry.error());
-    }
-    machine_.store(mfn.raw(), slot, entry->guest().raw());
-    mirrors_.store(*mirror, slot, entry->mirror());
-  }
-  frames_[mfn].mirror = mirror->raw();
-  ++counters_.tables_validated;
-  return {};
-}
-
-Verdict<> Validator::validate_descriptors(Mfn mfn) {
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
-    const auto fixed = checked_descriptor(machine_.load(mfn.raw(), slot));
-    if (!fixed) return refuse(fixed.error(), Where{mfn, slot}, Pte(machine_.load(mfn.raw(), slot)), mfn);
-    machine_.store(mfn.raw(), slot, *fixed);
+  frame.type_count = 1;
+  ++frame.refs;
+  switch (type) {
+    case FrameType::l1: return validate_l1(mfn);
+    case FrameType::l2:
+    case FrameType::l3:
+    case FrameType::l4: return validate_upper(mfn, level_of(type));
+    case FrameType::seg_desc: return validate_descriptors(mfn);
+    case FrameType::none:
+    case FrameType::writable: break;
   }
   return {};
 }
 
-/// Drops one type reference and its general one.
+/// Drops one type reference and its general one. The last one of a table of an upper level is dropped when
+/// its entries are; until then the table keeps it.
 void Validator::drop_type(Mfn mfn) {
   Frame& frame = frames_[mfn];
-  if (--frame.type_count == 0 && is_protected(frame.type)) {
-    if (is_table(frame.type)) devalidate_table(mfn);
-    frame.type = FrameType::none;
-    frame.validated = false;
-    view_.unprotect(mfn);
+  if (frame.type_count == 1 && is_protected(frame.type)) {
+    if (is_table(frame.type) && frame.type != FrameType::l1) {
+      retire_mirror(mfn);
+      return release_entries(mfn, entries_per_table);
+    }
+    if (frame.type == FrameType::l1) devalidate_l1(mfn);
+    return become_plain(mfn);
   }
+  --frame.type_count;
   drop_reference(mfn);
 }
 
-void Validator::devalidate_table(Mfn mfn) {
+/// The last type reference of a protected frame, whose entries hold nothing any more, and its general one.
+void Validator::become_plain(Mfn mfn) {
   Frame& frame = frames_[mfn];
-  const MirrorId mirror(frame.mirror);
-  const Level level = level_of(frame.type);
-  if (level == Level::l1)
-    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
-      if (mirrors_.load(mirror, slot).any(bit::accessed))
-        machine_.store(mfn.raw(), slot, machine_.load(mfn.raw(), slot) | bit::accessed);
-  frame.mirror = 0;
-  mirrors_.retire(mirror);
-  stale_.retired(mirror);
-  ++counters_.tables_released;
-  drop_entries(mfn, level, entries_per_table);
-}
-
-/// Drops what the first `end` entries of a table hold.
-void Validator::drop_entries(Mfn mfn, Level level, std::size_t end) {
-  for (std::size_t slot = 0; slot < end; ++slot) {
-    if (level == Level::l4 && is_xen_slot(slot)) continue;
-    drop_entry(level, Pte(machine_.load(mfn.raw(), slot)));
-  }
+  frame.type_count = 0;
+  frame.type = FrameType::none;
+  frame.validated = frame.partial = false;
+  view_.unprotect(mfn);
+  drop_reference(mfn);
 }
 
 /// Drops the references that an entry held since it was checked.

@@ -6,7 +6,10 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <unordered_map>
+#include <vector>
 
+#include "pvmmu/budget.hpp"
 #include "pvmmu/checked_entry.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
@@ -61,6 +64,12 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// stores into a guest table and its mirror, takes nothing else, and can't fail; the old entry's references
 /// are dropped last. Whatever can fail happens before the first store.
 ///
+/// Big trees: what makes a table of an upper level, or ends one, stops when the budget is used up, and the
+/// refusal is Rule::unfinished. A check that was interrupted leaves the table partial; whoever asks for the
+/// table again goes on with it. A table that nobody relies on any more, or whose check failed, is released
+/// entry by entry, in the same operation or in later ones: none that needs a table begins before all that is
+/// finished.
+///
 /// Concurrency: all members need the domain's lock, which callers prove with `Held`.
 class Validator {
  public:
@@ -88,6 +97,17 @@ class Validator {
   void unload_root(Held, Mfn& root);
   Verdict<> clear_page(Held, Mfn mfn);
   Verdict<> copy_page(Held, Mfn to, Mfn from);
+
+  // -- work at a stretch: tables.cpp
+  /// What the operations from here on may do together.
+  void set_budget(Held, Budget budget) { budget_ = budget; }
+  [[nodiscard]] bool budget_used_up() const { return budget_.used_up(); }
+  /// Goes on releasing what operations have left; true: nothing is left.
+  [[nodiscard]] bool finish_releases(Held) { return releases_finished(); }
+  /// How many of a table's entries, from the first, hold references.
+  [[nodiscard]] std::size_t entries_held(Mfn table) const;
+  /// Is it a partial table that ends, not one whose check was interrupted?
+  [[nodiscard]] bool is_releasing(Mfn table) const { return release_of(table) != releasing_.end(); }
 
   // -- descriptors: descriptors.cpp
   /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value
@@ -185,16 +205,38 @@ class Validator {
   // commit.cpp
   void commit(const Where& where, Frame& table, const CheckedEntry& entry);
 
-  // types.cpp
+  // types.cpp: the only place where a type is taken or dropped
+  Verdict<> take_owned(Mfn mfn, FrameType type);
   Verdict<> take_type(Mfn mfn, FrameType type, const Where& where, Pte want);
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
-  Verdict<> validate_table(Mfn mfn, Level level);
-  void devalidate_table(Mfn mfn);
-  Verdict<> validate_descriptors(Mfn mfn);
+  void become_plain(Mfn mfn);
   void drop_entry(Level level, Pte old);
-  void drop_entries(Mfn mfn, Level level, std::size_t end);
   void drop_reference(Mfn mfn);
+
+  // tables.cpp: what a type says of a frame's contents
+  Verdict<> validate_l1(Mfn mfn);
+  Verdict<> validate_upper(Mfn mfn, Level level);
+  Verdict<> validate_descriptors(Mfn mfn);
+  Verdict<> validate_entry(const Where& where, MirrorId mirror);
+  void devalidate_l1(Mfn mfn);
+  void drop_l1_entries(Mfn mfn, std::size_t end);
+  Verdict<> interrupt(Mfn mfn, std::size_t slot);
+  void give_up(Mfn mfn, std::size_t end);
+  void retire_mirror(Mfn mfn);
+  void release_entries(Mfn mfn, std::size_t end);
+  [[nodiscard]] bool releases_finished() { return releasing_.empty() || work_off_releases(); }
+  [[nodiscard]] bool work_off_releases();
+  static tl::unexpected<Refusal> unfinished();
+  /// How an operation that needs tables runs: after what is left to be released, and it releases what it can
+  /// of what it leaves itself.
+  template <class Operation>
+  Verdict<> after_releases(Operation&& operation) {
+    if (!releases_finished()) return unfinished();
+    const Verdict<> verdict = operation();
+    (void)releases_finished();
+    return verdict;
+  }
 
   // operations.cpp
   Verdict<> update_l1(Mfn table, std::size_t slot, Pte want, Preserve preserve);
@@ -219,6 +261,16 @@ class Validator {
   std::uint64_t owned_ = 0;  ///< Frames of the domain, special ones aside.
   bool flush_duty_ = false;
   FlushEpochs epochs_;
+  Budget budget_ = Budget::unlimited();
+  /// Tables whose check was interrupted, and the slot at which it goes on.
+  std::unordered_map<Mfn, std::size_t> interrupted_;
+  /// Tables that end, the innermost last. Those of one operation's making, a few at most.
+  struct Release {
+    Mfn table;
+    std::size_t end;  ///< Entries from here on hold nothing any more.
+  };
+  std::vector<Release> releasing_;
+  [[nodiscard]] std::vector<Release>::const_iterator release_of(Mfn table) const;
   MmuCounters counters_;
 };
 

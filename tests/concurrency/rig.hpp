@@ -74,10 +74,11 @@ class SharedDomain {
                            .view = view,
                            .l4_xen_slots = test::fake_xen_slots()}) {}
 
-  /// One hypercall: `what(held, mmu)` under the lock.
+  /// One hypercall: `what(held, mmu)` under the lock, with the domain's budget for work on big trees.
   template <class What>
   auto call(What&& what) {
     const DomainLock held(mutex);
+    mmu.set_budget(held, Budget(budget));
     return what(held, mmu);
   }
   [[nodiscard]] Mfn allocate() {
@@ -100,6 +101,8 @@ class SharedDomain {
   StaleLog stale{true};
   DomainMutex mutex;
   Validator mmu;
+  std::atomic<std::uint64_t> budget =
+      ~0ULL;  ///< Entries a hypercall; what is left over is for the next ones.
 };
 
 /// Each of the functions in a thread of its own, all let go at once; returns when all are done.

@@ -60,6 +60,7 @@ std::optional<std::string> World::run(const Operation& op, Tally& tally) {
     return compare(true);
   }
   const Outcome outcome = apply(op);
+  if (found_in_between_) return found_in_between_;
   const bool accepted = !outcome.refused;
   ++(accepted ? tally.accepted : tally.refused)[kind];
   if (accepted != outcome.expected.empty())
@@ -172,6 +173,24 @@ std::optional<std::string> World::touch(const Operation& op) {
   return std::nullopt;
 }
 
+template <class Do>
+std::optional<Errno> World::in_pieces(const Operation& op, Do&& operation) {
+  constexpr std::array<std::uint64_t, 8> budgets{~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, 200, 515, 1300};
+  test::FakeDomain& here = domain(op.domain);
+  std::optional<Errno> refused;
+  for (bool first = true;; first = false) {
+    here.mmu.set_budget(here.held, Budget(budgets[(op.slot + op.choice) % budgets.size()]));
+    refused = error_of(operation());
+    if (refused != Errno::erestart) break;
+    if (!first) continue;
+    const auto findings = audit(here.held, here.mmu, outside_of(op.domain));
+    if (!findings.empty()) found_in_between_ = "audit of an interruption: " + findings.front();
+  }
+  here.mmu.set_budget(here.held, Budget::unlimited());
+  if (!here.mmu.finish_releases(here.held)) found_in_between_ = "releases do not end";
+  return refused;
+}
+
 World::Outcome World::apply(const Operation& op) {
   test::FakeDomain& here = domain(op.domain);
   const auto d = static_cast<std::size_t>(op.domain);
@@ -184,8 +203,10 @@ World::Outcome World::apply(const Operation& op) {
       const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
                          !model_.census().use[op.mfn.raw()].is(FrameType::l1);
       (void)mmu.take_flush_duty();
-      const auto refused = error_of(mmu.update(held, test::entry_at(op.mfn, op.slot), want,
-                                               preserve ? Preserve::accessed_and_dirty : Preserve::nothing));
+      const auto refused = in_pieces(op, [&] {
+        return mmu.update(held, test::entry_at(op.mfn, op.slot), want,
+                          preserve ? Preserve::accessed_and_dirty : Preserve::nothing);
+      });
       if (upper && !refused && !mmu.take_flush_duty()) return {Errno::eagain, {}};
       return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
     }
@@ -196,15 +217,17 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
               model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
     case Kind::pin:
-      return {error_of(mmu.pin(held, static_cast<Level>(op.choice), op.mfn)),
+      return {in_pieces(op, [&] { return mmu.pin(held, static_cast<Level>(op.choice), op.mfn); }),
               model_.pin(op.domain, op.choice, op.mfn)};
-    case Kind::unpin: return {error_of(mmu.unpin(held, op.mfn)), model_.unpin(op.domain, op.mfn)};
+    case Kind::unpin:
+      return {in_pieces(op, [&] { return mmu.unpin(held, op.mfn); }), model_.unpin(op.domain, op.mfn)};
     case Kind::load_root:
-      return {error_of(mmu.load_root(held, roots_[d][op.choice % registers], op.mfn)),
+      return {in_pieces(op, [&] { return mmu.load_root(held, roots_[d][op.choice % registers], op.mfn); }),
               model_.load_root(op.domain, op.choice % registers, op.mfn)};
     case Kind::hold: {
       const auto type = static_cast<FrameType>(op.choice);
-      return {error_of(mmu.hold(held, op.mfn, type)), model_.hold(op.domain, op.mfn, type)};
+      return {in_pieces(op, [&] { return mmu.hold(held, op.mfn, type); }),
+              model_.hold(op.domain, op.mfn, type)};
     }
     case Kind::deallocate:
       return {error_of(mmu.deallocate(held, op.mfn)), model_.deallocate(op.domain, op.mfn)};
@@ -233,6 +256,14 @@ World::Outcome World::apply(const Operation& op) {
   }
 }
 
+OutsideReferences World::outside_of(int d) const {
+  OutsideReferences outside;
+  for (const Mfn root : roots_[static_cast<std::size_t>(d)])
+    if (root != no_mfn) outside.add(root);
+  for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
+  return outside;
+}
+
 std::optional<std::string> World::compare(bool accepted) {
   const Census now = model_.census();
   if (!now.wrong.empty()) return std::string("the model's own state breaks a rule");
@@ -245,11 +276,7 @@ std::optional<std::string> World::compare(bool accepted) {
     if (roots_[static_cast<std::size_t>(d)] != model_.roots[static_cast<std::size_t>(d)])
       return std::string("a root register differs from the model's");
     test::FakeDomain& here = domain(d);
-    OutsideReferences outside;
-    for (const Mfn root : roots_[static_cast<std::size_t>(d)])
-      if (root != no_mfn) outside.add(root);
-    for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
-    const auto findings = audit(here.held, here.mmu, outside);
+    const auto findings = audit(here.held, here.mmu, outside_of(d));
     if (!findings.empty()) return "audit: " + findings.front();
   }
   if (auto failure = compare_accessed()) return failure;

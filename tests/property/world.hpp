@@ -43,10 +43,15 @@ class World {
 
   std::optional<std::string> run(const Operation& op, Tally& tally);
   Outcome apply(const Operation& op);
+  /// Does it with no more work at a stretch than the operation says, as often as it takes; all that an
+  /// interruption leaves is audited.
+  template <class Do>
+  std::optional<Errno> in_pieces(const Operation& op, Do&& operation);
   std::optional<std::string> apply_to_environment(const Operation& op, bool& done);
   std::optional<std::string> allocate(const Operation& op, bool special);
   std::optional<std::string> allocate_extent(const Operation& op, std::uint64_t count);
   std::optional<std::string> touch(const Operation& op);
+  [[nodiscard]] OutsideReferences outside_of(int d) const;
   std::optional<std::string> compare(bool accepted);
   std::optional<std::string> compare_frame(Mfn mfn, const Use& use);
   std::optional<std::string> compare_content(Mfn mfn, const Use& use, bool accepted);
@@ -63,6 +68,7 @@ class World {
   std::array<std::array<Mfn, registers>, domains> roots_ = no_roots;
   std::map<std::uint64_t, Seen> seen_;
   std::array<std::set<std::uint32_t>, domains> retired_;
+  std::optional<std::string> found_in_between_;
 };
 
 }  // namespace pinfold::pvmmu::property

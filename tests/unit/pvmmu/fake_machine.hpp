@@ -135,7 +135,7 @@ class FakeDomain {
 [[nodiscard]] inline auto state_of(const Frame& f) {
   return std::tuple(f.refs, f.type_count, f.mirror, f.owner_plus_1,
                     f.type_count != 0 ? f.type : FrameType::none, bool(f.pinned), bool(f.validated),
-                    bool(f.allocated), bool(f.special));
+                    bool(f.partial), bool(f.allocated), bool(f.special));
 }
 [[nodiscard]] inline auto snapshot(const FrameTable& frames) {
   std::vector<decltype(state_of(Frame{}))> all;

@@ -14,9 +14,10 @@ namespace {
 constexpr const char* path = PINFOLD_SOURCE_DIR "/docs/rules.md";
 
 std::string name_of(Errno error) {
-  static const std::map<Errno, const char*> names{{Errno::eperm, "EPERM"},   {Errno::enomem, "ENOMEM"},
-                                                  {Errno::ebusy, "EBUSY"},   {Errno::einval, "EINVAL"},
-                                                  {Errno::enosys, "ENOSYS"}, {Errno::eacces, "EACCES"}};
+  static const std::map<Errno, const char*> names{{Errno::eperm, "EPERM"},      {Errno::enomem, "ENOMEM"},
+                                                  {Errno::ebusy, "EBUSY"},      {Errno::einval, "EINVAL"},
+                                                  {Errno::enosys, "ENOSYS"},    {Errno::eacces, "EACCES"},
+                                                  {Errno::erestart, "ERESTART"}};
   const auto found = names.find(error);
   return found == names.end() ? "?" : found->second;
 }

@@ -207,6 +207,11 @@ const std::multimap<Rule, Provocation>& provocations() {
        [](Scene& s) { return Scene::rule_of(s.one.mmu.allocate_beyond_limit(s.one.held, ~0ULL, 1)); }},
       {Rule::domain_limit, [](Scene& s) { return Scene::rule_of(s.one.mmu.allocate(s.one.held, 36)); }},
       {Rule::domain_limit, [](Scene& s) { return Scene::rule_of(s.one.mmu.allocate(s.one.held, ~0ULL)); }},
+      {Rule::unfinished,
+       [](Scene& s) {
+         s.one.mmu.set_budget(s.one.held, Budget(1));
+         return Scene::rule_of(s.one.mmu.pin(s.one.held, Level::l2, s.page));
+       }},
   };
   return all;
 }
@@ -249,6 +254,7 @@ TEST(Rules, have_the_codes_of_the_abi) {
       {Rule::mirror_exhausted, Errno::enomem},
       {Rule::machine_exhausted, Errno::enomem},
       {Rule::domain_limit, Errno::enomem},
+      {Rule::unfinished, Errno::erestart},
   };
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const auto found = not_einval.find(static_cast<Rule>(i));

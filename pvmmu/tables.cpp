@@ -1,0 +1,182 @@
+// What makes the contents of a frame a table's or a descriptor page's, and how a table's entries are given up
+// again.
+//
+// An L1 and a descriptor page are done whole. A table of an upper level stops between two entries when the
+// budget is used up: then its first entries hold references and the others don't. Its check goes on when the
+// table is asked for again; its release goes on before anything else asks for a table.
+#include "pvmmu/descriptor.hpp"
+#include "pvmmu/entry_rules.hpp"
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu {
+
+tl::unexpected<Refusal> Validator::unfinished() {
+  Refusal refusal;
+  refusal.rule = Rule::unfinished;
+  return tl::unexpected(refusal);
+}
+
+std::size_t Validator::entries_held(Mfn table) const {
+  const Frame& frame = frames_[table];
+  if (!is_table(frame.type)) return 0;
+  if (frame.validated) return entries_per_table;
+  if (const auto found = interrupted_.find(table); found != interrupted_.end()) return found->second;
+  const auto release = release_of(table);
+  return release == releasing_.end() ? 0 : release->end;
+}
+
+std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table) const {
+  return std::find_if(releasing_.begin(), releasing_.end(),
+                      [table](const Release& r) { return r.table == table; });
+}
+
+/// Checks an entry where it is, takes its references and makes the mirror's. Inline, for the 512 entries of
+/// an L1.
+[[gnu::always_inline]] inline Verdict<> Validator::validate_entry(const Where& where, MirrorId mirror) {
+  const Pte found(machine_.load(where.table.raw(), where.slot));
+  if (!found.present()) {
+    mirrors_.store(mirror, where.slot, Pte());
+    return {};
+  }
+  const auto entry = where.level == Level::l1 ? check_l1(where, adjusted_l1(found))
+                                              : check_upper(where, adjusted_upper(where.level, found));
+  if (!entry) [[unlikely]]
+    return tl::unexpected(entry.error());
+  machine_.store(where.table.raw(), where.slot, entry->guest().raw());
+  mirrors_.store(mirror, where.slot, entry->mirror());
+  return {};
+}
+
+Verdict<> Validator::validate_l1(Mfn mfn) {
+  Frame& frame = frames_[mfn];
+  const auto mirror = mirrors_.take(mfn);
+  if (!mirror) {
+    become_plain(mfn);
+    return refuse(Rule::mirror_exhausted, mfn);
+  }
+  budget_.spend(whole_table);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    if (auto valid = validate_entry(Where{mfn, slot, Level::l1}, *mirror); !valid) {
+      drop_l1_entries(mfn, slot);
+      mirrors_.give_back(*mirror);
+      become_plain(mfn);
+      return valid;
+    }
+  }
+  frame.mirror = mirror->raw();
+  frame.validated = true;
+  ++counters_.tables_validated;
+  return {};
+}
+
+Verdict<> Validator::validate_descriptors(Mfn mfn) {
+  budget_.spend(whole_table);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const std::uint64_t found = machine_.load(mfn.raw(), slot);
+    const auto fixed = checked_descriptor(found);
+    if (!fixed) {
+      const auto refusal = refuse(fixed.error(), Where{mfn, slot}, Pte(found), mfn);
+      become_plain(mfn);
+      return refusal;
+    }
+    machine_.store(mfn.raw(), slot, *fixed);
+  }
+  frames_[mfn].validated = true;
+  return {};
+}
+
+/// Begins with a table's check or goes on with it. The one reference that the table has is the caller's if
+/// this succeeds, and the table's own if it is unfinished or refused.
+Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
+  Frame& frame = frames_[mfn];
+  std::size_t slot = 0;
+  if (frame.partial) {
+    slot = interrupted_.extract(mfn).mapped();
+    frame.partial = false;
+  } else if (const auto mirror = mirrors_.take(mfn)) {
+    frame.mirror = mirror->raw();
+  } else {
+    become_plain(mfn);
+    return refuse(Rule::mirror_exhausted, mfn);
+  }
+  const MirrorId mirror(frame.mirror);
+  for (; slot < entries_per_table; ++slot) {
+    if (budget_.used_up()) return interrupt(mfn, slot);
+    if (level == Level::l4 && is_xen_slot(slot)) {
+      mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
+    } else if (auto valid = validate_entry(Where{mfn, slot, level}, mirror); !valid) {
+      if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
+      give_up(mfn, slot);
+      return valid;
+    }
+    budget_.spend(1);
+  }
+  frame.validated = true;
+  ++counters_.tables_validated;
+  return {};
+}
+
+/// Leaves a table with its first `slot` entries checked.
+Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
+  interrupted_.emplace(mfn, slot);
+  frames_[mfn].partial = true;
+  return unfinished();
+}
+
+/// Ends a table whose check stopped for good; no processor has seen its mirror.
+void Validator::give_up(Mfn mfn, std::size_t end) {
+  mirrors_.give_back(MirrorId(std::exchange(frames_[mfn].mirror, 0)));
+  release_entries(mfn, end);
+}
+
+void Validator::retire_mirror(Mfn mfn) {
+  const MirrorId mirror(std::exchange(frames_[mfn].mirror, 0));
+  mirrors_.retire(mirror);
+  stale_.retired(mirror);
+  ++counters_.tables_released;
+}
+
+/// What the processor marked as accessed becomes the guest's to see; then the table's entries go.
+void Validator::devalidate_l1(Mfn mfn) {
+  const MirrorId mirror(frames_[mfn].mirror);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+    if (mirrors_.load(mirror, slot).any(bit::accessed))
+      machine_.store(mfn.raw(), slot, machine_.load(mfn.raw(), slot) | bit::accessed);
+  retire_mirror(mfn);
+  drop_l1_entries(mfn, entries_per_table);
+  budget_.spend(whole_table);
+}
+
+void Validator::drop_l1_entries(Mfn mfn, std::size_t end) {
+  for (std::size_t slot = 0; slot < end; ++slot) drop_entry(Level::l1, Pte(machine_.load(mfn.raw(), slot)));
+}
+
+/// From here on the table is one that ends: its first `end` entries hold references still, and it holds one
+/// of itself.
+void Validator::release_entries(Mfn mfn, std::size_t end) {
+  frames_[mfn].validated = false;
+  frames_[mfn].partial = true;
+  releasing_.push_back({mfn, end});
+}
+
+/// The innermost table first: dropping an entry may add the table that it names.
+bool Validator::work_off_releases() {
+  while (!releasing_.empty()) {
+    Release& last = releasing_.back();
+    const Mfn table = last.table;
+    if (last.end == 0) {
+      releasing_.pop_back();
+      become_plain(table);
+      continue;
+    }
+    if (budget_.used_up()) return false;
+    budget_.spend(1);
+    const std::size_t slot = --last.end;
+    const Level level = level_of(frames_[table].type);
+    if (level == Level::l4 && is_xen_slot(slot)) continue;
+    drop_entry(level, Pte(machine_.load(table.raw(), slot)));
+  }
+  return true;
+}
+
+}  // namespace pinfold::pvmmu
