@@ -18,6 +18,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
 
   vmm::DomainConfig config;
   config.frames = guest->parts_.frames;
+  config.vcpus = guest->parts_.vcpus;
   config.host = guest->parts_.host;
   config.audit_interval = guest->parts_.audit_interval;
   auto domain = vmm::Domain::create(kvm, *guest->machine_, config);

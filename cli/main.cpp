@@ -9,6 +9,7 @@
 #include "cli/exit_codes.hpp"
 #include "cli/run.hpp"
 #include "pvmmu/types.hpp"
+#include "vmm/domain.hpp"
 
 namespace {
 
@@ -27,6 +28,9 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_option("--memory", options.memory_bytes, "Guest memory, such as 512M or 4G")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("512M");
+  app.add_option("--vcpus", options.vcpus, "Virtual processors, 1 to 128")
+      ->check(CLI::Range(1U, vmm::max_vcpus))
+      ->capture_default_str();
   app.add_option("--name", options.name, "The guest's name in xenstore");
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)

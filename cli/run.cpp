@@ -90,9 +90,12 @@ int run(const RunOptions& options) {
   if (!kvm) return complain(exit_no_usable_kvm, kvm.error().message);
   const auto facts = vmm::probe(*kvm);
   if (!facts) return complain(exit_no_usable_kvm, facts.error().message);
+  if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
+    return complain(exit_no_usable_kvm, objection);
 
   GuestParts parts;
   parts.name = options.name;
+  parts.vcpus = options.vcpus;
   parts.frames = options.memory_bytes / page_size;
   parts.host = vmm::traits_of(*facts);
   if (options.write_protection) parts.host.protection = *options.write_protection;

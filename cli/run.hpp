@@ -17,6 +17,7 @@ struct RunOptions {
   std::filesystem::path initrd;  ///< Empty: none.
   std::string command_line;
   std::uint64_t memory_bytes = 512ULL << 20;
+  std::uint32_t vcpus = 1;
   std::string name = "guest";
   StatsFormat stats = StatsFormat::none;
   bool audit = false;

@@ -35,6 +35,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
   calls["unknown"] = s.unknown_hypercalls;
   all["hypercalls"] = calls;
   all["multicall_entries"] = s.multicall_entries;
+  all["continuations"] = s.continuations;
   Json extended = Json::object();
   for (const auto& [number, count] : s.mmuext_operations) extended[std::to_string(number)] = count;
   all["mmuext_operations"] = extended;

@@ -53,11 +53,10 @@ inline constexpr auto transitions = [] {
 ///   the frame, and each type reference held outside entries (pin, loaded root, descriptor table, monitor).
 /// - every type reference comes with a general one, so `refs >= type_count`.
 /// - `pinned` holds exactly one reference of both kinds.
-/// - `partial` stands for a table of level 2 to 4 that is neither validated nor given up: of its entries the
-/// first few hold
-///   references, and Validator knows how many. It holds one reference of both kinds itself, and nobody else
-///   holds a type reference. While its check is interrupted it has a mirror, while it is being released it
-///   has none.
+/// - `partial`: a table of level 2 to 4 that is neither validated nor plain. Its first few entries hold
+/// references, as many
+///   as Validator has noted; it holds one of both kinds itself, and nobody else holds a type reference. It
+///   has a mirror while its check is interrupted, and none while it is being released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
 ///
 /// Concurrency: the owner's lock guards all but the owner itself. That is read by domains that do not own the

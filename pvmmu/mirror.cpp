@@ -8,6 +8,16 @@ void StaleLog::push(Entry e) {
   entries_.push_back(e);
 }
 
+std::size_t StaleLog::drop_below(std::uint64_t end) {
+  if (end <= first_) return 0;
+  const std::uint64_t count = std::min<std::uint64_t>(end - first_, entries_.size());
+  const auto last = entries_.begin() + static_cast<std::ptrdiff_t>(count);
+  const auto retired = std::count_if(entries_.begin(), last, [](const Entry& e) { return e.whole_table; });
+  entries_.erase(entries_.begin(), last);
+  first_ += count;
+  return static_cast<std::size_t>(retired);
+}
+
 std::optional<MirrorId> MirrorArena::take(Mfn table) {
   if (!free_.empty()) {
     const MirrorId id = free_.back();
@@ -22,23 +32,11 @@ std::optional<MirrorId> MirrorArena::take(Mfn table) {
 
 void MirrorArena::retire(MirrorId id) { retired_.push_back(id); }
 
-void MirrorArena::reuse_retired() {
-  free_.insert(free_.end(), retired_.begin(), retired_.end());
-  retired_.clear();
-  for (const Sealed& s : sealed_) free_.push_back(s.mirror);
-  sealed_.clear();
-}
-
-void MirrorArena::seal_retired(Epoch epoch) {
-  for (const MirrorId id : retired_) sealed_.push_back({epoch, id});
-  retired_.clear();
-}
-
-void MirrorArena::reuse_retired(Epoch forgotten) {
-  while (!sealed_.empty() && sealed_.front().epoch <= forgotten) {
-    free_.push_back(sealed_.front().mirror);
-    sealed_.pop_front();
-  }
+void MirrorArena::reuse_retired(std::size_t count) {
+  const auto end = retired_.begin() + static_cast<std::ptrdiff_t>(std::min(count, retired_.size()));
+  free_.insert(free_.end(), retired_.begin(), end);
+  reused_ += static_cast<std::uint64_t>(end - retired_.begin());
+  retired_.erase(retired_.begin(), end);
 }
 
 }  // namespace pinfold::pvmmu

@@ -2,12 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
 #include <optional>
-#include <span>
 #include <vector>
 
-#include "pvmmu/flush_epochs.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/pte.hpp"
 
@@ -62,33 +59,19 @@ class StaleLog {
   [[nodiscard]] bool empty() const { return entries_.empty(); }
   [[nodiscard]] bool wants_draining() const { return entries_.size() >= enough; }
   [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
-  /// The first `count` entries have been taken care of.
-  void drop_first(std::size_t count) {
-    count = std::min(count, entries_.size());
-    entries_.erase(entries_.begin(), entries_.begin() + static_cast<std::ptrdiff_t>(count));
-    first_ += count;
-  }
-
-  // With several processors, each takes care of the entries on its own, and remembers how far it has come;
-  // what the slowest has done is dropped.
-  /// A place between entries: how many there were before it since the beginning.
-  using Position = std::uint64_t;
-  [[nodiscard]] Position begin() const { return first_; }
-  [[nodiscard]] Position end() const { return first_ + entries_.size(); }
-  /// The entries from a place on; all, if it is one whose entries were dropped.
-  [[nodiscard]] std::span<const Entry> from(Position place) const {
-    const std::size_t skipped = place <= first_ ? 0 : std::min<std::size_t>(place - first_, entries_.size());
-    return std::span(entries_).subspan(skipped);
-  }
-  void drop_before(Position place) {
-    if (place > first_) drop_first(place - first_);
-  }
+  /// Entries are numbered from the domain's start; these are the numbers of the first one here and of the one
+  /// that comes next.
+  [[nodiscard]] std::uint64_t first() const { return first_; }
+  [[nodiscard]] std::uint64_t end() const { return first_ + entries_.size(); }
+  /// The entries numbered below `end` have been taken care of, by whichever processor. Returns how many
+  /// retired mirrors are among those that this drops.
+  std::size_t drop_below(std::uint64_t end);
 
  private:
   void push(Entry e);
   bool enabled_;
+  std::uint64_t first_ = 0;
   std::vector<Entry> entries_;
-  Position first_ = 0;
 };
 
 /// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the
@@ -102,12 +85,13 @@ class MirrorArena {
   /// Gives a mirror up. It is not taken again before `reuse_retired`: until every processor has forgotten the
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
-  void reuse_retired();
-  /// Those given up since the last call belong to `epoch`, which has ended.
-  void seal_retired(Epoch epoch);
-  /// The same for those of this epoch and before: of later ones some processor may remember something.
-  void reuse_retired(Epoch forgotten);
-  [[nodiscard]] std::size_t retired() const { return retired_.size() + sealed_.size(); }
+  /// The `count` that were retired first.
+  void reuse_retired(std::size_t count);
+  [[nodiscard]] std::size_t retired() const { return retired_.size(); }
+  /// Retired mirrors are numbered in the order in which they were; the number of the next one.
+  [[nodiscard]] std::uint64_t retired_end() const { return reused_ + retired_.size(); }
+  /// How many of those that were retired may be used again already.
+  [[nodiscard]] std::uint64_t reused() const { return reused_; }
   /// Gives a mirror back that no entry ever named: no processor knows it.
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
@@ -117,7 +101,7 @@ class MirrorArena {
   [[nodiscard]] Mfn table_of(MirrorId id) const { return tables_[id.raw()]; }
   /// One past the last mirror that was ever taken.
   [[nodiscard]] MirrorId end() const { return MirrorId(next_); }
-  [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired(); }
+  [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired_.size(); }
 
  private:
   Pages pages_;
@@ -126,11 +110,7 @@ class MirrorArena {
   std::vector<Mfn> tables_{no_mfn};  ///< By mirror, for those below next_.
   std::vector<MirrorId> free_;
   std::vector<MirrorId> retired_;
-  struct Sealed {
-    Epoch epoch;
-    MirrorId mirror;
-  };
-  std::deque<Sealed> sealed_;  ///< Given up in epochs that have ended, oldest first.
+  std::uint64_t reused_ = 0;
 };
 
 }  // namespace pinfold::pvmmu

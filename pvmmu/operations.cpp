@@ -177,6 +177,12 @@ Verdict<> Validator::copy_page(Held, Mfn to, Mfn from) {
   return {};
 }
 
-void Validator::flushed(Held) { mirrors_.reuse_retired(); }
+void Validator::stale_entries_settled(Held, std::uint64_t end) {
+  mirrors_.reuse_retired(stale_.drop_below(end));
+}
+
+void Validator::retired_mirrors_forgotten(Held, std::uint64_t end) {
+  if (end > mirrors_.reused()) mirrors_.reuse_retired(end - mirrors_.reused());
+}
 
 }  // namespace pinfold::pvmmu

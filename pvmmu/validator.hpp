@@ -159,23 +159,12 @@ class Validator {
   // -- after changes
   /// Must every processor of the domain drop its translations before the guest goes on? Asking clears it.
   [[nodiscard]] bool take_flush_duty() { return std::exchange(flush_duty_, false); }
-  /// All processors have dropped theirs: retired mirrors may be used again.
-  void flushed(Held);
-
-  // -- the same with several processors, each on its own: flush.cpp
-  /// A vCPU is about to enter the guest for the first time, or again after it stopped.
-  void vcpu_started(Held, VcpuId vcpu) { epochs_.started(vcpu); }
-  /// Its processor has left the guest, and remembers nothing of it when it comes back.
-  void vcpu_stopped(Held, VcpuId vcpu);
-  /// Begins a flush: what has changed until now is to be forgotten. A vCPU asks for this before its processor
-  /// drops its translations, and gives the epoch to `flushed` afterwards; others that must flush as well use
-  /// the same one.
-  [[nodiscard]] Epoch begin_flush(Held);
-  /// The vCPU's processor has dropped its translations after `begin_flush` gave `epoch`. Mirrors that nobody
-  /// can remember may be used again.
-  void flushed(Held, VcpuId vcpu, Epoch epoch);
-  /// Must the vCPU flush before the one that began `epoch` may say that all have?
-  [[nodiscard]] bool owes_flush(VcpuId vcpu, Epoch epoch) const { return epochs_.owes(vcpu, epoch); }
+  /// A processor has taken care of the stale log's entries numbered below `end`, for all processors: they go,
+  /// and retired mirrors among them may be used again.
+  void stale_entries_settled(Held, std::uint64_t end);
+  /// For hosts without a log: since the retired mirrors numbered below `end` were retired, each processor has
+  /// dropped its translations, or will before it runs guest code again. They may be used again.
+  void retired_mirrors_forgotten(Held, std::uint64_t end);
 
   [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
   [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
@@ -260,7 +249,6 @@ class Validator {
   std::uint64_t max_frames_;
   std::uint64_t owned_ = 0;  ///< Frames of the domain, special ones aside.
   bool flush_duty_ = false;
-  FlushEpochs epochs_;
   Budget budget_ = Budget::unlimited();
   /// Tables whose check was interrupted, and the slot at which it goes on.
   std::unordered_map<Mfn, std::size_t> interrupted_;

@@ -125,7 +125,11 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
     vcpu_infos_.push_back(VcpuInfoPlace{shared_page(shared_info_), i * VcpuInfo::size});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
   }
-  vcpu_infos_.resize(std::max<std::size_t>(vcpu_infos_.size(), config_.vcpus));
+  // Past the legacy ones a vCPU has no vcpu_info until it registers one; what is written there is not read.
+  while (vcpu_infos_.size() < config_.vcpus) {
+    vcpu_infos_.push_back(VcpuInfoPlace{SharedPage(nowhere_.data()), 0});
+    VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
+  }
 
   if (auto made = create_processors(kvm); !made) return made;
   register_hypercalls();
@@ -199,8 +203,7 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
 End Domain::run() {
   install_kick_handler();
   std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < cpus_.size(); ++i)
-    if (cpus_[i]->state().up) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
+  for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
   cpus_[0]->run();
   for (auto& thread : threads) thread.join();
   const std::lock_guard lock(end_mutex_);
@@ -291,10 +294,6 @@ void Domain::publish_wall_clock() {
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec_hi),
                             static_cast<std::uint32_t>(at / second >> 32));
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), (version | 1) + 1);
-}
-
-void Domain::request_flush() {
-  for (const auto& cpu : cpus_) cpu->request_flush();
 }
 
 void Domain::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor) {

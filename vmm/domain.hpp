@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <string>
 #include <thread>
@@ -21,6 +22,8 @@
 #include "vmm/statistics.hpp"
 
 namespace pinfold::vmm {
+
+inline constexpr std::uint32_t max_vcpus = gate::max_cpus;
 
 struct DomainConfig {
   DomId id{1};
@@ -108,8 +111,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
   /// Wall clock into shared_info, and time into each vcpu_info.
   void publish_wall_clock();
-  /// All vCPUs must drop their translations before they run guest code again.
-  void request_flush();
+  /// For vCPUs that wait until others have left the guest (cpu/shootdown.cpp).
+  void vcpu_left_guest() { left_guest_.notify_all(); }
+  void wait_for_exits(pvmmu::DomainLock& lock) { left_guest_.wait(lock); }
   /// A descriptor of a held descriptor page changed.
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   /// The hypercall that is being answered holds this lock; null afterwards.
@@ -155,11 +159,13 @@ class Domain final : public EventTarget, private SharedFrameSource {
   Mfn shared_info_ = no_mfn;
   std::vector<VcpuInfoPlace> vcpu_infos_;
   std::vector<Mfn> vcpu_info_frames_;
+  alignas(page_size) std::array<std::byte, page_size> nowhere_{};
   /// The lock of the exit that is being answered: for devices that allocate in a hypercall.
   const pvmmu::DomainLock* answering_ = nullptr;
   std::uint64_t operations_since_audit_ = 0;
   std::uint64_t refusals_in_a_row_ = 0;
 
+  std::condition_variable_any left_guest_;
   std::atomic<Ending> ending_{Ending::none};
   std::mutex end_mutex_;
   End end_;

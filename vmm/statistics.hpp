@@ -34,6 +34,7 @@ struct Statistics {
   std::array<std::uint64_t, 64> hypercalls{};
   std::uint64_t unknown_hypercalls = 0;
   std::uint64_t multicall_entries = 0;
+  std::uint64_t continuations = 0;  ///< Hypercalls that the guest makes again, for what was left of them.
   std::map<std::uint32_t, std::uint64_t> mmuext_operations;  ///< By MMUEXT_*.
   std::uint64_t mmu_updates = 0;                             ///< Requests in mmu_update lists.
   std::uint64_t pte_stores = 0;  ///< Plain stores to L1 entries that were emulated.

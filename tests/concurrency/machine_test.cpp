@@ -128,7 +128,7 @@ class Crowd {
             break;
           default: (void)v.update(held, entry_at(table, slot), want, Preserve::accessed_and_dirty);
         }
-        if (v.mirrors().retired() > 100) v.flushed(held);
+        if (v.mirrors().retired() > 100) v.retired_mirrors_forgotten(held, v.mirrors().retired_end());
       });
     }
     here.call([&](Held held, Validator& v) { v.unload_root(held, root); });

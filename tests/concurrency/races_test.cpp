@@ -198,7 +198,7 @@ TEST(Xsa242, an_upper_entry_replaced_while_its_table_ends_leaks_no_child) {
               },
               [&] { EXPECT_TRUE(s.unpin(l2)); }});
     for (const Mfn mfn : {l2, first, second}) ASSERT_TRUE(s.one.is_plain(mfn)) << "round " << i;
-    s.one.call([](Held held, Validator& v) { v.flushed(held); });
+    s.one.call([](Held held, Validator& v) { v.retired_mirrors_forgotten(held, v.mirrors().retired_end()); });
   }
   EXPECT_EQ(s.one.findings(), nothing);
 }
@@ -240,7 +240,7 @@ struct Forest : Scene {
       } else {
         one.call([&](Held held, Validator& v) {
           (void)v.update(held, entry_at(where, slot), Pte(value), Preserve::nothing);
-          if (v.mirrors().retired() > 64) v.flushed(held);
+          if (v.mirrors().retired() > 64) v.retired_mirrors_forgotten(held, v.mirrors().retired_end());
         });
       }
     }
@@ -322,7 +322,7 @@ TEST(Roots, of_several_vcpus_hold_their_trees_whoever_leaves) {
         if (roots[id] == no_mfn) return;
         EXPECT_EQ(v.frame(roots[id]).type, FrameType::l4);
         EXPECT_NE(v.frame(roots[id]).mirror, 0U);
-        if (v.mirrors().retired() > 64) v.flushed(held);
+        if (v.mirrors().retired() > 64) v.retired_mirrors_forgotten(held, v.mirrors().retired_end());
       });
   };
   together({[&] { vcpu(0); }, [&] { vcpu(1); }, [&] { vcpu(2); }, [&] { f.pin_and_unpin(7, rounds); }});

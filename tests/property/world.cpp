@@ -21,6 +21,22 @@ bool forgets(Pte remembered, Pte now) {
          (!remembered.any(bit::no_execute) && now.any(bit::no_execute));
 }
 
+/// An operation in as many pieces as its work takes, with what it leaves to be released.
+template <class Request>
+Verdict<> in_pieces(test::FakeDomain& domain, const Operation& op, Request&& request) {
+  const auto& held = domain.held;
+  const Budget piece(1 + op.slot * 3);
+  Verdict<> verdict;
+  do {
+    domain.mmu.set_budget(held, piece);
+    verdict = request();
+  } while (!verdict && verdict.error().rule == Rule::unfinished);
+  do domain.mmu.set_budget(held, piece);
+  while (!domain.mmu.finish_releases(held));
+  domain.mmu.set_budget(held, Budget::unlimited());
+  return verdict;
+}
+
 template <class V>
 std::optional<Errno> error_of(const V& verdict) {
   if (verdict) return std::nullopt;
@@ -60,7 +76,6 @@ std::optional<std::string> World::run(const Operation& op, Tally& tally) {
     return compare(true);
   }
   const Outcome outcome = apply(op);
-  if (found_in_between_) return found_in_between_;
   const bool accepted = !outcome.refused;
   ++(accepted ? tally.accepted : tally.refused)[kind];
   if (accepted != outcome.expected.empty())
@@ -107,7 +122,7 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
       return std::nullopt;
     }
     case Kind::flush:
-      here.mmu.flushed(here.held);
+      here.mmu.retired_mirrors_forgotten(here.held, here.mmu.mirrors().retired_end());
       retired_[d].clear();
       return std::nullopt;
     case Kind::hide_machphys: {
@@ -173,24 +188,6 @@ std::optional<std::string> World::touch(const Operation& op) {
   return std::nullopt;
 }
 
-template <class Do>
-std::optional<Errno> World::in_pieces(const Operation& op, Do&& operation) {
-  constexpr std::array<std::uint64_t, 8> budgets{~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, 200, 515, 1300};
-  test::FakeDomain& here = domain(op.domain);
-  std::optional<Errno> refused;
-  for (bool first = true;; first = false) {
-    here.mmu.set_budget(here.held, Budget(budgets[(op.slot + op.choice) % budgets.size()]));
-    refused = error_of(operation());
-    if (refused != Errno::erestart) break;
-    if (!first) continue;
-    const auto findings = audit(here.held, here.mmu, outside_of(op.domain));
-    if (!findings.empty()) found_in_between_ = "audit of an interruption: " + findings.front();
-  }
-  here.mmu.set_budget(here.held, Budget::unlimited());
-  if (!here.mmu.finish_releases(here.held)) found_in_between_ = "releases do not end";
-  return refused;
-}
-
 World::Outcome World::apply(const Operation& op) {
   test::FakeDomain& here = domain(op.domain);
   const auto d = static_cast<std::size_t>(op.domain);
@@ -203,10 +200,10 @@ World::Outcome World::apply(const Operation& op) {
       const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
                          !model_.census().use[op.mfn.raw()].is(FrameType::l1);
       (void)mmu.take_flush_duty();
-      const auto refused = in_pieces(op, [&] {
+      const auto refused = error_of(in_pieces(here, op, [&] {
         return mmu.update(held, test::entry_at(op.mfn, op.slot), want,
                           preserve ? Preserve::accessed_and_dirty : Preserve::nothing);
-      });
+      }));
       if (upper && !refused && !mmu.take_flush_duty()) return {Errno::eagain, {}};
       return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
     }
@@ -217,16 +214,19 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
               model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
     case Kind::pin:
-      return {in_pieces(op, [&] { return mmu.pin(held, static_cast<Level>(op.choice), op.mfn); }),
-              model_.pin(op.domain, op.choice, op.mfn)};
+      return {
+          error_of(in_pieces(here, op, [&] { return mmu.pin(held, static_cast<Level>(op.choice), op.mfn); })),
+          model_.pin(op.domain, op.choice, op.mfn)};
     case Kind::unpin:
-      return {in_pieces(op, [&] { return mmu.unpin(held, op.mfn); }), model_.unpin(op.domain, op.mfn)};
+      return {error_of(in_pieces(here, op, [&] { return mmu.unpin(held, op.mfn); })),
+              model_.unpin(op.domain, op.mfn)};
     case Kind::load_root:
-      return {in_pieces(op, [&] { return mmu.load_root(held, roots_[d][op.choice % registers], op.mfn); }),
+      return {error_of(in_pieces(
+                  here, op, [&] { return mmu.load_root(held, roots_[d][op.choice % registers], op.mfn); })),
               model_.load_root(op.domain, op.choice % registers, op.mfn)};
     case Kind::hold: {
       const auto type = static_cast<FrameType>(op.choice);
-      return {in_pieces(op, [&] { return mmu.hold(held, op.mfn, type); }),
+      return {error_of(in_pieces(here, op, [&] { return mmu.hold(held, op.mfn, type); })),
               model_.hold(op.domain, op.mfn, type)};
     }
     case Kind::deallocate:
@@ -415,7 +415,7 @@ std::optional<std::string> World::check_stale() {
       for (std::size_t slot = 0; slot < entries_per_table; ++slot)
         if (e.whole_table || slot == e.slot)
           logged.emplace(e.table.raw() * 2 + static_cast<unsigned>(d), slot);
-    log.drop_first(log.entries().size());
+    log.drop_below(log.end());
   }
   for (const auto& [raw, seen] : seen_) {
     const int d = seen.owner;

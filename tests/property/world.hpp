@@ -43,10 +43,6 @@ class World {
 
   std::optional<std::string> run(const Operation& op, Tally& tally);
   Outcome apply(const Operation& op);
-  /// Does it with no more work at a stretch than the operation says, as often as it takes; all that an
-  /// interruption leaves is audited.
-  template <class Do>
-  std::optional<Errno> in_pieces(const Operation& op, Do&& operation);
   std::optional<std::string> apply_to_environment(const Operation& op, bool& done);
   std::optional<std::string> allocate(const Operation& op, bool special);
   std::optional<std::string> allocate_extent(const Operation& op, std::uint64_t count);
@@ -68,7 +64,6 @@ class World {
   std::array<std::array<Mfn, registers>, domains> roots_ = no_roots;
   std::map<std::uint64_t, Seen> seen_;
   std::array<std::set<std::uint32_t>, domains> retired_;
-  std::optional<std::string> found_in_between_;
 };
 
 }  // namespace pinfold::pvmmu::property

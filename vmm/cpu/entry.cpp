@@ -85,61 +85,64 @@ bool GuestCpu::flat_selectors() const {
   return (cs == code64 || cs == code32) && ss == data;
 }
 
+/// Writes the code that makes KVM forget the first entries of the log, as many as a pass takes; returns the
+/// number of the first entry that is left.
+std::uint64_t GuestCpu::refresh_stale_entries(PassCode& code) const {
+  const pvmmu::StaleLog& stale = domain_.stale();
+  const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
+  std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
+  for (const auto& entry : stale.entries()) per_table[entry.table] += entry.whole_table ? worth_a_table : 1;
+  std::uint64_t number = stale.first();
+  for (const auto& entry : stale.entries()) {
+    if (code.full()) break;
+    ++number;
+    const Mfn frame = mirrors.frame(entry.table);
+    std::size_t& left = per_table[entry.table];
+    if (left == 0) continue;  // the whole table was dropped already
+    if (left >= worth_a_table) {
+      code.rewrite_word(domain_.gate().arena_address(frame, 0));
+      left = 0;
+    } else if (pvmmu::narrows(entry.before, mirrors.load(entry.table, entry.slot))) {
+      code.rewrite(domain_.gate().arena_address(frame, entry.slot * 8U));
+    }
+  }
+  return number;
+}
+
 /// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at
 /// once.
 bool GuestCpu::prepare_pass(pvmmu::Held held) {
-  pvmmu::StaleLog& stale = domain_.stale();
   PassCode code;
   bool more = false;
+  pass_under_way_ = false;
   if (domain_.config().host.stale_entries) {
-    // The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush.
+    // The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush. What
+    // one vCPU makes KVM forget is forgotten for all.
+    const pvmmu::StaleLog& stale = domain_.stale();
     if (!flush_requested_ && !stale.wants_draining()) return false;
     if (stale.empty()) {
       flush_requested_ = false;
       return false;
     }
     if (exception_in_flight(held)) return false;
-    std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
-    for (const auto& entry : stale.entries()) per_table[entry.table] += entry.whole_table ? worth_a_table : 1;
-    const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
-    std::size_t taken = 0;
-    for (const auto& entry : stale.entries()) {
-      if (code.full()) break;
-      ++taken;
-      const Mfn frame = mirrors.frame(entry.table);
-      std::size_t& left = per_table[entry.table];
-      if (left == 0) continue;  // the whole table was dropped already
-      if (left >= worth_a_table) {
-        // The top two bytes of an entry hold no bit that a processor writes, so storing what is there changes
-        // nothing.
-        const auto top = static_cast<std::uint16_t>(mirrors.load(entry.table, 0).raw() >> 48);
-        code.store_word(domain_.gate().arena_address(frame, 6), top);
-        left = 0;
-      } else if (const pvmmu::Pte now = mirrors.load(entry.table, entry.slot);
-                 pvmmu::narrows(entry.before, now)) {
-        code.store(domain_.gate().arena_address(frame, entry.slot * 8U), now.raw());
-      }
-    }
-    more = taken < stale.entries().size();
-    pass_entries_ = taken;
+    settles_below_ = refresh_stale_entries(code);
+    more = settles_below_ != stale.end();
     if (code.empty()) {  // everything is back as it was
-      stale.drop_first(taken);
+      domain_.mmu().stale_entries_settled(held, settles_below_);
       if (!more) flush_requested_ = false;
-      domain_.mmu().flushed(held);
       return false;
     }
+    domain_.statistics().pass_steps += settles_below_ - stale.first();
   } else {
     const bool through_iret = processor_loads_selectors() && !flat_selectors();
-    // Mirrors that were given up wait for a flush: a guest that never asks for one must not use them all up.
-    if (domain_.mmu().mirrors().retired() >= pvmmu::StaleLog::enough) flush_requested_ = true;
     if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }
   ++domain_.statistics().passes;
-  domain_.statistics().pass_steps += pass_entries_;
   if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest
   domain_.gate().prepare_pass(vcpu_, id_.raw(), code);
   pass_under_way_ = true;
+  flush_requested_ = more;
   return more;
 }
 

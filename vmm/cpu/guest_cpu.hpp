@@ -24,6 +24,8 @@
 #include "vmm/registers.hpp"
 #include "vmm/statistics.hpp"
 
+struct vcpu_guest_context;  // xen/arch-x86/xen.h
+
 namespace pinfold::vmm {
 
 class Domain;
@@ -63,12 +65,16 @@ class GuestCpu {
     ss_ = ss;
   }
   /// The root of the mode that the guest is in.
-  [[nodiscard]] Mfn root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
+  [[nodiscard]] const Mfn& root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
   [[nodiscard]] GuestAccess memory(pvmmu::Held held);
   [[nodiscard]] GuestAccess kernel_memory(pvmmu::Held held);
 
-  /// Registers of a vCPU that has not run yet (domain_builder, VCPUOP_initialise).
+  /// Registers of the domain's first vCPU (domain_builder).
   void start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
+  /// VCPUOP_initialise, on a vCPU that is not: EINVAL, and nothing held, when any part of the context is
+  /// refused. context.cpp
+  [[nodiscard]] Status initialise(pvmmu::Held held, const ::vcpu_guest_context& context);
+  void set_up(bool up);
 
   // -- modes and frames: bounce.cpp
   void toggle_mode();
@@ -117,8 +123,12 @@ class GuestCpu {
 
   [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
   [[nodiscard]] VirtualProcessor& processor() { return processor_; }
-  /// All translations of this vCPU must go before it runs guest code again.
-  void request_flush() { flush_requested_ = true; }
+  // -- TLB flushes: shootdown.cpp
+  /// Before guest code runs again on this vCPU, `target` (itself or another) has dropped its translations or
+  /// has left the guest, and drops them before it returns there.
+  void flush(GuestCpu& target);
+  /// The same of all vCPUs of the domain.
+  void flush_all();
 
  private:
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
@@ -136,6 +146,13 @@ class GuestCpu {
   void on_refused_return(pvmmu::Held held, std::uint64_t error_code);
   void capture();
 
+  // context.cpp
+  [[nodiscard]] Status hold_initial_frames(pvmmu::Held held, const ::vcpu_guest_context& context);
+
+  // shootdown.cpp
+  void await_flushes(pvmmu::DomainLock& lock);
+  void forget_retired_mirrors(pvmmu::DomainLock& lock);
+
   // view_fault.cpp
   void on_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
@@ -149,6 +166,7 @@ class GuestCpu {
   void arm_host_timer();
   [[nodiscard]] std::uint64_t next_deadline() const;
   void check_timers();
+  void sleep_while_down(pvmmu::DomainLock& lock);
   void sleep_if_asked(pvmmu::DomainLock& lock);
   [[nodiscard]] bool polled_port_pending();
   /// Sleeps until kicked, or until the system time `until_ns` (0: no limit). Drops the lock meanwhile.
@@ -159,6 +177,7 @@ class GuestCpu {
   [[nodiscard]] bool load_segments(pvmmu::Held held);
   /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
+  [[nodiscard]] std::uint64_t refresh_stale_entries(PassCode& code) const;
   [[nodiscard]] bool is_64bit_code(std::uint16_t selector) const;
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
   /// processor.
@@ -197,8 +216,15 @@ class GuestCpu {
   bool interrupted_ = false;       ///< The last exit was between two instructions of the guest.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
-  std::size_t pass_entries_ = 0;  ///< Entries of the stale log that the pass under way takes care of.
+  std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
   bool flush_requested_ = false;
+  bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
+  std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
+  struct Awaited {
+    GuestCpu* cpu;
+    std::uint64_t entry;  ///< The entry that it has to come back from.
+  };
+  std::vector<Awaited> awaited_;
   std::array<std::byte, 15> instruction_{};
   struct {
     std::uint64_t rip = 0, address = 0, count = 0;

@@ -13,6 +13,10 @@ namespace {
 
 thread_local Vcpu* running_vcpu = nullptr;
 
+/// Page-table work before the guest may take an event: at most a millisecond of it
+/// (docs/decisions/work-at-a-stretch.md).
+constexpr std::uint64_t entries_an_exit = 16384;
+
 void on_kick(int) {
   if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
 }
@@ -40,10 +44,14 @@ void GuestCpu::run() {
   while (before_entry(lock)) {
     const std::uint64_t entered_at = __rdtsc();
     domain_.statistics().monitor_ticks += entered_at - left_at;
+    in_guest_ = true;
+    ++entries_;
     lock.unlock();
     const RunResult result = vcpu_.run();
     left_at = __rdtsc();
     lock.lock();
+    in_guest_ = false;
+    domain_.vcpu_left_guest();
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
     after_exit(lock, result);
@@ -66,7 +74,10 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     vcpu_.set_immediate_exit(false);
     kicked_ = false;
     check_timers();
+    sleep_while_down(lock);
     sleep_if_asked(lock);
+    forget_retired_mirrors(lock);
+    await_flushes(lock);
     if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
     if (kicked_ || domain_.ended()) continue;
     load(lock);
@@ -89,19 +100,18 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
   interrupted_ = false;
   if (pass_under_way_) {
     if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
       // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
       domain_.statistics().count(ExitReason::interrupted);
       registers_changed_ = true;
+      flush_requested_ = true;
       return;
     }
     pass_under_way_ = false;
-    if (!more_passes_) flush_requested_ = false;
-    domain_.stale().drop_first(pass_entries_);
-    pass_entries_ = 0;
-    if (domain_.stale().empty()) domain_.mmu().flushed(lock);
+    domain_.mmu().stale_entries_settled(lock, std::exchange(settles_below_, 0));
     if (more_passes_) {
       registers_changed_ = true;
       return;

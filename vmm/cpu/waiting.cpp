@@ -96,6 +96,23 @@ bool GuestCpu::polled_port_pending() {
   return false;
 }
 
+/// VCPUOP_up and VCPUOP_down. Who changed another vCPU's state kicks it.
+void GuestCpu::set_up(bool up) {
+  state_.up = up;
+  kick();
+}
+
+void GuestCpu::sleep_while_down(pvmmu::DomainLock& lock) {
+  if (state_.up) return;
+  run_state_.enter(RunState::offline, domain_.clock().now());
+  while (!state_.up) {
+    kicked_ = false;
+    if (domain_.ended()) break;
+    sleep(lock, 0);
+  }
+  run_state_.enter(RunState::running, domain_.clock().now());
+}
+
 /// SCHEDOP_block and SCHEDOP_poll: after the hypercall has returned, before the guest goes on.
 void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
   if (!block_requested_ && !poll_requested_) return;

@@ -5,7 +5,7 @@
 
 namespace pinfold::vmm {
 
-// A step is at most MOV RAX, imm64 (10 bytes) and a store (11); the end takes 12 more.
+// A step is at most MOV RAX, imm64 (10 bytes) and an OR (9); the end takes 12 more.
 static_assert(PassCode::max_steps * 21 + 12 <= page_size);
 
 void PassCode::emit(std::initializer_list<unsigned> bytes) {
@@ -25,18 +25,22 @@ void PassCode::load_rax(std::uint64_t value) {
   rax_known_ = true;
 }
 
-void PassCode::store(std::uint64_t address, std::uint64_t value) {
+void PassCode::locked_or(std::initializer_list<unsigned> opcode, std::uint64_t address) {
   if (steps_++ >= max_steps) std::abort();
-  load_rax(value);
-  emit({0x48, 0xa3});  // movabs %rax, (imm64)
-  emit_quad(address);
+  const auto reaches = [](std::int64_t distance) { return distance == static_cast<std::int32_t>(distance); };
+  if (!rax_known_ || !reaches(static_cast<std::int64_t>(address - rax_))) load_rax(address);
+  const auto distance = static_cast<std::uint32_t>(address - rax_);
+  emit(opcode);
+  for (unsigned shift = 0; shift < 32; shift += 8) emit({distance >> shift & 0xff});
+  emit({0});
 }
 
-void PassCode::store_word(std::uint64_t address, std::uint16_t value) {
-  if (steps_++ >= max_steps) std::abort();
-  load_rax(value);
-  emit({0x66, 0xa3});  // movabs %ax, (imm64)
-  emit_quad(address);
+void PassCode::rewrite(std::uint64_t address) {
+  locked_or({0xf0, 0x48, 0x83, 0x88}, address);  // lock orq $0, distance(%rax)
+}
+
+void PassCode::rewrite_word(std::uint64_t address) {
+  locked_or({0x66, 0xf0, 0x83, 0x88}, address);  // lock orw $0, distance(%rax)
 }
 
 void PassCode::reload_cr3(std::uint64_t cr3) {

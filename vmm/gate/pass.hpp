@@ -24,10 +24,11 @@ class PassCode {
  public:
   static constexpr std::size_t max_steps = 180;
 
-  /// Stores 8 bytes: the value that the monitor stored already.
-  void store(std::uint64_t address, std::uint64_t value);
-  /// Stores 2 bytes: the value that stands there already.
-  void store_word(std::uint64_t address, std::uint16_t value);
+  /// Stores the 8 bytes that stand there, in one step with reading them: another vCPU's exit may change them
+  /// at any time.
+  void rewrite(std::uint64_t address);
+  /// The same with 2 bytes.
+  void rewrite_word(std::uint64_t address);
   /// Drops the processor's translations.
   void reload_cr3(std::uint64_t cr3);
   [[nodiscard]] bool full() const { return steps_ >= max_steps; }
@@ -38,6 +39,8 @@ class PassCode {
 
  private:
   void load_rax(std::uint64_t value);
+  /// Emits `opcode` with the operand (RAX + displacement) and an immediate 0 byte, RAX so that it reaches.
+  void locked_or(std::initializer_list<unsigned> opcode, std::uint64_t address);
   void emit(std::initializer_list<unsigned> bytes);
   void emit_quad(std::uint64_t value);
 

@@ -165,4 +165,17 @@ HostTraits traits_of(const HostFacts& facts) {
   return traits;
 }
 
+const char* objection_to(const HostFacts& facts) {
+  if (!facts.mprotect_protects)
+    return "KVM lets the guest touch pages that are kept from it: no isolation here";
+  if (!facts.out_7e_completes) return "KVM does not finish an OUT to port 0x7e before it leaves the guest";
+  if (facts.syscall_stays_at_cpl3 && !facts.stale_entries)
+    return "SYSCALL stays at CPL3 although the processor walks the page tables: no kind of KVM that is known "
+           "here";
+  if (!facts.syscall_stays_at_cpl3 && facts.stale_entries)
+    return "KVM shadows page tables although SYSCALL enters CPL0: no kind of KVM that was tried";
+  if (facts.tsc_khz == 0) return "KVM does not tell the TSC's frequency: the guest's clock could not run";
+  return nullptr;
+}
+
 }  // namespace pinfold::vmm

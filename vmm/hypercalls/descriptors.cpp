@@ -34,7 +34,7 @@ Status GuestCpu::set_gdt(pvmmu::Held held, std::span<const Mfn> frames) {
     state_.gdt[i] = frames[i];
     domain_.gate().set_gdt_page(id_.raw(), i, page_bytes(mmu, frames[i]));
   }
-  request_flush();
+  flush(*this);
   return {};
 }
 

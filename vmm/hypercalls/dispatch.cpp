@@ -36,6 +36,7 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   switch (call.completion) {
     case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;
     case Completion::restart:
+      ++domain_.statistics().continuations;
       regs_.rip -= syscall_length;
       for (std::size_t i = 0; i < argument_registers.size(); ++i) regs_[argument_registers[i]] = call.args[i];
       break;
@@ -72,7 +73,8 @@ std::int64_t multicall(Domain& domain, Hypercall& call) {
     constexpr std::uint64_t calls_a_piece = 64;
     const bool restart = inner.completion == Completion::restart;
     if (domain.ended()) return 0;
-    if (restart || (i + 1 >= calls_a_piece && i + 1 < count)) {
+    const bool enough = i + 1 >= calls_a_piece || domain.mmu().budget_used_up();
+    if (restart || (enough && i + 1 < count)) {
       const std::uint64_t done = restart ? i : i + 1;
       call.args[0] = list.plus(done * sizeof(multicall_entry)).raw();
       call.args[1] = count - done;

@@ -1,11 +1,16 @@
 // mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by
 // one.
+//
+// A list that is as much work as may be done at a stretch is interrupted, between two requests or within one:
+// the guest makes the same hypercall again for what is left, and may take events before it does. A list whose
+// requests are all answered, but have left tables to be released, comes back with nothing but its answer.
 #include <spdlog/spdlog.h>
 #include <cstdint>
 
 #include <xen/xen.h>
 
 #include <bit>
+#include <optional>
 
 #include "vmm/domain.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
@@ -46,10 +51,32 @@ Status check_foreign(const Domain& domain, std::uint64_t foreign) {
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
+/// Of a request that is to be made again: no answer for the guest.
+constexpr std::int64_t unfinished = to_rax(Errno::erestart);
+
 std::int64_t answer(const pvmmu::Verdict<>& verdict) {
   if (verdict) return 0;
+  if (verdict.error().error() == Errno::erestart) return unfinished;
   SPDLOG_DEBUG("refused: {}", verdict.error().describe());
   return to_rax(verdict.error().error());
+}
+
+/// A list that only its answer is left of: no requests, and the answer in the fourth argument. A guest that
+/// makes this up is told what it said.
+void leave_answer(Hypercall& call, std::int64_t result) {
+  call.args[0] = 0;
+  call.args[1] = preempted_flag;
+  call.args[3] = static_cast<std::uint32_t>(result);
+  call.completion = Completion::restart;
+}
+/// Goes on with what earlier lists left to be released. Nothing: that is finished, and this is a list.
+std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
+  if (!domain.mmu().finish_releases(*call.held)) {
+    call.completion = Completion::restart;
+    return 0;
+  }
+  if (call.args[0] != 0 || call.args[1] != preempted_flag) return std::nullopt;
+  return static_cast<std::int32_t>(call.args[3]);
 }
 
 /// Works a list off: `one(request)` for each, until it fails, the piece is full or the list is at its end.
@@ -66,7 +93,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   std::int64_t result = 0;
   std::array<Request, requests_a_fetch> fetched;
   std::size_t available = 0, next = 0;
-  while (result == 0 && done < list.count && done < requests_a_piece) {
+  while (result == 0 && done < list.count && done < requests_a_piece && !domain.mmu().budget_used_up()) {
     if (next == available) {
       available = static_cast<std::size_t>(std::min<std::uint64_t>(requests_a_fetch, list.count - done));
       const GuestVaddr from = list.requests.plus(done * sizeof(Request));
@@ -83,16 +110,19 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
     result = one(fetched[next++]);
     if (result == 0) ++done;
   }
-  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  if (domain.mmu().take_flush_duty()) cpu.flush_all();
   domain.mmu_operation(held);
-  domain.mmu_outcome(held, cpu, result == 0 || done != 0);
+  const bool refused = result != 0 && result != unfinished;
+  domain.mmu_outcome(held, cpu, !refused || done != 0);
   // A count that can't be told changes nothing of what was done, nor of the answer: so does Xen.
   if (list.done_count.raw() != 0)
     (void)call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done));
-  if (result == 0 && done < list.count) {
+  if (!refused && done < list.count) {
     call.args[0] = list.requests.plus(done * sizeof(Request)).raw();
     call.args[1] = (list.count - done) | preempted_flag;
     call.completion = Completion::restart;
+  } else if (!domain.mmu().finish_releases(held)) {
+    leave_answer(call, result);
   }
   return result;
 }
@@ -116,6 +146,16 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
   }
 }
 
+/// Flushes the vCPUs of a bitmap in guest memory: a word of it for each 64 vCPUs that there are.
+Status flush_masked(Domain& domain, GuestCpu& cpu, GuestMemory& memory, GuestVaddr bitmap) {
+  std::array<std::uint64_t, gate::max_cpus / 64> words{};
+  const std::size_t count = (domain.vcpu_count() + 63) / 64;
+  if (!memory.read(bitmap, std::as_writable_bytes(std::span(words).first(count)))) return fail(Errno::einval);
+  for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i)
+    if ((words[i / 64] >> (i % 64) & 1) != 0) cpu.flush(domain.cpu(VcpuId(i)));
+  return {};
+}
+
 std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, GuestMemory& memory,
                           const mmuext_op& op) {
   pvmmu::Validator& mmu = domain.mmu();
@@ -128,9 +168,7 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_PIN_L4_TABLE:
       return answer(mmu.pin(held, static_cast<pvmmu::Level>(op.cmd - MMUEXT_PIN_L1_TABLE + 1), mfn));
     case MMUEXT_UNPIN_TABLE: return answer(mmu.unpin(held, mfn));
-    case MMUEXT_NEW_BASEPTR:
-      cpu.request_flush();
-      return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
+    case MMUEXT_NEW_BASEPTR: cpu.flush(cpu); return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
     case MMUEXT_NEW_USER_BASEPTR: {
       if (mfn.raw() == 0) {
         mmu.unload_root(held, cpu.state().user_root);
@@ -141,18 +179,14 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
       return answer(loaded);
     }
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_INVLPG_LOCAL: cpu.request_flush(); return 0;
+    case MMUEXT_INVLPG_LOCAL: cpu.flush(cpu); return 0;
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI: {
-      const auto mask =
-          memory.fetch<std::uint64_t>(GuestVaddr(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p)));
-      if (!mask) return to_rax(Errno::einval);
-      for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
-        if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
-      return 0;
+      const GuestVaddr mask(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p));
+      return to_rax(flush_masked(domain, cpu, memory, mask));
     }
     case MMUEXT_TLB_FLUSH_ALL:
-    case MMUEXT_INVLPG_ALL: domain.request_flush(); return 0;
+    case MMUEXT_INVLPG_ALL: cpu.flush_all(); return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: return to_rax(Errno::eacces);
     case MMUEXT_SET_LDT: return to_rax(cpu.set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
@@ -165,24 +199,26 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
 }
 
 std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call) {
+  if (!domain.mmu().finish_releases(held)) {
+    call.completion = Completion::restart;
+    return 0;
+  }
   const auto updated =
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
   domain.mmu_outcome(held, cpu, updated.has_value());
-  if (domain.mmu().take_flush_duty()) domain.request_flush();
+  if (domain.mmu().take_flush_duty()) cpu.flush_all();
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];
   if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_NONE) return 0;
   const std::uint64_t bitmap = flags & ~std::uint64_t{UVMF_FLUSHTYPE_MASK};
   if (bitmap == UVMF_ALL) {
-    domain.request_flush();
+    cpu.flush_all();
   } else if (bitmap == UVMF_LOCAL) {
-    cpu.request_flush();
+    cpu.flush(cpu);
   } else {
-    const auto mask = call.memory.fetch<std::uint64_t>(GuestVaddr(bitmap));
-    if (!mask) return 0;  // the change stands; Xen ignores a bitmap that it can't read
-    for (std::uint32_t i = 0; i < domain.vcpu_count() && i < 64; ++i)
-      if ((*mask >> i & 1) != 0) domain.cpu(VcpuId(i)).request_flush();
+    // The change stands; Xen ignores a bitmap that it can't read.
+    (void)flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap));
   }
   return 0;
 }
@@ -193,6 +229,7 @@ void register_mmu(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
   table.set(__HYPERVISOR_mmu_update, "mmu_update", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
+    if (const auto result = earlier_answer(domain, call)) return *result;
     if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
     const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
     return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
@@ -201,6 +238,7 @@ void register_mmu(Domain& domain) {
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
+    if (const auto result = earlier_answer(domain, call)) return *result;
     if ((call.args[3] & 0xffff) != DOMID_SELF) return to_rax(Errno::esrch);
     return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
       return extended_one(domain, cpu, *call.held, call.memory, op);

@@ -87,6 +87,7 @@ std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   const auto request = call.memory.fetch<vcpu_register_vcpu_info>(call.pointer(2));
   if (!request) return to_rax(Errno::efault);
   if (cpu.state().info_registered) return to_rax(Errno::ebusy);
+  if (cpu.id() != call.vcpu && cpu.state().up) return to_rax(Errno::einval);
   if (request->offset % 8 != 0 || request->offset > page_size - VcpuInfo::size) return to_rax(Errno::enxio);
   const Mfn mfn(request->mfn);
   if (!domain.mmu().owns(mfn)) return to_rax(Errno::einval);
@@ -106,17 +107,34 @@ std::int64_t run_state_of(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   return to_rax(call.memory.store(call.pointer(2), info));
 }
 
+std::int64_t initialise(GuestCpu& cpu, Hypercall& call) {
+  const auto context = call.memory.fetch<vcpu_guest_context>(call.pointer(2));
+  if (!context) return to_rax(Errno::efault);
+  if (cpu.state().initialised) return to_rax(Errno::eexist);
+  const bool has_info = cpu.id().raw() < XEN_LEGACY_MAX_VCPUS || cpu.state().info_registered;
+  return has_info ? to_rax(cpu.initialise(*call.held, *context)) : to_rax(Errno::einval);
+}
+
+std::int64_t take_down(Domain& domain, GuestCpu& cpu) {
+  cpu.set_up(false);
+  for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i)
+    if (domain.cpu(VcpuId(i)).state().up) return 0;
+  domain.end(Ending::power_off, "the guest took its last vCPU down");
+  return 0;
+}
+
 std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
   if (!domain.has_cpu(call.args[1])) return to_rax(Errno::enoent);
   GuestCpu& cpu = domain.cpu(VcpuId(static_cast<std::uint32_t>(call.args[1])));
   const bool self = cpu.id() == call.vcpu;
   switch (call.args[0]) {
     case VCPUOP_is_up: return cpu.state().up ? 1 : 0;
-    case VCPUOP_initialise: return to_rax(cpu.state().initialised ? Errno::eexist : Errno::einval);
-    case VCPUOP_up: return cpu.state().initialised ? 0 : to_rax(Errno::einval);
-    case VCPUOP_down:
-      if (domain.vcpu_count() == 1) domain.end(Ending::power_off, "the guest took its last vCPU down");
+    case VCPUOP_initialise: return initialise(cpu, call);
+    case VCPUOP_up:
+      if (!cpu.state().initialised) return to_rax(Errno::einval);
+      cpu.set_up(true);
       return 0;
+    case VCPUOP_down: return take_down(domain, cpu);
     case VCPUOP_get_runstate_info: return run_state_of(domain, cpu, call);
     case VCPUOP_register_runstate_memory_area: {
       // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).

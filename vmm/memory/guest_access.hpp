@@ -6,10 +6,13 @@
 
 namespace pinfold::vmm {
 
-/// One address space, for as long as the domain's lock is held: no table can change under an access.
+/// The address space of a root register, for as long as the domain's lock is held: no table can change under
+/// an access. It follows the register: a hypercall that loads another root goes on under that, for the tables
+/// of the old one may be plain memory by then.
 class GuestAccess final : public GuestMemory {
  public:
-  GuestAccess(pvmmu::Validator& mmu, pvmmu::Held held, Mfn root) : mmu_(mmu), held_(held), root_(root) {}
+  GuestAccess(pvmmu::Validator& mmu, pvmmu::Held held, const Mfn& root)
+      : mmu_(mmu), held_(held), root_(root) {}
 
   [[nodiscard]] Status read(GuestVaddr from, std::span<std::byte> to) override;
   [[nodiscard]] Status write(GuestVaddr to, std::span<const std::byte> from) override;
@@ -26,7 +29,7 @@ class GuestAccess final : public GuestMemory {
 
   pvmmu::Validator& mmu_;
   pvmmu::Held held_;
-  Mfn root_;
+  const Mfn& root_;
 };
 
 }  // namespace pinfold::vmm

@@ -188,7 +188,7 @@ TEST(Inventory, forgets_tables_that_have_ended_and_finds_those_in_their_mirrors)
   s.one.mmu.unload_root(s.one.held, s.root);
   s.one.mmu.unload_root(s.one.held, s.user_root);
   EXPECT_TRUE(take_inventory(s.one.held, s.one.mmu, {}, [] {}).tables().empty());
-  s.one.mmu.flushed(s.one.held);
+  s.one.mmu.retired_mirrors_forgotten(s.one.held, s.one.mmu.mirrors().retired_end());
   const Mfn fresh = s.one.allocate();
   ASSERT_TRUE(s.one.mmu.pin(s.one.held, Level::l1, fresh));
   const Inventory inventory = take_inventory(s.one.held, s.one.mmu, {}, [] {});
@@ -219,7 +219,7 @@ TEST(Inventory, taken_in_steps_while_tables_change_has_all_that_stays) {
         EXPECT_TRUE(one.mmu.unpin(one.held, mfn));
       }
     }
-    one.mmu.flushed(one.held);
+    one.mmu.retired_mirrors_forgotten(one.held, one.mmu.mirrors().retired_end());
   };
   for (int round = 0; round < 100; ++round) {
     std::vector<TableReport> reports;

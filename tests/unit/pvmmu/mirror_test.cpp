@@ -33,7 +33,7 @@ TEST(MirrorArena, does_not_hand_out_a_retired_mirror_before_processors_forgot_it
   arena.retire(a);
   EXPECT_EQ(arena.in_use(), 1U);
   EXPECT_FALSE(arena.take());
-  arena.reuse_retired();
+  arena.reuse_retired(1);
   EXPECT_EQ(arena.take(), a);
 }
 
@@ -100,11 +100,24 @@ TEST(StaleLog, remembers_what_a_processor_may_have_cached) {
 TEST(StaleLog, forgets_what_was_taken_care_of_and_only_that) {
   StaleLog log(true);
   for (std::size_t slot = 0; slot < 5; ++slot) log_change(log, MirrorId(1), slot);
-  log.drop_first(3);
+  EXPECT_EQ(log.drop_below(3), 0U);
   ASSERT_EQ(log.entries().size(), 2U);
   EXPECT_EQ(log.entries()[0].slot, 3U);
-  log.drop_first(100);
+  EXPECT_EQ(log.drop_below(2), 0U) << "done before, by another processor";
+  EXPECT_EQ(log.entries().size(), 2U);
+  EXPECT_EQ(log.drop_below(100), 0U);
   EXPECT_TRUE(log.empty());
+  EXPECT_EQ(log.end(), 5U);
+}
+
+TEST(StaleLog, tells_how_many_retired_mirrors_were_taken_care_of) {
+  StaleLog log(true);
+  log_change(log, MirrorId(1), 0);
+  log.retired(MirrorId(2));
+  log_change(log, MirrorId(1), 1);
+  log.retired(MirrorId(3));
+  EXPECT_EQ(log.drop_below(3), 1U);
+  EXPECT_EQ(log.drop_below(4), 1U);
 }
 
 class StaleEntries : public testing::Test {
@@ -143,7 +156,7 @@ TEST_F(StaleEntries, changes_that_allow_less_or_another_frame_are_logged) {
                                                       {Pte(page, rw), Pte(page, rw & ~bit::dirty)}}};
   for (const auto& [from, to] : narrowing) {
     update(tree.l1, 3, from);
-    one.stale.drop_first(one.stale.entries().size());
+    one.stale.drop_below(one.stale.end());
     update(tree.l1, 3, to);
     EXPECT_TRUE(logged(tree.l1, 3)) << std::hex << from.raw() << " to " << to.raw();
   }
@@ -159,7 +172,7 @@ TEST_F(StaleEntries, an_upper_entry_that_goes_is_logged_and_its_tables_mirror_is
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, other));
   EXPECT_NE(machine.frames[other].mirror, mirror.raw());
   ASSERT_TRUE(one.mmu.unpin(one.held, other));
-  one.mmu.flushed(one.held);
+  one.mmu.stale_entries_settled(one.held, one.stale.end());
   bool reused = false;
   for (const Mfn mfn : {page, other}) {
     ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, mfn));

@@ -78,5 +78,32 @@ TEST(HostTraitsOf, only_an_invariant_tsc_is_told_to_be_stable) {
   EXPECT_TRUE(traits_of(facts).tsc_invariant);
 }
 
+HostFacts shadowing_host() {
+  HostFacts facts;
+  facts.mprotect_protects = facts.out_7e_completes = true;
+  facts.stale_entries = facts.syscall_stays_at_cpl3 = true;
+  facts.tsc_khz = 1'000'000;
+  return facts;
+}
+
+TEST(ObjectionTo, both_known_kinds_of_host_may_run_guests) {
+  HostFacts facts = shadowing_host();
+  EXPECT_EQ(objection_to(facts), nullptr);
+  facts.stale_entries = facts.syscall_stays_at_cpl3 = false;
+  EXPECT_EQ(objection_to(facts), nullptr);
+}
+
+TEST(ObjectionTo, a_missing_wall_or_an_unknown_mixture_is_objected_to) {
+  for (bool HostFacts::*fact : {&HostFacts::mprotect_protects, &HostFacts::out_7e_completes,
+                                &HostFacts::stale_entries, &HostFacts::syscall_stays_at_cpl3}) {
+    HostFacts facts = shadowing_host();
+    facts.*fact = false;
+    EXPECT_NE(objection_to(facts), nullptr);
+  }
+  HostFacts facts = shadowing_host();
+  facts.tsc_khz = 0;
+  EXPECT_NE(objection_to(facts), nullptr);
+}
+
 }  // namespace
 }  // namespace pinfold::vmm

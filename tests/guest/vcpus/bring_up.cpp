@@ -1,0 +1,84 @@
+// A vCPU starts with the context that it was given, goes down, and comes up where it was. What a context may
+// not say is refused, and nothing of it stays.
+#include "vcpus/second_vcpu.hpp"
+
+using namespace kit;
+
+namespace {
+
+constexpr long enoent = -2, efault = -14, eexist = -17, einval = -22;
+constexpr u64 non_canonical = 0x0000800000000000, xen_range = 0xffff800000000000;
+u64 rounds = 0;
+
+void second() {
+  for (;;) {
+    __atomic_add_fetch(&rounds, 1, __ATOMIC_SEQ_CST);
+    vcpu_op(VCPUOP_down, 1);
+  }
+}
+
+bool reaches(u64 round) {
+  const u64 limit = now_ns() + 20'000'000'000;
+  while (__atomic_load_n(&rounds, __ATOMIC_SEQ_CST) != round || vcpu_op(VCPUOP_is_up, 1) != 0)
+    if (now_ns() > limit) return false;
+  return true;
+}
+
+template <class Change>
+void refused(Change change) {
+  vcpu_guest_context_t& context = context_of(second);
+  change(context);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context), einval);
+  CHECK_EQ(vcpu_op(VCPUOP_up, 1), einval);
+}
+
+void refuse_contexts() {
+  using Context = vcpu_guest_context_t;
+  refused([](Context& c) { c.user_regs.rip = non_canonical; });
+  refused([](Context& c) { c.user_regs.rsp = non_canonical; });
+  refused([](Context& c) { c.kernel_sp = non_canonical; });
+  refused([](Context& c) { c.event_callback_eip = non_canonical; });
+  refused([](Context& c) { c.failsafe_callback_eip = non_canonical; });
+  refused([](Context& c) { c.syscall_callback_eip = non_canonical; });
+  refused([](Context& c) { c.fs_base = non_canonical; });
+  refused([](Context& c) { c.gs_base_kernel = non_canonical; });
+  refused([](Context& c) { c.gs_base_user = non_canonical; });
+  refused([](Context& c) { c.trap_ctxt[255].address = non_canonical; });
+  refused([](Context& c) { c.ldt_base = 8; });
+  refused([](Context& c) { c.ldt_ents = 8193; });
+  refused([](Context& c) { c.gdt_ents = 7169; });
+  refused([](Context& c) { c.debugreg[0] = xen_range; });
+  refused([](Context& c) { c.debugreg[7] = 1UL << 32; });
+  refused([](Context& c) { c.flags = 0; });       // user mode, and no root for it
+  refused([](Context& c) { c.ctrlreg[3] = 0; });  // frame 0 is nobody's
+  refused([](Context& c) { c.ctrlreg[3] = ~0UL; });
+  // A page that the guest can write is no root; one that it can't write, but whose entries are none, neither.
+  static Page* page = new_page();
+  refused([](Context& c) { c.ctrlreg[3] = mfn_of(page) * page_size; });
+  refused([](Context& c) { c.ctrlreg[1] = mfn_of(page) * page_size; });
+  refused([](Context& c) {
+    c.gdt_ents = 512;
+    c.gdt_frames[0] = mfn_of(page);
+  });
+}
+
+}  // namespace
+
+void test() {
+  CHECK_EQ(vcpu_op(VCPUOP_is_up, 0), 1);
+  CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_is_up, 2), enoent);
+  CHECK_EQ(vcpu_op(VCPUOP_is_up, ~0UL), enoent);
+  CHECK_EQ(vcpu_op(VCPUOP_up, 1), einval);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, reinterpret_cast<void*>(unmapped_address())), efault);
+  refuse_contexts();
+
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), eexist);
+  CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
+  CHECK_EQ(rounds, 0);
+  for (u64 round = 1; round <= 3; ++round) {
+    CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
+    CHECK(reaches(round));
+  }
+}

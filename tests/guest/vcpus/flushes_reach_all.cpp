@@ -1,0 +1,63 @@
+// When a flush of all vCPUs, or of one other, has returned, that vCPU reads through the new entry: it never
+// again finds the page that stood there before.
+#include "vcpus/second_vcpu.hpp"
+
+using namespace kit;
+
+namespace {
+
+constexpr u64 rounds = 500;
+u64 window = 0;  ///< Virtual address whose entry changes.
+u64 seen = 0, reads = 0;
+
+void second() {
+  for (;;) {
+    const u64 value = *reinterpret_cast<volatile u64*>(window);
+    __atomic_store_n(&seen, value, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&reads, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+/// What the other vCPU reads, in a read that began after this was called.
+u64 read_there() {
+  const u64 limit = now_ns() + 20'000'000'000;
+  const u64 before = __atomic_load_n(&reads, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&reads, __ATOMIC_SEQ_CST) < before + 2)
+    if (now_ns() > limit) return ~0UL;
+  return __atomic_load_n(&seen, __ATOMIC_SEQ_CST);
+}
+
+long flush_other() {
+  static u64 mask = 1 << 1;
+  mmuext_op op{};
+  op.cmd = MMUEXT_TLB_FLUSH_MULTI;
+  op.arg2.vcpumask.p = &mask;
+  return hypercall(__HYPERVISOR_mmuext_op, &op, 1, nullptr, DOMID_SELF);
+}
+
+}  // namespace
+
+void test() {
+  Page* const pages[2] = {new_page(), new_page()};
+  window = word(new_page());
+  pages[0]->words[0] = 0;
+  CHECK_EQ(map(window, mfn_of(pages[0]) * page_size | data), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
+  CHECK_EQ(read_there(), 0);
+
+  u64 wrong = 0;
+  for (u64 round = 1; round <= rounds; ++round) {
+    Page* const page = pages[round & 1];
+    page->words[0] = round;
+    const u64 entry = mfn_of(page) * page_size | data;
+    if ((round & 2) != 0) {
+      CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping, window, entry, UVMF_INVLPG | UVMF_ALL), 0);
+    } else {
+      CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping, window, entry, UVMF_NONE), 0);
+      CHECK_EQ(flush_other(), 0);
+    }
+    wrong += read_there() != round;
+  }
+  CHECK_EQ(wrong, 0);
+}

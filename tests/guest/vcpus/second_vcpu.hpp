@@ -1,0 +1,31 @@
+// Another vCPU for a test guest: a stack, and the context that starts a function on it.
+#pragma once
+
+#include <xen/vcpu.h>
+
+#include "kit/kit.hpp"
+
+namespace kit {
+
+/// Kernel mode, on the initial tables, at `entry`, which must not return.
+inline vcpu_guest_context_t& context_of(void (*entry)()) {
+  static vcpu_guest_context_t context;
+  static Page stack[2];
+  context = {};
+  context.flags = VGCF_in_kernel;
+  context.user_regs.rip = word(entry);
+  // As if called: 8 bytes off the alignment.
+  context.user_regs.rsp = word(stack + 2) - 8;
+  context.user_regs.cs = FLAT_RING3_CS64;
+  context.user_regs.ss = FLAT_RING3_SS64;
+  context.kernel_ss = FLAT_RING3_SS64;
+  context.kernel_sp = word(stack + 2);
+  context.ctrlreg[3] = mfn_of(reinterpret_cast<void*>(info->pt_base)) * page_size;
+  return context;
+}
+
+inline long vcpu_op(u64 operation, u64 vcpu, void* argument = nullptr) {
+  return hypercall(__HYPERVISOR_vcpu_op, operation, vcpu, argument);
+}
+
+}  // namespace kit
