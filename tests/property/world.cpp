@@ -305,16 +305,18 @@ std::optional<std::string> World::compare_mirrors(const Census& now) {
       if (now.use[i].is(FrameType::l4) && slot >= 256 && slot <= 271) continue;
       const Pte guest(model_.frames[i].content[slot]);
       const Pte seen = mirrors.load(MirrorId(machine_.frames[Mfn(i)].mirror), slot);
-      const std::string where = at(Mfn(i)) + " slot " + std::to_string(slot) + ": the processor ";
-      if (seen.present() != guest.present()) return where + "sees an entry, or none, wrongly";
+      const auto wrong = [&](const char* what) {
+        return at(Mfn(i)) + " slot " + std::to_string(slot) + ": the processor " + what;
+      };
+      if (seen.present() != guest.present()) return wrong("sees an entry, or none, wrongly");
       if (!guest.present()) continue;
       const Mfn target = leaf ? guest.mfn() : mirrors.frame(MirrorId(machine_.frames[guest.mfn()].mirror));
-      if (seen.mfn() != target) return where + "is led elsewhere";
+      if (seen.mfn() != target) return wrong("is led elsewhere");
       if (seen.writable() != (leaf ? guest.has(bit::writable | bit::dirty) : guest.writable()))
-        return where + "may write, or may not, wrongly";
-      if (seen.any(bit::no_execute) != guest.any(bit::no_execute)) return where + "may execute wrongly";
+        return wrong("may write, or may not, wrongly");
+      if (seen.any(bit::no_execute) != guest.any(bit::no_execute)) return wrong("may execute wrongly");
       if (!seen.any(bit::user) || seen.any(bit::global) || (seen.raw() >> 3 & 3) != 0)
-        return where + "sees flags that it must not";
+        return wrong("sees flags that it must not");
     }
   }
   return std::nullopt;
