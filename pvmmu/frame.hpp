@@ -54,9 +54,9 @@ inline constexpr auto transitions = [] {
 /// - every type reference comes with a general one, so `refs >= type_count`.
 /// - `pinned` holds exactly one reference of both kinds.
 /// - `partial`: a table of level 2 to 4 that is neither validated nor plain. Its first few entries hold
-/// references, as many
-///   as Validator has noted; it holds one of both kinds itself, and nobody else holds a type reference. It
-///   has a mirror while its check is interrupted, and none while it is being released.
+///   references, as many as Validator has noted; it holds one of both kinds itself, and nobody else holds
+///   a type reference. It has a mirror while its check is interrupted, and none while it is being
+///   released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
 ///
 /// Concurrency: the owner's lock guards all but the owner itself. That is read by domains that do not own the

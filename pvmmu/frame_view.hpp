@@ -6,8 +6,8 @@
 namespace pinfold::pvmmu {
 
 /// A domain's second-stage view of the machine: per frame no access, read-only, or read-write. Only `protect`
-/// can fail, and it is called before anything is changed. Once `protect` or `revoke` returns, no processor of
-/// the domain writes (or reads) the frame through any translation that it had cached.
+/// and `revoke` can fail; the first is called before anything is changed. Once `protect` or `revoke` returns,
+/// no processor of the domain writes (or reads) the frame through any translation that it had cached.
 class FrameView {
  public:
   virtual ~FrameView() = default;
@@ -20,6 +20,8 @@ class FrameView {
   virtual void grant(Mfn first, std::uint64_t count) = 0;
   /// The frame is the domain's no more: no access.
   virtual void revoke(Mfn mfn) = 0;
+  /// Did the last `revoke` of the frame do so? False: the host refused, and the frame must reach nobody else.
+  [[nodiscard]] virtual bool revoked(Mfn) const { return true; }
 };
 
 }  // namespace pinfold::pvmmu

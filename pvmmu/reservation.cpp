@@ -58,10 +58,19 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
 }
 
 /// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone
-/// gets it.
+/// gets it. One that the host can't take out of the view stays in the domain's reservation: no other domain
+/// may have it while this one can reach it (XSA-222).
 void Validator::free_frame(Mfn mfn) {
-  if (!frames_[mfn].special) --owned_;
   view_.revoke(mfn);
+  if (!view_.revoked(mfn)) [[unlikely]] {
+    Frame& frame = frames_[mfn];
+    if (frame.special) ++owned_;
+    frame.special = false;
+    frame.allocated = true;
+    frame.refs = 1;
+    return;
+  }
+  if (!frames_[mfn].special) --owned_;
   set_m2p(mfn, no_pfn);
   frames_.give_back(mfn);
 }

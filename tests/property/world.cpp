@@ -45,11 +45,11 @@ std::optional<Errno> error_of(const V& verdict) {
 
 }  // namespace
 
-World::World()
+World::World(std::uint64_t mirrors)
     : first_(std::make_unique<test::FakeDomain>(machine_, DomId(1),
-                                                test::FakeDomainOptions{2048, most_frames, true})),
+                                                test::FakeDomainOptions{mirrors, most_frames, true})),
       second_(std::make_unique<test::FakeDomain>(machine_, DomId(2),
-                                                 test::FakeDomainOptions{2048, most_frames, true})),
+                                                 test::FakeDomainOptions{mirrors, most_frames, true})),
       model_(machine_frames, most_frames) {
   // In turn, so that neighbours belong to different domains.
   for (std::uint64_t i = 0; i < initial_frames; ++i)

@@ -14,8 +14,8 @@ namespace pinfold::vmm {
 /// What a domain needs to know of it.
 [[nodiscard]] HostTraits traits_of(const HostFacts& facts);
 
-/// Why no guest may run on such a host, in one line; null if one may. A wall that does not stand is one reason,
-/// a mixture of findings that no known kind of KVM shows another.
+/// Why no guest may run on such a host, in one line; null if one may. A wall that does not stand is one
+/// reason, a mixture of findings that no known kind of KVM shows another.
 [[nodiscard]] const char* objection_to(const HostFacts& facts);
 
 }  // namespace pinfold::vmm

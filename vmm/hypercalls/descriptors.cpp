@@ -94,7 +94,7 @@ namespace hypercalls {
 void register_descriptors(Domain& domain) {
   HypercallTable& table = domain.hypercalls();
   table.set(__HYPERVISOR_set_gdt, "set_gdt", [&domain](Hypercall& call) -> std::int64_t {
-    const std::uint64_t entries = call.args[1];
+    const std::uint64_t entries = call.args[1] & 0xffffffff;  // of 32 bits in the ABI
     if (entries > pvmmu::first_reserved_gdt_entry) return to_rax(Errno::einval);
     const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
     std::array<Mfn, 14> frames;

@@ -49,7 +49,8 @@ namespace {
 
 std::int64_t multicall(Domain& domain, Hypercall& call) {
   const GuestVaddr list = call.pointer(0);
-  const std::uint64_t count = call.args[1];
+  const std::uint64_t count = call.args[1] & 0xffffffff;  // of 32 bits in the ABI
+  if (!is_guests(list)) return to_rax(Errno::efault);
   for (std::uint64_t i = 0; i < count; ++i) {
     const GuestVaddr at = list.plus(i * sizeof(multicall_entry));
     const auto entry = call.memory.fetch<multicall_entry>(at);

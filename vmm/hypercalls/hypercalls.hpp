@@ -2,11 +2,19 @@
 // beside these.
 #pragma once
 
+#include "pvmmu/types.hpp"
+
 namespace pinfold::vmm {
 
 class Domain;
 
 namespace hypercalls {
+/// May the guest have something there? Lists must begin at such an address even if nothing of them is read;
+/// whether it is mapped shows with each access.
+[[nodiscard]] constexpr bool is_guests(GuestVaddr va) {
+  return is_canonical(va.raw()) && !in_xen_range(va.raw());
+}
+
 void register_mmu(Domain& domain);          ///< mmu_update, mmuext_op, update_va_mapping
 void register_descriptors(Domain& domain);  ///< set_gdt, update_descriptor
 void register_memory(Domain& domain);       ///< memory_op

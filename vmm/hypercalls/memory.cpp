@@ -14,6 +14,8 @@ namespace pinfold::vmm::hypercalls {
 namespace {
 
 constexpr unsigned max_order = 9;  ///< Of an extent that a domU may ask for.
+/// Frames that change hands before the guest may take an event (it then makes the hypercall again).
+constexpr std::uint64_t frames_a_piece = 4096;
 constexpr std::uint64_t extents_a_piece = 512;
 constexpr unsigned start_extent_shift = 6;  ///< A restarted operation goes on at cmd >> 6 (xen/memory.h).
 
@@ -33,9 +35,11 @@ std::int64_t over_extents(Hypercall& call, One&& one) {
       count >> 40 != 0)
     return static_cast<std::int64_t>(start);
   const GuestVaddr list = handle_of(reservation->extent_start.p);
+  const std::uint64_t piece =
+      std::min(extents_a_piece, std::max<std::uint64_t>(frames_a_piece >> reservation->extent_order, 1));
   std::uint64_t done = start;
   for (; done < count; ++done) {
-    if (done - start == extents_a_piece) {
+    if (done - start == piece) {
       call.args[0] = (call.args[0] & ((1U << start_extent_shift) - 1)) | done << start_extent_shift;
       call.completion = Completion::restart;
       return 0;
@@ -61,66 +65,118 @@ bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
   const std::uint64_t count = 1ULL << r.extent_order;
   const auto mfn = domain.mmu().allocate(*call.held, count, count);
   if (!mfn) return false;
+  if (r.extent_start.p != nullptr && !call.memory.store(slot, mfn->raw())) {
+    // Frames that the guest can't be told of stay the machine's.
+    for (std::uint64_t i = 0; i < count; ++i) (void)domain.mmu().deallocate(*call.held, mfn->plus(i));
+    return false;
+  }
   for (std::uint64_t i = 0; physmap && i < count; ++i)
     (void)domain.mmu().set_machphys(*call.held, mfn->plus(i), Pfn(*pfn + i));
-  return !(r.extent_start.p != nullptr) || call.memory.store(slot, mfn->raw()).has_value();
+  return true;
 }
 
-/// XENMEM_exchange: frames for others, of another extent size. Input frames must be referenced by nothing but
-/// the reservation. Checked whole before anything changes.
+/// XENMEM_exchange in units: as many extents of both sides as make one extent of the larger size.
+struct Exchange {
+  xen_memory_exchange args;
+  std::uint64_t in_frames, out_frames;    ///< Of one extent.
+  std::uint64_t in_extents, out_extents;  ///< Of one unit.
+
+  explicit Exchange(const xen_memory_exchange& a)
+      : args(a),
+        in_frames(1ULL << a.in.extent_order),
+        out_frames(1ULL << a.out.extent_order),
+        in_extents(std::max<std::uint64_t>(out_frames / in_frames, 1)),
+        out_extents(std::max<std::uint64_t>(in_frames / out_frames, 1)) {}
+
+  [[nodiscard]] std::uint64_t unit_frames() const { return in_extents * in_frames; }
+  [[nodiscard]] GuestVaddr in_slot(std::uint64_t i) const {
+    return handle_of(args.in.extent_start.p).plus(i * sizeof(std::uint64_t));
+  }
+  [[nodiscard]] GuestVaddr out_slot(std::uint64_t i) const {
+    return handle_of(args.out.extent_start.p).plus(i * sizeof(std::uint64_t));
+  }
+};
+
+/// The frames that a unit gives up: each the domain's, named once, referenced by nothing but the reservation.
+tl::expected<std::vector<Mfn>, Errno> frames_given_up(Domain& domain, Hypercall& call, const Exchange& x,
+                                                      std::uint64_t first) {
+  std::vector<Mfn> frames;
+  for (std::uint64_t i = 0; i < x.in_extents; ++i) {
+    const auto mfn = call.memory.fetch<std::uint64_t>(x.in_slot(first + i));
+    if (!mfn) return fail(Errno::efault);
+    for (std::uint64_t k = 0; k < x.in_frames; ++k) frames.emplace_back(*mfn + k);
+  }
+  for (const Mfn mfn : frames)
+    if (!domain.mmu().check_exchangeable(*call.held, mfn)) return fail(Errno::einval);
+  std::vector<Mfn> sorted = frames;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return fail(Errno::einval);
+  return frames;
+}
+
+/// One unit, checked whole before anything changes hands.
+Status exchange_unit(Domain& domain, Hypercall& call, const Exchange& x, std::uint64_t first_in) {
+  const auto old = frames_given_up(domain, call, x, first_in);
+  if (!old) return fail(old.error());
+  const std::uint64_t first_out = first_in / x.in_extents * x.out_extents;
+  std::vector<std::uint64_t> pfns;
+  for (std::uint64_t i = 0; i < x.out_extents; ++i) {
+    const auto pfn = call.memory.fetch<std::uint64_t>(x.out_slot(first_out + i));
+    // The answer goes to the same place: it must be writable before anything changes.
+    if (!pfn || !call.memory.store(x.out_slot(first_out + i), *pfn)) return fail(Errno::efault);
+    pfns.push_back(*pfn);
+  }
+  // New frames first, over the limit for a moment: the old ones are still there if there are none.
+  pvmmu::Validator& mmu = domain.mmu();
+  std::vector<Mfn> fresh;
+  for (std::uint64_t i = 0; i < x.out_extents; ++i) {
+    const auto mfn = mmu.allocate_beyond_limit(*call.held, x.out_frames, x.out_frames);
+    if (!mfn) {
+      for (const Mfn taken : fresh)
+        for (std::uint64_t k = 0; k < x.out_frames; ++k) (void)mmu.deallocate(*call.held, taken.plus(k));
+      return fail(Errno::enomem);
+    }
+    fresh.push_back(*mfn);
+  }
+  for (const Mfn mfn : *old) (void)mmu.deallocate(*call.held, mfn);
+  for (std::size_t i = 0; i < fresh.size(); ++i) {
+    for (std::uint64_t k = 0; k < x.out_frames; ++k)
+      (void)mmu.set_machphys(*call.held, fresh[i].plus(k), Pfn(pfns[i] + k));
+    (void)call.memory.store(x.out_slot(first_out + i), fresh[i].raw());
+  }
+  return {};
+}
+
+/// XENMEM_exchange: frames for others, of another extent size. `nr_exchanged` tells the guest, and the
+/// restarted call, how far it got.
 std::int64_t exchange(Domain& domain, Hypercall& call) {
   const auto args = call.memory.fetch<xen_memory_exchange>(call.pointer(1));
   if (!args) return to_rax(Errno::efault);
   const auto& in = args->in;
   const auto& out = args->out;
+  if (in.extent_order > max_order || out.extent_order > max_order) return to_rax(Errno::eperm);
   if (args->nr_exchanged > in.nr_extents || !is_self(in.domid) || !is_self(out.domid))
     return to_rax(Errno::einval);
-  if (in.extent_order > max_order || out.extent_order > max_order) return to_rax(Errno::eperm);
-  const std::uint64_t in_frames = 1ULL << in.extent_order, out_frames = 1ULL << out.extent_order;
-  constexpr std::uint64_t most_frames = 1ULL << max_order;
-  if (in.nr_extents > most_frames || out.nr_extents > most_frames) return to_rax(Errno::einval);
-  if (in.nr_extents * in_frames != out.nr_extents * out_frames) return to_rax(Errno::einval);
-  if (args->nr_exchanged != 0) return to_rax(Errno::einval);
+  // More than a machine can have, before anything is multiplied.
+  if (in.nr_extents >> 40 != 0 || out.nr_extents >> 40 != 0) return to_rax(Errno::einval);
+  const Exchange x(*args);
+  if (in.nr_extents * x.in_frames != out.nr_extents * x.out_frames || args->nr_exchanged % x.in_extents != 0)
+    return to_rax(Errno::einval);
 
-  pvmmu::Validator& mmu = domain.mmu();
-  std::vector<Mfn> old;
-  for (std::uint64_t i = 0; i < in.nr_extents; ++i) {
-    const auto first = call.memory.fetch<std::uint64_t>(handle_of(in.extent_start.p).plus(i * 8));
-    if (!first) return to_rax(Errno::efault);
-    for (std::uint64_t k = 0; k < in_frames; ++k) old.emplace_back(*first + k);
+  Status status;
+  std::uint64_t done = args->nr_exchanged;
+  std::uint64_t frames = 0;
+  while (status && done < in.nr_extents && frames < frames_a_piece) {
+    status = exchange_unit(domain, call, x, done);
+    if (status) done += x.in_extents;
+    frames += x.unit_frames();
   }
-  std::vector<std::uint64_t> pfns;
-  for (std::uint64_t i = 0; i < out.nr_extents; ++i) {
-    const auto pfn = call.memory.fetch<std::uint64_t>(handle_of(out.extent_start.p).plus(i * 8));
-    if (!pfn) return to_rax(Errno::efault);
-    // The answer goes to the same place: it must be writable before anything changes hands.
-    if (!call.memory.store(handle_of(out.extent_start.p).plus(i * 8), *pfn)) return to_rax(Errno::efault);
-    pfns.push_back(*pfn);
-  }
-  for (const Mfn mfn : old)
-    if (!mmu.check_exchangeable(*call.held, mfn)) return to_rax(Errno::einval);
-  std::vector<Mfn> sorted = old;
-  std::sort(sorted.begin(), sorted.end());
-  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) return to_rax(Errno::einval);
-  // New frames first, over the limit for a moment: the old ones are still there if there are none.
-  std::vector<Mfn> fresh;
-  for (std::uint64_t i = 0; i < out.nr_extents; ++i) {
-    const auto first = mmu.allocate_beyond_limit(*call.held, out_frames, out_frames);
-    if (!first) {
-      for (const Mfn mfn : fresh)
-        for (std::uint64_t k = 0; k < out_frames; ++k) (void)mmu.deallocate(*call.held, mfn.plus(k));
-      return to_rax(Errno::enomem);
-    }
-    fresh.push_back(*first);
-  }
-  for (const Mfn mfn : old) (void)mmu.deallocate(*call.held, mfn);
-  for (std::size_t i = 0; i < fresh.size(); ++i) {
-    for (std::uint64_t k = 0; k < out_frames; ++k)
-      (void)mmu.set_machphys(*call.held, fresh[i].plus(k), Pfn(pfns[i] + k));
-    (void)call.memory.store(handle_of(out.extent_start.p).plus(i * 8), fresh[i].raw());
-  }
-  const GuestVaddr count = call.pointer(1).plus(offsetof(xen_memory_exchange, nr_exchanged));
-  return to_rax(call.memory.store<std::uint64_t>(count, in.nr_extents));
+  const GuestVaddr told = call.pointer(1).plus(offsetof(xen_memory_exchange, nr_exchanged));
+  const Status stored = call.memory.store<std::uint64_t>(told, done);
+  if (!status) return to_rax(status);
+  if (!stored) return to_rax(stored);
+  if (done < in.nr_extents) call.completion = Completion::restart;
+  return 0;
 }
 
 std::int64_t machphys_mapping(Domain& domain, Hypercall& call) {

@@ -41,18 +41,28 @@ struct List {
 };
 
 /// Whose frames and tables a request names: this monitor's domains work on their own (xen/xen.h, foreigndom).
-Status check_foreign(const Domain& domain, std::uint64_t foreign) {
+Status check_foreign(Domain& domain, std::uint64_t foreign) {
   const std::uint64_t frames_of = foreign & 0xffff;
   const std::uint64_t tables_of = foreign >> 16 & 0xffff;
-  if (tables_of != 0 && tables_of - 1 != DOMID_SELF) return fail(Errno::esrch);
-  if (frames_of == DOMID_SELF) return {};
-  if (frames_of == DOMID_IO) return {};
-  (void)domain;
+  // The owner of the tables is named by its number plus 1, never as DOMID_SELF; the owner of the frames never
+  // by the caller's own number.
+  if (tables_of != 0 && tables_of - 1 != domain.mmu().domain().raw()) return fail(Errno::esrch);
+  if (frames_of == DOMID_SELF || frames_of == DOMID_IO) return {};
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
 /// Of a request that is to be made again: no answer for the guest.
 constexpr std::int64_t unfinished = to_rax(Errno::erestart);
+
+/// An entry whose frame would be DOMID_IO's: I/O memory, of which this machine has none to give. Upper tables
+/// name the caller's own tables only; what is no table takes any value.
+Status check_io_entry(const pvmmu::Validator& mmu, Mfn table, pvmmu::Pte want) {
+  if (!mmu.owns(table)) return {};
+  const pvmmu::Frame& frame = mmu.frame(table);
+  if (frame.type_count == 0 || !pvmmu::is_table(frame.type)) return {};
+  if (frame.type != pvmmu::FrameType::l1) return fail(Errno::einval);
+  return want.present() ? Status(fail(Errno::eperm)) : Status();
+}
 
 std::int64_t answer(const pvmmu::Verdict<>& verdict) {
   if (verdict) return 0;
@@ -83,12 +93,10 @@ std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
 template <class Request, class One>
 std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call, One&& one) {
   const List list(call);
+  if (!is_guests(list.requests)) return to_rax(Errno::efault);
   std::uint64_t before = 0;
-  if (list.preempted && list.done_count.raw() != 0) {
-    const auto earlier = call.memory.fetch<std::uint32_t>(list.done_count);
-    if (!earlier) return to_rax(Errno::efault);
-    before = *earlier;
-  }
+  if (list.preempted && list.done_count.raw() != 0)
+    before = call.memory.fetch<std::uint32_t>(list.done_count).value_or(0);
   std::uint64_t done = 0;
   std::int64_t result = 0;
   std::array<Request, requests_a_fetch> fetched;
@@ -127,7 +135,9 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
   return result;
 }
 
-std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& request, bool own_frames) {
+std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& request,
+                        std::uint64_t foreign) {
+  const bool own_frames = (foreign & 0xffff) == DOMID_SELF;
   pvmmu::Validator& mmu = domain.mmu();
   ++domain.statistics().mmu_updates;
   const std::uint64_t command = request.ptr & 7;
@@ -136,12 +146,15 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
     case MMU_NORMAL_PT_UPDATE:
     case MMU_PT_UPDATE_PRESERVE_AD:
     case MMU_PT_UPDATE_NO_TRANSLATE:
-      // Frames of DOMID_IO: this machine has no I/O memory to give.
-      if (!own_frames && (request.val & 1) != 0) return to_rax(Errno::eperm);
+      if (!own_frames)
+        if (auto refused = check_io_entry(mmu, frame_of(where), pvmmu::Pte(request.val)); !refused)
+          return to_rax(refused);
       return answer(mmu.update(held, where, pvmmu::Pte(request.val),
                                command == MMU_PT_UPDATE_PRESERVE_AD ? pvmmu::Preserve::accessed_and_dirty
                                                                     : pvmmu::Preserve::nothing));
-    case MMU_MACHPHYS_UPDATE: return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
+    case MMU_MACHPHYS_UPDATE:
+      if (!own_frames) return to_rax(Errno::einval);  // no frame of this machine is DOMID_IO's
+      return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
     default: return to_rax(Errno::enosys);
   }
 }
@@ -198,7 +211,9 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
   }
 }
 
-std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call) {
+std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call,
+                               bool own_frames = true) {
+  if (!own_frames && (call.args[1] & 1) != 0) return to_rax(Errno::eperm);
   if (!domain.mmu().finish_releases(held)) {
     call.completion = Completion::restart;
     return 0;
@@ -217,8 +232,9 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
   } else if (bitmap == UVMF_LOCAL) {
     cpu.flush(cpu);
   } else {
-    // The change stands; Xen ignores a bitmap that it can't read.
-    (void)flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap));
+    // The change stands all the same when the mask can't be read, as on Xen.
+    if (const auto flushed = flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap)); !flushed)
+      return to_rax(Errno::efault);
   }
   return 0;
 }
@@ -231,15 +247,16 @@ void register_mmu(Domain& domain) {
     GuestCpu& cpu = domain.cpu(call.vcpu);
     if (const auto result = earlier_answer(domain, call)) return *result;
     if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
-    const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
     return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
-      return update_one(domain, *call.held, request, own_frames);
+      return update_one(domain, *call.held, request, call.args[3]);
     });
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
     if (const auto result = earlier_answer(domain, call)) return *result;
-    if ((call.args[3] & 0xffff) != DOMID_SELF) return to_rax(Errno::esrch);
+    const std::uint64_t frames_of = call.args[3] & 0xffff;
+    if (frames_of == DOMID_IO || frames_of == DOMID_XEN) return to_rax(Errno::eperm);
+    if (frames_of != DOMID_SELF) return to_rax(Errno::esrch);
     return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
       return extended_one(domain, cpu, *call.held, call.memory, op);
     });
@@ -249,8 +266,10 @@ void register_mmu(Domain& domain) {
   });
   table.set(__HYPERVISOR_update_va_mapping_otherdomain, "update_va_mapping_otherdomain",
             [&domain](Hypercall& call) -> std::int64_t {
-              if (call.args[3] != DOMID_SELF) return to_rax(Errno::esrch);
-              return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call);
+              const std::uint64_t frames_of = call.args[3] & 0xffff;
+              if (auto own = check_foreign(domain, frames_of); !own) return to_rax(own);
+              return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call,
+                                       frames_of == DOMID_SELF);
             });
 }
 

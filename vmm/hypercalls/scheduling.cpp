@@ -139,14 +139,14 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
     case VCPUOP_register_runstate_memory_area: {
       // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
-      if (!area) return to_rax(Errno::efault);
+      if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
       cpu.set_run_state_area(GuestVaddr(*area));
       cpu.publish_run_state(*call.held);
       return 0;
     }
     case VCPUOP_register_vcpu_time_memory_area: {
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
-      if (!area) return to_rax(Errno::efault);
+      if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
       cpu.set_time_area(GuestVaddr(*area));
       cpu.publish_time(*call.held);
       return 0;

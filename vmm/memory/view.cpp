@@ -74,9 +74,8 @@ void View::grant(Mfn first, std::uint64_t count) {
 }
 
 void View::revoke(Mfn mfn) {
-  // A frame that can't be taken out of the view must never reach another domain: there is no going on
-  // (XSA-222).
-  if (!set(mfn, Mapping::Access::none)) std::abort();
+  // The host has no room for one more mapping, as when a guest gives back every other frame of its memory.
+  stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
 }
 
 void View::fault_around(Mfn mfn) {

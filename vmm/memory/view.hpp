@@ -26,6 +26,7 @@ class View final : public pvmmu::FrameView {
   void unprotect(Mfn mfn) override;
   void grant(Mfn first, std::uint64_t count) override;
   void revoke(Mfn mfn) override;
+  [[nodiscard]] bool revoked(Mfn mfn) const override { return mfn != stuck_; }
 
   /// Has the host map the frames around this one, as far as the domain may write to them; once for each part
   /// of `fault_around_frames`.
@@ -52,6 +53,7 @@ class View final : public pvmmu::FrameView {
   Fd faults_;  ///< userfaultfd, when that is how.
   WriteProtection how_;
   bool closed_ = false;
+  Mfn stuck_ = no_mfn;  ///< The last revoke() did not work.
   std::uint64_t changes_ = 0;
   std::vector<bool> brought_in_;  ///< Parts that fault_around() was asked for.
 };

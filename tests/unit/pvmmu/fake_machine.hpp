@@ -62,6 +62,7 @@ class FakeView final : public FrameView {
   explicit FakeView(std::uint64_t frames) : access_(frames) {}
 
   bool protect(Mfn mfn) override {
+    if (on_protect) on_protect(mfn);
     if (protections++ == fail_at) return false;
     access_[mfn.raw()] = Access::read_only;
     return true;
@@ -72,12 +73,15 @@ class FakeView final : public FrameView {
   }
   void revoke(Mfn mfn) override {
     if (on_revoke) on_revoke(mfn);
-    access_[mfn.raw()] = Access::none;
+    if (mfn != stuck) access_[mfn.raw()] = Access::none;
   }
+  [[nodiscard]] bool revoked(Mfn mfn) const override { return access_[mfn.raw()] == Access::none; }
   [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
 
   static constexpr std::uint64_t never = ~0ULL;
+  std::function<void(Mfn)> on_protect;  ///< The last moment at which a processor can still store.
   std::function<void(Mfn)> on_revoke;
+  Mfn stuck = no_mfn;  ///< The frame that the host can't take out of the view.
   std::uint64_t protections = 0;
   std::uint64_t fail_at = never;  ///< The call of protect(), counted from 0, that the host refuses.
 

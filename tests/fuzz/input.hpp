@@ -1,0 +1,51 @@
+// What the targets share: how bytes become arguments, and what a broken promise does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+/// libFuzzer's entry point, which each target defines once.
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+namespace pinfold::fuzz {
+
+/// Ends the program, which is how a fuzzer learns that an input found something.
+[[noreturn]] inline void broken(const char* promise) {
+  std::fprintf(stderr, "broken promise: %s\n", promise);
+  std::abort();
+}
+inline void promise(bool kept, const char* what) {
+  if (!kept) broken(what);
+}
+
+/// An input, taken from its start. Past its end there are zeroes, so that each prefix means something.
+class Input {
+ public:
+  Input(const std::uint8_t* data, std::size_t size) : rest_(data, size) {}
+
+  [[nodiscard]] bool empty() const { return rest_.empty(); }
+  template <class T>
+  [[nodiscard]] T take() {
+    static_assert(std::is_integral_v<T>);
+    T value{};
+    const auto part = take_bytes(sizeof value);
+    if (!part.empty()) std::memcpy(&value, part.data(), part.size());
+    return value;
+  }
+  /// Fewer where the input ends.
+  [[nodiscard]] std::span<const std::uint8_t> take_bytes(std::size_t most) {
+    const auto part = rest_.first(most < rest_.size() ? most : rest_.size());
+    rest_ = rest_.subspan(part.size());
+    return part;
+  }
+
+ private:
+  std::span<const std::uint8_t> rest_;
+};
+
+}  // namespace pinfold::fuzz
