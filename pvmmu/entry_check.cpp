@@ -19,7 +19,7 @@ Verdict<CheckedEntry> Validator::check_l1(const Where& where, Pte want) {
     return refuse(mfn == all_ones_frame ? Rule::l1_invalid_frame : Rule::l1_no_such_frame, where, want);
 
   Frame& frame = frames_[mfn];
-  if (frame.owner_plus_1 != self_plus_1_) [[unlikely]]
+  if (frame.owner_tag() != self_plus_1_) [[unlikely]]
     return refuse(Rule::l1_foreign_frame, where, want, mfn);
   if (frame.refs >= max_references) [[unlikely]]
     return refuse(Rule::count_overflow, where, want, mfn);
@@ -52,7 +52,7 @@ Verdict<CheckedEntry> Validator::check_upper(const Where& where, Pte want) {
 tl::unexpected<Refusal> Validator::refuse(Rule rule, const Where& where, Pte want, Mfn frame) {
   ++counters_.entries_refused;
   Refusal refusal{rule, where.table, static_cast<std::uint16_t>(where.slot), want, frame, Frame{}};
-  if (frames_.contains(frame)) refusal.state = frames_[frame];
+  if (frames_.contains(frame)) refusal.state = frames_.as_seen_by(self_plus_1_, frame);
   return tl::unexpected(refusal);
 }
 

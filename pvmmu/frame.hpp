@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -57,6 +58,10 @@ inline constexpr auto transitions = [] {
 ///   a type reference. It has a mirror while its check is interrupted, and none while it is being
 ///   released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
+///
+/// Concurrency: the owner's lock guards all but the owner itself. That is read by domains that do not own the
+/// frame, to find out that they don't, while it may change under the pool's lock: each access is one atomic
+/// load or store.
 struct Frame {
   std::uint32_t refs = 0;
   std::uint32_t type_count = 0;
@@ -70,8 +75,16 @@ struct Frame {
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.
 
-  [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_plus_1 - 1)); }
-  void set_owner(DomId d) { owner_plus_1 = static_cast<std::uint16_t>(d.raw() + 1); }
+  /// The owner's number + 1, 0 for nobody. A domain that reads its own here holds the lock that guards the
+  /// rest.
+  [[nodiscard]] std::uint16_t owner_tag() const {
+    return std::atomic_ref(const_cast<std::uint16_t&>(owner_plus_1)).load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_tag() - 1)); }
+  void set_owner_tag(std::uint16_t tag) {
+    std::atomic_ref(owner_plus_1).store(tag, std::memory_order_relaxed);
+  }
+  void set_owner(DomId d) { set_owner_tag(static_cast<std::uint16_t>(d.raw() + 1)); }
 };
 static_assert(sizeof(Frame) == 16, "a frame's record is at most 16 bytes: 0.4 % of the memory it describes");
 static_assert(Frame{}.type == FrameType::none);

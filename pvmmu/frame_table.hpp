@@ -8,11 +8,14 @@
 #include <vector>
 
 #include "pvmmu/frame.hpp"
+#include "pvmmu/lock.hpp"
 
 namespace pinfold::pvmmu {
 
 /// One record per machine frame, frame 0 up. Shared by all domains of the machine; a domain's records are
-/// guarded by that domain's lock, the free pool by the caller (one machine lock).
+/// guarded by that domain's lock, the pool by a lock of its own, which its members take. A frame changes
+/// owner under the pool's lock alone: what is in the pool is nobody's, and what is taken has its owner before
+/// anyone else looks.
 class FrameTable {
  public:
   /// `frames`: size of the machine in 4 KiB frames. Memory for the records is taken lazily, zeroed by the
@@ -27,24 +30,30 @@ class FrameTable {
   /// All records, for whoever decides what memory is behind them.
   [[nodiscard]] std::span<Frame> records() { return {records_.get(), size_}; }
 
-  /// Takes `count` contiguous frames out of the pool, the first at a multiple of `alignment`; nullopt if
-  /// there are none. `used_before` says whether a frame may hold somebody's data: who takes it must scrub it.
+  /// What a domain (by its tag) may know of a frame: all of its own, of others' the owner.
+  [[nodiscard]] Frame as_seen_by(std::uint16_t tag, Mfn mfn) const;
+
+  /// Takes `count` contiguous frames out of the pool for `owner`, the first at a multiple of `alignment`;
+  /// nullopt if there are none. `used_before` says whether a frame may hold somebody's data: who takes it
+  /// must scrub it.
   struct Taken {
     Mfn first;
     bool used_before = false;
   };
-  [[nodiscard]] std::optional<Taken> take(std::uint64_t count = 1, std::uint64_t alignment = 1);
-  /// Puts a frame back. Its record must be all zero but for what this resets.
+  [[nodiscard]] std::optional<Taken> take(DomId owner, std::uint64_t count = 1, std::uint64_t alignment = 1);
+  /// Puts a frame back that the caller's domain owns; its record becomes all zero.
   void give_back(Mfn mfn);
-  [[nodiscard]] std::uint64_t free_frames() const { return size_ - next_ + returned_.size(); }
+  [[nodiscard]] std::uint64_t free_frames() const;
 
  private:
   struct Free {
     void operator()(Frame* p) const { std::free(p); }
   };
-  std::optional<Taken> take_returned(std::uint64_t count, std::uint64_t alignment);
+  std::optional<Taken> find(PoolHeld held, std::uint64_t count, std::uint64_t alignment);
+  std::optional<Taken> find_returned(PoolHeld, std::uint64_t count, std::uint64_t alignment);
   std::unique_ptr<Frame[], Free> records_;
   std::uint64_t size_;
+  mutable PoolMutex pool_;  ///< Guards what follows.
   std::uint64_t next_ =
       1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
   std::vector<Mfn> returned_;

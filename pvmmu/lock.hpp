@@ -29,4 +29,27 @@ class DomainLock {
 
 using Held = const DomainLock&;
 
+/// Guards the machine's pool of free frames, which all domains share. A leaf: taken with a domain's lock held
+/// or without, and under it nothing else is locked and nobody else is called. So two domains wait for each
+/// other only as long as a frame changes hands.
+class PoolMutex {
+ public:
+  PoolMutex() = default;
+
+ private:
+  friend class PoolLock;
+  std::mutex mutex_;
+};
+
+/// Holding the pool's lock.
+class PoolLock {
+ public:
+  explicit PoolLock(PoolMutex& mutex) : lock_(mutex.mutex_) {}
+
+ private:
+  std::lock_guard<std::mutex> lock_;
+};
+
+using PoolHeld = const PoolLock&;
+
 }  // namespace pinfold::pvmmu

@@ -18,13 +18,15 @@ std::size_t StaleLog::drop_below(std::uint64_t end) {
   return static_cast<std::size_t>(retired);
 }
 
-std::optional<MirrorId> MirrorArena::take() {
+std::optional<MirrorId> MirrorArena::take(Mfn table) {
   if (!free_.empty()) {
     const MirrorId id = free_.back();
     free_.pop_back();
+    tables_[id.raw()] = table;
     return id;
   }
   if (next_ >= pages_.count()) return std::nullopt;
+  tables_.push_back(table);
   return MirrorId(next_++);
 }
 

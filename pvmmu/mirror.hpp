@@ -80,8 +80,8 @@ class MirrorArena {
  public:
   MirrorArena(Pages pages, Mfn first) : pages_(pages), first_(first) {}
 
-  /// A free mirror, contents undefined; nullopt when the arena is full.
-  [[nodiscard]] std::optional<MirrorId> take();
+  /// A free mirror for `table`, contents undefined; nullopt when the arena is full.
+  [[nodiscard]] std::optional<MirrorId> take(Mfn table = no_mfn);
   /// Gives a mirror up. It is not taken again before `reuse_retired`: until every processor has forgotten the
   /// translations made from it, its bytes must not turn into those of another table.
   void retire(MirrorId id);
@@ -97,12 +97,17 @@ class MirrorArena {
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
   [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
   void store(MirrorId id, std::size_t slot, Pte e) const { pages_.store(id.raw(), slot, e.raw()); }
+  /// The table that a mirror was last taken for. It may have ended since: only its own record says so.
+  [[nodiscard]] Mfn table_of(MirrorId id) const { return tables_[id.raw()]; }
+  /// One past the last mirror that was ever taken.
+  [[nodiscard]] MirrorId end() const { return MirrorId(next_); }
   [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired_.size(); }
 
  private:
   Pages pages_;
   Mfn first_;
   std::uint32_t next_ = 1;
+  std::vector<Mfn> tables_{no_mfn};  ///< By mirror, for those below next_.
   std::vector<MirrorId> free_;
   std::vector<MirrorId> retired_;
   std::uint64_t reused_ = 0;

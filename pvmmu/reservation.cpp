@@ -10,13 +10,12 @@ Verdict<Mfn> Validator::allocate(Held held, std::uint64_t count, std::uint64_t a
 }
 
 Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment) {
-  const auto taken = frames_.take(count, alignment);
+  const auto taken = frames_.take(domain_, count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
     if (taken->used_before) machine_.clear(mfn.raw());
     Frame& frame = frames_[mfn];
-    frame.set_owner(domain_);
     frame.allocated = true;
     frame.refs = 1;
   }
@@ -49,8 +48,8 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
 
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   const auto refusal = [&](Rule rule) {
-    return tl::unexpected(
-        Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frames_[mfn] : Frame{}});
+    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn,
+                                  frames_.contains(mfn) ? frames_.as_seen_by(self_plus_1_, mfn) : Frame{}});
   };
   if (!owns(mfn)) return refusal(Rule::frame_not_owned);
   if (frames_[mfn].special) return refusal(Rule::frame_special);

@@ -49,7 +49,7 @@ std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table)
 
 Verdict<> Validator::validate_l1(Mfn mfn) {
   Frame& frame = frames_[mfn];
-  const auto mirror = mirrors_.take();
+  const auto mirror = mirrors_.take(mfn);
   if (!mirror) {
     become_plain(mfn);
     return refuse(Rule::mirror_exhausted, mfn);
@@ -93,7 +93,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
   if (frame.partial) {
     slot = interrupted_.extract(mfn).mapped();
     frame.partial = false;
-  } else if (const auto mirror = mirrors_.take()) {
+  } else if (const auto mirror = mirrors_.take(mfn)) {
     frame.mirror = mirror->raw();
   } else {
     become_plain(mfn);

@@ -169,7 +169,7 @@ class Validator {
   [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
   [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
   [[nodiscard]] bool owns(Mfn mfn) const {
-    return frames_.contains(mfn) && frames_[mfn].owner_plus_1 == self_plus_1_;
+    return frames_.contains(mfn) && frames_[mfn].owner_tag() == self_plus_1_;
   }
   [[nodiscard]] DomId domain() const { return domain_; }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }

@@ -21,6 +21,8 @@ std::string Refusal::describe() const {
     more("; frame %#" PRIx64, frame.raw());
     if (state.owner() == no_domain)
       more(" of nobody");
+    else if (state.refs == 0)  // another domain's: only its owner is known
+      more(" of domain %u", static_cast<unsigned>(state.owner().raw()));
     else
       more(" of domain %u, type %s x%u, %u references%s", static_cast<unsigned>(state.owner().raw()),
            name(state.type).data(), state.type_count, state.refs, state.pinned ? ", pinned" : "");

@@ -15,7 +15,7 @@ struct Refusal {
   std::uint16_t slot = 0;
   Pte entry;           ///< The entry that was asked for.
   Mfn frame = no_mfn;  ///< The frame that stood in the way; no_mfn when none did.
-  Frame state;         ///< Its record; meaningless when frame is past the machine.
+  Frame state;         ///< Its record; of a foreign frame the owner alone. Meaningless past the machine.
 
   [[nodiscard]] Errno error() const { return info(rule).error; }
   /// One line for people.

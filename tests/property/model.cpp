@@ -278,10 +278,20 @@ void Model::allocated(int d, Mfn mfn, bool special) {
   f.content = {};
 }
 
-bool Model::may_allocate(int d) const {
+bool Model::may_allocate(int d, std::uint64_t count) const {
   std::uint64_t owned = 0;
   for (const ModelFrame& f : frames) owned += f.owner == d && !f.special ? 1 : 0;
-  return owned < most_frames_;
+  return owned + count <= most_frames_;
+}
+
+std::uint64_t Model::free_extents(std::uint64_t count) const {
+  std::uint64_t extents = 0;
+  for (std::size_t first = count; first + count <= frames.size(); first += count) {
+    bool free = true;
+    for (std::size_t i = 0; i < count; ++i) free = free && frames[first + i].owner == nobody;
+    extents += free ? 1 : 0;
+  }
+  return extents;
 }
 
 bool Model::any_free() const {

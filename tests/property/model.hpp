@@ -18,6 +18,14 @@ namespace pinfold::pvmmu::property {
 
 inline constexpr int nobody = -1;
 inline constexpr int domains = 2;
+/// Root registers of a domain: two vCPUs', each with one for the kernel and one for user mode.
+inline constexpr std::size_t registers = 4;
+/// All of them empty.
+inline constexpr auto no_roots = [] {
+  std::array<std::array<Mfn, registers>, domains> all{};
+  for (auto& roots : all) roots.fill(no_mfn);
+  return all;
+}();
 
 struct ModelFrame {
   int owner = nobody;
@@ -51,7 +59,7 @@ class Model {
       : frames(frame_count), most_frames_(most_frames) {}
 
   std::vector<ModelFrame> frames;
-  std::array<std::array<Mfn, 2>, domains> roots{{{no_mfn, no_mfn}, {no_mfn, no_mfn}}};
+  std::array<std::array<Mfn, registers>, domains> roots = no_roots;
   std::array<std::vector<std::pair<Mfn, FrameType>>, domains> holds;
   /// Entries of L1 tables that the processor has accessed although the guest's entry does not say so yet.
   std::set<std::pair<std::uint64_t, std::size_t>> accessed;
@@ -77,8 +85,10 @@ class Model {
   /// The domain takes an unowned frame: zeroed.
   void allocated(int d, Mfn mfn, bool special);
 
-  [[nodiscard]] bool may_allocate(int d) const;
+  [[nodiscard]] bool may_allocate(int d, std::uint64_t count = 1) const;
   [[nodiscard]] bool any_free() const;
+  /// How many disjoint runs of `count` free frames there are, each starting at a multiple of `count`.
+  [[nodiscard]] std::uint64_t free_extents(std::uint64_t count) const;
   [[nodiscard]] bool owns(int d, Mfn mfn) const {
     return mfn.raw() < frames.size() && frames[mfn.raw()].owner == d;
   }

@@ -27,10 +27,11 @@ constexpr std::array<const char*, kinds> names{"guest_store",
                                                "clear_page",
                                                "copy_page",
                                                "touch",
-                                               "flush"};
+                                               "flush",
+                                               "hide_machphys"};
 /// How often each comes, in the same order.
-constexpr std::array<unsigned, kinds> weights{220, 40, 200, 40, 40, 60, 40, 40, 12, 25,
-                                              30,  30, 22,  10, 15, 10, 4,  4,  40, 20};
+constexpr std::array<unsigned, kinds> weights{220, 40, 200, 40, 40, 60, 40, 40, 12, 25, 30,
+                                              30,  22, 10,  15, 10, 4,  4,  40, 20, 6};
 
 constexpr std::array<std::size_t, 8> slots{0, 1, 2, 255, 256, 271, 272, 511};
 constexpr std::array<std::uint64_t, 6> descriptors{
@@ -60,9 +61,9 @@ class Generator {
                        slots[below_n(2)] << 21 | slots[below_n(slots.size())] << 12);
     if ((op.va.raw() >> 47 & 1) != 0) op.va = GuestVaddr(op.va.raw() | 0xffffULL << 48);
     op.other = any_frame(op.domain, 0);
-    op.choice = static_cast<unsigned>(below_n(4));
-    if (op.kind == Kind::pin) op.choice = chance(90) && level >= 1 && level <= 4 ? level : 1 + op.choice;
-    if (op.kind == Kind::hold) op.choice = level == 5 ? 5 : chance(50) ? 6 : 1 + op.choice;
+    op.choice = static_cast<unsigned>(below_n(8));
+    if (op.kind == Kind::pin) op.choice = chance(90) && level >= 1 && level <= 4 ? level : 1 + op.choice % 4;
+    if (op.kind == Kind::hold) op.choice = level == 5 ? 5 : chance(50) ? 6 : 1 + op.choice % 4;
     return op;
   }
 
@@ -138,6 +139,16 @@ std::string Operation::describe() const {
                 name(kind), static_cast<unsigned long long>(mfn.raw()), slot,
                 static_cast<unsigned long long>(value), choice, static_cast<unsigned long long>(va.raw()),
                 static_cast<unsigned long long>(other.raw()));
+  return line.data();
+}
+
+std::string Operation::code() const {
+  std::array<char, 200> line{};
+  std::snprintf(line.data(), line.size(),
+                "{Kind::%s, %d, Mfn(%#llx), Mfn(%#llx), %zu, %#llx, GuestVaddr(%#llx), %u},", name(kind),
+                domain, static_cast<unsigned long long>(mfn.raw()),
+                static_cast<unsigned long long>(other.raw()), slot, static_cast<unsigned long long>(value),
+                static_cast<unsigned long long>(va.raw()), choice);
   return line.data();
 }
 

@@ -31,8 +31,9 @@ enum class Kind : std::uint8_t {
   copy_page,
   touch,
   flush,
+  hide_machphys,
 };
-inline constexpr std::size_t kinds = 20;
+inline constexpr std::size_t kinds = 21;
 [[nodiscard]] const char* name(Kind kind);
 
 struct Operation {
@@ -46,6 +47,8 @@ struct Operation {
   unsigned choice = 0;  ///< Level, root register, type, preserve: as the kind needs.
 
   [[nodiscard]] std::string describe() const;
+  /// As it would stand in an initializer list, to keep a sequence as a test of its own.
+  [[nodiscard]] std::string code() const;
 };
 
 /// A machine's frames have roles in the generator's eyes, so that trees come about by chance.

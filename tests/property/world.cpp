@@ -1,6 +1,9 @@
 #include "world.hpp"
 
 #include <cstring>
+#include <tuple>
+
+#include "pvmmu/inventory.hpp"
 
 namespace pinfold::pvmmu::property {
 namespace {
@@ -58,6 +61,7 @@ World::World(std::uint64_t mirrors)
 
 std::optional<std::string> World::step(const Operation& op, Tally& tally) {
   if (auto failure = run(op, tally)) return failure;
+  if (auto failure = compare_inventory(op.domain, op.mfn)) return failure;
   remember();
   return std::nullopt;
 }
@@ -105,7 +109,7 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
       return std::nullopt;
     }
     case Kind::unload_root: {
-      const std::size_t which = op.choice % 2;
+      const std::size_t which = op.choice % registers;
       here.mmu.unload_root(here.held, roots_[d][which]);
       model_.unload_root(op.domain, which);
       return std::nullopt;
@@ -121,7 +125,20 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
       here.mmu.retired_mirrors_forgotten(here.held, here.mmu.mirrors().retired_end());
       retired_[d].clear();
       return std::nullopt;
-    case Kind::allocate: return allocate(op, op.choice == 0 && op.slot == 511);
+    case Kind::hide_machphys: {
+      const Mfn root = roots_[d][op.choice % registers];
+      if (root == no_mfn) return std::nullopt;
+      const bool shown = here.mirrors.load(MirrorId(machine_.frames[root].mirror), first_xen_slot).present();
+      (void)here.mmu.take_flush_duty();
+      here.mmu.hide_machphys(here.held, root);
+      if (here.mirrors.load(MirrorId(machine_.frames[root].mirror), first_xen_slot).present())
+        return std::string("the machine-to-phys table is not hidden");
+      if (here.mmu.take_flush_duty() != shown) return std::string("hiding asks for a flush, or not, wrongly");
+      return std::nullopt;
+    }
+    case Kind::allocate:
+      if (op.choice % 4 == 1) return allocate_extent(op, 2 + op.choice / 4 * 2);
+      return allocate(op, op.choice % 4 == 0 && op.slot == 511);
     case Kind::touch: return touch(op);
     default: done = false; return std::nullopt;
   }
@@ -139,10 +156,28 @@ std::optional<std::string> World::allocate(const Operation& op, bool special) {
   return std::nullopt;
 }
 
+std::optional<std::string> World::allocate_extent(const Operation& op, std::uint64_t count) {
+  test::FakeDomain& here = domain(op.domain);
+  const std::uint64_t extents = model_.free_extents(count);
+  const bool allowed = model_.may_allocate(op.domain, count);
+  const auto first = here.mmu.allocate(here.held, count, count);
+  if (first && (!allowed || extents == 0)) return std::string("an extent was given that there is not");
+  // One that lies across the end of what was ever used may be missed.
+  if (!first && allowed && extents > 1) return std::string("an extent is free, and was not given");
+  if (!first) return std::nullopt;
+  if (first->raw() % count != 0) return at(*first) + " is not aligned";
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (model_.frames[first->raw() + i].owner != nobody)
+      return at(first->plus(i)) + " was allocated although it is owned";
+    model_.allocated(op.domain, first->plus(i), false);
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> World::touch(const Operation& op) {
   test::FakeDomain& here = domain(op.domain);
-  const std::size_t which = op.choice % 2;
-  const bool write = op.choice / 2 == 1;
+  const std::size_t which = op.choice % registers;
+  const bool write = op.choice / registers == 1;
   const auto leaf = here.mmu.walk(here.held, roots_[static_cast<std::size_t>(op.domain)][which], op.va);
   const bool possible = leaf && here.mmu.touch(here.held, *leaf, write);
   if (possible != model_.touch(op.domain, which, op.va, write))
@@ -161,7 +196,7 @@ World::Outcome World::apply(const Operation& op) {
   const Pte want(op.value);
   switch (op.kind) {
     case Kind::update: {
-      const bool preserve = op.choice == 0;
+      const bool preserve = op.choice % 4 == 0;
       const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
                          !model_.census().use[op.mfn.raw()].is(FrameType::l1);
       (void)mmu.take_flush_duty();
@@ -173,8 +208,8 @@ World::Outcome World::apply(const Operation& op) {
       return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
     }
     case Kind::update_va:
-      return {error_of(mmu.update_va(held, roots_[d][op.choice % 2], op.va, want)),
-              model_.update_va(op.domain, op.choice % 2, op.va, want)};
+      return {error_of(mmu.update_va(held, roots_[d][op.choice % registers], op.va, want)),
+              model_.update_va(op.domain, op.choice % registers, op.va, want)};
     case Kind::store_to_l1:
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
               model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
@@ -186,9 +221,9 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(in_pieces(here, op, [&] { return mmu.unpin(held, op.mfn); })),
               model_.unpin(op.domain, op.mfn)};
     case Kind::load_root:
-      return {error_of(
-                  in_pieces(here, op, [&] { return mmu.load_root(held, roots_[d][op.choice % 2], op.mfn); })),
-              model_.load_root(op.domain, op.choice % 2, op.mfn)};
+      return {error_of(in_pieces(
+                  here, op, [&] { return mmu.load_root(held, roots_[d][op.choice % registers], op.mfn); })),
+              model_.load_root(op.domain, op.choice % registers, op.mfn)};
     case Kind::hold: {
       const auto type = static_cast<FrameType>(op.choice);
       return {error_of(in_pieces(here, op, [&] { return mmu.hold(held, op.mfn, type); })),
@@ -221,6 +256,14 @@ World::Outcome World::apply(const Operation& op) {
   }
 }
 
+OutsideReferences World::outside_of(int d) const {
+  OutsideReferences outside;
+  for (const Mfn root : roots_[static_cast<std::size_t>(d)])
+    if (root != no_mfn) outside.add(root);
+  for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
+  return outside;
+}
+
 std::optional<std::string> World::compare(bool accepted) {
   const Census now = model_.census();
   if (!now.wrong.empty()) return std::string("the model's own state breaks a rule");
@@ -233,14 +276,85 @@ std::optional<std::string> World::compare(bool accepted) {
     if (roots_[static_cast<std::size_t>(d)] != model_.roots[static_cast<std::size_t>(d)])
       return std::string("a root register differs from the model's");
     test::FakeDomain& here = domain(d);
-    OutsideReferences outside;
-    for (const Mfn root : roots_[static_cast<std::size_t>(d)])
-      if (root != no_mfn) outside.add(root);
-    for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
-    const auto findings = audit(here.held, here.mmu, outside);
+    const auto findings = audit(here.held, here.mmu, outside_of(d));
     if (!findings.empty()) return "audit: " + findings.front();
   }
+  if (auto failure = compare_accessed()) return failure;
+  if (auto failure = compare_mirrors(now)) return failure;
   return check_stale();
+}
+
+/// Whoever reads an entry through the validator sees what the processor accessed.
+std::optional<std::string> World::compare_accessed() {
+  for (const auto& [raw, slot] : model_.accessed) {
+    test::FakeDomain& here = domain(model_.frames[raw].owner);
+    const Pte entry = machine_.peek(Mfn(raw), slot);
+    if (entry.present() && here.mmu.merged_entry(here.held, Mfn(raw), slot) != entry.with(bit::accessed))
+      return at(Mfn(raw)) + " slot " + std::to_string(slot) + " was accessed, and does not say so";
+  }
+  return std::nullopt;
+}
+
+/// What the processor may do by each entry of a live table, said without the functions that make mirrors.
+std::optional<std::string> World::compare_mirrors(const Census& now) {
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    if (!now.use[i].trusted() || !is_table(now.use[i].type)) continue;
+    const MirrorArena& mirrors = domain(model_.frames[i].owner).mirrors;
+    const bool leaf = now.use[i].is(FrameType::l1);
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+      if (now.use[i].is(FrameType::l4) && slot >= 256 && slot <= 271) continue;
+      const Pte guest(model_.frames[i].content[slot]);
+      const Pte seen = mirrors.load(MirrorId(machine_.frames[Mfn(i)].mirror), slot);
+      const auto wrong = [&](const char* what) {
+        return at(Mfn(i)) + " slot " + std::to_string(slot) + ": the processor " + what;
+      };
+      if (seen.present() != guest.present()) return wrong("sees an entry, or none, wrongly");
+      if (!guest.present()) continue;
+      const Mfn target = leaf ? guest.mfn() : mirrors.frame(MirrorId(machine_.frames[guest.mfn()].mirror));
+      if (seen.mfn() != target) return wrong("is led elsewhere");
+      if (seen.writable() != (leaf ? guest.has(bit::writable | bit::dirty) : guest.writable()))
+        return wrong("may write, or may not, wrongly");
+      if (seen.any(bit::no_execute) != guest.any(bit::no_execute)) return wrong("may execute wrongly");
+      if (!seen.any(bit::user) || seen.any(bit::global) || (seen.raw() >> 3 & 3) != 0)
+        return wrong("sees flags that it must not");
+    }
+  }
+  return std::nullopt;
+}
+
+/// The inventory of the domain lists the model's tables, explains each one's references, and finds the
+/// entries that map `mfn`.
+std::optional<std::string> World::compare_inventory(int d, Mfn mfn) {
+  test::FakeDomain& here = domain(d);
+  const Census now = model_.census();
+  std::vector<OutsideUser> outside;
+  for (const Mfn root : roots_[static_cast<std::size_t>(d)])
+    if (root != no_mfn) outside.push_back({root, OutsideUser::Kind::kernel_root, VcpuId(0)});
+  for (const auto& hold : model_.holds[static_cast<std::size_t>(d)])
+    outside.push_back({hold.first, OutsideUser::Kind::other, VcpuId(0)});
+  const Inventory inventory = take_inventory(
+      here.held, here.mmu, outside, [] {}, 5);
+  std::set<std::tuple<Mfn, Level, std::size_t>> wanted, found;
+  std::size_t tables = 0;
+  for (std::uint64_t i = 1; i < machine_frames; ++i) {
+    if (model_.frames[i].owner != d || !now.use[i].trusted() || !is_table(now.use[i].type)) continue;
+    ++tables;
+    const TableReport* report = inventory.find(Mfn(i));
+    if (report == nullptr || report->level != level_of(now.use[i].type) ||
+        report->type_references != now.use[i].types || report->references != now.use[i].refs)
+      return "the inventory is wrong about " + at(Mfn(i));
+    if (!inventory.explains(*report)) return "the inventory does not know all users of " + at(Mfn(i));
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+      if (const Pte e(model_.frames[i].content[slot]); e.present() && e.mfn() == mfn)
+        if (report->level != Level::l4 || slot < 256 || slot > 271)
+          wanted.emplace(Mfn(i), report->level, slot);
+  }
+  if (inventory.tables().size() != tables) return std::string("the inventory lists a table that is none");
+  for (const EntryPlace& e : entries_mapping(
+           here.held, here.mmu, mfn, [] {}, 5))
+    found.emplace(e.table, e.level, e.slot);
+  if (found != wanted) return "the search for mappings errs about " + at(mfn);
+  return std::nullopt;
 }
 
 std::optional<std::string> World::compare_frame(Mfn mfn, const Use& use) {

@@ -54,10 +54,15 @@ class World {
   Outcome apply(const Operation& op);
   std::optional<std::string> apply_to_environment(const Operation& op, bool& done);
   std::optional<std::string> allocate(const Operation& op, bool special);
+  std::optional<std::string> allocate_extent(const Operation& op, std::uint64_t count);
   std::optional<std::string> touch(const Operation& op);
+  [[nodiscard]] OutsideReferences outside_of(int d) const;
   std::optional<std::string> compare(bool accepted);
   std::optional<std::string> compare_frame(Mfn mfn, const Use& use);
   std::optional<std::string> compare_content(Mfn mfn, const Use& use, bool accepted);
+  std::optional<std::string> compare_accessed();
+  std::optional<std::string> compare_mirrors(const Census& now);
+  std::optional<std::string> compare_inventory(int d, Mfn mfn);
   std::optional<std::string> check_stale();
   void remember();
   test::FakeDomain& domain(int d) { return d == 0 ? *first_ : *second_; }
@@ -65,7 +70,7 @@ class World {
   test::FakeMachine machine_{machine_frames};
   std::unique_ptr<test::FakeDomain> first_, second_;
   Model model_;
-  std::array<std::array<Mfn, 2>, domains> roots_{{{no_mfn, no_mfn}, {no_mfn, no_mfn}}};
+  std::array<std::array<Mfn, registers>, domains> roots_ = no_roots;
   std::map<std::uint64_t, Seen> seen_;
   std::array<std::set<std::uint32_t>, domains> retired_;
 };

@@ -23,7 +23,7 @@ constexpr const char* verb(Access access) {
 std::string objection(const pvmmu::Validator& mmu, Mfn mfn, Access access) {
   if (!mmu.contains(mfn)) return "which is past the end of the machine";
   const pvmmu::Frame& frame = mmu.frame(mfn);
-  if (frame.owner_plus_1 == 0) return "which is nobody's";
+  if (frame.owner_tag() == 0) return "which is nobody's";
   if (!mmu.owns(mfn)) return fmt::format("which is domain {}'s", frame.owner().raw());
   if (access == Access::write && frame.type_count != 0 && pvmmu::is_protected(frame.type))
     return fmt::format("which is the domain's own, typed {} ({} references, {} of them to the type{})",

@@ -1,0 +1,147 @@
+#include "pvmmu/inventory.hpp"
+
+#include <algorithm>
+
+namespace pinfold::pvmmu {
+namespace {
+
+/// Calls `visit(slot, entry)` for each present entry that is the guest's and was checked.
+template <class Visit>
+void for_each_present(const Validator& mmu, Mfn table, Level level, Visit&& visit) {
+  const std::size_t end = mmu.entries_held(table);
+  for (std::size_t slot = 0; slot < end; ++slot) {
+    if (level == Level::l4 && is_xen_slot(slot)) continue;
+    const Pte entry(mmu.machine().load(table.raw(), slot));
+    if (entry.present()) visit(slot, entry);
+  }
+}
+
+EntryPlace place(Held held, const Validator& mmu, Mfn table, Level level, std::size_t slot) {
+  return {table, level, static_cast<std::uint16_t>(slot), mmu.merged_entry(held, table, slot)};
+}
+
+}  // namespace
+
+std::vector<Mfn> TableCursor::next(Held, const Validator& mmu, std::size_t most) {
+  std::vector<Mfn> tables;
+  const MirrorArena& mirrors = mmu.mirrors();
+  for (std::size_t looked_at = 0; looked_at < most && at_ < mirrors.end().raw(); ++looked_at, ++at_) {
+    const Mfn table = mirrors.table_of(MirrorId(at_));
+    // A mirror remembers the table that it was taken for also after that table's end.
+    if (!mmu.owns(table)) continue;
+    const Frame& frame = mmu.frame(table);
+    if (frame.mirror == at_ && is_table(frame.type)) tables.push_back(table);
+  }
+  done_ = at_ >= mirrors.end().raw();
+  return tables;
+}
+
+bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>& found, std::size_t most) {
+  for (const Mfn table : cursor_.next(held, mmu, most)) {
+    const Frame& frame = mmu.frame(table);
+    TableReport& report = found.emplace_back();
+    report.table = table;
+    report.level = level_of(frame.type);
+    report.validated = frame.validated;
+    report.pinned = frame.pinned;
+    report.allocated = frame.allocated;
+    report.references = frame.refs;
+    report.type_references = frame.type_count;
+    for_each_present(mmu, table, report.level, [&](std::size_t slot, Pte) {
+      ++report.present;
+      if (report.level != Level::l1) report.children.push_back(place(held, mmu, table, report.level, slot));
+    });
+  }
+  return !cursor_.done();
+}
+
+/// An L1 may map any frame of the domain; above, only a table one level down can be named. An entry that is
+/// there during the whole search holds its frame's type, so asking anew at each step loses none.
+bool FrameSearch::may_be_named_at(const Validator& mmu, Level level) const {
+  if (!mmu.contains(frame_)) return false;
+  return level == Level::l1 || (mmu.owns(frame_) && mmu.frame(frame_).type == table_type(below(level)));
+}
+
+bool FrameSearch::step(Held held, const Validator& mmu, std::vector<EntryPlace>& found, std::size_t most) {
+  for (const Mfn table : cursor_.next(held, mmu, most)) {
+    const Level level = level_of(mmu.frame(table).type);
+    if (!may_be_named_at(mmu, level)) continue;
+    for_each_present(mmu, table, level, [&](std::size_t slot, Pte entry) {
+      if (entry.mfn() == frame_) found.push_back(place(held, mmu, table, level, slot));
+    });
+  }
+  return !cursor_.done();
+}
+
+/// A frame that ceased to be a table during the search and became one again is there twice: the later report
+/// holds.
+Inventory::Inventory(std::vector<TableReport> reports, std::vector<OutsideUser> outside)
+    : outside_(std::move(outside)) {
+  for (TableReport& report : reports) {
+    const auto [at, fresh] = index_.emplace(report.table, tables_.size());
+    if (fresh)
+      tables_.push_back(std::move(report));
+    else
+      tables_[at->second] = std::move(report);
+  }
+  for (const TableReport& table : tables_)
+    for (const EntryPlace& child : table.children) naming_[child.entry.mfn()].push_back(child);
+}
+
+const TableReport* Inventory::find(Mfn table) const {
+  const auto found = index_.find(table);
+  return found == index_.end() ? nullptr : &tables_[found->second];
+}
+
+std::span<const EntryPlace> Inventory::entries_naming(Mfn table) const {
+  const auto found = naming_.find(table);
+  return found == naming_.end() ? std::span<const EntryPlace>() : std::span(found->second);
+}
+
+std::vector<OutsideUser> Inventory::users_outside(Mfn frame) const {
+  std::vector<OutsideUser> users;
+  std::copy_if(outside_.begin(), outside_.end(), std::back_inserter(users),
+               [&](const OutsideUser& user) { return user.frame == frame; });
+  return users;
+}
+
+bool Inventory::explains(const TableReport& table) const {
+  return table.type_references == entries_naming(table.table).size() + users_outside(table.table).size() +
+                                      (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
+}
+
+struct Inventory::Climb {
+  Addresses& result;
+  std::size_t most;
+  std::size_t steps_left;  ///< Tables shared without a root above them cost steps, too, and give nothing.
+};
+
+Inventory::Addresses Inventory::addresses(const EntryPlace& entry, std::size_t most) const {
+  Addresses result;
+  Climb c{result, most, 16 * most + 1024};
+  climb(c, entry.table, entry.level,
+        std::uint64_t{entry.slot} << (page_shift + 9 * (number(entry.level) - 1)));
+  return result;
+}
+
+/// `va`: the address bits that the levels up to and including this table's give.
+void Inventory::climb(Climb& c, Mfn table, Level level, std::uint64_t va) const {
+  if (c.steps_left == 0 || c.result.seen.size() >= c.most) {
+    c.result.complete = false;
+    return;
+  }
+  --c.steps_left;
+  if (level == Level::l4) {
+    constexpr std::uint64_t sign = 1ULL << 47;
+    c.result.seen.push_back({table, GuestVaddr((va & sign) != 0 ? va | ~(sign - 1) : va)});
+    return;
+  }
+  for (const EntryPlace& up : entries_naming(table)) {
+    if (!c.result.complete) return;
+    // Reports of different moments may disagree on a frame's level; what does not fit is no way up.
+    if (number(up.level) == number(level) + 1)
+      climb(c, up.table, up.level, va | std::uint64_t{up.slot} << (page_shift + 9 * number(level)));
+  }
+}
+
+}  // namespace pinfold::pvmmu
