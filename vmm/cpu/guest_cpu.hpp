@@ -93,6 +93,8 @@ class GuestCpu {
   [[nodiscard]] Status set_gdt(pvmmu::Held held, std::span<const Mfn> frames);
   [[nodiscard]] Status set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries);
   void drop_ldt(pvmmu::Held held);
+  /// The LDT's frames are held from the processor's first use of each on, until another root or LDT is loaded.
+  void forget_ldt_pages(pvmmu::Held held);
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   void drop_everything(pvmmu::Held held);
 
@@ -143,7 +145,8 @@ class GuestCpu {
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
-  void on_refused_return(pvmmu::Held held, std::uint64_t error_code);
+  void on_refused_return(pvmmu::Held held, const GuestException& exception);
+  [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
   void capture();
 
   // context.cpp

@@ -210,8 +210,18 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
 
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vector);
-  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip))
-    return on_refused_return(lock, frame.error_code);
+  const std::uint64_t address = vcpu_.sregs().cr2;
+  const auto in_ldt = vector == 14 ? Gate::offset_in_ldt(id_.raw(), address) : std::nullopt;
+  const bool resolved = in_ldt && bring_in_ldt_page(lock, *in_ldt / page_size);
+  // What else the guest's LDT lacks is a fault of the guest's, where it has its LDT.
+  const GuestException exception{vector, frame.error_code,
+                                 in_ldt ? state_.ldt_base.raw() + *in_ldt : address};
+  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) {
+    if (!resolved) return on_refused_return(lock, exception);
+    domain_.statistics().count(ExitReason::page_fault);
+    registers_changed_ = true;
+    return;
+  }
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = frame.rflags;
@@ -225,15 +235,17 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   }
   if (processor_loads_selectors())
     set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
-  on_exception(lock, GuestException{vector, frame.error_code, vcpu_.sregs().cr2});
+  if (!in_ldt) return on_exception(lock, exception);
+  domain_.statistics().count(ExitReason::page_fault);
+  if (!resolved) deliver(lock, exception);
 }
 
 /// A pass ended in an IRETQ that the processor refused: the guest returned to selectors that its descriptor
 /// tables don't back. Its registers are still in regs_; it gets the fault in place of the return.
-void GuestCpu::on_refused_return(pvmmu::Held held, std::uint64_t error_code) {
-  domain_.statistics().count(ExitReason::protection_fault);
+void GuestCpu::on_refused_return(pvmmu::Held held, const GuestException& exception) {
+  domain_.statistics().count(exception.vector == 14 ? ExitReason::page_fault : ExitReason::protection_fault);
   registers_changed_ = true;
-  deliver(held, GuestException{13, error_code, 0});
+  deliver(held, exception);
 }
 
 void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {

@@ -37,6 +37,7 @@ Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
       const Mfn root((value & pvmmu::bit::address) >> page_shift);
       auto loaded = cpu_.domain().mmu().load_root(*held_, cpu_.state().kernel_root, root);
       if (!loaded) return fail(loaded.error().error());
+      cpu_.forget_ldt_pages(*held_);
       cpu_.flush(cpu_);
       return {};
     }

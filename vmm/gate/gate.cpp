@@ -114,6 +114,8 @@ void Gate::build_cpu(std::uint32_t cpu) {
   for (std::uint64_t page = 0; page < used_pages; ++page)
     map_page(cpu_area(cpu) + page * page_size, area(cpu, page), page == pass_page ? supervisor : data);
 
+  for (std::size_t page = 0; page < ldt_pages; ++page) clear_ldt_page(cpu, page);
+
   const Mfn own = area(cpu, gdt_page + 14);
   const std::uint64_t tss = cpu_area(cpu) + tss_page * page_size;
   const auto slot = [](std::uint16_t selector) { return (selector & 0xfffU) / 8U; };
@@ -161,6 +163,14 @@ void Gate::map_page(std::uint64_t address, Mfn frame, std::uint64_t flags) {
   const Mfn l2 = table_below(l3_of(address), pvmmu::slot_of(Level::l3, va));
   const Mfn l1 = table_below(l2, pvmmu::slot_of(Level::l2, va));
   arena_.store(l1, pvmmu::slot_of(Level::l1, va), Pte(frame, flags).raw());
+}
+
+void Gate::remap_page(std::uint64_t address, Pte entry) const {
+  const GuestVaddr va(address);
+  Mfn table = l4_slots_[pvmmu::slot_of(Level::l4, va) - pvmmu::first_xen_slot].mfn();
+  for (const Level level : {Level::l3, Level::l2})
+    table = Pte(arena_.load(table, pvmmu::slot_of(level, va))).mfn();
+  arena_.store(table, pvmmu::slot_of(Level::l1, va), entry.raw());
 }
 
 void Gate::map_large(std::uint64_t address, Mfn frame, std::size_t bytes, std::uint64_t flags) {
@@ -252,17 +262,26 @@ void Gate::set_gdt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t des
 }
 
 void Gate::set_ldt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const {
-  if (page >= 16 || descriptors.size() > page_size) std::abort();
-  clear_ldt_page(cpu, page);
-  std::memcpy(arena_.bytes(area(cpu, ldt_page + page)), descriptors.data(), descriptors.size());
+  if (page >= ldt_pages || descriptors.size() > page_size) std::abort();
+  const Mfn frame = area(cpu, ldt_page + page);
+  std::memset(arena_.bytes(frame), 0, page_size);
+  std::memcpy(arena_.bytes(frame), descriptors.data(), descriptors.size());
+  remap_page(cpu_area(cpu) + (ldt_page + page) * page_size, Pte(frame, data));
 }
 
 void Gate::clear_ldt_page(std::uint32_t cpu, std::size_t page) const {
   std::memset(arena_.bytes(area(cpu, ldt_page + page)), 0, page_size);
+  remap_page(cpu_area(cpu) + (ldt_page + page) * page_size, Pte());
+}
+
+std::optional<std::uint64_t> Gate::offset_in_ldt(std::uint32_t cpu, std::uint64_t address) {
+  const std::uint64_t first = cpu_area(cpu) + ldt_page * page_size;
+  if (address < first || address - first >= ldt_pages * page_size) return std::nullopt;
+  return address - first;
 }
 
 void Gate::set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const {
-  if (entry >= 16 * pvmmu::entries_per_table) std::abort();
+  if (entry >= ldt_pages * pvmmu::entries_per_table) std::abort();
   arena_.store(area(cpu, ldt_page + entry / pvmmu::entries_per_table), entry % pvmmu::entries_per_table,
                descriptor);
 }

@@ -53,8 +53,13 @@ class Gate {
   void set_gdt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const;
   void clear_gdt_page(std::uint32_t cpu, std::size_t page) const;
   void set_gdt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const;
+  /// A page of the vCPU's LDT, zeroes behind what is given. Pages that were not set, or were cleared, are not
+  /// there: the processor faults at a use of them.
   void set_ldt_page(std::uint32_t cpu, std::size_t page, std::span<const std::byte> descriptors) const;
+  /// The processor may know the page until its translations are flushed.
   void clear_ldt_page(std::uint32_t cpu, std::size_t page) const;
+  /// Where in the vCPU's LDT an address lies, in bytes; nothing if it is elsewhere.
+  [[nodiscard]] static std::optional<std::uint64_t> offset_in_ldt(std::uint32_t cpu, std::uint64_t address);
   void set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const;
 
   /// Sends the vCPU to the guest by way of a pass (pass.hpp): its registers and system registers are those of
@@ -69,6 +74,8 @@ class Gate {
  private:
   void map_page(std::uint64_t address, Mfn frame, std::uint64_t flags);
   void map_large(std::uint64_t address, Mfn frame, std::size_t bytes, std::uint64_t flags);
+  /// Changes an entry of a page that was mapped before.
+  void remap_page(std::uint64_t address, pvmmu::Pte entry) const;
   [[nodiscard]] Mfn table_below(Mfn table, std::size_t slot);
   [[nodiscard]] Mfn l3_of(std::uint64_t address);
   void build_text();

@@ -45,28 +45,37 @@ Status GuestCpu::set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entrie
   drop_ldt(held);
   state_.ldt_base = base;
   state_.ldt_entries = static_cast<std::uint32_t>(entries);
-  if (entries == 0) return {};
-  pvmmu::Validator& mmu = domain_.mmu();
-  const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
-  for (std::size_t i = 0; i < pages; ++i) {
-    const auto leaf = mmu.walk(held, state_.kernel_root, base.plus(i * page_size));
-    if (!leaf || !leaf->entry.present() || !mmu.hold(held, leaf->entry.mfn(), pvmmu::FrameType::seg_desc))
-      continue;
-    state_.ldt[i] = leaf->entry.mfn();
-    const std::size_t here =
-        std::min<std::size_t>(entries - i * pvmmu::entries_per_table, pvmmu::entries_per_table);
-    domain_.gate().set_ldt_page(id_.raw(), i, page_bytes(mmu, state_.ldt[i]).first(here * 8));
-  }
   return {};
 }
 
-void GuestCpu::drop_ldt(pvmmu::Held held) {
+/// The processor needs a page of the LDT that is not there: takes it from where the guest's tables have it,
+/// as a descriptor page, if it can be one.
+bool GuestCpu::bring_in_ldt_page(pvmmu::Held held, std::size_t page) {
+  const std::size_t first = page * pvmmu::entries_per_table;
+  if (first >= state_.ldt_entries || state_.ldt[page].raw() != 0) return false;
+  pvmmu::Validator& mmu = domain_.mmu();
+  const auto leaf = mmu.walk(held, state_.kernel_root, state_.ldt_base.plus(page * page_size));
+  if (!leaf || !leaf->entry.present()) return false;
+  const Mfn mfn = leaf->entry.mfn();
+  if (!mmu.hold(held, mfn, pvmmu::FrameType::seg_desc)) return false;
+  state_.ldt[page] = mfn;
+  const std::size_t here = std::min<std::size_t>(state_.ldt_entries - first, pvmmu::entries_per_table);
+  domain_.gate().set_ldt_page(id_.raw(), page, page_bytes(mmu, mfn).first(here * 8));
+  return true;
+}
+
+void GuestCpu::forget_ldt_pages(pvmmu::Held held) {
   for (std::size_t i = 0; i < state_.ldt.size(); ++i) {
     if (state_.ldt[i].raw() == 0) continue;
     domain_.mmu().release(held, state_.ldt[i]);
     domain_.gate().clear_ldt_page(id_.raw(), i);
     state_.ldt[i] = Mfn();
+    flush(*this);
   }
+}
+
+void GuestCpu::drop_ldt(pvmmu::Held held) {
+  forget_ldt_pages(held);
   state_.ldt_entries = 0;
 }
 

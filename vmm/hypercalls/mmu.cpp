@@ -181,7 +181,12 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_PIN_L4_TABLE:
       return answer(mmu.pin(held, static_cast<pvmmu::Level>(op.cmd - MMUEXT_PIN_L1_TABLE + 1), mfn));
     case MMUEXT_UNPIN_TABLE: return answer(mmu.unpin(held, mfn));
-    case MMUEXT_NEW_BASEPTR: cpu.flush(cpu); return answer(mmu.load_root(held, cpu.state().kernel_root, mfn));
+    case MMUEXT_NEW_BASEPTR: {
+      cpu.flush(cpu);
+      const auto loaded = mmu.load_root(held, cpu.state().kernel_root, mfn);
+      if (loaded) cpu.forget_ldt_pages(held);
+      return answer(loaded);
+    }
     case MMUEXT_NEW_USER_BASEPTR: {
       if (mfn.raw() == 0) {
         mmu.unload_root(held, cpu.state().user_root);
