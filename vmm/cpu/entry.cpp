@@ -55,7 +55,7 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
   };
   if (s.ss.dpl != 3 || s.cs.selector != cs_ || s.ss.selector != ss_ || s.cs.dpl != 3) {
     s.cs = user_segment(cs_, 11);
-    (is_64bit_code(cs_) ? s.cs.l : s.cs.db) = 1;
+    (is_64bit_code(held, cs_) ? s.cs.l : s.cs.db) = 1;
     s.ss = user_segment(ss_, 3);
     s.ss.db = 1;
     changed = true;
@@ -67,21 +67,21 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
   return changed;
 }
 
-bool GuestCpu::is_64bit_code(std::uint16_t selector) const {
+bool GuestCpu::is_64bit_code(pvmmu::Held held, std::uint16_t selector) {
   constexpr std::uint64_t long_mode = 1ULL << 53;
-  return (domain_.gate().descriptor(id_.raw(), selector) & long_mode) != 0;
+  return (descriptor(held, selector) & long_mode) != 0;
 }
 
 bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host.syscall_stays_at_cpl3; }
 
 /// Are CS and SS what user_segment makes of them? Else (a segment of the guest's LDT, a selector of nothing)
 /// only the processor itself can load them, or refuse to.
-bool GuestCpu::flat_selectors() const {
+bool GuestCpu::flat_selectors(pvmmu::Held held) {
   constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
   constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
                           data = 0x00cff2000000ffffULL;
-  const std::uint64_t cs = domain_.gate().descriptor(id_.raw(), cs_) & ~ignored;
-  const std::uint64_t ss = domain_.gate().descriptor(id_.raw(), ss_) & ~ignored;
+  const std::uint64_t cs = descriptor(held, cs_) & ~ignored;
+  const std::uint64_t ss = descriptor(held, ss_) & ~ignored;
   return (cs == code64 || cs == code32) && ss == data;
 }
 
@@ -134,7 +134,7 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
     }
     domain_.statistics().pass_steps += settles_below_ - stale.first();
   } else {
-    const bool through_iret = processor_loads_selectors() && !flat_selectors();
+    const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
     if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
     code.reload_cr3(vcpu_.sregs().cr3);
   }

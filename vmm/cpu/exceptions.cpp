@@ -118,7 +118,7 @@ void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
   }
   const auto bytes = instruction(held);
   auto memory_here = memory(held);
-  const CodeWidth width = is_64bit_code(cs_) ? CodeWidth::bits64 : CodeWidth::bits32;
+  const CodeWidth width = is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32;
   const Outcome outcome = processor_.emulating(held, memory_here, [&](PrivilegedState& state) {
     return emulate_privileged(regs_, state_.kernel_mode, bytes, state, width);
   });

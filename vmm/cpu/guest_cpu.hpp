@@ -93,6 +93,8 @@ class GuestCpu {
   [[nodiscard]] Status set_gdt(pvmmu::Held held, std::span<const Mfn> frames);
   [[nodiscard]] Status set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries);
   void drop_ldt(pvmmu::Held held);
+  /// The descriptor that a selector names, as a processor finds it: looking counts as a use of the LDT.
+  [[nodiscard]] std::uint64_t descriptor(pvmmu::Held held, std::uint16_t selector);
   /// The LDT's frames are held from the processor's first use of each on, until another root or LDT is loaded.
   void forget_ldt_pages(pvmmu::Held held);
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
@@ -181,11 +183,11 @@ class GuestCpu {
   /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
   [[nodiscard]] std::uint64_t refresh_stale_entries(PassCode& code) const;
-  [[nodiscard]] bool is_64bit_code(std::uint16_t selector) const;
+  [[nodiscard]] bool is_64bit_code(pvmmu::Held held, std::uint16_t selector);
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
   /// processor.
   [[nodiscard]] bool processor_loads_selectors() const;
-  [[nodiscard]] bool flat_selectors() const;
+  [[nodiscard]] bool flat_selectors(pvmmu::Held held);
 
   // exceptions.cpp
   void on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);

@@ -48,7 +48,8 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
         verb(access), mfn.raw(), address, why, leaf->entry.raw(), leaf->slot, leaf->table.raw());
   };
   if (std::string found = look(regs_.rip, Access::execute); !found.empty()) return found;
-  const auto decoded = decode(instruction(held), is_64bit_code(cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
+  const auto decoded =
+      decode(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (decoded) {
     const MemoryAccesses accesses(*decoded, regs_, SegmentBases{state_.fs_base, gs_base_});
     for (const MemoryAccess& access : accesses.all())

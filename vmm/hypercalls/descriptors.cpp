@@ -64,6 +64,12 @@ bool GuestCpu::bring_in_ldt_page(pvmmu::Held held, std::size_t page) {
   return true;
 }
 
+std::uint64_t GuestCpu::descriptor(pvmmu::Held held, std::uint16_t selector) {
+  constexpr std::uint16_t local = 4;
+  if ((selector & local) != 0) (void)bring_in_ldt_page(held, (selector >> 3) / pvmmu::entries_per_table);
+  return domain_.gate().descriptor(id_.raw(), selector);
+}
+
 void GuestCpu::forget_ldt_pages(pvmmu::Held held) {
   for (std::size_t i = 0; i < state_.ldt.size(); ++i) {
     if (state_.ldt[i].raw() == 0) continue;

@@ -76,7 +76,7 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   const std::uint64_t base = call.args[1];
   if (call.args[0] == SEGBASE_GS_USER_SEL) {
     const auto selector = static_cast<std::uint16_t>(base | 3);
-    const std::uint64_t d = (selector & ~3U) == 0 ? 0 : domain.gate().descriptor(call.vcpu.raw(), selector);
+    const std::uint64_t d = (selector & ~3U) == 0 ? 0 : cpu.descriptor(*call.held, selector);
     cpu.state().user_gs_base = (d >> 16 & 0xffffff) | (d >> 56 << 24);
     // The kernel finds out by reading GS whose selector it is: the register is one, whatever the mode.
     kvm_segment& gs = cpu.vcpu().sregs().gs;
