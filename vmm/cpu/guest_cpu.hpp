@@ -95,7 +95,8 @@ class GuestCpu {
   void drop_ldt(pvmmu::Held held);
   /// The descriptor that a selector names, as a processor finds it: looking counts as a use of the LDT.
   [[nodiscard]] std::uint64_t descriptor(pvmmu::Held held, std::uint16_t selector);
-  /// The LDT's frames are held from the processor's first use of each on, until another root or LDT is loaded.
+  /// The LDT's frames are held from the processor's first use of each on, until another root or LDT is
+  /// loaded.
   void forget_ldt_pages(pvmmu::Held held);
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   void drop_everything(pvmmu::Held held);

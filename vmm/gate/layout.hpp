@@ -36,8 +36,8 @@ inline constexpr std::uint64_t cpu_area_pages = 64;
 inline constexpr std::uint64_t max_cpus = 128;
 
 /// Pages of a vCPU's area.
-inline constexpr std::uint64_t gdt_page = 0;     ///< 15 pages: the guest's 14 and the monitor's one (ABI).
-inline constexpr std::uint64_t ldt_page = 16;    ///< The first of `ldt_pages`.
+inline constexpr std::uint64_t gdt_page = 0;   ///< 15 pages: the guest's 14 and the monitor's one (ABI).
+inline constexpr std::uint64_t ldt_page = 16;  ///< The first of `ldt_pages`.
 inline constexpr std::uint64_t ldt_pages = 16;
 inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap.
 inline constexpr std::uint64_t stack_page = 33;  ///< Where exceptions push, and a pass returns from.
