@@ -2,10 +2,12 @@
 
 namespace pinfold::pvmmu {
 
-void StaleLog::push(Entry e) {
-  // An update of many entries of one table in a row is one stale table.
-  if (!entries_.empty() && entries_.back().table == e.table && entries_.back().whole_table) return;
-  entries_.push_back(e);
+void StaleLog::drop_first(std::size_t count) {
+  count = std::min(count, used_);
+  std::copy(space_.begin() + static_cast<std::ptrdiff_t>(count),
+            space_.begin() + static_cast<std::ptrdiff_t>(used_), space_.begin());
+  used_ -= count;
+  if (used_ == 0) last_whole_table_ = no_mirror;
 }
 
 std::optional<MirrorId> MirrorArena::take() {

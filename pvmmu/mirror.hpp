@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "pvmmu/memory.hpp"
@@ -50,25 +51,39 @@ class StaleLog {
   /// store.
   explicit StaleLog(bool enabled) : enabled_(enabled) {}
 
+  [[nodiscard]] bool enabled() const { return enabled_; }
   void changed(MirrorId table, std::size_t slot, Pte before) {
-    if (enabled_) push(Entry{table, static_cast<std::uint16_t>(slot), false, before});
+    // An update of many entries of one table in a row is one stale table.
+    if (!enabled_ || table == last_whole_table_) return;
+    push(Entry{table, static_cast<std::uint16_t>(slot), false, before});
+    last_whole_table_ = no_mirror;
   }
   void retired(MirrorId table) {
-    if (enabled_) push(Entry{table, 0, true, Pte()});
+    if (!enabled_ || table == last_whole_table_) return;
+    push(Entry{table, 0, true, Pte()});
+    last_whole_table_ = table;
   }
-  [[nodiscard]] bool empty() const { return entries_.empty(); }
-  [[nodiscard]] bool wants_draining() const { return entries_.size() >= enough; }
-  [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
+  [[nodiscard]] bool empty() const { return used_ == 0; }
+  [[nodiscard]] bool wants_draining() const { return used_ >= enough; }
+  [[nodiscard]] std::span<const Entry> entries() const { return {space_.data(), used_}; }
   /// The first `count` entries have been taken care of.
-  void drop_first(std::size_t count) {
-    entries_.erase(entries_.begin(),
-                   entries_.begin() + static_cast<std::ptrdiff_t>(std::min(count, entries_.size())));
-  }
+  void drop_first(std::size_t count);
 
  private:
-  void push(Entry e);
+  void push(Entry e) {
+    if (used_ == room_) [[unlikely]]
+      grow();
+    space_[used_++] = e;
+  }
+  [[gnu::cold, gnu::noinline]] void grow() {
+    space_.resize(std::max(enough, 2 * room_));
+    room_ = space_.size();
+  }
+
   bool enabled_;
-  std::vector<Entry> entries_;
+  MirrorId last_whole_table_ = no_mirror;  ///< The newest entry's, if it is a whole table.
+  std::size_t used_ = 0, room_ = 0;
+  std::vector<Entry> space_;
 };
 
 /// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the

@@ -1,4 +1,6 @@
 // The page-table operations of the ABI: mmu_update, update_va_mapping, pins, roots, whole pages.
+#include "pvmmu/commit.hpp"
+#include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -8,6 +10,7 @@ Validator::Validator(const ValidatorParts& p)
     : domain_(p.domain),
       self_plus_1_(static_cast<std::uint16_t>(p.domain.raw() + 1)),
       frames_(p.frames),
+      records_(p.frames.records()),
       machine_(p.machine),
       m2p_(p.m2p),
       mirrors_(p.mirrors),
@@ -23,18 +26,63 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   return {};
 }
 
+/// Inline in the three ways to an L1 entry as far as its flags alone change; more is a call.
+[[gnu::always_inline]] inline Verdict<> Validator::update_l1(Where where, Pte want, Preserve preserve) {
+  const Frame& table = record(where.table);
+  const Pte old(machine_.load(where.table.raw(), where.slot));
+  Verdict<> verdict;
+  if (!want.present()) {
+    commit(where, table, CheckedEntry::not_present(want));
+    drop_l1_entry(old);
+    return verdict;
+  }
+  if (preserve == Preserve::accessed_and_dirty) [[unlikely]] {
+    const std::uint64_t seen =
+        old.raw() | (mirrors_.load(MirrorId(table.mirror), where.slot).raw() & bit::accessed);
+    want = want.with(seen & (bit::accessed | bit::dirty));
+  }
+  want = adjusted_l1(want);
+  // P is not among the flags: the old entry is present as well.
+  if (((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0) {
+    ++counters_.entries_checked;
+    commit(where, table, CheckedEntry(want, mirror_leaf(want)));
+    return verdict;
+  }
+  replace_l1(verdict, where, old, want);
+  return verdict;
+}
+
+void Validator::replace_l1(Verdict<>& verdict, Where where, Pte old, Pte want) {
+  const Checked entry = check_l1(want);
+  if (!entry) [[unlikely]] {
+    verdict = refuse(entry.rule(), where, want, want.mfn());
+    return;
+  }
+  commit(where, record(where.table), *entry);
+  drop_l1_entry(old);
+}
+
+/// Notes what a processor may still know of the entry that was there.
+void Validator::log_stale(MirrorId mirror, std::size_t slot, Pte before, Pte now) {
+  if (narrows(before, now)) stale_.changed(mirror, slot, before);
+}
+
 Verdict<> Validator::update(Held, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
   const std::size_t slot = offset_in_page(where) / sizeof(Pte);
   if (!owns(mfn)) [[unlikely]]
     return check_owned(mfn);
 
-  const Frame& frame = frames_[mfn];
+  const Frame& frame = record(mfn);
   if (frame.type_count != 0) {
-    if (frame.type == FrameType::l1) return update_l1(mfn, slot, want, preserve);
+    if (frame.type == FrameType::l1) return update_l1(Where{mfn, slot}, want, preserve);
     if (is_table(frame.type)) return update_upper(mfn, slot, want, preserve);
   }
-  if (transition(frame, FrameType::writable) == Transition::refuse)
+  return update_data(mfn, slot, want);
+}
+
+Verdict<> Validator::update_data(Mfn mfn, std::size_t slot, Pte want) {
+  if (transition(record(mfn), FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
   machine_.store(mfn.raw(), slot, want.raw());
   return {};
@@ -43,42 +91,14 @@ Verdict<> Validator::update(Held, MachineAddr where, Pte want, Preserve preserve
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
   const auto leaf = walk(held, root, va);
   if (!leaf) return refuse(Rule::va_no_l1, Where{}, want);
-  return update_l1(leaf->table, leaf->slot, want, Preserve::nothing);
+  return update_l1(Where{leaf->table, leaf->slot}, want, Preserve::nothing);
 }
 
 Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t slot, Pte want) {
   const Mfn table = target.entry.mfn();
   if (!owns(table) || frames_[table].type != FrameType::l1 || frames_[table].type_count == 0)
     return refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
-  return update_l1(table, slot, want, Preserve::nothing);
-}
-
-Verdict<> Validator::update_l1(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
-  const Where where{table, slot, Level::l1};
-  Frame& frame = frames_[table];
-  const Pte old(machine_.load(table.raw(), slot));
-  if (!want.present()) {
-    commit(where, frame, CheckedEntry::not_present(want));
-    drop_entry(Level::l1, old);
-    return {};
-  }
-  if (preserve == Preserve::accessed_and_dirty) {
-    const std::uint64_t seen =
-        old.raw() | (mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
-    want = want.with(seen & (bit::accessed | bit::dirty));
-  }
-  want = adjusted_l1(want);
-  if (old.present() && ((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0) {
-    ++counters_.entries_checked;
-    commit(where, frame, CheckedEntry(want, mirror_leaf(want)));
-    return {};
-  }
-  const auto entry = check_l1(where, want);
-  if (!entry) [[unlikely]]
-    return tl::unexpected(entry.error());
-  commit(where, frame, *entry);
-  drop_entry(Level::l1, old);
-  return {};
+  return update_l1(Where{table, slot}, want, Preserve::nothing);
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {

@@ -1,5 +1,6 @@
 // Taking and dropping type references; what happens when a frame becomes a table and when it stops being one.
 #include "pvmmu/descriptor.hpp"
+#include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -13,7 +14,7 @@ Verdict<> Validator::hold(Held, Mfn mfn, FrameType type) {
 void Validator::release(Held, Mfn mfn) { drop_type(mfn); }
 
 /// One type reference and the general one that comes with it. The frame is known to be the domain's.
-Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte want) {
+Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
   Frame& frame = frames_[mfn];
   if (frame.refs >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
   switch (transition(frame, type)) {
@@ -78,7 +79,7 @@ Verdict<> Validator::validate_table(Mfn mfn, Level level) {
       continue;
     }
     const Where where{mfn, slot, level};
-    const auto entry = level == Level::l1 ? check_l1(where, adjusted_l1(found))
+    const auto entry = level == Level::l1 ? checked_l1(where, adjusted_l1(found))
                                           : check_upper(where, adjusted_upper(level, found));
     if (!entry) {
       drop_entries(mfn, level, slot);

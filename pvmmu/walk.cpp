@@ -1,4 +1,5 @@
 // Walking a guest's own tables in software, and the accessed and dirty bits that a walk leaves behind.
+#include "pvmmu/commit.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
