@@ -6,15 +6,17 @@
 
 namespace pinfold::pvmmu {
 
-[[gnu::always_inline]] inline void Validator::commit(Where where, const Frame& table,
+[[gnu::always_inline]] inline void Validator::commit(MachineAddr where, const Frame& table,
                                                      const CheckedEntry& entry) {
   const MirrorId mirror(table.mirror);
-  const Pte before = mirrors_.load(mirror, where.slot);
-  machine_.store(where.table.raw(), where.slot, entry.guest().raw());
-  mirrors_.store(mirror, where.slot, entry.mirror());
+  const auto guest = machine_.at(where.raw());
+  const auto mirrored = mirrors_.at(mirror, offset_in_page(where));
+  const Pte before(mirrored.load(std::memory_order_relaxed));
+  guest.store(entry.guest().raw(), std::memory_order_relaxed);
+  mirrored.store(entry.mirror().raw(), std::memory_order_relaxed);
   ++counters_.entries_stored;
-  if (stale_.enabled()) [[unlikely]]
-    log_stale(mirror, where.slot, before, entry.mirror());
+  if (logs_stale_) [[unlikely]]
+    log_stale(mirror, where, before, entry.mirror());
 }
 
 }  // namespace pinfold::pvmmu

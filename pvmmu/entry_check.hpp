@@ -27,13 +27,15 @@ namespace pinfold::pvmmu {
     return Rule::count_overflow;
 
   if (want.writable()) {
-    if (transition(frame, FrameType::writable) == Transition::refuse) [[unlikely]]
-      return Rule::l1_writable_map_of_table;
-    frame.type = FrameType::writable;
+    if (frame.type != FrameType::writable) {
+      if (transition(frame, FrameType::writable) == Transition::refuse) [[unlikely]]
+        return Rule::l1_writable_map_of_table;
+      frame.type = FrameType::writable;
+    }
     ++frame.type_count;
   }
   ++frame.refs;
-  return CheckedEntry(want, mirror_leaf(want));
+  return CheckedEntry(want, mirror_of_present_leaf(want));
 }
 
 inline Verdict<CheckedEntry> Validator::check_upper(Where where, Pte want) {

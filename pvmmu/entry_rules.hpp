@@ -34,7 +34,8 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 /// page is global.
 [[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
   if (!e.present()) return e;
-  if (!e.any(bit::user)) return e.with(bit::user | bit::guest_kernel);
+  if (!e.any(bit::user)) [[unlikely]]
+    return e.with(bit::user | bit::guest_kernel);
   return e.any(bit::guest_kernel) ? e : e.with(bit::global);
 }
 [[nodiscard]] constexpr Pte adjusted_upper(Level level, Pte e) {

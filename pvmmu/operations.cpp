@@ -15,10 +15,18 @@ Validator::Validator(const ValidatorParts& p)
       m2p_(p.m2p),
       mirrors_(p.mirrors),
       stale_(p.stale),
+      logs_stale_(p.stale.enabled()),
       view_(p.view),
       l4_xen_slots_(p.l4_xen_slots),
       machphys_slot_(p.machphys_slot),
       max_frames_(p.max_frames) {}
+
+namespace {
+
+std::size_t slot_at(MachineAddr where) { return offset_in_page(where) / sizeof(Pte); }
+bool is_live_l1(const Frame& frame) { return frame.type == FrameType::l1 && frame.type_count != 0; }
+
+}  // namespace
 
 Verdict<> Validator::check_owned(Mfn mfn) {
   if (!frames_.contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
@@ -26,79 +34,87 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   return {};
 }
 
-/// Inline in the three ways to an L1 entry as far as its flags alone change; more is a call.
-[[gnu::always_inline]] inline Verdict<> Validator::update_l1(Where where, Pte want, Preserve preserve) {
-  const Frame& table = record(where.table);
-  const Pte old(machine_.load(where.table.raw(), where.slot));
-  Verdict<> verdict;
-  if (!want.present()) {
-    commit(where, table, CheckedEntry::not_present(want));
-    drop_l1_entry(old);
-    return verdict;
-  }
+/// The entry at `where`, in the L1 `table`. What takes more than a change of flags is a call.
+[[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
+                                                        MachineAddr where, Pte want, Preserve preserve) {
+  const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
+  if (!want.present()) return clear_l1(where, old, want);
   if (preserve == Preserve::accessed_and_dirty) [[unlikely]] {
-    const std::uint64_t seen =
-        old.raw() | (mirrors_.load(MirrorId(table.mirror), where.slot).raw() & bit::accessed);
+    const Pte mirrored(
+        mirrors_.at(MirrorId(table.mirror), offset_in_page(where)).load(std::memory_order_relaxed));
+    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
     want = want.with(seen & (bit::accessed | bit::dirty));
   }
   want = adjusted_l1(want);
   // P is not among the flags: the old entry is present as well.
-  if (((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0) {
-    ++counters_.entries_checked;
-    commit(where, table, CheckedEntry(want, mirror_leaf(want)));
-    return verdict;
-  }
-  replace_l1(verdict, where, old, want);
-  return verdict;
+  if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
+  ++counters_.entries_checked;
+  commit(where, table, CheckedEntry(want, mirror_of_present_leaf(want)));
 }
 
-void Validator::replace_l1(Verdict<>& verdict, Where where, Pte old, Pte want) {
+void Validator::clear_l1(MachineAddr where, Pte old, Pte want) {
+  commit(where, record(frame_of(where)), CheckedEntry::not_present(want));
+  drop_l1_entry(old);
+}
+
+void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
   const Checked entry = check_l1(want);
   if (!entry) [[unlikely]] {
-    verdict = refuse(entry.rule(), where, want, want.mfn());
+    verdict = refuse(entry.rule(), Where{frame_of(where), slot_at(where)}, want, want.mfn());
     return;
   }
-  commit(where, record(where.table), *entry);
+  commit(where, record(frame_of(where)), *entry);
   drop_l1_entry(old);
 }
 
 /// Notes what a processor may still know of the entry that was there.
-void Validator::log_stale(MirrorId mirror, std::size_t slot, Pte before, Pte now) {
-  if (narrows(before, now)) stale_.changed(mirror, slot, before);
+void Validator::log_stale(MirrorId mirror, MachineAddr where, Pte before, Pte now) {
+  if (narrows(before, now)) stale_.changed(mirror, slot_at(where), before);
 }
 
-Verdict<> Validator::update(Held, MachineAddr where, Pte want, Preserve preserve) {
+Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preserve) {
+  Verdict<> verdict;
+  const MachineAddr where(address.raw() & ~std::uint64_t{sizeof(Pte) - 1});
   const Mfn mfn = frame_of(where);
-  const std::size_t slot = offset_in_page(where) / sizeof(Pte);
-  if (!owns(mfn)) [[unlikely]]
-    return check_owned(mfn);
-
-  const Frame& frame = record(mfn);
-  if (frame.type_count != 0) {
-    if (frame.type == FrameType::l1) return update_l1(Where{mfn, slot}, want, preserve);
-    if (is_table(frame.type)) return update_upper(mfn, slot, want, preserve);
-  }
-  return update_data(mfn, slot, want);
+  if (owns(mfn) && is_live_l1(record(mfn))) [[likely]]
+    update_l1(verdict, record(mfn), where, want, preserve);
+  else
+    update_other(verdict, where, want, preserve);
+  return verdict;
 }
 
-Verdict<> Validator::update_data(Mfn mfn, std::size_t slot, Pte want) {
-  if (transition(record(mfn), FrameType::writable) == Transition::refuse)
-    return refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
-  machine_.store(mfn.raw(), slot, want.raw());
-  return {};
+/// The same for all but an L1.
+void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+  const Mfn mfn = frame_of(where);
+  const std::size_t slot = slot_at(where);
+  verdict = check_owned(mfn);
+  if (!verdict) return;
+  const Frame& frame = frames_[mfn];
+  if (frame.type_count != 0 && is_table(frame.type))
+    verdict = update_upper(mfn, slot, want, preserve);
+  else if (transition(frame, FrameType::writable) == Transition::refuse)
+    verdict = refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
+  else
+    machine_.store(mfn.raw(), slot, want.raw());
 }
 
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
-  const auto leaf = walk(held, root, va);
-  if (!leaf) return refuse(Rule::va_no_l1, Where{}, want);
-  return update_l1(Where{leaf->table, leaf->slot}, want, Preserve::nothing);
+  Verdict<> verdict;
+  if (const auto leaf = walk(held, root, va)) [[likely]]
+    update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want, Preserve::nothing);
+  else
+    verdict = refuse(Rule::va_no_l1, Where{}, want);
+  return verdict;
 }
 
 Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t slot, Pte want) {
+  Verdict<> verdict;
   const Mfn table = target.entry.mfn();
-  if (!owns(table) || frames_[table].type != FrameType::l1 || frames_[table].type_count == 0)
-    return refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
-  return update_l1(Where{table, slot}, want, Preserve::nothing);
+  if (owns(table) && is_live_l1(record(table)))
+    update_l1(verdict, record(table), entry_address(table, slot), want, Preserve::nothing);
+  else
+    verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
+  return verdict;
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
@@ -109,7 +125,7 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
 
   const Pte old(machine_.load(table.raw(), slot));
   if (!want.present()) {
-    commit(where, frame, CheckedEntry::not_present(want));
+    commit(entry_address(table, slot), frame, CheckedEntry::not_present(want));
     flush_duty_ = true;
     drop_entry(level, old);
     return {};
@@ -120,12 +136,12 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   if (old.present() && ((old.raw() ^ want.raw()) & ~upper_flag_bits) == 0) {
     ++counters_.entries_checked;
     const Mfn child = mirrors_.frame(MirrorId(frames_[old.mfn()].mirror));
-    commit(where, frame, CheckedEntry(want, mirror_upper(want, child)));
+    commit(entry_address(table, slot), frame, CheckedEntry(want, mirror_upper(want, child)));
     return {};
   }
   const auto entry = check_upper(where, want);
   if (!entry) return tl::unexpected(entry.error());
-  commit(where, frame, *entry);
+  commit(entry_address(table, slot), frame, *entry);
   drop_entry(level, old);
   return {};
 }
@@ -157,7 +173,9 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
 Verdict<> Validator::load_root(Held held, Mfn& root, Mfn wanted) {
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
-  if (auto taken = hold(held, wanted, FrameType::l4); !taken) {
+  if (owns(wanted) && share(record(wanted), FrameType::l4)) [[likely]] {
+    // It is an L4 already.
+  } else if (auto taken = hold(held, wanted, FrameType::l4); !taken) {
     Refusal refusal = taken.error();
     if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
     return tl::unexpected(refusal);

@@ -64,30 +64,54 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
   return {};
 }
 
-Verdict<> Validator::validate_table(Mfn mfn, Level level) {
-  const auto mirror = mirrors_.take();
-  if (!mirror) return refuse(Rule::mirror_exhausted, mfn);
+Verdict<> Validator::validate_l1(Mfn mfn, MirrorId mirror) {
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const Pte found(machine_.load(mfn.raw(), slot));
+    if (!found.present()) {
+      mirrors_.store(mirror, slot, Pte());
+      continue;
+    }
+    const Checked entry = check_l1(adjusted_l1(found));
+    if (!entry) [[unlikely]] {
+      drop_entries(mfn, Level::l1, slot);
+      return refuse(entry.rule(), Where{mfn, slot}, found, found.mfn());
+    }
+    machine_.store(mfn.raw(), slot, (*entry).guest().raw());
+    mirrors_.store(mirror, slot, (*entry).mirror());
+  }
+  return {};
+}
 
+Verdict<> Validator::validate_upper(Mfn mfn, Level level, MirrorId mirror) {
   for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
     if (level == Level::l4 && is_xen_slot(slot)) {
-      mirrors_.store(*mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
+      mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
       continue;
     }
     const Pte found(machine_.load(mfn.raw(), slot));
     if (!found.present()) {
-      mirrors_.store(*mirror, slot, Pte());
+      mirrors_.store(mirror, slot, Pte());
       continue;
     }
-    const Where where{mfn, slot, level};
-    const auto entry = level == Level::l1 ? checked_l1(where, adjusted_l1(found))
-                                          : check_upper(where, adjusted_upper(level, found));
+    const auto entry = check_upper(Where{mfn, slot, level}, adjusted_upper(level, found));
     if (!entry) {
       drop_entries(mfn, level, slot);
-      mirrors_.give_back(*mirror);
       return tl::unexpected(entry.error());
     }
     machine_.store(mfn.raw(), slot, entry->guest().raw());
-    mirrors_.store(*mirror, slot, entry->mirror());
+    mirrors_.store(mirror, slot, entry->mirror());
+  }
+  return {};
+}
+
+Verdict<> Validator::validate_table(Mfn mfn, Level level) {
+  const auto mirror = mirrors_.take();
+  if (!mirror) return refuse(Rule::mirror_exhausted, mfn);
+  const Verdict<> valid =
+      level == Level::l1 ? validate_l1(mfn, *mirror) : validate_upper(mfn, level, *mirror);
+  if (!valid) {
+    mirrors_.give_back(*mirror);
+    return valid;
   }
   frames_[mfn].mirror = mirror->raw();
   ++counters_.tables_validated;
@@ -119,15 +143,17 @@ void Validator::devalidate_table(Mfn mfn) {
   Frame& frame = frames_[mfn];
   const MirrorId mirror(frame.mirror);
   const Level level = level_of(frame.type);
-  if (level == Level::l1)
-    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
-      if (mirrors_.load(mirror, slot).any(bit::accessed))
-        machine_.store(mfn.raw(), slot, machine_.load(mfn.raw(), slot) | bit::accessed);
   frame.mirror = 0;
   mirrors_.retire(mirror);
   stale_.retired(mirror);
   ++counters_.tables_released;
-  drop_entries(mfn, level, entries_per_table);
+  if (level != Level::l1) return drop_entries(mfn, level, entries_per_table);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const Pte guest(machine_.load(mfn.raw(), slot));
+    const std::uint64_t accessed = mirrors_.load(mirror, slot).raw() & bit::accessed & ~guest.raw();
+    if (accessed != 0) machine_.store(mfn.raw(), slot, guest.with(accessed).raw());
+    drop_l1_entry(guest);
+  }
 }
 
 /// Drops what the first `end` entries of a table hold.

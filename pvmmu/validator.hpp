@@ -8,6 +8,7 @@
 #include <span>
 
 #include "pvmmu/checked_entry.hpp"
+#include "pvmmu/entry_rules.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
 #include "pvmmu/lock.hpp"
@@ -185,25 +186,31 @@ class Validator {
 
   // entry_check.hpp: Q1 of the mail is answered here.
   Checked check_l1(Pte want);
-  Verdict<CheckedEntry> checked_l1(Where where, Pte want) {
-    const Checked entry = check_l1(want);
-    if (!entry) [[unlikely]]
-      return refuse(entry.rule(), where, want, want.mfn());
-    return *entry;
-  }
   Verdict<CheckedEntry> check_upper(Where where, Pte want);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Where where, Pte want, Mfn frame = no_mfn);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
 
   // commit.hpp
-  void commit(Where where, const Frame& table, const CheckedEntry& entry);
-  [[gnu::noinline]] void log_stale(MirrorId mirror, std::size_t slot, Pte before, Pte now);
+  void commit(MachineAddr where, const Frame& table, const CheckedEntry& entry);
+  [[gnu::noinline]] void log_stale(MirrorId mirror, MachineAddr where, Pte before, Pte now);
 
   // types.cpp
   Verdict<> take_type(Mfn mfn, FrameType type, Where where, Pte want);
+  /// One more reliance on what a frame is known to be; false, and nothing done, if it takes more than
+  /// counting.
+  static bool share(Frame& frame, FrameType type) {
+    if (transition(frame, type) != Transition::share || frame.refs >= max_references ||
+        (is_table(type) && !frame.validated))
+      return false;
+    ++frame.type_count;
+    ++frame.refs;
+    return true;
+  }
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
   Verdict<> validate_table(Mfn mfn, Level level);
+  Verdict<> validate_l1(Mfn mfn, MirrorId mirror);
+  Verdict<> validate_upper(Mfn mfn, Level level, MirrorId mirror);
   void devalidate_table(Mfn mfn);
   Verdict<> validate_descriptors(Mfn mfn);
   void drop_l1_entry(Pte old) {
@@ -218,9 +225,12 @@ class Validator {
   void drop_reference(Mfn mfn);
 
   // operations.cpp
-  Verdict<> update_l1(Where where, Pte want, Preserve preserve);
-  [[gnu::noinline]] void replace_l1(Verdict<>& verdict, Where where, Pte old, Pte want);
-  [[gnu::noinline]] Verdict<> update_data(Mfn mfn, std::size_t slot, Pte want);
+  // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
+  // calls do.
+  void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want, Preserve preserve);
+  [[gnu::noinline]] void clear_l1(MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
   Verdict<> check_owned(Mfn mfn);
   [[gnu::cold]] void free_frame(Mfn mfn);
@@ -236,6 +246,7 @@ class Validator {
   Pages m2p_;
   MirrorArena& mirrors_;
   StaleLog& stale_;
+  bool logs_stale_;
   FrameView& view_;
   std::array<Pte, xen_slots> l4_xen_slots_;
   std::size_t machphys_slot_;

@@ -22,15 +22,15 @@ void must(const Verdict<>& verdict) {
     throw std::runtime_error(verdict.error().describe());
 }
 
-/// Calls `one(i)` for i from 0 to `round` - 1, again and again, until it was called `operations` times or a
-/// little more, in batches.
-template <class One>
-Timing repeat(World& world, std::uint64_t operations, std::uint64_t round, One one) {
+/// Calls `one(i)` for i from 0 to `round` by batches, again and again, to do the operations i to i + batch -
+/// 1, until `operations` are done.
+template <class Batch>
+Timing repeat(World& world, std::uint64_t operations, std::uint64_t round, Batch one) {
   const auto begin = std::chrono::steady_clock::now();
   std::uint64_t done = 0;
   for (std::uint64_t next = 0; done < operations; done += batch) {
-    for (std::uint64_t end = next + batch; next < end; ++next) one(next);
-    if (next == round) next = 0;
+    one(next);
+    if ((next += batch) == round) next = 0;
     world.flush_if_due();
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
@@ -39,7 +39,8 @@ Timing repeat(World& world, std::uint64_t operations, std::uint64_t round, One o
 
 Timing update_all(World& world, std::uint64_t operations, const std::vector<Request>& requests) {
   return repeat(world, operations, requests.size(), [&](std::uint64_t i) {
-    must(world.mmu.update(world.held, requests[i].where, requests[i].want, Preserve::nothing));
+    for (const Request& request : std::span(requests).subspan(i, batch))
+      must(world.mmu.update(world.held, request.where, request.want, Preserve::nothing));
   });
 }
 
@@ -94,18 +95,21 @@ Timing flags_by_address(World& world, std::uint64_t operations) {
   for (std::uint64_t i = 0; i < 2 * world.slots(); ++i)
     requests.push_back({world.virtual_address(i % world.slots()), with_toggled_flags(world, i)});
   return repeat(world, operations, requests.size(), [&](std::uint64_t i) {
-    must(world.mmu.update_va(world.held, world.root(), requests[i].where, requests[i].want));
+    for (const ByAddress& request : std::span(requests).subspan(i, batch))
+      must(world.mmu.update_va(world.held, world.root(), request.where, request.want));
   });
 }
 
 /// A full L1 is pinned and unpinned; an operation is one of its entries.
 Timing pin_unpin(World& world, std::uint64_t operations) {
   world.fill();
-  const std::uint64_t rounds = operations / (batch * entries_per_table) * batch;
+  const std::uint64_t rounds = operations / entries_per_table;
   Timing timing = repeat(world, rounds, batch * world.tables().size(), [&](std::uint64_t i) {
-    const Mfn table = world.tables()[i % world.tables().size()];
-    must(world.mmu.pin(world.held, Level::l1, table));
-    must(world.mmu.unpin(world.held, table));
+    for (std::uint64_t end = i + batch; i < end; ++i) {
+      const Mfn table = world.tables()[i % world.tables().size()];
+      must(world.mmu.pin(world.held, Level::l1, table));
+      must(world.mmu.unpin(world.held, table));
+    }
   });
   timing.operations *= entries_per_table;
   return timing;
@@ -117,8 +121,9 @@ Timing root_load(World& world, std::uint64_t operations) {
   Mfn root = no_mfn;
   must(world.mmu.load_root(world.held, root, world.other_root()));
   const std::array<Mfn, 2> roots{world.root(), world.other_root()};
-  return repeat(world, operations, batch,
-                [&](std::uint64_t i) { must(world.mmu.load_root(world.held, root, roots[i % 2])); });
+  return repeat(world, operations, batch, [&](std::uint64_t) {
+    for (std::uint64_t i = 0; i < batch; ++i) must(world.mmu.load_root(world.held, root, roots[i % 2]));
+  });
 }
 
 constexpr auto all_rows = std::to_array<Row>({
