@@ -36,15 +36,9 @@ Verdict<> Validator::check_owned(Mfn mfn) {
 
 /// The entry at `where`, in the L1 `table`. What takes more than a change of flags is a call.
 [[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
-                                                        MachineAddr where, Pte want, Preserve preserve) {
+                                                        MachineAddr where, Pte want) {
   const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
   if (!want.present()) return clear_l1(where, old, want);
-  if (preserve == Preserve::accessed_and_dirty) [[unlikely]] {
-    const Pte mirrored(
-        mirrors_.at(MirrorId(table.mirror), offset_in_page(where)).load(std::memory_order_relaxed));
-    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
-    want = want.with(seen & (bit::accessed | bit::dirty));
-  }
   want = adjusted_l1(want);
   // P is not among the flags: the old entry is present as well.
   if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
@@ -76,21 +70,27 @@ Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preser
   Verdict<> verdict;
   const MachineAddr where(address.raw() & ~std::uint64_t{sizeof(Pte) - 1});
   const Mfn mfn = frame_of(where);
-  if (owns(mfn) && is_live_l1(record(mfn))) [[likely]]
-    update_l1(verdict, record(mfn), where, want, preserve);
+  if (owns(mfn) && is_live_l1(record(mfn)) && preserve == Preserve::nothing) [[likely]]
+    update_l1(verdict, record(mfn), where, want);
   else
     update_other(verdict, where, want, preserve);
   return verdict;
 }
 
-/// The same for all but an L1.
+/// The same for what is no L1, and for marks that are to be kept.
 void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
   const std::size_t slot = slot_at(where);
   verdict = check_owned(mfn);
   if (!verdict) return;
   const Frame& frame = frames_[mfn];
-  if (frame.type_count != 0 && is_table(frame.type))
+  if (is_live_l1(frame)) {
+    const Pte old(machine_.load(mfn.raw(), slot));
+    const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
+    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
+    if (want.present()) want = want.with(seen & (bit::accessed | bit::dirty));
+    update_l1(verdict, frame, where, want);
+  } else if (frame.type_count != 0 && is_table(frame.type))
     verdict = update_upper(mfn, slot, want, preserve);
   else if (transition(frame, FrameType::writable) == Transition::refuse)
     verdict = refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
@@ -101,7 +101,7 @@ void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Pr
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
   Verdict<> verdict;
   if (const auto leaf = walk(held, root, va)) [[likely]]
-    update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want, Preserve::nothing);
+    update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
   else
     verdict = refuse(Rule::va_no_l1, Where{}, want);
   return verdict;
@@ -111,7 +111,7 @@ Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t sl
   Verdict<> verdict;
   const Mfn table = target.entry.mfn();
   if (owns(table) && is_live_l1(record(table)))
-    update_l1(verdict, record(table), entry_address(table, slot), want, Preserve::nothing);
+    update_l1(verdict, record(table), entry_address(table, slot), want);
   else
     verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
   return verdict;

@@ -227,7 +227,7 @@ class Validator {
   // operations.cpp
   // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
   // calls do.
-  void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want, Preserve preserve);
+  void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want);
   [[gnu::noinline]] void clear_l1(MachineAddr where, Pte old, Pte want);
   [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
   [[gnu::noinline]] void update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
