@@ -10,7 +10,7 @@ namespace pinfold::pvmmu {
                                                      const CheckedEntry& entry) {
   const MirrorId mirror(table.mirror);
   const auto guest = machine_.at(where.raw());
-  const auto mirrored = mirrors_.at(mirror, offset_in_page(where));
+  const auto mirrored = mirror_pages_.at((std::uint64_t{mirror.raw()} << page_shift) + offset_in_page(where));
   const Pte before(mirrored.load(std::memory_order_relaxed));
   guest.store(entry.guest().raw(), std::memory_order_relaxed);
   mirrored.store(entry.mirror().raw(), std::memory_order_relaxed);

@@ -35,7 +35,7 @@ namespace pinfold::pvmmu {
     ++frame.type_count;
   }
   ++frame.refs;
-  return CheckedEntry(want, mirror_of_present_leaf(want));
+  return CheckedEntry(want, mirror_of_adjusted_leaf(want));
 }
 
 inline Verdict<CheckedEntry> Validator::check_upper(Where where, Pte want) {

@@ -20,13 +20,13 @@ inline constexpr MirrorId no_mirror{0};
 /// clean page faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its
 /// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
 /// global.
-[[nodiscard]] constexpr Pte mirror_of_present_leaf(Pte guest) {
-  constexpr std::uint64_t kept = bit::present | bit::accessed | bit::no_execute | bit::address;
+[[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
+  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | bit::address;
   const bool dirty_and_writable = guest.has(bit::writable | bit::dirty);
-  return Pte((guest.raw() & kept) | bit::user | (dirty_and_writable ? bit::writable | bit::dirty : 0));
+  return Pte((guest.raw() & kept) | (dirty_and_writable ? bit::writable | bit::dirty : 0));
 }
 [[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
-  return guest.present() ? mirror_of_present_leaf(guest) : Pte();
+  return guest.present() ? mirror_of_adjusted_leaf(guest.with(bit::user)) : Pte();
 }
 [[nodiscard]] constexpr Pte mirror_upper(Pte guest, Mfn child) {
   if (!guest.present()) return Pte();
@@ -105,10 +105,8 @@ class MirrorArena {
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
   [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
-  /// The entry at `offset` bytes in a mirror.
-  [[nodiscard]] std::atomic_ref<std::uint64_t> at(MirrorId id, std::uint64_t offset) const {
-    return pages_.at((std::uint64_t{id.raw()} << page_shift) + offset);
-  }
+  /// Where mirrors lie; mirror i is page i.
+  [[nodiscard]] const Pages& pages() const { return pages_; }
   void store(MirrorId id, std::size_t slot, Pte e) const { pages_.store(id.raw(), slot, e.raw()); }
   [[nodiscard]] std::uint64_t in_use() const { return next_ - 1 - free_.size() - retired_.size(); }
 

@@ -14,6 +14,7 @@ Validator::Validator(const ValidatorParts& p)
       machine_(p.machine),
       m2p_(p.m2p),
       mirrors_(p.mirrors),
+      mirror_pages_(p.mirrors.pages()),
       stale_(p.stale),
       logs_stale_(p.stale.enabled()),
       view_(p.view),
@@ -43,7 +44,7 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   // P is not among the flags: the old entry is present as well.
   if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
   ++counters_.entries_checked;
-  commit(where, table, CheckedEntry(want, mirror_of_present_leaf(want)));
+  commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)));
 }
 
 void Validator::clear_l1(MachineAddr where, Pte old, Pte want) {

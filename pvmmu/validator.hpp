@@ -245,6 +245,7 @@ class Validator {
   Pages machine_;
   Pages m2p_;
   MirrorArena& mirrors_;
+  Pages mirror_pages_;
   StaleLog& stale_;
   bool logs_stale_;
   FrameView& view_;
