@@ -122,7 +122,7 @@ TEST_F(XsaTypes, every_use_of_a_frame_number_leaves_the_count_where_it_was) {  /
     EXPECT_FALSE(one.mmu.pin(one.held, Level::l3, mfn));
     ASSERT_TRUE(one.mmu.unpin(one.held, mfn));
     EXPECT_FALSE(one.mmu.unpin(one.held, mfn));
-    one.mmu.flushed(one.held);
+    one.mmu.stale_entries_settled(one.held, one.stale.end());
   }
   EXPECT_EQ(frame(mfn).refs, 1U);
   EXPECT_EQ(frame(mfn).type_count, 0U);
