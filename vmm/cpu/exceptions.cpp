@@ -110,8 +110,10 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
 
 void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
   if (error_code != 0) {
+    // INT n: the vector as the instruction has it, since emulated processors are known to report another.
     if ((error_code & error_idt) != 0)
-      return software_interrupt(held, static_cast<std::uint8_t>(error_code >> 3));
+      return software_interrupt(
+          held, decode_int_n(instruction(held)).value_or(static_cast<std::uint8_t>(error_code >> 3)));
     return deliver(held, GuestException{13, error_code, 0});
   }
   const auto bytes = instruction(held);
