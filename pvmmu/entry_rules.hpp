@@ -25,8 +25,8 @@ inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::availabl
 inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 
 [[nodiscard]] constexpr Transition transition(const Frame& frame, FrameType wanted) {
-  return transitions[static_cast<std::size_t>(frame.type)][frame.type_count != 0 ? 1 : 0]
-                    [static_cast<std::size_t>(wanted)];
+  return transitions[static_cast<std::size_t>(wanted)][static_cast<std::size_t>(frame.type)]
+                    [frame.type_count != 0 ? 1 : 0];
 }
 
 /// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from
@@ -34,7 +34,8 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 /// page is global.
 [[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
   if (!e.present()) return e;
-  if (!e.any(bit::user)) return e.with(bit::user | bit::guest_kernel);
+  if (!e.any(bit::user)) [[unlikely]]
+    return e.with(bit::user | bit::guest_kernel);
   return e.any(bit::guest_kernel) ? e : e.with(bit::global);
 }
 [[nodiscard]] constexpr Pte adjusted_upper(Level level, Pte e) {
@@ -45,9 +46,10 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 /// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy do
 /// harm: one that allows less than the table is found out by the fault that it causes.
 [[nodiscard]] constexpr bool narrows(Pte old, Pte now) {
-  if (!old.present()) return false;
-  if (!now.present() || old.mfn() != now.mfn()) return true;
-  return (old.writable() && !now.writable()) || (now.any(bit::no_execute) && !old.any(bit::no_execute));
+  // What the old entry allowed: to be used, to be written, to be executed.
+  constexpr std::uint64_t permissions = bit::present | bit::writable | bit::no_execute;
+  const std::uint64_t allowed = (old.raw() ^ bit::no_execute) & permissions;
+  return old.present() && ((old.raw() ^ now.raw()) & (allowed | bit::address)) != 0;
 }
 
 }  // namespace pinfold::pvmmu

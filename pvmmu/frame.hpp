@@ -34,13 +34,13 @@ enum class Transition : std::uint8_t {
            ///< needs one.
 };
 
-/// transitions[current type][counted][wanted type].
+/// transitions[wanted type][current type][counted].
 inline constexpr auto transitions = [] {
-  std::array<std::array<std::array<Transition, frame_types>, 2>, frame_types> table{};
+  std::array<std::array<std::array<Transition, 2>, frame_types>, frame_types> table{};
   for (std::size_t from = 0; from < frame_types; ++from)
     for (std::size_t to = 0; to < frame_types; ++to) {
-      table[from][0][to] = Transition::retype;
-      table[from][1][to] = from == to ? Transition::share : Transition::refuse;
+      table[to][from][0] = Transition::retype;
+      table[to][from][1] = from == to ? Transition::share : Transition::refuse;
     }
   return table;
 }();

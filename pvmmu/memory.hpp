@@ -27,6 +27,10 @@ class Pages {
   void store(std::uint64_t index, std::size_t slot, std::uint64_t value) const {
     word(index, slot).store(value, std::memory_order_relaxed);
   }
+  /// The entry at `byte` from the first page's begin, a multiple of 8.
+  [[nodiscard]] std::atomic_ref<std::uint64_t> at(std::uint64_t byte) const {
+    return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(base_ + byte));
+  }
   void clear(std::uint64_t index) const { std::memset(page(index), 0, page_size); }
   void copy(std::uint64_t to, std::uint64_t from) const { std::memcpy(page(to), page(from), page_size); }
 

@@ -2,19 +2,15 @@
 
 namespace pinfold::pvmmu {
 
-void StaleLog::push(Entry e) {
-  // An update of many entries of one table in a row is one stale table.
-  if (!entries_.empty() && entries_.back().table == e.table && entries_.back().whole_table) return;
-  entries_.push_back(e);
-}
-
 std::size_t StaleLog::drop_below(std::uint64_t end) {
   if (end <= first_) return 0;
-  const std::uint64_t count = std::min<std::uint64_t>(end - first_, entries_.size());
-  const auto last = entries_.begin() + static_cast<std::ptrdiff_t>(count);
-  const auto retired = std::count_if(entries_.begin(), last, [](const Entry& e) { return e.whole_table; });
-  entries_.erase(entries_.begin(), last);
+  const std::uint64_t count = std::min<std::uint64_t>(end - first_, used_);
+  const auto kept = space_.begin() + static_cast<std::ptrdiff_t>(count);
+  const auto retired = std::count_if(space_.begin(), kept, [](const Entry& e) { return e.whole_table; });
+  std::copy(kept, space_.begin() + static_cast<std::ptrdiff_t>(used_), space_.begin());
   first_ += count;
+  used_ -= count;
+  if (used_ == 0) last_whole_table_ = no_mirror;
   return static_cast<std::size_t>(retired);
 }
 

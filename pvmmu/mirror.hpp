@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "pvmmu/memory.hpp"
@@ -19,11 +20,13 @@ inline constexpr MirrorId no_mirror{0};
 /// clean page faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its
 /// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
 /// global.
+[[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
+  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | bit::address;
+  constexpr std::uint64_t writing = bit::writable | bit::dirty;
+  return Pte(guest.raw() & (guest.has(writing) ? kept | writing : kept));
+}
 [[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
-  if (!guest.present()) return Pte();
-  constexpr std::uint64_t kept = bit::present | bit::accessed | bit::no_execute | bit::address;
-  const bool dirty_and_writable = guest.has(bit::writable | bit::dirty);
-  return Pte((guest.raw() & kept) | bit::user | (dirty_and_writable ? bit::writable | bit::dirty : 0));
+  return guest.present() ? mirror_of_adjusted_leaf(guest.with(bit::user)) : Pte();
 }
 [[nodiscard]] constexpr Pte mirror_upper(Pte guest, Mfn child) {
   if (!guest.present()) return Pte();
@@ -50,28 +53,45 @@ class StaleLog {
   /// store.
   explicit StaleLog(bool enabled) : enabled_(enabled) {}
 
+  [[nodiscard]] bool enabled() const { return enabled_; }
   void changed(MirrorId table, std::size_t slot, Pte before) {
-    if (enabled_) push(Entry{table, static_cast<std::uint16_t>(slot), false, before});
+    // An update of many entries of one table in a row is one stale table.
+    if (!enabled_ || table == last_whole_table_) return;
+    push(Entry{table, static_cast<std::uint16_t>(slot), false, before});
+    last_whole_table_ = no_mirror;
   }
   void retired(MirrorId table) {
-    if (enabled_) push(Entry{table, 0, true, Pte()});
+    if (!enabled_ || table == last_whole_table_) return;
+    push(Entry{table, 0, true, Pte()});
+    last_whole_table_ = table;
   }
-  [[nodiscard]] bool empty() const { return entries_.empty(); }
-  [[nodiscard]] bool wants_draining() const { return entries_.size() >= enough; }
-  [[nodiscard]] const std::vector<Entry>& entries() const { return entries_; }
+  [[nodiscard]] bool empty() const { return used_ == 0; }
+  [[nodiscard]] bool wants_draining() const { return used_ >= enough; }
+  [[nodiscard]] std::span<const Entry> entries() const { return {space_.data(), used_}; }
   /// Entries are numbered from the domain's start; these are the numbers of the first one here and of the one
   /// that comes next.
   [[nodiscard]] std::uint64_t first() const { return first_; }
-  [[nodiscard]] std::uint64_t end() const { return first_ + entries_.size(); }
+  [[nodiscard]] std::uint64_t end() const { return first_ + used_; }
   /// The entries numbered below `end` have been taken care of, by whichever processor. Returns how many
   /// retired mirrors are among those that this drops.
   std::size_t drop_below(std::uint64_t end);
 
  private:
-  void push(Entry e);
+  void push(Entry e) {
+    if (used_ == room_) [[unlikely]]
+      grow();
+    space_[used_++] = e;
+  }
+  [[gnu::cold, gnu::noinline]] void grow() {
+    space_.resize(std::max(enough, 2 * room_));
+    room_ = space_.size();
+  }
+
   bool enabled_;
   std::uint64_t first_ = 0;
-  std::vector<Entry> entries_;
+  MirrorId last_whole_table_ = no_mirror;  ///< The newest entry's, if it is a whole table.
+  std::size_t used_ = 0, room_ = 0;
+  std::vector<Entry> space_;
 };
 
 /// The frames that mirrors live in: `pages` in the monitor's mapping, starting at frame `first` of the
@@ -96,6 +116,8 @@ class MirrorArena {
   void give_back(MirrorId id) { free_.push_back(id); }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
   [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
+  /// Where mirrors lie; mirror i is page i.
+  [[nodiscard]] const Pages& pages() const { return pages_; }
   void store(MirrorId id, std::size_t slot, Pte e) const { pages_.store(id.raw(), slot, e.raw()); }
   /// The table that a mirror was last taken for. It may have ended since: only its own record says so.
   [[nodiscard]] Mfn table_of(MirrorId id) const { return tables_[id.raw()]; }

@@ -1,4 +1,6 @@
 // The page-table operations of the ABI: mmu_update, update_va_mapping, pins, roots, whole pages.
+#include "pvmmu/commit.hpp"
+#include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -8,14 +10,28 @@ Validator::Validator(const ValidatorParts& p)
     : domain_(p.domain),
       self_plus_1_(static_cast<std::uint16_t>(p.domain.raw() + 1)),
       frames_(p.frames),
+      records_(p.frames.records()),
       machine_(p.machine),
       m2p_(p.m2p),
       mirrors_(p.mirrors),
+      mirror_pages_(p.mirrors.pages()),
       stale_(p.stale),
+      logs_stale_(p.stale.enabled()),
       view_(p.view),
       l4_xen_slots_(p.l4_xen_slots),
       machphys_slot_(p.machphys_slot),
       max_frames_(p.max_frames) {}
+
+namespace {
+
+std::size_t slot_at(MachineAddr where) { return offset_in_page(where) / sizeof(Pte); }
+// A validated table has a mirror, nothing else that is no upper table does.
+bool is_live_l1(const Frame& frame) { return frame.type == FrameType::l1 && frame.mirror != 0; }
+bool is_live_upper(const Frame& frame) {
+  return is_table(frame.type) && frame.type != FrameType::l1 && frame.type_count != 0 && frame.validated;
+}
+
+}  // namespace
 
 Verdict<> Validator::check_owned(Mfn mfn) {
   if (!frames_.contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
@@ -23,63 +39,92 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   return {};
 }
 
-Verdict<> Validator::update(Held, MachineAddr where, Pte want, Preserve preserve) {
-  const Mfn mfn = frame_of(where);
-  const std::size_t slot = offset_in_page(where) / sizeof(Pte);
-  if (!owns(mfn)) [[unlikely]]
-    return check_owned(mfn);
+/// The entry at `where`, in the L1 `table`. What takes more than a change of flags is a call.
+[[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
+                                                        MachineAddr where, Pte want) {
+  const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
+  if (!want.present()) return clear_l1(where, old, want);
+  want = adjusted_l1(want);
+  // P is not among the flags: the old entry is present as well.
+  if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
+  ++counters_.entries_checked;
+  commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)));
+}
 
-  const Frame& frame = frames_[mfn];
-  if (frame.type_count != 0) {
-    if (frame.type == FrameType::l1) return update_l1(mfn, slot, want, preserve);
-    if (is_table(frame.type) && frame.validated)
-      return after_releases([&] { return update_upper(mfn, slot, want, preserve); });
+void Validator::clear_l1(MachineAddr where, Pte old, Pte want) {
+  commit(where, record(frame_of(where)), CheckedEntry::not_present(want));
+  drop_l1_entry(old);
+}
+
+void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
+  const Checked entry = check_l1(want);
+  if (!entry) [[unlikely]] {
+    verdict = refuse(entry.rule(), Where{frame_of(where), slot_at(where)}, want, want.mfn());
+    return;
   }
-  if (transition(frame, FrameType::writable) == Transition::refuse)
-    return refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
-  machine_.store(mfn.raw(), slot, want.raw());
-  return {};
+  commit(where, record(frame_of(where)), *entry);
+  drop_l1_entry(old);
+}
+
+/// Notes what a processor may still know of the entry that was there.
+void Validator::log_stale(MachineAddr where, Pte before, Pte now) {
+  if (narrows(before, now)) stale_.changed(MirrorId(record(frame_of(where)).mirror), slot_at(where), before);
+}
+
+Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preserve) {
+  Verdict<> verdict;
+  const MachineAddr where(address.raw() & ~std::uint64_t{sizeof(Pte) - 1});
+  const Mfn mfn = frame_of(where);
+  if (owns(mfn) && is_live_l1(record(mfn)) && preserve == Preserve::nothing) [[likely]]
+    update_l1(verdict, record(mfn), where, want);
+  else
+    update_other(verdict, where, want, preserve);
+  return verdict;
+}
+
+/// The same for what is no L1, and for marks that are to be kept.
+void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+  const Mfn mfn = frame_of(where);
+  const std::size_t slot = slot_at(where);
+  verdict = check_owned(mfn);
+  if (!verdict) return;
+  const Frame& frame = frames_[mfn];
+  // A table of an upper level may be one only for a table that is still to be released.
+  if (is_live_upper(frame) && !releases_finished()) {
+    verdict = unfinished();
+  } else if (is_live_l1(frame)) {
+    const Pte old(machine_.load(mfn.raw(), slot));
+    const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
+    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
+    if (want.present()) want = want.with(seen & (bit::accessed | bit::dirty));
+    update_l1(verdict, frame, where, want);
+  } else if (is_live_upper(frame)) {
+    verdict = update_upper(mfn, slot, want, preserve);
+    (void)releases_finished();
+  } else if (transition(frame, FrameType::writable) == Transition::refuse) {
+    verdict = refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
+  } else {
+    machine_.store(mfn.raw(), slot, want.raw());
+  }
 }
 
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
-  const auto leaf = walk(held, root, va);
-  if (!leaf) return refuse(Rule::va_no_l1, Where{}, want);
-  return update_l1(leaf->table, leaf->slot, want, Preserve::nothing);
+  Verdict<> verdict;
+  if (const auto leaf = walk(held, root, va)) [[likely]]
+    update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
+  else
+    verdict = refuse(Rule::va_no_l1, Where{}, want);
+  return verdict;
 }
 
 Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t slot, Pte want) {
+  Verdict<> verdict;
   const Mfn table = target.entry.mfn();
-  if (!owns(table) || frames_[table].type != FrameType::l1 || frames_[table].type_count == 0)
-    return refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
-  return update_l1(table, slot, want, Preserve::nothing);
-}
-
-Verdict<> Validator::update_l1(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
-  const Where where{table, slot, Level::l1};
-  Frame& frame = frames_[table];
-  const Pte old(machine_.load(table.raw(), slot));
-  if (!want.present()) {
-    commit(where, frame, CheckedEntry::not_present(want));
-    drop_entry(Level::l1, old);
-    return {};
-  }
-  if (preserve == Preserve::accessed_and_dirty) {
-    const std::uint64_t seen =
-        old.raw() | (mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
-    want = want.with(seen & (bit::accessed | bit::dirty));
-  }
-  want = adjusted_l1(want);
-  if (old.present() && ((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0) {
-    ++counters_.entries_checked;
-    commit(where, frame, CheckedEntry(want, mirror_leaf(want)));
-    return {};
-  }
-  const auto entry = check_l1(where, want);
-  if (!entry) [[unlikely]]
-    return tl::unexpected(entry.error());
-  commit(where, frame, *entry);
-  drop_entry(Level::l1, old);
-  return {};
+  if (owns(table) && is_live_l1(record(table)))
+    update_l1(verdict, record(table), entry_address(table, slot), want);
+  else
+    verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
+  return verdict;
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
@@ -90,9 +135,9 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
 
   const Pte old(machine_.load(table.raw(), slot));
   if (!want.present()) {
-    commit(where, frame, CheckedEntry::not_present(want));
+    commit(entry_address(table, slot), frame, CheckedEntry::not_present(want));
     flush_duty_ = true;
-    drop_entry(level, old);
+    drop_upper_entry(old);
     return {};
   }
   if (preserve == Preserve::accessed_and_dirty) want = want.with(old.raw() & (bit::accessed | bit::dirty));
@@ -101,13 +146,13 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   if (old.present() && ((old.raw() ^ want.raw()) & ~upper_flag_bits) == 0) {
     ++counters_.entries_checked;
     const Mfn child = mirrors_.frame(MirrorId(frames_[old.mfn()].mirror));
-    commit(where, frame, CheckedEntry(want, mirror_upper(want, child)));
+    commit(entry_address(table, slot), frame, CheckedEntry(want, mirror_upper(want, child)));
     return {};
   }
   const auto entry = check_upper(where, want);
   if (!entry) return tl::unexpected(entry.error());
-  commit(where, frame, *entry);
-  drop_entry(level, old);
+  commit(entry_address(table, slot), frame, *entry);
+  drop_upper_entry(old);
   return {};
 }
 
@@ -139,24 +184,36 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
   });
 }
 
-Verdict<> Validator::load_root(Held held, Mfn& root, Mfn wanted) {
+Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
+  if (!releasing_.empty() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
+    return load_new_root(root, wanted);
+  replace_root(root, wanted);
+  (void)releases_finished();
+  return {};
+}
+
+/// The same for what may not be an L4 yet.
+Verdict<> Validator::load_new_root(Mfn& root, Mfn wanted) {
   return after_releases([&]() -> Verdict<> {
     if (auto taken = take_owned(wanted, FrameType::l4); !taken) {
       Refusal refusal = taken.error();
       if (refusal.rule == Rule::frame_wrong_type) refusal.rule = Rule::root_not_l4;
       return tl::unexpected(refusal);
     }
-    unload_root(held, root);
-    root = wanted;
+    replace_root(root, wanted);
     return {};
   });
 }
 
-void Validator::unload_root(Held, Mfn& root) {
-  const Mfn old = std::exchange(root, no_mfn);
+void Validator::replace_root(Mfn& root, Mfn wanted) {
+  const Mfn old = std::exchange(root, wanted);
   if (old != no_mfn) drop_type(old);
+}
+
+void Validator::unload_root(Held, Mfn& root) {
+  replace_root(root, no_mfn);
   (void)releases_finished();
 }
 

@@ -54,7 +54,7 @@ class Pte {
   [[nodiscard]] constexpr bool writable() const { return has(bit::writable); }
   [[nodiscard]] constexpr bool has(std::uint64_t bits) const { return (raw_ & bits) == bits; }
   [[nodiscard]] constexpr bool any(std::uint64_t bits) const { return (raw_ & bits) != 0; }
-  [[nodiscard]] constexpr Mfn mfn() const { return Mfn((raw_ & bit::address) >> page_shift); }
+  [[nodiscard]] constexpr Mfn mfn() const { return Mfn(raw_ << 12 >> (12 + page_shift)); }
   [[nodiscard]] constexpr std::uint64_t flags() const { return raw_ & ~bit::address; }
   [[nodiscard]] constexpr Pte with(std::uint64_t bits) const { return Pte(raw_ | bits); }
   [[nodiscard]] constexpr Pte without(std::uint64_t bits) const { return Pte(raw_ & ~bits); }
@@ -64,6 +64,8 @@ class Pte {
   std::uint64_t raw_ = 0;
 };
 
+static_assert(Pte(~0ULL).mfn().raw() == bit::address >> page_shift &&
+              Pte(bit::address).mfn() == Pte(~0ULL).mfn());
 static_assert(sizeof(Pte) == 8, "Intel SDM vol. 3, 4.5: entries are 64 bits");
 
 }  // namespace pinfold::pvmmu

@@ -5,6 +5,7 @@
 // budget is used up: then its first entries hold references and the others don't. Its check goes on when the
 // table is asked for again; its release goes on before anything else asks for a table.
 #include "pvmmu/descriptor.hpp"
+#include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -30,40 +31,34 @@ std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table)
                       [table](const Release& r) { return r.table == table; });
 }
 
-/// Checks an entry where it is, takes its references and makes the mirror's. Inline, for the 512 entries of
-/// an L1.
-[[gnu::always_inline]] inline Verdict<> Validator::validate_entry(const Where& where, MirrorId mirror) {
-  const Pte found(machine_.load(where.table.raw(), where.slot));
-  if (!found.present()) {
-    mirrors_.store(mirror, where.slot, Pte());
-    return {};
-  }
-  const auto entry = where.level == Level::l1 ? check_l1(where, adjusted_l1(found))
-                                              : check_upper(where, adjusted_upper(where.level, found));
-  if (!entry) [[unlikely]]
-    return tl::unexpected(entry.error());
-  machine_.store(where.table.raw(), where.slot, entry->guest().raw());
-  mirrors_.store(mirror, where.slot, entry->mirror());
-  return {};
-}
-
 Verdict<> Validator::validate_l1(Mfn mfn) {
-  Frame& frame = frames_[mfn];
-  const auto mirror = mirrors_.take(mfn);
-  if (!mirror) {
+  const auto taken = mirrors_.take(mfn);
+  if (!taken) {
     become_plain(mfn);
     return refuse(Rule::mirror_exhausted, mfn);
   }
+  const MirrorId mirror = *taken;
   budget_.spend(whole_table);
   for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
-    if (auto valid = validate_entry(Where{mfn, slot, Level::l1}, *mirror); !valid) {
-      drop_l1_entries(mfn, slot);
-      mirrors_.give_back(*mirror);
-      become_plain(mfn);
-      return valid;
+    const Pte found(machine_.load(mfn.raw(), slot));
+    if (!found.present()) {
+      mirrors_.store(mirror, slot, Pte());
+      continue;
     }
+    const Pte want = adjusted_l1(found);
+    const Checked entry = check_l1(want);
+    if (!entry) [[unlikely]] {
+      const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
+      drop_l1_entries(mfn, slot);
+      mirrors_.give_back(mirror);
+      become_plain(mfn);
+      return refusal;
+    }
+    machine_.store(mfn.raw(), slot, (*entry).guest().raw());
+    mirrors_.store(mirror, slot, (*entry).mirror());
   }
-  frame.mirror = mirror->raw();
+  Frame& frame = frames_[mfn];
+  frame.mirror = mirror.raw();
   frame.validated = true;
   ++counters_.tables_validated;
   return {};
@@ -82,6 +77,21 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
     machine_.store(mfn.raw(), slot, *fixed);
   }
   frames_[mfn].validated = true;
+  return {};
+}
+
+/// Checks an entry of an upper level where it is, takes its reference and makes the mirror's.
+Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
+  const Pte found(machine_.load(where.table.raw(), where.slot));
+  if (!found.present()) {
+    mirrors_.store(mirror, where.slot, Pte());
+    return {};
+  }
+  const auto entry = check_upper(where, adjusted_upper(where.level, found));
+  if (!entry) [[unlikely]]
+    return tl::unexpected(entry.error());
+  machine_.store(where.table.raw(), where.slot, entry->guest().raw());
+  mirrors_.store(mirror, where.slot, entry->mirror());
   return {};
 }
 
@@ -104,7 +114,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
     if (budget_.used_up()) return interrupt(mfn, slot);
     if (level == Level::l4 && is_xen_slot(slot)) {
       mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
-    } else if (auto valid = validate_entry(Where{mfn, slot, level}, mirror); !valid) {
+    } else if (auto valid = validate_upper_entry(Where{mfn, slot, level}, mirror); !valid) {
       if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
       give_up(mfn, slot);
       return valid;
@@ -136,19 +146,21 @@ void Validator::retire_mirror(Mfn mfn) {
   ++counters_.tables_released;
 }
 
-/// What the processor marked as accessed becomes the guest's to see; then the table's entries go.
+/// What the processor marked as accessed becomes the guest's to see, and the table's entries go.
 void Validator::devalidate_l1(Mfn mfn) {
   const MirrorId mirror(frames_[mfn].mirror);
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot)
-    if (mirrors_.load(mirror, slot).any(bit::accessed))
-      machine_.store(mfn.raw(), slot, machine_.load(mfn.raw(), slot) | bit::accessed);
   retire_mirror(mfn);
-  drop_l1_entries(mfn, entries_per_table);
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const Pte guest(machine_.load(mfn.raw(), slot));
+    const std::uint64_t accessed = mirrors_.load(mirror, slot).raw() & bit::accessed & ~guest.raw();
+    if (accessed != 0) machine_.store(mfn.raw(), slot, guest.with(accessed).raw());
+    drop_l1_entry(guest);
+  }
   budget_.spend(whole_table);
 }
 
 void Validator::drop_l1_entries(Mfn mfn, std::size_t end) {
-  for (std::size_t slot = 0; slot < end; ++slot) drop_entry(Level::l1, Pte(machine_.load(mfn.raw(), slot)));
+  for (std::size_t slot = 0; slot < end; ++slot) drop_l1_entry(Pte(machine_.load(mfn.raw(), slot)));
 }
 
 /// From here on the table is one that ends: its first `end` entries hold references still, and it holds one
@@ -174,7 +186,7 @@ bool Validator::work_off_releases() {
     const std::size_t slot = --last.end;
     const Level level = level_of(frames_[table].type);
     if (level == Level::l4 && is_xen_slot(slot)) continue;
-    drop_entry(level, Pte(machine_.load(table.raw(), slot)));
+    drop_upper_entry(Pte(machine_.load(table.raw(), slot)));
   }
   return true;
 }

@@ -20,7 +20,7 @@ Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
 }
 
 /// One type reference and the general one that comes with it. The frame is known to be the domain's.
-Verdict<> Validator::take_type(Mfn mfn, FrameType type, const Where& where, Pte want) {
+Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
   Frame& frame = frames_[mfn];
   if (frame.refs >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
   switch (transition(frame, type)) {
@@ -73,7 +73,7 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
 /// Drops one type reference and its general one. The last one of a table of an upper level is dropped when
 /// its entries are; until then the table keeps it.
 void Validator::drop_type(Mfn mfn) {
-  Frame& frame = frames_[mfn];
+  Frame& frame = record(mfn);
   if (frame.type_count == 1 && is_protected(frame.type)) {
     if (is_table(frame.type) && frame.type != FrameType::l1) {
       retire_mirror(mfn);
@@ -96,20 +96,13 @@ void Validator::become_plain(Mfn mfn) {
   drop_reference(mfn);
 }
 
-/// Drops the references that an entry held since it was checked.
-void Validator::drop_entry(Level level, Pte old) {
-  if (!old.present()) return;
-  const Mfn mfn = old.mfn();
-  if (level != Level::l1) {
-    drop_type(mfn);
-    return;
-  }
-  if (old.writable()) --frames_[mfn].type_count;
-  drop_reference(mfn);
+/// Drops the reference that an entry of an upper level held since it was checked.
+void Validator::drop_upper_entry(Pte old) {
+  if (old.present()) drop_type(old.mfn());
 }
 
 void Validator::drop_reference(Mfn mfn) {
-  if (--frames_[mfn].refs == 0) [[unlikely]]
+  if (--record(mfn).refs == 0) [[unlikely]]
     free_frame(mfn);
 }
 

@@ -53,6 +53,10 @@ inline constexpr Mfn no_mfn{~0ULL};
 inline constexpr Pfn no_pfn{~0ULL};
 
 [[nodiscard]] constexpr MachineAddr address_of(Mfn mfn) { return MachineAddr(mfn.raw() << page_shift); }
+/// `slot`: which 8-byte entry of the frame.
+[[nodiscard]] constexpr MachineAddr entry_address(Mfn mfn, std::uint64_t slot) {
+  return MachineAddr((mfn.raw() << page_shift) + slot * 8);
+}
 [[nodiscard]] constexpr Mfn frame_of(MachineAddr address) { return Mfn(address.raw() >> page_shift); }
 [[nodiscard]] constexpr std::size_t offset_in_page(GuestVaddr va) { return va.raw() & (page_size - 1); }
 [[nodiscard]] constexpr std::size_t offset_in_page(MachineAddr ma) { return ma.raw() & (page_size - 1); }

@@ -11,6 +11,7 @@
 
 #include "pvmmu/budget.hpp"
 #include "pvmmu/checked_entry.hpp"
+#include "pvmmu/entry_rules.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
 #include "pvmmu/lock.hpp"
@@ -59,8 +60,8 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// Xen's rules for one domain (the page-type system: who owns a frame, what it is, how often that is relied
 /// upon).
 ///
-/// A change goes decode → check → commit → release: `check_*` (entry_check.cpp) take references for what a
-/// new entry names and are the only makers of a CheckedEntry; `commit` (commit.cpp) is the only function that
+/// A change goes decode → check → commit → release: `check_*` (entry_check.hpp) take references for what a
+/// new entry names and are the only makers of a CheckedEntry; `commit` (commit.hpp) is the only function that
 /// stores into a guest table and its mirror, takes nothing else, and can't fail; the old entry's references
 /// are dropped last. Whatever can fail happens before the first store.
 ///
@@ -169,7 +170,7 @@ class Validator {
   [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
   [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
   [[nodiscard]] bool owns(Mfn mfn) const {
-    return frames_.contains(mfn) && frames_[mfn].owner_tag() == self_plus_1_;
+    return mfn.raw() < records_.size() && record(mfn).owner_tag() == self_plus_1_;
   }
   [[nodiscard]] DomId domain() const { return domain_; }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }
@@ -179,35 +180,76 @@ class Validator {
   [[nodiscard]] const MmuCounters& counters() const { return counters_; }
 
  private:
+  /// An entry by its place. Small, so that it travels in registers.
   struct Where {
+    Where() = default;
+    Where(Mfn in, std::size_t at, Level of = Level::l1)
+        : table(in), slot(static_cast<std::uint16_t>(at)), level(of) {}
     Mfn table = no_mfn;
-    std::size_t slot = 0;
+    std::uint16_t slot = 0;
     Level level = Level::l1;
   };
 
-  // entry_check.cpp: Q1 of the mail is answered here.
-  Verdict<CheckedEntry> check_l1(const Where& where, Pte want);
-  Verdict<CheckedEntry> check_upper(const Where& where, Pte want);
-  tl::unexpected<Refusal> refuse(Rule rule, const Where& where, Pte want, Mfn frame = no_mfn);
-  tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
+  /// A CheckedEntry, or the rule that refused it. Plain fields: it stays in registers.
+  class Checked {
+   public:
+    Checked(const CheckedEntry& entry) : entry_(entry) {}
+    Checked(Rule rule) : entry_(CheckedEntry::not_present(Pte())), refused_(true), rule_(rule) {}
+    explicit operator bool() const { return !refused_; }
+    [[nodiscard]] const CheckedEntry& operator*() const { return entry_; }
+    [[nodiscard]] Rule rule() const { return rule_; }
 
-  // commit.cpp
-  void commit(const Where& where, Frame& table, const CheckedEntry& entry);
+   private:
+    CheckedEntry entry_;
+    bool refused_ = false;
+    Rule rule_{};
+  };
+
+  /// What frames_[mfn] is, one load nearer.
+  [[nodiscard]] Frame& record(Mfn mfn) const { return records_[mfn.raw()]; }
+
+  // entry_check.hpp: Q1 of the mail is answered here.
+  Checked check_l1(Pte want);
+  Verdict<CheckedEntry> check_upper(Where where, Pte want);
+  [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Where where, Pte want, Mfn frame = no_mfn);
+  [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
+
+  // commit.hpp
+  void commit(MachineAddr where, const Frame& table, const CheckedEntry& entry);
+  [[gnu::noinline]] void log_stale(MachineAddr where, Pte before, Pte now);
 
   // types.cpp: the only place where a type is taken or dropped
   Verdict<> take_owned(Mfn mfn, FrameType type);
-  Verdict<> take_type(Mfn mfn, FrameType type, const Where& where, Pte want);
+  Verdict<> take_type(Mfn mfn, FrameType type, Where where, Pte want);
+  /// One more reliance on what a frame is known to be; false, and nothing done, if it takes more than
+  /// counting.
+  static bool share(Frame& frame, FrameType type) {
+    if (transition(frame, type) != Transition::share || frame.refs >= max_references ||
+        (is_table(type) && !frame.validated))
+      return false;
+    ++frame.type_count;
+    ++frame.refs;
+    return true;
+  }
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
-  void drop_entry(Level level, Pte old);
+  /// Drops the references that an entry of an L1 held since it was checked.
+  void drop_l1_entry(Pte old) {
+    if (!old.present()) return;
+    Frame& frame = record(old.mfn());
+    if (old.writable()) --frame.type_count;
+    if (--frame.refs == 0) [[unlikely]]
+      free_frame(old.mfn());
+  }
+  void drop_upper_entry(Pte old);
   void drop_reference(Mfn mfn);
 
   // tables.cpp: what a type says of a frame's contents
   Verdict<> validate_l1(Mfn mfn);
   Verdict<> validate_upper(Mfn mfn, Level level);
   Verdict<> validate_descriptors(Mfn mfn);
-  Verdict<> validate_entry(const Where& where, MirrorId mirror);
+  Verdict<> validate_upper_entry(Where where, MirrorId mirror);
   void devalidate_l1(Mfn mfn);
   void drop_l1_entries(Mfn mfn, std::size_t end);
   Verdict<> interrupt(Mfn mfn, std::size_t slot);
@@ -228,10 +270,17 @@ class Validator {
   }
 
   // operations.cpp
-  Verdict<> update_l1(Mfn table, std::size_t slot, Pte want, Preserve preserve);
+  // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
+  // calls do.
+  void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want);
+  [[gnu::noinline]] void clear_l1(MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
+  [[gnu::noinline]] Verdict<> load_new_root(Mfn& root, Mfn wanted);
+  void replace_root(Mfn& root, Mfn wanted);
   Verdict<> check_owned(Mfn mfn);
-  void free_frame(Mfn mfn);
+  [[gnu::cold]] void free_frame(Mfn mfn);
   void set_m2p(Mfn mfn, Pfn pfn) {
     m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw());
   }
@@ -239,10 +288,13 @@ class Validator {
   DomId domain_;
   std::uint16_t self_plus_1_;
   FrameTable& frames_;
+  std::span<Frame> records_;
   Pages machine_;
   Pages m2p_;
   MirrorArena& mirrors_;
+  Pages mirror_pages_;
   StaleLog& stale_;
+  bool logs_stale_;
   FrameView& view_;
   std::array<Pte, xen_slots> l4_xen_slots_;
   std::size_t machphys_slot_;

@@ -3,6 +3,8 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "pvmmu/validator.hpp"
+
 namespace pinfold::pvmmu {
 
 std::string Refusal::describe() const {
@@ -28,6 +30,17 @@ std::string Refusal::describe() const {
            name(state.type).data(), state.type_count, state.refs, state.pinned ? ", pinned" : "");
   }
   return std::string(line.data());
+}
+
+tl::unexpected<Refusal> Validator::refuse(Rule rule, Where where, Pte want, Mfn frame) {
+  ++counters_.entries_refused;
+  Refusal refusal{rule, where.table, where.slot, want, frame, Frame{}};
+  if (frames_.contains(frame)) refusal.state = frames_.as_seen_by(self_plus_1_, frame);
+  return tl::unexpected(refusal);
+}
+
+tl::unexpected<Refusal> Validator::refuse(Rule rule, Mfn frame) {
+  return refuse(rule, Where{}, Pte(), frame);
 }
 
 }  // namespace pinfold::pvmmu

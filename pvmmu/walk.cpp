@@ -1,4 +1,5 @@
 // Walking a guest's own tables in software, and the accessed and dirty bits that a walk leaves behind.
+#include "pvmmu/commit.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
@@ -41,7 +42,7 @@ bool Validator::touch(Held held, const Leaf& leaf, bool write) {
   if (!agrees_with_mirror(held, leaf)) return false;
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
-  commit(Where{leaf.table, leaf.slot, Level::l1}, frames_[leaf.table],
+  commit(entry_address(leaf.table, leaf.slot), frames_[leaf.table],
          CheckedEntry(marked, mirror_leaf(marked)));
   return true;
 }

@@ -103,6 +103,19 @@ TEST(Partial, a_tree_pinned_in_pieces_is_the_tree_pinned_at_once) {
   }
 }
 
+TEST(Partial, an_update_of_a_table_that_ends_with_what_is_left_to_be_released_finds_a_plain_frame) {
+  Grove g;
+  g.release_with(1);
+  ASSERT_TRUE(g.one.mmu.frame(g.tree.l3).validated) << "the root's first entry is held still";
+  g.budget(~0ULL);
+  const Pte want(g.tree.l2, table);
+  EXPECT_TRUE(g.update(g.tree.l3, 9, want));
+  EXPECT_EQ(g.machine.peek(g.tree.l3, 9), want);
+  EXPECT_EQ(g.one.mmu.frame(g.tree.l3).type_count, 0U);
+  EXPECT_EQ(g.one.mmu.frame(g.tree.l2).type_count, 0U);
+  EXPECT_EQ(g.one.findings(), std::vector<std::string>());
+}
+
 TEST(Partial, a_piece_is_no_more_work_than_the_budget_and_a_table) {
   for (const std::uint64_t entries : {1ULL, 100ULL, 600ULL}) {
     Grove g;

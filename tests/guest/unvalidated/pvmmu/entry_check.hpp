@@ -1,27 +1,26 @@
-// TEST ONLY. Stands in for pvmmu/entry_check.cpp: the validator with its central check gone, so that a test
+// TEST ONLY. Stands in for pvmmu/entry_check.hpp: the validator with its central check gone, so that a test
 // can attack the walls behind it. An L1 entry may name any frame of the machine and map it writable, whoever
 // owns it and whatever it is. With PINFOLD_TEST_VIEW_GIVES_WAY a table that is mapped writable is so in the
 // view, too. Linked into pinfold_unvalidated and pinfold_mirror_only; nothing of this is in pinfold.
+#pragma once
+
 #include <cstdio>
 
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
-namespace {
 
-const bool announced = [] {
+inline const bool unvalidated_announced = [] {
   std::fputs(
       "pinfold_unvalidated: THE VALIDATOR IS SWITCHED OFF; this program is for tests of the other walls\n",
       stderr);
   return true;
 }();
 
-}  // namespace
-
-Verdict<CheckedEntry> Validator::check_l1(const Where& where, Pte want) {
+inline Validator::Checked Validator::check_l1(Pte want) {
   const Mfn mfn = want.mfn();
-  if (!frames_.contains(mfn)) return refuse(Rule::l1_no_such_frame, where, want);
+  if (!frames_.contains(mfn)) return Rule::l1_no_such_frame;
   Frame& frame = frames_[mfn];
   if (owns(mfn) && want.writable() && transition(frame, FrameType::writable) == Transition::retype)
     frame.type = FrameType::writable;
@@ -35,23 +34,13 @@ Verdict<CheckedEntry> Validator::check_l1(const Where& where, Pte want) {
 }
 
 // As in the product: the mirror has no way to name what is no table.
-Verdict<CheckedEntry> Validator::check_upper(const Where& where, Pte want) {
+inline Verdict<CheckedEntry> Validator::check_upper(Where where, Pte want) {
   if (want.any(upper_refused_bits)) return refuse(Rule::entry_bad_flags, where, want);
   const Mfn mfn = want.mfn();
   if (!owns(mfn)) return refuse(Rule::upper_foreign_frame, where, want, mfn);
   if (auto taken = take_type(mfn, table_type(below(where.level)), where, want); !taken)
     return tl::unexpected(taken.error());
   return CheckedEntry(want, mirror_upper(want, mirrors_.frame(MirrorId(frames_[mfn].mirror))));
-}
-
-tl::unexpected<Refusal> Validator::refuse(Rule rule, const Where& where, Pte want, Mfn frame) {
-  Refusal refusal{rule, where.table, static_cast<std::uint16_t>(where.slot), want, frame, Frame{}};
-  if (frames_.contains(frame)) refusal.state = frames_[frame];
-  return tl::unexpected(refusal);
-}
-
-tl::unexpected<Refusal> Validator::refuse(Rule rule, Mfn frame) {
-  return refuse(rule, Where{}, Pte(), frame);
 }
 
 }  // namespace pinfold::pvmmu

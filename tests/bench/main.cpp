@@ -1,0 +1,55 @@
+// usage: bench_validator ROW OPERATIONS [MEGABYTES [sequential | random [log]]]
+// Does one row's operation so often, on a machine of so many megabytes (a power of two; 1024 if not given),
+// and prints how often it was done and the nanoseconds that each took. scripts/bench runs it; instructions
+// are counted from outside.
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <exception>
+#include <string_view>
+
+#include "rows.hpp"
+
+using namespace pinfold::pvmmu::bench;
+
+namespace {
+
+constexpr std::uint64_t least_mib = 16, most_mib = 1 << 20;
+
+std::uint64_t number(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() ? value : 0;
+}
+
+int usage() {
+  std::fputs("usage: bench_validator ROW OPERATIONS [MEGABYTES [sequential | random [log]]]\nrows:", stderr);
+  for (const Row& row : rows()) std::fprintf(stderr, " %s", row.name.data());
+  std::fputs("\n", stderr);
+  return 2;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  if (count < 3 || count > 6) return usage();
+  const auto row = std::ranges::find(rows(), std::string_view(words[1]), &Row::name);
+  const std::uint64_t operations = number(words[2]);
+  const std::uint64_t mib = count > 3 ? number(words[3]) : 1024;
+  const std::string_view order = count > 4 ? words[4] : "sequential";
+  if (row == rows().end() || operations == 0 || mib < least_mib || mib > most_mib ||
+      (order != "sequential" && order != "random"))
+    return usage();
+  const Log log = count > 5 ? Log::on : Log::off;
+  if (log == Log::on && std::string_view(words[5]) != "log") return usage();
+  try {
+    World world(mib, order == "random" ? Order::random : Order::sequential, log);
+    const Timing timing = row->run(world, operations);
+    std::printf("%llu operations, %.2f ns each\n", static_cast<unsigned long long>(timing.operations),
+                timing.seconds * 1e9 / static_cast<double>(timing.operations));
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "bench_validator: %s\n", failure.what());
+    return 1;
+  }
+  return 0;
+}
