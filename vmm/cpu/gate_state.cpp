@@ -125,8 +125,11 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
       regs_[Gpr::rsp] = gate.state(id_.raw(), GATE_GUEST_RSP);
       return on_syscall(lock, SyscallEntry::bits64);
     case GateExit::exception:
-      return on_gate_exception(lock,
-                               static_cast<std::uint8_t>(gate.fast_vector(id_.raw()) % gate::exceptions));
+    case GateExit::broken: {
+      const std::uint64_t rsp = vcpu_.regs().rsp;
+      return on_gate_exception(lock, gate.fast_vector(id_.raw(), rsp),
+                               gate.exception_frame(id_.raw(), rsp + 8, true));
+    }
     case GateExit::returning:
       domain_.statistics().count(ExitReason::interrupted);
       return capture_return();
@@ -136,7 +139,6 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
           lock, GuestException{
                     static_cast<std::uint8_t>(gate.state(id_.raw(), GATE_REFUSED_VECTOR) % gate::exceptions),
                     gate.state(id_.raw(), GATE_REFUSED_ERROR), vcpu_.sregs().cr2});
-    case GateExit::broken: return on_inner_fault(lock);
     case GateExit::none: break;
   }
   capture();
@@ -146,26 +148,12 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
 /// The guest's registers, when the gate had only the IRETQ before it.
 void GuestCpu::capture_return() {
   capture();
-  const ExceptionFrame frame = domain_.gate().return_frame(id_.raw());
+  const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, false);
   regs_.rip = frame.rip;
   regs_.rflags = frame.rflags;
   regs_[Gpr::rsp] = frame.rsp;
   set_selectors(static_cast<std::uint16_t>(frame.cs | 3), static_cast<std::uint16_t>(frame.ss | 3));
   registers_changed_ = true;
-}
-
-/// A fault at CPL0: of a pass's IRETQ, or the gate has a bug.
-void GuestCpu::on_inner_fault(pvmmu::Held held) {
-  const auto fault = domain_.gate().inner_fault(id_.raw(), vcpu_.regs().rsp);
-  if (fault && Gate::in_pass(id_.raw(), fault->second.rip))
-    return on_fault_of_return(held,
-                              GuestException{static_cast<std::uint8_t>(fault->first % gate::exceptions),
-                                             fault->second.error_code, vcpu_.sregs().cr2});
-  capture();
-  domain_.end(Ending::host_failure,
-              fmt::format("exception {} inside the gate at {:#x}, error code {:#x}, CR2 {:#x}\n{}",
-                          fault ? fault->first : 0, fault ? fault->second.rip : 0,
-                          fault ? fault->second.error_code : 0, vcpu_.sregs().cr2, describe(held)));
 }
 
 }  // namespace pinfold::vmm

@@ -150,6 +150,7 @@ class GuestCpu {
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
+  void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
   struct LdtFault {
     GuestException exception;  ///< What the guest gets unless it was resolved.
     bool in_ldt = false;
@@ -170,7 +171,6 @@ class GuestCpu {
   void give_handlers_to_gate();
   void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
   void capture_return();
-  void on_inner_fault(pvmmu::Held held);
 
   // context.cpp
   [[nodiscard]] Status hold_initial_frames(pvmmu::Held held, const ::vcpu_guest_context& context);

@@ -17,6 +17,9 @@ thread_local Vcpu* running_vcpu = nullptr;
 /// (docs/decisions/work-at-a-stretch.md).
 constexpr std::uint64_t entries_an_exit = 16384;
 
+/// Page-fault error code: from user mode (Intel SDM vol. 3, 4.7).
+constexpr std::uint64_t pf_user = 4;
+
 void on_kick(int) {
   if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
 }
@@ -221,6 +224,8 @@ GuestCpu::LdtFault GuestCpu::look_into_ldt(pvmmu::Held held, const GuestExceptio
   found.in_ldt = true;
   found.resolved = bring_in_ldt_page(held, *offset / page_size);
   found.exception.address = state_.ldt_base.raw() + *offset;
+  // The processor looked on its own behalf; for the guest's handler it was who the guest was.
+  found.exception.error_code = (raised.error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
   return found;
 }
 
@@ -233,7 +238,11 @@ void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised
 }
 
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
-  const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vector);
+  on_gate_exception(lock, vector,
+                    domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, Gate::has_error_code(vector)));
+}
+
+void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
   const GuestException raised{vector, frame.error_code, vcpu_.sregs().cr2};
   if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) return on_fault_of_return(lock, raised);
   const LdtFault fault = look_into_ldt(lock, raised);
@@ -244,8 +253,8 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {
     domain_.end(Ending::host_failure,
-                fmt::format("exception {} inside the gate, error code {:#x}, CR2 {:#x}\n{}", vector,
-                            frame.error_code, vcpu_.sregs().cr2, describe(lock)));
+                fmt::format("exception {} inside the gate at {:#x}, error code {:#x}, CR2 {:#x}\n{}", vector,
+                            frame.rip, frame.error_code, vcpu_.sregs().cr2, describe(lock)));
     return;
   }
   if (processor_loads_selectors())

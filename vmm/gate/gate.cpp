@@ -254,18 +254,17 @@ bool Gate::has_error_code(std::uint8_t vector) {
   return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
 }
 
-ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint8_t vector) const {
-  // [error code] RIP CS RFLAGS RSP SS, up to the top of the stack (vol. 3, 6.14.2).
-  const Mfn stack = area(cpu, stack_page);
-  const std::size_t top = pvmmu::entries_per_table;
-  ExceptionFrame f;
-  f.ss = arena_.load(stack, top - 1);
-  f.rsp = arena_.load(stack, top - 2);
-  f.rflags = arena_.load(stack, top - 3);
-  f.cs = arena_.load(stack, top - 4);
-  f.rip = arena_.load(stack, top - 5);
-  if (has_error_code(vector)) f.error_code = arena_.load(stack, top - 6);
-  return f;
+std::uint64_t Gate::stack_word(std::uint32_t cpu, std::uint64_t address) const {
+  const std::uint64_t bottom = stack_top(cpu) - page_size;
+  if (address % 8 != 0 || address < bottom || address - bottom >= page_size) return 0;
+  return arena_.load(area(cpu, stack_page), (address - bottom) / 8);
+}
+
+ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const {
+  // [error code] RIP CS RFLAGS RSP SS (vol. 3, 6.14.2).
+  const std::uint64_t at = error_code ? rsp + 8 : rsp;
+  const auto word = [&](std::uint64_t i) { return stack_word(cpu, at + 8 * i); };
+  return {error_code ? stack_word(cpu, rsp) : 0, word(0), word(1), word(2), word(3), word(4)};
 }
 
 bool Gate::in_fast_paths(std::uint32_t cpu, std::uint64_t rip) {
@@ -286,21 +285,8 @@ GateExit Gate::fast_exit(std::uint32_t cpu, std::uint64_t rip) {
   return GateExit::none;
 }
 
-std::uint8_t Gate::fast_vector(std::uint32_t cpu) const {
-  // Below the frame and the error code, which is there for all vectors.
-  return static_cast<std::uint8_t>(arena_.load(area(cpu, stack_page), pvmmu::entries_per_table - 7));
-}
-
-std::optional<std::pair<std::uint8_t, ExceptionFrame>> Gate::inner_fault(std::uint32_t cpu,
-                                                                         std::uint64_t rsp) const {
-  constexpr std::uint64_t words = 7;  // vector, error code, RIP, CS, RFLAGS, RSP, SS
-  const std::uint64_t top = stack_top(cpu);
-  if (rsp % 8 != 0 || rsp < top - page_size || rsp > top - words * 8) return std::nullopt;
-  const auto word = [&](std::size_t i) {
-    return arena_.load(area(cpu, stack_page), (rsp - (top - page_size)) / 8 + i);
-  };
-  return std::pair{static_cast<std::uint8_t>(word(0)),
-                   ExceptionFrame{word(1), word(2), word(3), word(4), word(5), word(6)}};
+std::uint8_t Gate::fast_vector(std::uint32_t cpu, std::uint64_t rsp) const {
+  return static_cast<std::uint8_t>(stack_word(cpu, rsp) % exceptions);
 }
 
 FastPathCounts Gate::fast_path_counts() const {

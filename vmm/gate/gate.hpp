@@ -4,7 +4,6 @@
 #include <array>
 #include <optional>
 #include <span>
-#include <utility>
 
 #include "pvmmu/pte.hpp"
 #include "vmm/gate/layout.hpp"
@@ -63,20 +62,16 @@ class Gate {
   [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(std::uint64_t rip);
   [[nodiscard]] static std::optional<std::uint8_t> exception_vector(std::uint64_t rip);
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
-  [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint8_t vector) const;
+  /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's stack.
+  [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
 
   // -- where the gate finishes what it can
   /// Is this address in the vCPU's fast paths (at CPL0; nothing can be concluded from RIP alone)?
   [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, std::uint64_t rip);
   /// What a vCPU that left the VM at this address wants.
   [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, std::uint64_t rip);
-  /// The vector of an exit of kind `exception`, whose frame is where exception_frame() looks.
-  [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu) const;
-  /// What an IRETQ at the end of the fast paths takes.
-  [[nodiscard]] ExceptionFrame return_frame(std::uint32_t cpu) const { return exception_frame(cpu, 0); }
-  /// Vector and frame of a fault at CPL0 (kind `broken`); nothing if `rsp` is not on the vCPU's stack.
-  [[nodiscard]] std::optional<std::pair<std::uint8_t, ExceptionFrame>> inner_fault(std::uint32_t cpu,
-                                                                                   std::uint64_t rsp) const;
+  /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is behind.
+  [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
   /// Fields of the vCPU's state page, by their numbers (state_fields.h).
   [[nodiscard]] std::uint64_t state(std::uint32_t cpu, std::size_t field) const {
     return arena_.load(area(cpu, gate::state_page), field);
@@ -124,6 +119,8 @@ class Gate {
   void build_cpu(std::uint32_t cpu);
   void build_fast_paths(std::uint32_t cpu);
   void build_idt(Mfn page, std::uint64_t entries) const;
+  /// The word on the vCPU's stack at this address; 0 outside.
+  [[nodiscard]] std::uint64_t stack_word(std::uint32_t cpu, std::uint64_t address) const;
   [[nodiscard]] Mfn area(std::uint32_t cpu, std::uint64_t page) const {
     return areas_.plus(cpu * gate::used_pages + page);
   }
