@@ -222,6 +222,11 @@ GuestCpu::LdtFault GuestCpu::look_into_ldt(pvmmu::Held held, const GuestExceptio
   const auto offset = raised.vector == 14 ? Gate::offset_in_ldt(id_.raw(), raised.address) : std::nullopt;
   if (!offset) return found;
   found.in_ldt = true;
+  constexpr std::uint64_t selector_local = 4, descriptor_bytes = 8;
+  if (*offset / descriptor_bytes >= state_.ldt_entries) {  // past the limit, had the guest's LDT one of its own
+    found.exception = GuestException{13, (*offset & ~(descriptor_bytes - 1)) | selector_local, 0};
+    return found;
+  }
   found.resolved = bring_in_ldt_page(held, *offset / page_size);
   found.exception.address = state_.ldt_base.raw() + *offset;
   // The processor looked on its own behalf; for the guest's handler it was who the guest was.

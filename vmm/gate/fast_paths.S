@@ -7,9 +7,9 @@
 // relative to RIP, and no register of the guest's has to be trusted or saved first. Nothing here enables interrupts.
 //
 // Rules that keep it safe:
-//  - The guest's memory is touched in two places, with the guest's own tables. Addresses in the hypervisor's slots,
-//    where alone supervisor pages are, are refused before; any fault there leads to the fixup, and nothing that the
-//    monitor would look at was changed until then. What is read is read once.
+//  - The guest's memory is touched in two places, with the guest's own tables. Addresses in the hypervisor's slots, where
+//    alone supervisor pages are, are refused before; any fault there, or in loading a selector of the guest's, leads to
+//    the fixup, and nothing that the monitor would look at was changed until then. What is read is read once.
 //  - RSP is the gate's own at all times, so a fault inside the gate has a stack. The two instructions at LSTAR before
 //    it is can't fault: their page and the state page are always there, TF is off, and there are no breakpoints.
 //  - Only IRETQ returns; the processor checks selectors there, and its refusal is the monitor's to tell the guest.
@@ -114,14 +114,14 @@
         jb slow
         .endm
 
-        // Goes to `fixed` if the fault (RIP in RAX) was between two labels.
-        .macro fixup first, behind
+        // Goes on at `next` if the fault (RIP in RAX) was between two labels.
+        .macro fixup first, behind, next
         lea \first(%rip), %rcx
         cmp %rcx, %rax
         jb 1f
         lea \behind(%rip), %rcx
         cmp %rcx, %rax
-        jb fixed
+        jb \next
 1:
         .endm
 
@@ -352,9 +352,28 @@ fpu_taskswitch:
         mov %rdx, %cr0
         jmp answer_zero
 
-        // Bases that are not canonical, and user GS by selector, are the monitor's.
+        // Bases that are not canonical, and selectors that the processor refuses, are the monitor's.
 set_segment_base:
-        mov %rsi, %rdx
+        cmp $3, %rdi  // SEGBASE_GS_USER_SEL: the register is one, whatever the mode; the base goes with it
+        jne 2f
+        or $3, %esi
+        swapgs
+load_gs:
+        mov %esi, %gs
+load_gs_behind:
+        swapgs
+        movq $1, STATE(GATE_GS_MOVED)
+        movzwl %si, %esi
+        cmp $3, %esi
+        ja answer_zero
+        // A null selector leaves the base as it was on some processors, and its RPL in the register on all.
+        xor %esi, %esi
+        swapgs
+        mov %esi, %gs
+        swapgs
+        mov $MSR_KERNEL_GS_BASE, %ecx
+        jmp 1f
+2:      mov %rsi, %rdx
         shl $16, %rdx
         sar $16, %rdx
         cmp %rdx, %rsi
@@ -488,8 +507,9 @@ nested:
         push %rax
         push %rcx
         mov 16 + F_RIP - F_KIND(%rsp), %rax
-        fixup stores, stores_behind
-        fixup loads, loads_behind
+        fixup stores, stores_behind, fixed
+        fixup loads, loads_behind, fixed
+        fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx
         cmp %rcx, %rax
         je 2f
@@ -510,7 +530,10 @@ pinfold_fast_refused_out:
         out %al, $PORT
         ud2
 
-        // The guest's stack can't be read or written: the monitor finds out why, with CR2 as it was.
+        // The guest's stack can't be read or written, or its selector not be loaded: the monitor finds out why, with CR2 as
+        // it was.
+fixed_swapped:
+        swapgs
 fixed:
         lea STACK(F_SIZE), %rsp
         cmpq $VECTOR_PF, F_KIND(%rsp)
