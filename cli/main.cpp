@@ -49,6 +49,7 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_option("--write-protection", options.write_protection)
       ->transform(CLI::CheckedTransformer(protections))
       ->group("");
+  app.add_flag("--plain-gate", options.plain_gate)->group("");
 }
 
 }  // namespace

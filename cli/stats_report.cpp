@@ -13,6 +13,22 @@ double ticks_to_ms(const vmm::Domain& domain, std::uint64_t ticks) {
   return static_cast<double>(domain.clock().scale().to_ns(ticks)) / 1e6;
 }
 
+/// What the gate did without an exit; none of it is in the other counts.
+Json finished_in_the_vm(vmm::Domain& domain) {
+  constexpr std::size_t page_fault = 14;
+  const vmm::FastPathCounts counts = domain.gate().fast_path_counts();
+  std::uint64_t others = 0;
+  for (std::size_t vector = 0; vector < counts.exceptions.size(); ++vector)
+    if (vector != page_fault) others += counts.exceptions[vector];
+  Json all = {{"guest syscall", counts.syscalls},
+              {"page fault", counts.exceptions[page_fault]},
+              {"other exception", others},
+              {"event", counts.events}};
+  for (std::size_t i = 0; i < counts.hypercalls.size(); ++i)
+    if (counts.hypercalls[i] != 0) all[domain.hypercalls().name(i)] = counts.hypercalls[i];
+  return all;
+}
+
 Json collect(vmm::Domain& domain, const Milestones& times) {
   const vmm::Statistics& s = domain.statistics();
   Json all;
@@ -34,6 +50,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
     if (s.hypercalls[i] != 0) calls[domain.hypercalls().name(i)] = s.hypercalls[i];
   calls["unknown"] = s.unknown_hypercalls;
   all["hypercalls"] = calls;
+  all["finished_in_the_vm"] = finished_in_the_vm(domain);
   all["multicall_entries"] = s.multicall_entries;
   all["continuations"] = s.continuations;
   Json extended = Json::object();

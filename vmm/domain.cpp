@@ -125,6 +125,9 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
     vcpu_infos_.push_back(VcpuInfoPlace{shared_page(shared_info_), i * VcpuInfo::size});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
   }
+  if (config_.host.fast_paths)
+    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(XEN_LEGACY_MAX_VCPUS, config_.vcpus); ++i)
+      gate_->map_info(i, shared_info_, i * VcpuInfo::size);
   // Past the legacy ones a vCPU has no vcpu_info until it registers one; what is written there is not read.
   while (vcpu_infos_.size() < config_.vcpus) {
     vcpu_infos_.push_back(VcpuInfoPlace{SharedPage(nowhere_.data()), 0});
@@ -280,6 +283,7 @@ void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
   page.copy_in(offset, content);
   vcpu_infos_[vcpu.raw()] = VcpuInfoPlace{page, offset};
   vcpu_info_frames_.push_back(frame);
+  if (config_.host.fast_paths) gate_->map_info(vcpu.raw(), frame, offset);
   if (events_ != nullptr) events_->vcpu_info_moved(vcpu);
 }
 

@@ -60,6 +60,7 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
     state_.traps[i] = Trap{t.address, static_cast<std::uint16_t>(t.cs | rpl3),
                            static_cast<std::uint8_t>(t.flags & 3), (t.flags & 4) != 0};
   }
+  state_.handlers_changed = true;
   state_.event = Callback{c.event_callback_eip, true};
   state_.failsafe = Callback{c.failsafe_callback_eip, (c.flags & VGCF_failsafe_disables_events) != 0};
   state_.syscall = Callback{c.syscall_callback_eip, (c.flags & VGCF_syscall_disables_events) != 0};

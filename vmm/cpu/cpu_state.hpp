@@ -28,13 +28,16 @@ struct CpuState {
   bool kernel_mode = true;
   std::array<Trap, 256> traps{};
   Callback event, failsafe, syscall, syscall32, sysenter, nmi;
+  /// The gate has not been told of them yet.
+  bool handlers_changed = true;
   std::uint64_t kernel_sp = 0;
   std::uint16_t kernel_ss = 0;
 
   /// Roots of the two modes; the processor runs on their mirrors. no_mfn: none.
   Mfn kernel_root = no_mfn, user_root = no_mfn;
 
-  /// GS bases of the two modes; the one of the current mode is in the processor.
+  /// GS bases of the two modes; the one of the current mode is in the processor, and so may the other be
+  /// (GuestCpu::know_both_gs_bases).
   std::uint64_t user_gs_base = 0, kernel_gs_base = 0;
   std::uint64_t fs_base = 0;
 

@@ -40,6 +40,7 @@ void GuestCpu::load(pvmmu::Held held) {
     vcpu_.mark_regs_dirty();
   }
   if (load_segments(held)) vcpu_.mark_sregs_dirty();
+  if (domain_.config().host.fast_paths) give_to_gate(held);
   more_passes_ = prepare_pass(held);
   registers_changed_ = false;
 }

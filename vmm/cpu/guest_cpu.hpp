@@ -104,6 +104,8 @@ class GuestCpu {
   // -- segment bases
   void set_fs_base(std::uint64_t base);
   void set_active_gs_base(std::uint64_t base);
+  /// Before the inactive one is used: the gate may have changed it. gate_state.cpp
+  void know_both_gs_bases();
   [[nodiscard]] std::uint64_t fs_base() const { return state_.fs_base; }
   [[nodiscard]] std::uint64_t active_gs_base() const { return gs_base_; }
 
@@ -148,10 +150,28 @@ class GuestCpu {
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
+  void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
+  struct LdtFault {
+    GuestException exception;  ///< What the guest gets unless it was resolved.
+    bool in_ldt = false;
+    bool resolved = false;
+  };
+  [[nodiscard]] LdtFault look_into_ldt(pvmmu::Held held, const GuestException& raised);
+  void on_fault_of_return(pvmmu::Held held, const GuestException& raised);
   void on_refused_return(pvmmu::Held held, const GuestException& exception);
   [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
   [[nodiscard]] bool end_if_gate_is_lost(pvmmu::Held held);
   void capture();
+
+  // gate_state.cpp
+  [[nodiscard]] RunResult run_to_the_guests_own_exit();
+  [[nodiscard]] bool inside_gate(const RunResult& result);
+  [[nodiscard]] bool at_cpl0();
+  void take_from_gate();
+  void give_to_gate(pvmmu::Held held);
+  void give_handlers_to_gate();
+  void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
+  void capture_return();
 
   // context.cpp
   [[nodiscard]] Status hold_initial_frames(pvmmu::Held held, const ::vcpu_guest_context& context);
@@ -226,6 +246,9 @@ class GuestCpu {
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
   bool flush_requested_ = false;
+  bool both_gs_bases_known_ = true;
+  std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
+  std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
   bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
   std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
   struct Awaited {

@@ -17,6 +17,9 @@ thread_local Vcpu* running_vcpu = nullptr;
 /// (docs/decisions/work-at-a-stretch.md).
 constexpr std::uint64_t entries_an_exit = 16384;
 
+/// Page-fault error code: from user mode (Intel SDM vol. 3, 4.7).
+constexpr std::uint64_t pf_user = 4;
+
 void on_kick(int) {
   if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
 }
@@ -47,7 +50,7 @@ void GuestCpu::run() {
     in_guest_ = true;
     ++entries_;
     lock.unlock();
-    const RunResult result = vcpu_.run();
+    const RunResult result = run_to_the_guests_own_exit();
     left_at = __rdtsc();
     lock.lock();
     in_guest_ = false;
@@ -101,6 +104,7 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
+  if (domain_.config().host.fast_paths) take_from_gate();
   interrupted_ = false;
   if (pass_under_way_) {
     if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
@@ -199,6 +203,8 @@ bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
 /// anyway.
 void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   const std::uint64_t rip = vcpu_.regs().rip;
+  if (domain_.config().host.fast_paths && at_cpl0() && Gate::fast_exit(id_.raw(), rip) == GateExit::returning)
+    return on_fast_exit(lock, GateExit::returning);
   if (const auto entry = Gate::syscall_entry(rip)) {
     capture();
     return on_syscall(lock, *entry);
@@ -218,6 +224,7 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
     return on_syscall(lock, *entry);
   }
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
+  if (domain_.config().host.fast_paths && at_cpl0()) return on_fast_exit(lock, Gate::fast_exit(id_.raw(), rip));
 
   // The guest's own OUT to the gate's port, in user or kernel mode: a guest has no such port.
   capture();
@@ -230,20 +237,42 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
   deliver(lock, GuestException{13, 0, 0});
 }
 
-void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
-  const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vector);
-  const std::uint64_t address = vcpu_.sregs().cr2;
-  const auto in_ldt = vector == 14 ? Gate::offset_in_ldt(id_.raw(), address) : std::nullopt;
-  const bool resolved = in_ldt && bring_in_ldt_page(lock, *in_ldt / page_size);
-  // What else the guest's LDT lacks is a fault of the guest's, where it has its LDT.
-  const GuestException exception{vector, frame.error_code,
-                                 in_ldt ? state_.ldt_base.raw() + *in_ldt : address};
-  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) {
-    if (!resolved) return on_refused_return(lock, exception);
-    domain_.statistics().count(ExitReason::page_fault);
-    registers_changed_ = true;
-    return;
+/// The processor looks for a descriptor in a page of the LDT that is not there yet, or not at all: what the guest's LDT
+/// lacks is a fault of the guest's, where it has its LDT.
+GuestCpu::LdtFault GuestCpu::look_into_ldt(pvmmu::Held held, const GuestException& raised) {
+  LdtFault found{raised};
+  const auto offset = raised.vector == 14 ? Gate::offset_in_ldt(id_.raw(), raised.address) : std::nullopt;
+  if (!offset) return found;
+  found.in_ldt = true;
+  constexpr std::uint64_t selector_local = 4, descriptor_bytes = 8;
+  if (*offset / descriptor_bytes >= state_.ldt_entries) {  // past the limit, had the guest's LDT one of its own
+    found.exception = GuestException{13, (*offset & ~(descriptor_bytes - 1)) | selector_local, 0};
+    return found;
   }
+  found.resolved = bring_in_ldt_page(held, *offset / page_size);
+  found.exception.address = state_.ldt_base.raw() + *offset;
+  // The processor looked on its own behalf; for the guest's handler it was who the guest was.
+  found.exception.error_code = (raised.error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
+  return found;
+}
+
+/// A fault of an IRETQ to the guest, whose registers are in regs_.
+void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised) {
+  const LdtFault fault = look_into_ldt(held, raised);
+  if (!fault.resolved) return on_refused_return(held, fault.exception);
+  domain_.statistics().count(ExitReason::page_fault);
+  registers_changed_ = true;
+}
+
+void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
+  on_gate_exception(lock, vector,
+                    domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, Gate::has_error_code(vector)));
+}
+
+void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
+  const GuestException raised{vector, frame.error_code, vcpu_.sregs().cr2};
+  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) return on_fault_of_return(lock, raised);
+  const LdtFault fault = look_into_ldt(lock, raised);
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = frame.rflags;
@@ -251,15 +280,15 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {
     domain_.end(Ending::host_failure,
-                fmt::format("exception {} inside the gate, error code {:#x}, CR2 {:#x}\n{}", vector,
-                            frame.error_code, vcpu_.sregs().cr2, describe(lock)));
+                fmt::format("exception {} inside the gate at {:#x}, error code {:#x}, CR2 {:#x}\n{}", vector,
+                            frame.rip, frame.error_code, vcpu_.sregs().cr2, describe(lock)));
     return;
   }
   if (processor_loads_selectors())
     set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
-  if (!in_ldt) return on_exception(lock, exception);
+  if (!fault.in_ldt) return on_exception(lock, raised);
   domain_.statistics().count(ExitReason::page_fault);
-  if (!resolved) deliver(lock, exception);
+  if (!fault.resolved) deliver(lock, fault.exception);
 }
 
 /// A pass ended in an IRETQ that the processor refused: the guest returned to selectors that its descriptor

@@ -108,6 +108,7 @@ std::uint64_t VirtualProcessor::segment_base(SegmentBase which) {
     case SegmentBase::gs: return cpu_.active_gs_base();
     case SegmentBase::kernel_gs: break;
   }
+  cpu_.know_both_gs_bases();
   return cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base;
 }
 
@@ -117,6 +118,7 @@ void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address
     case SegmentBase::gs: return cpu_.set_active_gs_base(address);
     case SegmentBase::kernel_gs: break;
   }
+  cpu_.know_both_gs_bases();
   (cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base) = address;
 }
 

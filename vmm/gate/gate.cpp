@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "vmm/gate/state_fields.h"
 #include "vmm/gate/text.hpp"
 #include "vmm/registers.hpp"
 
@@ -47,6 +48,15 @@ constexpr std::uint64_t cr4_osxsave = 1U << 18;
   return cpu_area(cpu) + (stack_page + 1) * page_size;
 }
 
+/// Where a place of fast_paths.S lies in its page.
+[[nodiscard]] std::uint64_t fast_offset(const std::byte* place) {
+  return static_cast<std::uint64_t>(place - pinfold_fast_begin);
+}
+
+[[nodiscard]] std::uint64_t fast_text(std::uint32_t cpu) {
+  return cpu_area(cpu) + fast_text_page * page_size;
+}
+
 /// Where on the stack page a pass's IRETQ frame lies, far below where exceptions push.
 constexpr std::size_t pass_frame_offset = 512;
 
@@ -80,7 +90,7 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
       areas_(arena.take_fixed(cpus * used_pages)) {
   if (cpus > max_cpus) std::abort();
   build_text();
-  build_idt();
+  build_idt(idt_, kernel_text);
   for (std::uint32_t cpu = 0; cpu < cpus; ++cpu) build_cpu(cpu);
   map_page(user_text, user_text_, supervisor | bit::user);
   map_page(kernel_text, kernel_text_, supervisor);
@@ -97,22 +107,23 @@ void Gate::build_text() {
               static_cast<std::size_t>(pinfold_gate_kernel_end - pinfold_gate_kernel_begin));
 }
 
-void Gate::build_idt() const {
+void Gate::build_idt(Mfn page, std::uint64_t entries) const {
   // 64-bit interrupt gates (vol. 3, 6.14.1). Vectors past the exceptions have none: INT n gives #GP, which
   // the monitor turns into what the guest asked for. INT3 and INTO come as traps from CPL3.
   for (unsigned vector = 0; vector < exceptions; ++vector) {
-    const std::uint64_t entry = kernel_text + vector * exception_stub_size;
+    const std::uint64_t entry = entries + vector * exception_stub_size;
     const std::uint64_t dpl = vector == 3 || vector == 4 ? 3 : 0;
-    arena_.store(idt_, vector * 2,
+    arena_.store(page, vector * 2,
                  (entry & 0xffff) | (std::uint64_t{code0} << 16) | ((0x8e00ULL | dpl << 13) << 32) |
                      ((entry >> 16 & 0xffff) << 48));
-    arena_.store(idt_, vector * 2 + 1, entry >> 32);
+    arena_.store(page, vector * 2 + 1, entry >> 32);
   }
 }
 
 void Gate::build_cpu(std::uint32_t cpu) {
-  for (std::uint64_t page = 0; page < used_pages; ++page)
+  for (std::uint64_t page = 0; page <= pass_page; ++page)
     map_page(cpu_area(cpu) + page * page_size, area(cpu, page), page == pass_page ? supervisor : data);
+  if (host_.fast_paths) build_fast_paths(cpu);
 
   for (std::size_t page = 0; page < ldt_pages; ++page) clear_ldt_page(cpu, page);
 
@@ -142,6 +153,24 @@ void Gate::build_cpu(std::uint32_t cpu) {
   // CPL3 gets the port only where SYSCALL leaves it there; elsewhere a guest's own OUT is a #GP like any
   // other.
   if (host_.syscall_stays_at_cpl3) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
+}
+
+void Gate::build_fast_paths(std::uint32_t cpu) {
+  const Mfn text = area(cpu, fast_text_page);
+  std::memcpy(arena_.bytes(text), pinfold_fast_begin,
+              static_cast<std::size_t>(pinfold_fast_end - pinfold_fast_begin));
+  build_idt(area(cpu, fast_idt_page), fast_text(cpu) + fast_offset(pinfold_fast_exceptions));
+  map_page(fast_text(cpu), text, supervisor);
+  for (const std::uint64_t page : {state_page, fast_idt_page})
+    map_page(cpu_area(cpu) + page * page_size, area(cpu, page), data);
+  map_page(cpu_area(cpu) + info_page * page_size, Mfn(0), 0);
+  set_state(cpu, GATE_INFO, cpu_area(cpu) + info_page * page_size);  // not there until map_info
+}
+
+void Gate::map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const {
+  const std::uint64_t address = cpu_area(cpu) + info_page * page_size;
+  remap_page(address, Pte(frame, data));
+  set_state(cpu, GATE_INFO, address + offset);
 }
 
 Mfn Gate::table_below(Mfn table, std::size_t slot) {
@@ -190,7 +219,7 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   kvm_sregs& s = vcpu.sregs();
   s.gdt.base = here + gdt_page * page_size;
   s.gdt.limit = 15 * page_size - 1;
-  s.idt.base = idt;
+  s.idt.base = host_.fast_paths ? here + fast_idt_page * page_size : idt;
   s.idt.limit = exceptions * 16 - 1;
   s.tr = segment(tss_selector, here + tss_page * page_size, tss_limit, 11, true);
   s.ldt = segment(ldt_selector, here + ldt_page * page_size, 0xffff, 2, true);
@@ -201,8 +230,10 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   // Where SYSCALL stays at CPL3 interrupts stay on: else KVM does not leave at once (it reports a window for
   // interrupts, and IF is that window).
   const std::uint64_t mask = host_.syscall_stays_at_cpl3 ? syscall_clears : syscall_clears | rflags::if_;
+  const std::uint64_t lstar =
+      host_.fast_paths ? fast_text(cpu) + fast_offset(pinfold_fast_syscall) : user_text;
   const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
-                                 {msr_lstar, user_text},
+                                 {msr_lstar, lstar},
                                  {msr_cstar, compat_entry},
                                  {msr_fmask, mask}}};
   return vcpu.set_msrs(msrs);
@@ -223,18 +254,51 @@ bool Gate::has_error_code(std::uint8_t vector) {
   return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
 }
 
-ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint8_t vector) const {
-  // [error code] RIP CS RFLAGS RSP SS, up to the top of the stack (vol. 3, 6.14.2).
-  const Mfn stack = area(cpu, stack_page);
-  const std::size_t top = pvmmu::entries_per_table;
-  ExceptionFrame f;
-  f.ss = arena_.load(stack, top - 1);
-  f.rsp = arena_.load(stack, top - 2);
-  f.rflags = arena_.load(stack, top - 3);
-  f.cs = arena_.load(stack, top - 4);
-  f.rip = arena_.load(stack, top - 5);
-  if (has_error_code(vector)) f.error_code = arena_.load(stack, top - 6);
-  return f;
+std::uint64_t Gate::stack_word(std::uint32_t cpu, std::uint64_t address) const {
+  const std::uint64_t bottom = stack_top(cpu) - page_size;
+  if (address % 8 != 0 || address < bottom || address - bottom >= page_size) return 0;
+  return arena_.load(area(cpu, stack_page), (address - bottom) / 8);
+}
+
+ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const {
+  // [error code] RIP CS RFLAGS RSP SS (vol. 3, 6.14.2).
+  const std::uint64_t at = error_code ? rsp + 8 : rsp;
+  const auto word = [&](std::uint64_t i) { return stack_word(cpu, at + 8 * i); };
+  return {error_code ? stack_word(cpu, rsp) : 0, word(0), word(1), word(2), word(3), word(4)};
+}
+
+bool Gate::in_fast_paths(std::uint32_t cpu, std::uint64_t rip) {
+  return rip >= fast_text(cpu) && rip - fast_text(cpu) < page_size;
+}
+
+GateExit Gate::fast_exit(std::uint32_t cpu, std::uint64_t rip) {
+  if (!in_fast_paths(cpu, rip)) return GateExit::none;
+  constexpr std::uint64_t out_length = 2;  // KVM leaves with RIP behind the OUT
+  const std::uint64_t offset = rip - fast_text(cpu);
+  if (offset >= fast_offset(pinfold_fast_return) && offset <= fast_offset(pinfold_fast_return_out) + out_length)
+    return GateExit::returning;
+  const auto behind = [offset](const std::byte* out) { return offset == fast_offset(out) + out_length; };
+  if (behind(pinfold_fast_syscall_out)) return GateExit::syscall;
+  if (behind(pinfold_fast_exception_out)) return GateExit::exception;
+  if (behind(pinfold_fast_refused_out)) return GateExit::refused;
+  if (behind(pinfold_fast_broken_out)) return GateExit::broken;
+  return GateExit::none;
+}
+
+std::uint8_t Gate::fast_vector(std::uint32_t cpu, std::uint64_t rsp) const {
+  return static_cast<std::uint8_t>(stack_word(cpu, rsp) % exceptions);
+}
+
+FastPathCounts Gate::fast_path_counts() const {
+  FastPathCounts sum;
+  if (!host_.fast_paths) return sum;
+  for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
+    for (std::size_t i = 0; i < sum.exceptions.size(); ++i) sum.exceptions[i] += state(cpu, GATE_BOUNCED + i);
+    for (std::size_t i = 0; i < sum.hypercalls.size(); ++i) sum.hypercalls[i] += state(cpu, GATE_HYPERCALLS + i);
+    sum.syscalls += state(cpu, GATE_BOUNCED + GATE_BOUNCED_SYSCALLS);
+    sum.events += state(cpu, GATE_BOUNCED + GATE_BOUNCED_EVENTS);
+  }
+  return sum;
 }
 
 std::uint64_t Gate::descriptor(std::uint32_t cpu, std::uint16_t selector) const {

@@ -23,6 +23,23 @@ struct ExceptionFrame {
 /// By which entry a SYSCALL came: LSTAR or CSTAR.
 enum class SyscallEntry : std::uint8_t { bits64, bits32 };
 
+/// Why the gate left the VM for the monitor, where it finishes what it can itself (fast_paths.S).
+enum class GateExit : std::uint8_t {
+  none,       ///< RIP is elsewhere, or in the midst of the gate's code: it has to go on.
+  syscall,    ///< A SYSCALL, nothing done yet; RSP is in the state page.
+  exception,  ///< An exception of the guest's, nothing done yet.
+  returning,  ///< On its way to the guest, everything done: the guest's state is in the IRETQ frame.
+  refused,    ///< The same, and the processor refused that frame: the fault is in the state page.
+  broken,     ///< A fault at CPL0 that the gate has no answer to.
+};
+
+/// What was finished in the VM, on all vCPUs together.
+struct FastPathCounts {
+  std::array<std::uint64_t, gate::exceptions> exceptions{};  ///< Bounced, by vector.
+  std::uint64_t syscalls = 0, events = 0;                    ///< Bounced.
+  std::array<std::uint64_t, 64> hypercalls{};                ///< By number.
+};
+
 /// Builds the monitor's part of the guest's address space in the arena, and knows what its addresses mean.
 class Gate {
  public:
@@ -45,7 +62,27 @@ class Gate {
   [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(std::uint64_t rip);
   [[nodiscard]] static std::optional<std::uint8_t> exception_vector(std::uint64_t rip);
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
-  [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint8_t vector) const;
+  /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's stack.
+  [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
+
+  // -- where the gate finishes what it can
+  /// Is this address in the vCPU's fast paths (at CPL0; nothing can be concluded from RIP alone)?
+  [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, std::uint64_t rip);
+  /// What a vCPU that left the VM at this address wants.
+  [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, std::uint64_t rip);
+  /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is behind.
+  [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
+  /// Fields of the vCPU's state page, by their numbers (state_fields.h).
+  [[nodiscard]] std::uint64_t state(std::uint32_t cpu, std::size_t field) const {
+    return arena_.load(area(cpu, gate::state_page), field);
+  }
+  void set_state(std::uint32_t cpu, std::size_t field, std::uint64_t value) const {
+    arena_.store(area(cpu, gate::state_page), field, value);
+  }
+  [[nodiscard]] FastPathCounts fast_path_counts() const;
+  /// The frame with the vCPU's vcpu_info, for the gate: a supervisor page. The processor may know the old one until
+  /// its translations are flushed.
+  void map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const;
 
   /// The descriptor that a selector names in the vCPU's GDT or LDT.
   [[nodiscard]] std::uint64_t descriptor(std::uint32_t cpu, std::uint16_t selector) const;
@@ -83,8 +120,11 @@ class Gate {
   [[nodiscard]] Mfn table_below(Mfn table, std::size_t slot);
   [[nodiscard]] Mfn l3_of(std::uint64_t address);
   void build_text();
-  void build_idt() const;
   void build_cpu(std::uint32_t cpu);
+  void build_fast_paths(std::uint32_t cpu);
+  void build_idt(Mfn page, std::uint64_t entries) const;
+  /// The word on the vCPU's stack at this address; 0 outside.
+  [[nodiscard]] std::uint64_t stack_word(std::uint32_t cpu, std::uint64_t address) const;
   [[nodiscard]] Mfn area(std::uint32_t cpu, std::uint64_t page) const {
     return areas_.plus(cpu * gate::used_pages + page);
   }

@@ -168,6 +168,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.slot_256_usable = facts.slot_256_at_cpl3;
   traits.native_cpuid = !facts.cpuid_intercepted;
   traits.tsc_invariant = facts.tsc_invariant;
+  traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
   return traits;
 }

@@ -9,6 +9,9 @@ namespace pinfold::vmm {
 class Domain;
 
 namespace hypercalls {
+/// What XENVER_version answers: 4.17.
+inline constexpr std::int64_t version = 4 << 16 | 17;
+
 /// May the guest have something there? Lists must begin at such an address even if nothing of them is read;
 /// whether it is mapped shows with each access.
 [[nodiscard]] constexpr bool is_guests(GuestVaddr va) {

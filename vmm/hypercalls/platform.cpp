@@ -14,7 +14,6 @@
 namespace pinfold::vmm::hypercalls {
 namespace {
 
-constexpr std::int64_t version = 4 << 16 | 17;
 constexpr std::uint32_t features =
     1U << XENFEAT_mmu_pt_update_preserve_ad | 1U << XENFEAT_gnttab_map_avail_bits;
 

@@ -94,6 +94,7 @@ std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   if (!domain.mmu().hold(*call.held, mfn, pvmmu::FrameType::writable)) return to_rax(Errno::eacces);
   cpu.state().info_registered = true;
   domain.set_vcpu_info(cpu.id(), mfn, request->offset);
+  domain.cpu(call.vcpu).flush(cpu);  // the gate of its has a mapping of the old place
   cpu.publish_time(*call.held);
   return 0;
 }

@@ -14,6 +14,7 @@ namespace {
 
 std::int64_t set_trap_table(Domain& domain, Hypercall& call) {
   CpuState& state = domain.cpu(call.vcpu).state();
+  state.handlers_changed = true;
   if (call.args[0] == 0) {
     state.traps.fill(Trap{});
     return 0;
@@ -51,6 +52,7 @@ std::int64_t callback_op(Domain& domain, Hypercall& call) {
     Callback* callback = callback_of(state, request->type);
     if (callback == nullptr) return to_rax(Errno::enosys);
     *callback = Callback{request->address, (request->flags & CALLBACKF_mask_events) != 0};
+    state.handlers_changed = true;
     return 0;
   }
   if (call.args[0] == CALLBACKOP_unregister) {
@@ -68,6 +70,7 @@ std::int64_t set_callbacks(Domain& domain, Hypercall& call) {
   const std::array<Callback*, 3> callbacks{&state.event, &state.failsafe, &state.syscall};
   for (std::size_t i = 0; i < callbacks.size(); ++i)
     if (is_canonical(call.args[i])) callbacks[i]->address = call.args[i];
+  state.handlers_changed = true;
   return 0;
 }
 
@@ -77,6 +80,7 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   if (call.args[0] == SEGBASE_GS_USER_SEL) {
     const auto selector = static_cast<std::uint16_t>(base | 3);
     const std::uint64_t d = (selector & ~3U) == 0 ? 0 : cpu.descriptor(*call.held, selector);
+    cpu.know_both_gs_bases();
     cpu.state().user_gs_base = (d >> 16 & 0xffffff) | (d >> 56 << 24);
     // The kernel finds out by reading GS whose selector it is: the register is one, whatever the mode.
     kvm_segment& gs = cpu.vcpu().sregs().gs;
@@ -97,7 +101,10 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   if (!is_canonical(base)) return to_rax(Errno::einval);
   switch (call.args[0]) {
     case SEGBASE_FS: cpu.set_fs_base(base); return 0;
-    case SEGBASE_GS_USER: cpu.state().user_gs_base = base; return 0;
+    case SEGBASE_GS_USER:
+      cpu.know_both_gs_bases();
+      cpu.state().user_gs_base = base;
+      return 0;
     case SEGBASE_GS_KERNEL: cpu.set_active_gs_base(base); return 0;
     default: return to_rax(Errno::einval);
   }

@@ -1,0 +1,36 @@
+// The kernel's stack for traps of user mode, or the frame of its iret, is in the hypervisor's memory, or
+// nowhere.
+#include <xen/callback.h>
+
+#include "kit/user_mode.hpp"
+
+using namespace kit;
+
+extern "C" void user_code();
+asm("user_code: syscall\n ud2");
+
+namespace {
+
+/// Of the monitor's own pages for the first vCPU the one that its gate keeps its state in
+/// (vmm/gate/layout.hpp).
+constexpr u64 gates_state = 0xffff810000224000, behind_canonical = 0x0000800000000000;
+
+[[noreturn]] void return_from(u64 frame) {
+  asm volatile("mov %0, %%rsp\n mov $23, %%eax\n syscall\n ud2" : : "r"(frame) : "memory");
+  __builtin_unreachable();
+}
+
+}  // namespace
+
+void test() {
+  install_traps();
+  if (asked_for("iret-there")) return_from(gates_state);
+  if (asked_for("iret-nowhere")) return_from(behind_canonical - 16);
+  callback_register callback{};
+  callback.type = CALLBACKTYPE_syscall;
+  callback.address = word(kit_syscall_entry);
+  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &callback), 0);
+  load_user_root();
+  const u64 stack = asked_for("nowhere") ? behind_canonical + 8 : gates_state + 512;
+  enter_user(user_code, new_page(), reinterpret_cast<Page*>(stack) - 1);
+}

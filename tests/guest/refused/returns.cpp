@@ -1,0 +1,123 @@
+// HYPERVISOR_iret with what no return may have: flags are cut down, and whatever selectors are asked for, the
+// guest goes on at CPL3 or gets a #GP in place of the return. User GS by selector is as careful.
+#include "kit/kit.hpp"
+#include "refused/errors.hpp"
+
+using namespace kit;
+
+extern "C" {
+u64 landed_cs, landed_flags, saved_stack;
+void return_to(u64 rip, u64 cs, u64 rflags, u64 ss);
+extern char return_target[], return_done[];
+}
+
+asm(R"(
+return_to:
+        push %rbx
+        push %rbp
+        mov %rsp, saved_stack(%rip)
+        sub $256, %rsp
+        push %rcx
+        push saved_stack(%rip)
+        push %rdx
+        push %rsi
+        push %rdi
+        push $0
+        push $0
+        push $0
+        push $0
+        mov $23, %eax
+        syscall
+        ud2
+return_target:
+        mov %cs, landed_cs(%rip)
+        pushf
+        pop landed_flags(%rip)
+return_done:
+        push $2
+        popf
+        pop %rbp
+        pop %rbx
+        ret
+)");
+
+namespace {
+
+constexpr u64 kernel_cs = 0xe030, kernel_ss = 0xe02b, fixed_flag = 2;
+u64 faults = 0, last_vector = 0, last_rip = 0;
+
+void recover(Frame& frame) {
+  ++faults;
+  last_vector = frame.vector;
+  last_rip = frame.rip;
+  frame.rip = word(return_done);
+  frame.cs = kernel_cs;
+  frame.ss = kernel_ss;
+  frame.rflags = fixed_flag;
+}
+
+void flags() {
+  constexpr u64 iopl = 0x3000, vm86 = 0x20000, nested = 0x4000, virtual_interrupts = 0x180000;
+  for (u64 odd : {iopl, vm86, nested, virtual_interrupts, 1UL << 3, 1UL << 5, 1UL << 15, 1UL << 22, 1UL << 31,
+                  1UL << 32, 1UL << 63, ~(1UL << 8)}) {  // but the trap flag
+    faults = landed_cs = 0;
+    return_to(word(return_target), kernel_cs, odd | fixed_flag, kernel_ss);
+    CHECK_EQ(faults, 0);
+    CHECK_EQ(landed_cs & 3, 3);
+    CHECK_EQ(landed_flags & (iopl | vm86), 0);
+  }
+}
+
+void addresses() {
+  for (u64 nowhere : {0x8000000000000000UL, 0x0000800000000000UL, 0xffff7fffffffffffUL}) {
+    faults = 0;
+    return_to(nowhere, kernel_cs, fixed_flag, kernel_ss);
+    CHECK_EQ(faults, 1);
+    CHECK_EQ(last_vector, 13);
+    CHECK_EQ(last_rip, nowhere);
+  }
+}
+
+/// The monitor's own selectors, LDT entries that are not there, none at all.
+constexpr u64 selectors[] = {0, 4, 8, 0xe008, 0xe00c, 0xe010, 0xe040, 0xe050, 0xe058, 0x1234, 0xeff8, 0xfff8};
+
+void selectors_of_returns() {
+  for (u64 selector : selectors) {
+    faults = landed_cs = 0;
+    return_to(word(return_target), selector, fixed_flag, kernel_ss);
+    CHECK(faults == 1 ? last_vector == 13 && last_rip == word(return_target) : (landed_cs & 3) == 3);
+    faults = landed_cs = 0;
+    return_to(word(return_target), kernel_cs, fixed_flag, selector);
+    CHECK(faults == 1 ? last_vector == 13 && last_rip == word(return_target) : (landed_cs & 3) == 3);
+  }
+}
+
+u64 at_gs() {
+  u64 value;
+  asm volatile("mov %%gs:0, %0" : "=r"(value)::"memory");
+  return value;
+}
+
+void user_gs_by_selector() {
+  static u64 kernels_own = 0x600d;
+  for (u64 selector : selectors) {
+    CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_KERNEL, &kernels_own), 0);
+    CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, selector), 0);
+    CHECK_EQ(at_gs(), 0x600d);
+  }
+  CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, kernel_ss), 0);
+  CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, 4, 0), einval);
+}
+
+}  // namespace
+
+void test() {
+  install_traps();
+  on_trap = recover;
+  for (auto& word : shared()->evtchn_mask) word = ~0UL;
+  shared()->vcpu_info[0].evtchn_upcall_pending = 0;
+  flags();
+  addresses();
+  selectors_of_returns();
+  user_gs_by_selector();
+}

@@ -1,0 +1,159 @@
+// Where the gate finishes in the VM what it can: what a vCPU and its gate tell each other at each entry and exit. The
+// gate changes modes, GS bases, the kernel's stack and virtual CR0.TS without the monitor; between an exit and the next
+// entry CpuState has them all. What comes out of the state page is bounded here: code in the VM wrote it.
+
+#include <fmt/format.h>
+
+#include "vmm/domain.hpp"
+#include "vmm/gate/state_fields.h"
+#include "vmm/hypercalls/hypercalls.hpp"
+
+namespace pinfold::vmm {
+namespace {
+
+constexpr std::uint32_t msr_kernel_gs_base = 0xc0000102;
+constexpr std::uint64_t dr6_single_step = 0x4000;
+
+std::uint64_t flags_of(const Callback& callback) { return callback.masks_events ? GATE_MASKS_EVENTS : 0; }
+
+}  // namespace
+
+bool GuestCpu::at_cpl0() {
+  const kvm_sregs& s = vcpu_.sregs();
+  return s.ss.dpl == 0 && s.cs.selector == gate::code0;
+}
+
+/// Was the vCPU interrupted while the gate was at work, with half of it done?
+bool GuestCpu::inside_gate(const RunResult& result) {
+  const bool interruption =
+      result.kind == RunResult::Kind::interrupted ||
+      (result.kind == RunResult::Kind::exited && (vcpu_.shared().exit_reason == KVM_EXIT_INTR ||
+                                                  vcpu_.shared().exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN));
+  const std::uint64_t rip = vcpu_.regs().rip;
+  return interruption && Gate::in_fast_paths(id_.raw(), rip) && at_cpl0() &&
+         Gate::fast_exit(id_.raw(), rip) != GateExit::returning;
+}
+
+/// Enters the guest. Interrupted inside the gate it lets that finish, which takes a few hundred instructions, and has it
+/// come out then in place of going to the guest. As long as that takes the vCPU counts as one that has not left.
+RunResult GuestCpu::run_to_the_guests_own_exit() {
+  RunResult result = vcpu_.run();
+  if (!domain_.config().host.fast_paths) return result;
+  while (inside_gate(result)) {
+    ++interruptions_in_gate_;
+    domain_.gate().set_state(id_.raw(), GATE_ATTENTION, 1);
+    vcpu_.set_immediate_exit(false);
+    result = vcpu_.run();
+  }
+  return result;
+}
+
+void GuestCpu::take_from_gate() {
+  const Gate& gate = domain_.gate();
+  const auto field = [&](std::size_t number) { return gate.state(id_.raw(), number); };
+  state_.kernel_mode = field(GATE_KERNEL_MODE) != 0;
+  state_.kernel_sp = field(GATE_KERNEL_SP);
+  state_.kernel_ss = static_cast<std::uint16_t>(field(GATE_KERNEL_SS));
+  state_.task_switched = field(GATE_TASK_SWITCHED) != 0;
+  if (field(GATE_SINGLE_STEPPED) != 0) state_.dr6 = (state_.dr6 & ~0xfULL) | dr6_single_step;
+  if (field(GATE_GS_MOVED) != 0) {
+    both_gs_bases_known_ = false;
+    inactive_gs_base_given_.reset();
+  }
+  for (; interruptions_in_gate_ != 0; --interruptions_in_gate_)
+    domain_.statistics().count(ExitReason::interrupted);
+}
+
+void GuestCpu::know_both_gs_bases() {
+  if (both_gs_bases_known_) return;
+  const auto base = vcpu_.msr(msr_kernel_gs_base);
+  if (!base || !is_canonical(*base)) {
+    domain_.end(Ending::host_failure, "KVM does not tell the inactive GS base");
+    return;
+  }
+  (state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base) = *base;
+  inactive_gs_base_given_ = *base;
+  both_gs_bases_known_ = true;
+}
+
+void GuestCpu::give_to_gate(pvmmu::Held held) {
+  const Gate& gate = domain_.gate();
+  const auto set = [&](std::size_t number, std::uint64_t value) { gate.set_state(id_.raw(), number, value); };
+  const auto mirror = [&](Mfn root) {
+    return root == no_mfn ? 0 : address_of(domain_.mmu().mirror_of_root(held, root)).raw();
+  };
+  set(GATE_KERNEL_MODE, state_.kernel_mode ? 1 : 0);
+  set(GATE_KERNEL_SP, state_.kernel_sp);
+  set(GATE_KERNEL_SS, state_.kernel_ss);
+  set(GATE_TASK_SWITCHED, state_.task_switched ? 1 : 0);
+  set(GATE_ATTENTION, 0);
+  set(GATE_KERNEL_CR3, mirror(state_.kernel_root));
+  set(GATE_USER_CR3, mirror(state_.user_root));
+  set(GATE_IOPL, domain_.architectural_iopl ? std::uint64_t{state_.iopl} << 12 : 0);
+  set(GATE_IOPL_CHECK, domain_.architectural_iopl ? rflags::iopl : 0);
+  set(GATE_GS_MOVED, 0);
+  set(GATE_SINGLE_STEPPED, 0);
+  if (state_.handlers_changed) give_handlers_to_gate();
+  if (!both_gs_bases_known_) return;
+  const std::uint64_t inactive = state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base;
+  if (inactive_gs_base_given_ == inactive) return;
+  if (auto given = vcpu_.set_msr(msr_kernel_gs_base, inactive); !given)
+    domain_.end(Ending::host_failure, "KVM does not take the inactive GS base: " + given.error().message);
+  inactive_gs_base_given_ = inactive;
+}
+
+void GuestCpu::give_handlers_to_gate() {
+  const auto set = [&](std::size_t number, std::uint64_t address, std::uint64_t flags) {
+    domain_.gate().set_state(id_.raw(), number, address);
+    domain_.gate().set_state(id_.raw(), number + 1, flags);
+  };
+  set(GATE_SYSCALL, state_.syscall.address, flags_of(state_.syscall) | GATE_CLEARS_DF);
+  set(GATE_EVENT, state_.event.address, GATE_MASKS_EVENTS);
+  for (std::size_t vector = 0; vector < gate::exceptions; ++vector) {
+    const Trap& trap = state_.traps[vector];
+    set(GATE_TRAPS + 2 * vector, trap.address, trap.masks_events ? GATE_MASKS_EVENTS : 0);
+  }
+  domain_.gate().set_state(id_.raw(), GATE_VERSION, hypercalls::version);
+  state_.handlers_changed = false;
+}
+
+void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
+  const Gate& gate = domain_.gate();
+  switch (why) {
+    case GateExit::syscall:
+      capture();
+      regs_[Gpr::rsp] = gate.state(id_.raw(), GATE_GUEST_RSP);
+      return on_syscall(lock, SyscallEntry::bits64);
+    case GateExit::exception:
+    case GateExit::broken: {
+      const std::uint64_t rsp = vcpu_.regs().rsp;
+      return on_gate_exception(lock, gate.fast_vector(id_.raw(), rsp),
+                               gate.exception_frame(id_.raw(), rsp + 8, true));
+    }
+    case GateExit::returning:
+      domain_.statistics().count(ExitReason::interrupted);
+      return capture_return();
+    case GateExit::refused:
+      capture_return();
+      return on_fault_of_return(
+          lock, GuestException{
+                    static_cast<std::uint8_t>(gate.state(id_.raw(), GATE_REFUSED_VECTOR) % gate::exceptions),
+                    gate.state(id_.raw(), GATE_REFUSED_ERROR), vcpu_.sregs().cr2});
+    case GateExit::none: break;
+  }
+  capture();
+  domain_.end(Ending::host_failure, "the gate left at an address that it does not leave at\n" + describe(lock));
+}
+
+/// The guest's registers, when the gate had only the IRETQ before it.
+void GuestCpu::capture_return() {
+  capture();
+  const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, false);
+  regs_.rip = frame.rip;
+  regs_.rflags = frame.rflags;
+  regs_[Gpr::rsp] = frame.rsp;
+  set_selectors(static_cast<std::uint16_t>(frame.cs | 3), static_cast<std::uint16_t>(frame.ss | 3));
+  registers_changed_ = true;
+}
+
+}  // namespace pinfold::vmm

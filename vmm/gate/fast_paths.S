@@ -1,0 +1,547 @@
+// What a processor with two-dimensional paging finishes at CPL0 without leaving the VM: bounces of system calls,
+// exceptions and events onto the guest kernel's stack, its iret, and hypercalls that only change the vCPU's own
+// registers. vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the
+// guest's registers as they were, and is the monitor's.
+//
+// Each vCPU has a copy of this page beside its state page (state_fields.h) and its stack: all of its own is reached
+// relative to RIP, and no register of the guest's has to be trusted or saved first. Nothing here enables interrupts.
+//
+// Rules that keep it safe:
+//  - The guest's memory is touched in two places, with the guest's own tables. Addresses in the hypervisor's slots, where
+//    alone supervisor pages are, are refused before; any fault there, or in loading a selector of the guest's, leads to
+//    the fixup, and nothing that the monitor would look at was changed until then. What is read is read once.
+//  - RSP is the gate's own at all times, so a fault inside the gate has a stack. The two instructions at LSTAR before
+//    it is can't fault: their page and the state page are always there, TF is off, and there are no breakpoints.
+//  - Only IRETQ returns; the processor checks selectors there, and its refusal is the monitor's to tell the guest.
+
+#include "vmm/gate/state_fields.h"
+
+#define PORT 0x7e
+#define PAGE 0x1000
+
+#define CODE64 0xe033
+#define DATA3 0xe02b
+
+// RFLAGS (Intel SDM vol. 1, 3.4.3)
+#define FLAG_FIXED 0x2
+#define FLAG_TF 0x100
+#define FLAG_IF 0x200
+#define FLAG_DF 0x400
+#define FLAG_IOPL 0x3000
+#define FLAG_NT 0x4000
+#define FLAG_RF 0x10000
+#define FLAG_VM 0x20000
+#define FLAG_AC 0x40000
+// What the gate gives back by iret: CF, PF, AF, ZF, SF, TF, IF, DF, OF, IOPL, RF, AC, ID. Others are the monitor's.
+#define FLAGS_KNOWN 0x253fd7
+
+#define IN_SYSCALL 0x100  // _VGCF_in_syscall in an iret_context's flags word
+
+// vcpu_info (xen/xen.h)
+#define INFO_PENDING 0
+#define INFO_MASK 1
+#define INFO_CR2 16
+
+// Hypercalls (xen/xen.h)
+#define STACK_SWITCH 3
+#define FPU_TASKSWITCH 5
+#define XEN_VERSION 17
+#define IRET 23
+#define SET_SEGMENT_BASE 25
+
+#define MSR_FS_BASE 0xc0000100
+#define MSR_GS_BASE 0xc0000101
+#define MSR_KERNEL_GS_BASE 0xc0000102
+
+#define VECTOR_DB 1
+#define VECTOR_NM 7
+#define VECTOR_PF 14
+// Vectors that are the guest kernel's without a look at the instruction: DE DB BP OF BR NM TS NP SS PF MF AC XF.
+#define FAST_VECTORS 0x000b5cbb
+#define VECTORS_WITH_ERROR 0x00227d00
+
+// The gate's stack, from its top: what IRETQ takes, then the rest. Offsets from RSP once all is pushed.
+#define F_RDI 0
+#define F_RSI 8
+#define F_RBX 16
+#define F_RDX 24
+#define F_RCX 32
+#define F_RAX 40
+#define F_KIND 48   // vector, or GATE_BOUNCED_SYSCALLS or _EVENTS
+#define F_ERROR 56
+#define F_RIP 64
+#define F_CS 72
+#define F_RFLAGS 80
+#define F_RSP 88
+#define F_SS 96
+#define F_SIZE 104
+
+#define STATE(field) begin + PAGE + 8 * (field)(%rip)
+#define STACK(offset) begin - PAGE - (offset)(%rip)
+
+        .section .rodata
+        .balign 16
+        .global pinfold_fast_begin, pinfold_fast_end
+        .global pinfold_fast_syscall, pinfold_fast_exceptions
+        .global pinfold_fast_syscall_out, pinfold_fast_exception_out, pinfold_fast_return, pinfold_fast_return_out
+        .global pinfold_fast_refused_out, pinfold_fast_broken_out
+
+        .macro push_registers
+        push %rax
+        push %rcx
+        push %rdx
+        push %rbx
+        push %rsi
+        push %rdi
+        .endm
+
+        .macro pop_registers
+        pop %rdi
+        pop %rsi
+        pop %rbx
+        pop %rdx
+        pop %rcx
+        pop %rax
+        .endm
+
+        // Jumps to `slow` if the address lies in L4 slots 256 to 271 of the upper half, or where those would be were
+        // it not canonical.
+        .macro refuse_hypervisors address, scratch
+        mov \address, \scratch
+        shr $39, \scratch
+        sub $0x1ffff00, \scratch
+        cmp $16, \scratch
+        jb slow
+        .endm
+
+        // Goes on at `next` if the fault (RIP in RAX) was between two labels.
+        .macro fixup first, behind, next
+        lea \first(%rip), %rcx
+        cmp %rcx, %rax
+        jb 1f
+        lea \behind(%rip), %rcx
+        cmp %rcx, %rax
+        jb \next
+1:
+        .endm
+
+pinfold_fast_begin:
+begin:
+        // -- exceptions: 16 bytes each
+pinfold_fast_exceptions:
+        .set vector, 0
+        .rept 32
+        .if ((VECTORS_WITH_ERROR >> vector) & 1) == 0
+        pushq $0
+        .endif
+        pushq $vector
+        jmp exception
+        .balign 16
+        .set vector, vector + 1
+        .endr
+
+        // -- LSTAR. RCX and R11 hold the caller's RIP and RFLAGS.
+pinfold_fast_syscall:
+        mov %rsp, STATE(GATE_GUEST_RSP)
+        lea STACK(0), %rsp
+        pushq $DATA3
+        pushq STATE(GATE_GUEST_RSP)
+        push %r11
+        pushq $CODE64
+        push %rcx
+        pushq $0
+        pushq $GATE_BOUNCED_SYSCALLS
+        push_registers
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne hypercall
+        lea STATE(GATE_SYSCALL), %rbx
+        jmp bounce
+
+exception:
+        testb $3, F_CS - F_KIND(%rsp)
+        jz nested
+        push_registers
+        mov F_KIND(%rsp), %rax
+        mov $FAST_VECTORS, %ecx
+        bt %eax, %ecx
+        jnc slow
+        cmp $VECTOR_PF, %eax
+        je page_fault
+        cmp $VECTOR_NM, %eax
+        je device_not_available
+        cmp $VECTOR_DB, %eax
+        jne bounce_exception
+        movq $1, STATE(GATE_SINGLE_STEPPED)
+bounce_exception:
+        shl $4, %eax
+        lea STATE(GATE_TRAPS), %rbx
+        add %rax, %rbx
+        jmp bounce
+
+device_not_available:
+        clts
+        movq $0, STATE(GATE_TASK_SWITCHED)
+        jmp bounce_exception
+
+        // Only what is not there at all is the guest's fault for certain.
+page_fault:
+        mov %cr2, %rcx
+        mov %rcx, STATE(GATE_FAULT_ADDRESS)
+        testb $1, F_ERROR(%rsp)
+        jnz slow
+        refuse_hypervisors %rcx, %rdx
+        // Both modes run at CPL3; the handler goes by the guest's own idea of them.
+        andq $~4, F_ERROR(%rsp)
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne bounce_exception
+        orq $4, F_ERROR(%rsp)
+        jmp bounce_exception
+
+        // -- A frame for the guest kernel: of what is interrupted (the F_ fields, R11), to the handler at RBX.
+bounce:
+        cmpq $0, (%rbx)
+        je slow
+        mov F_RSP(%rsp), %rsi
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne 1f
+        mov STATE(GATE_KERNEL_SP), %rsi
+1:      and $-16, %rsi
+        sub $64, %rsi
+        refuse_hypervisors %rsi, %rax
+
+        // Flags and CS as the guest sees them: IF is the event mask, which the upper half of CS tells, too.
+        mov STATE(GATE_INFO), %rcx
+        xor %edx, %edx
+        cmpb $0, INFO_MASK(%rcx)
+        setne %dl
+        mov %edx, %ecx
+        xor $1, %ecx
+        shl $9, %ecx
+        mov F_RFLAGS(%rsp), %rax
+        and $~(FLAG_IF | FLAG_IOPL), %rax
+        or STATE(GATE_IOPL), %rax
+        or %rcx, %rax
+        shl $32, %rdx
+        movzwl F_CS(%rsp), %ecx
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        je 2f
+        and $~3, %ecx
+        jmp 3f
+2:      mov STATE(GATE_KERNEL_CR3), %rdi
+        mov %rdi, %cr3
+3:      or %rcx, %rdx
+
+stores:
+        mov %rax, 40(%rsi)
+        mov %rdx, 32(%rsi)
+        movzwl F_SS(%rsp), %eax
+        mov %rax, 56(%rsi)
+        mov F_RSP(%rsp), %rax
+        mov %rax, 48(%rsi)
+        mov F_RIP(%rsp), %rax
+        mov %rax, 24(%rsi)
+        mov F_RCX(%rsp), %rcx
+        mov F_KIND(%rsp), %edx
+        mov $VECTORS_WITH_ERROR, %eax
+        bt %edx, %eax  // modulo 32: a system call is as vector 0, an event as 1
+        jnc 4f
+        mov F_ERROR(%rsp), %rax
+        mov %rax, 16(%rsi)
+        mov %r11, 8(%rsi)
+        mov %rcx, (%rsi)
+        jmp stores_behind
+4:      mov %r11, 16(%rsi)
+        mov %rcx, 8(%rsi)
+stores_behind:
+
+        // From here on nothing fails. RSI: the frame's end; of one without error code 8 more. EDX: the kind.
+        lea 8(%rsi), %rax
+        mov $VECTORS_WITH_ERROR, %ecx
+        bt %edx, %ecx
+        cmovnc %rax, %rsi
+        mov STATE(GATE_INFO), %rcx
+        cmp $VECTOR_PF, %edx
+        jne 5f
+        mov STATE(GATE_FAULT_ADDRESS), %rax
+        mov %rax, INFO_CR2(%rcx)
+5:      testb $GATE_MASKS_EVENTS, 8(%rbx)
+        jz 6f
+        movb $1, INFO_MASK(%rcx)
+6:      cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne 7f
+        swapgs
+        movq $1, STATE(GATE_KERNEL_MODE)
+        movq $1, STATE(GATE_GS_MOVED)
+7:      lea STATE(GATE_BOUNCED), %rcx
+        incq (%rcx, %rdx, 8)
+
+        mov F_RFLAGS(%rsp), %rax
+        and $~(FLAG_TF | FLAG_VM | FLAG_RF | FLAG_NT | FLAG_AC), %rax
+        mov %rax, %r11
+        testb $GATE_CLEARS_DF, 8(%rbx)
+        jz 8f
+        and $~FLAG_DF, %rax
+8:      or $(FLAG_IF | FLAG_FIXED), %rax
+        mov %rax, F_RFLAGS(%rsp)
+        mov (%rbx), %rax
+        mov %rax, F_RIP(%rsp)
+        mov %rax, F_RCX(%rsp)
+        mov %rsi, F_RSP(%rsp)
+        movq $CODE64, F_CS(%rsp)
+        movq $DATA3, F_SS(%rsp)
+
+        // -- To the guest: the F_ fields are its registers.
+leave:
+        pop_registers
+        add $(F_RIP - F_KIND), %rsp
+        // The monitor may ask for the vCPU while it is in the gate. Who is interrupted between here and the IRETQ has
+        // left it already: nothing of the gate's is in any register.
+pinfold_fast_return:
+        cmpq $0, STATE(GATE_ATTENTION)
+        jne pinfold_fast_return_out
+return_iretq:
+        iretq
+pinfold_fast_return_out:
+        out %al, $PORT
+        ud2
+
+        // After something that may have unmasked events: one that waits comes first.
+return_or_event:
+        mov STATE(GATE_INFO), %rcx
+        cmpb $0, INFO_PENDING(%rcx)
+        je leave
+        cmpb $0, INFO_MASK(%rcx)
+        jne leave
+        movq $GATE_BOUNCED_EVENTS, F_KIND(%rsp)
+        lea STATE(GATE_EVENT), %rbx
+        jmp bounce
+
+        // -- SYSCALL of the guest's kernel, number in RAX
+hypercall:
+        cmp $IRET, %rax
+        je iret
+        cmp $STACK_SWITCH, %rax
+        je stack_switch
+        cmp $SET_SEGMENT_BASE, %rax
+        je set_segment_base
+        cmp $FPU_TASKSWITCH, %rax
+        je fpu_taskswitch
+        cmp $XEN_VERSION, %rax
+        jne slow
+        // Linux calls this to be given its events; other questions than for the version are the monitor's.
+        test %rdi, %rdi
+        jnz slow
+        mov STATE(GATE_VERSION), %rdx
+        jmp answer
+
+stack_switch:
+        or $3, %edi
+        movzwl %di, %edi
+        mov %rdi, STATE(GATE_KERNEL_SS)
+        mov %rsi, STATE(GATE_KERNEL_SP)
+        jmp answer_zero
+
+fpu_taskswitch:
+        clts
+        movq $0, STATE(GATE_TASK_SWITCHED)
+        test %rdi, %rdi
+        jz answer_zero
+        movq $1, STATE(GATE_TASK_SWITCHED)
+        mov %cr0, %rdx
+        or $8, %rdx
+        mov %rdx, %cr0
+        jmp answer_zero
+
+        // Bases that are not canonical, and selectors that the processor refuses, are the monitor's.
+set_segment_base:
+        cmp $3, %rdi  // SEGBASE_GS_USER_SEL: the register is one, whatever the mode; the base goes with it
+        jne 2f
+        or $3, %esi
+        swapgs
+load_gs:
+        mov %esi, %gs
+load_gs_behind:
+        swapgs
+        movq $1, STATE(GATE_GS_MOVED)
+        movzwl %si, %esi
+        cmp $3, %esi
+        ja answer_zero
+        // A null selector leaves the base as it was on some processors, and its RPL in the register on all.
+        xor %esi, %esi
+        swapgs
+        mov %esi, %gs
+        swapgs
+        mov $MSR_KERNEL_GS_BASE, %ecx
+        jmp 1f
+2:      mov %rsi, %rdx
+        shl $16, %rdx
+        sar $16, %rdx
+        cmp %rdx, %rsi
+        jne slow
+        mov $MSR_FS_BASE, %ecx
+        test %rdi, %rdi  // SEGBASE_FS
+        jz 1f
+        mov $MSR_KERNEL_GS_BASE, %ecx
+        cmp $1, %rdi  // SEGBASE_GS_USER
+        je 1f
+        mov $MSR_GS_BASE, %ecx
+        cmp $2, %rdi  // SEGBASE_GS_KERNEL
+        jne slow
+1:      mov %esi, %eax
+        mov %rsi, %rdx
+        shr $32, %rdx
+        wrmsr
+        movq $1, STATE(GATE_GS_MOVED)
+
+answer_zero:
+        xor %edx, %edx
+answer:  // of RDX
+        mov F_RAX(%rsp), %rax
+        lea STATE(GATE_HYPERCALLS), %rcx
+        incq (%rcx, %rax, 8)
+        mov %rdx, F_RAX(%rsp)
+        mov F_RFLAGS(%rsp), %rax
+        and $~(FLAG_IOPL | FLAG_VM | FLAG_NT), %rax
+        or $(FLAG_IF | FLAG_FIXED), %rax
+        mov %rax, F_RFLAGS(%rsp)
+        jmp return_or_event
+
+        // -- HYPERVISOR_iret: struct iret_context (xen/arch-x86/xen-x86_64.h) is on the kernel's stack.
+#define CONTEXT_RAX STATE(GATE_IRET + 0)
+#define CONTEXT_R11 STATE(GATE_IRET + 1)
+#define CONTEXT_RCX STATE(GATE_IRET + 2)
+#define CONTEXT_FLAGS STATE(GATE_IRET + 3)
+#define CONTEXT_RIP STATE(GATE_IRET + 4)
+#define CONTEXT_CS STATE(GATE_IRET + 5)
+#define CONTEXT_RFLAGS STATE(GATE_IRET + 6)
+#define CONTEXT_RSP STATE(GATE_IRET + 7)
+#define CONTEXT_SS STATE(GATE_IRET + 8)
+iret:
+        mov F_RSP(%rsp), %rsi
+        refuse_hypervisors %rsi, %rax
+loads:
+        .irp word, 0, 1, 2, 3, 4, 5, 6, 7, 8
+        mov 8 * \word(%rsi), %rax
+        mov %rax, STATE(GATE_IRET + \word)
+        .endr
+loads_behind:
+        mov CONTEXT_RIP, %rdi
+        mov %rdi, %rax
+        shl $16, %rax
+        sar $16, %rax
+        cmp %rdi, %rax
+        jne slow
+        mov CONTEXT_RFLAGS, %rdx
+        test $~FLAGS_KNOWN, %rdx
+        jnz slow
+        mov %rdx, %rax
+        xor STATE(GATE_IOPL), %rax
+        test %rax, STATE(GATE_IOPL_CHECK)
+        jnz slow
+        movzwl CONTEXT_CS, %ecx
+        mov %ecx, %eax
+        and $3, %eax
+        cmp $3, %eax
+        jne 1f
+        mov STATE(GATE_USER_CR3), %rax
+        test %rax, %rax
+        jz slow
+        mov %rax, %cr3
+        swapgs
+        movq $0, STATE(GATE_KERNEL_MODE)
+        movq $1, STATE(GATE_GS_MOVED)
+1:      or $3, %ecx
+        mov %rcx, F_CS(%rsp)
+        mov %rdi, F_RIP(%rsp)
+        movzwl CONTEXT_SS, %eax
+        or $3, %eax
+        mov %rax, F_SS(%rsp)
+        mov CONTEXT_RSP, %rax
+        mov %rax, F_RSP(%rsp)
+        mov CONTEXT_RAX, %rax
+        mov %rax, F_RAX(%rsp)
+
+        // The event mask: before the look at what is pending, in the order that all see (XCHG).
+        mov %edx, %eax
+        shr $9, %eax
+        not %eax
+        and $1, %eax
+        mov STATE(GATE_INFO), %rsi
+        xchg %al, INFO_MASK(%rsi)
+
+        and $~FLAG_IOPL, %rdx
+        or $FLAG_IF, %rdx
+        mov CONTEXT_RCX, %rcx
+        mov CONTEXT_R11, %r11
+        testl $IN_SYSCALL, CONTEXT_FLAGS
+        jz 2f
+        mov %rdi, %rcx
+        mov %rdx, %r11
+2:      mov %rcx, F_RCX(%rsp)
+        or $FLAG_FIXED, %rdx
+        mov %rdx, F_RFLAGS(%rsp)
+        incq STATE(GATE_HYPERCALLS + IRET)
+        jmp return_or_event
+
+        // -- To the monitor, as if the gate had done nothing.
+slow:
+        mov F_KIND(%rsp), %eax
+        cmp $GATE_BOUNCED_SYSCALLS, %eax
+        je 1f
+        ja 2f
+        pop_registers
+pinfold_fast_exception_out:
+        out %al, $PORT
+        ud2
+1:      pop_registers
+pinfold_fast_syscall_out:
+        out %al, $PORT
+        ud2
+        // An event's frame can't be made; what was to be interrupted is in place.
+2:      pop_registers
+        add $(F_RIP - F_KIND), %rsp
+        jmp pinfold_fast_return_out
+
+        // -- A fault inside the gate: its frame is below what the gate was at.
+nested:
+        push %rax
+        push %rcx
+        mov 16 + F_RIP - F_KIND(%rsp), %rax
+        fixup stores, stores_behind, fixed
+        fixup loads, loads_behind, fixed
+        fixup load_gs, load_gs_behind, fixed_swapped
+        lea return_iretq(%rip), %rcx
+        cmp %rcx, %rax
+        je 2f
+        // A pass's IRETQ was refused (vmm/gate/pass.hpp), or the gate is broken.
+        pop %rcx
+        pop %rax
+pinfold_fast_broken_out:
+        out %al, $PORT
+        ud2
+2:      mov 16(%rsp), %rax
+        mov %rax, STATE(GATE_REFUSED_VECTOR)
+        mov 24(%rsp), %rax
+        mov %rax, STATE(GATE_REFUSED_ERROR)
+        pop %rcx
+        pop %rax
+        lea STACK(F_SIZE - F_RIP), %rsp
+pinfold_fast_refused_out:
+        out %al, $PORT
+        ud2
+
+        // The guest's stack can't be read or written, or its selector not be loaded: the monitor finds out why, with CR2 as
+        // it was.
+fixed_swapped:
+        swapgs
+fixed:
+        lea STACK(F_SIZE), %rsp
+        cmpq $VECTOR_PF, F_KIND(%rsp)
+        jne slow
+        mov STATE(GATE_FAULT_ADDRESS), %rax
+        mov %rax, %cr2
+        jmp slow
+pinfold_fast_end:
+        .org begin + PAGE  // an error if it is longer than that
+
+        .section .note.GNU-stack, "", @progbits
