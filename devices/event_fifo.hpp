@@ -35,9 +35,7 @@ class EventFifo {
 
   explicit EventFifo(std::uint32_t vcpus) : queues_(vcpus) {}
 
-  [[nodiscard]] bool has_control_block(VcpuId vcpu) const {
-    return queues_[vcpu.raw()].block.page.present();
-  }
+  [[nodiscard]] bool has_control_block(VcpuId vcpu) const { return queues_[vcpu.raw()].block.page.present(); }
   /// `offset` is a multiple of 8, and the block fits behind it.
   void set_control_block(VcpuId vcpu, vmm::SharedPage page, std::size_t offset) {
     queues_[vcpu.raw()].block = {page, offset};

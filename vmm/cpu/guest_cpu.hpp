@@ -50,8 +50,8 @@ class GuestCpu {
 
   /// Runs until the domain ends.
   void run();
-  /// Makes run() look for pending events and for the domain's end soon. A signal is sent only to a vCPU that is
-  /// in the guest, or about to be.
+  /// Makes run() look for pending events and for the domain's end soon. A signal is sent only to a vCPU that
+  /// is in the guest, or about to be.
   void kick();
   /// The signal's handler, in the vCPU's own thread: KVM_RUN returns, or does not enter.
   void interrupt();

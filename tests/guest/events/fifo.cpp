@@ -1,5 +1,5 @@
-// The FIFO ABI in a running guest: order, priorities, masks, an upcall that wakes a sleeper; frames that it may
-// not lie in; words that the guest garbles, which harm only itself.
+// The FIFO ABI in a running guest: order, priorities, masks, an upcall that wakes a sleeper; frames that it
+// may not lie in; words that the guest garbles, which harm only itself.
 #include "events/ports.hpp"
 #include "refused/errors.hpp"
 
@@ -20,7 +20,8 @@ void bad_places() {
   const u64 good = mfn_of(new_page());
   CHECK_EQ(fifo::expand(good), eopnotsupp);
   CHECK_EQ(fifo::init(7, good, 0), enoent);
-  for (u32 offset : {1U, 4U, 4096U - 64, 4095U, 4096U, ~0U, ~7U}) CHECK_EQ(fifo::init(0, good, offset), einval);
+  for (u32 offset : {1U, 4U, 4096U - 64, 4095U, 4096U, ~0U, ~7U})
+    CHECK_EQ(fifo::init(0, good, offset), einval);
   for (u64 frame : {0UL, 1UL << 20, 1UL << 40, ~0UL}) CHECK_EQ(fifo::init(0, frame, 0), einval);
   for (int level = 1; level <= 4; ++level)
     CHECK_EQ(fifo::init(0, mfn_of(table_of(level, word(&upcalls))), 0), einval);

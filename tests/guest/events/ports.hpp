@@ -80,9 +80,7 @@ inline void set_mask(u32 port, bool on) {
 inline void mask_all() {
   for (u64& mask : shared()->evtchn_mask) __atomic_store_n(&mask, ~0UL, __ATOMIC_SEQ_CST);
 }
-inline u64 selector(u32 vcpu) {
-  return __atomic_load_n(&info_of(vcpu).evtchn_pending_sel, __ATOMIC_SEQ_CST);
-}
+inline u64 selector(u32 vcpu) { return __atomic_load_n(&info_of(vcpu).evtchn_pending_sel, __ATOMIC_SEQ_CST); }
 /// Takes a vCPU's upcall and selector; the ports themselves stay as they are.
 inline void take_upcall(u32 vcpu) {
   __atomic_store_n(&info_of(vcpu).evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST);

@@ -1,6 +1,7 @@
-// No wake-up is lost: two vCPUs hand a turn to each other, each notifying the other and then sleeping until it
-// is notified itself, at all distances between the notice and the sleep. `pairs=N` on the command line says how
-// often; `fifo` takes the FIFO ABI instead of the 2-level one, `poll` SCHEDOP_poll instead of SCHEDOP_block.
+// No wake-up is lost: two vCPUs hand a turn to each other, each notifying the other and then sleeping until
+// it is notified itself, at all distances between the notice and the sleep. `pairs=N` on the command line
+// says how often; `fifo` takes the FIFO ABI instead of the 2-level one, `poll` SCHEDOP_poll instead of
+// SCHEDOP_block; with `awake` a vCPU does not sleep, but runs its own code until the upcall interrupts it.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -10,12 +11,12 @@ extern "C" char kit_stack_top[];
 
 namespace {
 
-bool by_fifo = false, by_poll = false;
+bool by_fifo = false, by_poll = false, awake = false;
 u64 pairs = 2000;
 u32 ports[2];  ///< The one that notifies each vCPU.
 u32 alarm = 0;
 u64 turn = 0;  ///< Even: vCPU 0's.
-u64 sleeps[2] = {};
+u64 sleeps[2] = {}, upcalls[2] = {};
 bool lost = false;
 
 u32 on_which(const Frame& frame) {
@@ -25,6 +26,7 @@ u32 on_which(const Frame& frame) {
 
 void forget_events(u32 vcpu) {
   if (by_fifo) {
+    if (by_poll) fifo::clear(ports[vcpu], fifo::pending);
     fifo::take(vcpu);
     return;
   }
@@ -33,7 +35,11 @@ void forget_events(u32 vcpu) {
   if (vcpu == 0) two_level::clear_pending(alarm);
 }
 
-void on_event(Frame& frame) { forget_events(on_which(frame)); }
+void on_event(Frame& frame) {
+  const u32 vcpu = on_which(frame);
+  forget_events(vcpu);
+  __atomic_add_fetch(&upcalls[vcpu], 1, __ATOMIC_SEQ_CST);
+}
 
 /// Vcpu 0 is woken by a timer if nobody else wakes it; then a notice was lost.
 void watch(u64 now) {
@@ -43,7 +49,17 @@ void watch(u64 now) {
   set_timer(0, armed_until);
 }
 
+/// The n-th turn of this vCPU's comes with its n-th upcall; memory alone does not tell.
+void run_until_upcall(u32 vcpu, u64 wanted) {
+  const u64 needed = (wanted + 1) / 2;
+  const u64 limit = now_ns() + 20 * second_ns;
+  while (__atomic_load_n(&upcalls[vcpu], __ATOMIC_SEQ_CST) < needed && !lost) {
+    if (now_ns() > limit) __atomic_store_n(&lost, true, __ATOMIC_SEQ_CST);
+  }
+}
+
 void wait_for_turn(u32 vcpu, u64 wanted) {
+  if (awake) run_until_upcall(vcpu, wanted);
   while (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) != wanted) {
     const u64 before = vcpu == 0 ? now_ns() : 0;
     if (by_poll) {
@@ -75,12 +91,11 @@ void play(u32 vcpu) {
     __atomic_store_n(&turn, n + 1, __ATOMIC_SEQ_CST);
     send(ports[1 - vcpu]);
     spin(n + 7);
-    if (vcpu == 0 && !by_poll) watch(now_ns());
+    if (vcpu == 0 && !by_poll && !awake) watch(now_ns());
   }
 }
 
 void second() {
-  if (by_fifo) info_of(1).evtchn_upcall_pending = 0;
   mask_upcalls(1, by_poll);
   play(1);
   for (;;) vcpu_op(VCPUOP_down, 1);
@@ -93,7 +108,8 @@ u64 number_behind(const char* key, u64 otherwise) {
     while (key[i] != 0 && line[i] == key[i]) ++i;
     if (key[i] != 0) continue;
     u64 number = 0;
-    for (line += i; *line >= '0' && *line <= '9'; ++line) number = number * 10 + static_cast<u64>(*line - '0');
+    for (line += i; *line >= '0' && *line <= '9'; ++line)
+      number = number * 10 + static_cast<u64>(*line - '0');
     return number;
   }
   return otherwise;
@@ -108,6 +124,7 @@ void test() {
   CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 0), 0);
   by_fifo = asked_for("fifo");
   by_poll = asked_for("poll");
+  awake = asked_for("awake");
   pairs = number_behind("pairs=", pairs);
   two_level::mask_all();
   if (by_fifo) fifo::set_up(2);
