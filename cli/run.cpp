@@ -122,6 +122,7 @@ int run(const RunOptions& options) {
     TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
                         [&] { domain.end(vmm::Ending::left, "left by the user"); });
     end = domain.run();
+    (*guest)->drain_console();
   }
   times.end = elapsed_ms();
 

@@ -23,7 +23,7 @@ constexpr std::size_t word(std::size_t base, Port port) {
 
 }  // namespace
 
-EventBits::Raised EventBits::set_pending(Port port, vmm::VcpuInfoPlace& vcpu) {
+Raised EventBits::set_pending(Port port, vmm::VcpuInfoPlace& vcpu) {
   // Pending before mask: a guest that unmasks in between either is seen here, or sees the bit itself.
   if ((shared_.fetch_or(word(pending_offset, port), bit(port)) & bit(port)) != 0) return Raised::already;
   if ((shared_.load<std::uint64_t>(word(mask_offset, port)) & bit(port)) != 0) return Raised::quiet;
@@ -52,7 +52,7 @@ bool EventBits::select(Port port, vmm::VcpuInfoPlace& vcpu) {
   if (!vcpu.page.present()) return false;
   const std::uint64_t selector = 1ULL << (port.raw() / 64);
   if ((vcpu.page.fetch_or(vcpu.offset + selector_offset, selector) & selector) != 0) return false;
-  return vcpu.page.exchange(vcpu.offset + upcall_offset, std::uint8_t{1}) == 0;
+  return mark_upcall(vcpu);
 }
 
 }  // namespace pinfold::devices

@@ -2,6 +2,7 @@
 // vcpu_info).
 #pragma once
 
+#include "devices/event_raised.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/events.hpp"
 
@@ -14,12 +15,6 @@ class EventBits {
  public:
   /// Ports of the 2-level ABI: 64 words of 64 bits (EVTCHN_2L_NR_CHANNELS).
   static constexpr std::uint32_t ports = 4096;
-
-  enum class Raised {
-    already,  ///< it was pending: the guest will see it when it handles the earlier one
-    quiet,    ///< pending now, but masked, or the vCPU had an upcall pending: no upcall is due
-    upcall,   ///< the vCPU must take an upcall
-  };
 
   EventBits() = default;
   explicit EventBits(vmm::SharedPage shared_info) : shared_(shared_info) {}

@@ -54,8 +54,8 @@ Status bind_pirq(const evtchn_bind_pirq& args) {
 
 }  // namespace
 
-/// Remembers, under the lock, whom to kick, and does so when it goes out of scope: declare it before the
-/// lock.
+/// Remembers, under the lock, what was raised, and tells the target when it goes out of scope: declare it
+/// before the lock.
 class EventChannels::DeferredKick {
  public:
   DeferredKick() = default;
@@ -63,7 +63,8 @@ class EventChannels::DeferredKick {
   DeferredKick& operator=(const DeferredKick&) = delete;
   ~DeferredKick() {
     if (target_ == nullptr) return;
-    upcall_ ? target_->kick(vcpu_) : target_->wake_pollers(port_, vcpu_);
+    target_->wake_pollers(port_);
+    if (upcall_) target_->kick(vcpu_);
   }
   void set(vmm::EventTarget& target, Port port, VcpuId vcpu, bool upcall) {
     target_ = &target;
@@ -84,6 +85,7 @@ EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_p
     : self_(self),
       target_(target),
       network_(network ? std::move(network) : std::make_shared<EventSwitch>()),
+      max_ports_(max_ports),
       ports_(std::min(max_ports, EventBits::ports)) {
   const Lock lock(network_->mutex_);
   network_->domains_[self_] = this;
@@ -128,10 +130,11 @@ std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {
     case EVTCHNOP_status: return in_out<evtchn_status>(call, [this](auto& args) { return status(args); });
     case EVTCHNOP_reset: return in<evtchn_reset>(call, [this](auto& args) { return reset(args); });
     case EVTCHNOP_init_control:
-      return in<evtchn_init_control>(call, [this](auto& args) { return init_control(args); });
+      return in_out<evtchn_init_control>(call, [this](auto& args) { return init_control(args); });
+    case EVTCHNOP_expand_array:
+      return in<evtchn_expand_array>(call, [this](auto& args) { return expand_array(args); });
     case EVTCHNOP_set_priority:
       return in<evtchn_set_priority>(call, [this](auto& args) { return set_priority(args); });
-    case EVTCHNOP_expand_array:  // no FIFO event array: it was never initialised
     default: return to_rax(Errno::enosys);
   }
 }
@@ -140,7 +143,7 @@ Status EventChannels::alloc_unbound(evtchn_alloc_unbound& args) {
   const Lock lock(network_->mutex_);
   if (auto allowed = only_self(args.dom); !allowed) return allowed;
   const DomId remote = args.remote_dom == DOMID_SELF ? self_ : DomId(args.remote_dom);
-  const auto port = ports_.open(port_state::Unbound{remote}, VcpuId(0));
+  const auto port = open_port(port_state::Unbound{remote}, VcpuId(0));
   if (!port) return fail(port.error());
   args.port = port->raw();
   return {};
@@ -156,7 +159,7 @@ Status EventChannels::bind_interdomain(evtchn_bind_interdomain& args) {
   const auto* waiting = remote->ports_.find(remote_port);
   const auto* unbound = waiting != nullptr ? waiting->as<port_state::Unbound>() : nullptr;
   if (unbound == nullptr || unbound->remote != self_) return fail(Errno::einval);
-  const auto local = ports_.open(port_state::Interdomain{remote->self_, remote_port}, VcpuId(0));
+  const auto local = open_port(port_state::Interdomain{remote->self_, remote_port}, VcpuId(0));
   if (!local) return fail(local.error());
 
   // Looked up again: in a loopback, opening a port may have moved the table.
@@ -177,7 +180,7 @@ Status EventChannels::bind_virq(evtchn_bind_virq& args) {
 
   auto& slot = virq_ports_[args.vcpu][args.virq];
   if (slot != Port(0)) return fail(Errno::eexist);
-  const auto port = ports_.open(port_state::Virq{args.virq}, VcpuId(args.vcpu));
+  const auto port = open_port(port_state::Virq{args.virq}, VcpuId(args.vcpu));
   if (!port) return fail(port.error());
   slot = *port;
   args.port = port->raw();
@@ -187,7 +190,7 @@ Status EventChannels::bind_virq(evtchn_bind_virq& args) {
 Status EventChannels::bind_ipi(evtchn_bind_ipi& args) {
   const Lock lock(network_->mutex_);
   if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
-  const auto port = ports_.open(port_state::Ipi{}, VcpuId(args.vcpu));
+  const auto port = open_port(port_state::Ipi{}, VcpuId(args.vcpu));
   if (!port) return fail(port.error());
   args.port = port->raw();
   return {};
@@ -232,9 +235,11 @@ Status EventChannels::unmask(const evtchn_unmask& args) {
   const Lock lock(network_->mutex_);
   const auto* port = ports_.find(Port(args.port));
   if (port == nullptr) return fail(Errno::einval);
-  if (bits_.unmask(Port(args.port), vcpu_infos_[port->vcpu.raw()])) {
-    kick.set(target_, Port(args.port), port->vcpu, true);
-  }
+  auto& info = vcpu_infos_[port->vcpu.raw()];
+  const Port number(args.port);
+  const bool upcall =
+      fifo_ ? fifo_->unmask(number, port->vcpu, port->priority, info) : bits_.unmask(number, info);
+  if (upcall) kick.set(target_, number, port->vcpu, true);
   return {};
 }
 
@@ -269,32 +274,85 @@ Status EventChannels::status(evtchn_status& args) {
 }
 
 Status EventChannels::reset(const evtchn_reset& args) {
-  const Lock lock(network_->mutex_);
-  if (auto allowed = only_self(args.dom); !allowed) return allowed;
-  for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
+  {
+    const Lock lock(network_->mutex_);
+    if (auto allowed = only_self(args.dom); !allowed) return allowed;
+    for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
+    fifo_.reset();
+    ports_.set_limit(std::min(max_ports_, EventBits::ports));
+  }
+  // Nobody writes into them any more.
+  for (const Mfn frame : std::exchange(fifo_frames_, {})) target_.release_frame(frame);
   return {};
 }
 
-/// A Xen without the FIFO ABI, except that impossible arguments are called that.
-Status EventChannels::init_control(const evtchn_init_control& args) const {
-  constexpr std::uint64_t frames_of_52_bits = 1ULL << 40;
+Status EventChannels::init_control(evtchn_init_control& args) {
   if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
-  if (args.offset > page_size - sizeof(evtchn_fifo_control_block) || args.offset % 8 != 0 ||
-      args.control_gfn >= frames_of_52_bits) {
+  if (args.offset > page_size - sizeof(evtchn_fifo_control_block) || args.offset % 8 != 0)
     return fail(Errno::einval);
+  const VcpuId vcpu(args.vcpu);
+  {
+    const Lock lock(network_->mutex_);
+    if (fifo_ && fifo_->has_control_block(vcpu)) return fail(Errno::einval);
   }
-  return fail(Errno::enosys);
+  // Another vCPU can't come in between: the domain's lock is held.
+  const Mfn frame(args.control_gfn);
+  const auto page = target_.hold_frame(frame);
+  if (!page) return fail(page.error());
+  fifo_frames_.push_back(frame);
+  const Lock lock(network_->mutex_);
+  if (!fifo_) switch_to_fifo();
+  fifo_->set_control_block(vcpu, *page, args.offset);
+  args.link_bits = EVTCHN_FIFO_LINK_BITS;
+  return {};
+}
+
+/// What is pending in the 2-level words waits for the pages of the event array.
+void EventChannels::switch_to_fifo() {
+  fifo_.emplace(static_cast<std::uint32_t>(vcpu_infos_.size()));
+  ports_.set_limit(std::min(max_ports_, EventFifo::ports));
+  for (Port port{1}; port < ports_.end(); port = port.plus(1)) {
+    auto* open_port = ports_.find(port);
+    if (open_port != nullptr) open_port->pending_without_word = bits_.is_pending(port);
+  }
+}
+
+Status EventChannels::expand_array(const evtchn_expand_array& args) {
+  {
+    const Lock lock(network_->mutex_);
+    if (!fifo_) return fail(Errno::eopnotsupp);
+    if (fifo_->is_full()) return fail(Errno::enospc);
+  }
+  const Mfn frame(args.array_gfn);
+  const auto page = target_.hold_frame(frame);
+  if (!page) return fail(page.error());
+  fifo_frames_.push_back(frame);
+  std::array<DeferredKick, EventFifo::words_per_page> kicks;
+  const Lock lock(network_->mutex_);
+  const Port first = fifo_->end();
+  fifo_->add_page(*page);
+  for (std::uint32_t i = 0; i < kicks.size(); ++i) {
+    auto* waiting = ports_.find(first.plus(i));
+    if (waiting == nullptr || !std::exchange(waiting->pending_without_word, false)) continue;
+    raise(first.plus(i), kicks[i]);
+  }
+  return {};
 }
 
 Status EventChannels::set_priority(const evtchn_set_priority& args) {
   const Lock lock(network_->mutex_);
-  return fail(ports_.find(Port(args.port)) == nullptr ? Errno::einval : Errno::enosys);
+  auto* port = ports_.find(Port(args.port));
+  if (port == nullptr) return fail(Errno::einval);
+  if (!fifo_) return fail(Errno::enosys);
+  if (args.priority > EventFifo::lowest_priority) return fail(Errno::einval);
+  port->priority = static_cast<std::uint8_t>(args.priority);
+  return {};
 }
 
 Port EventChannels::open_monitor_channel(std::function<void()> on_guest_send) {
   auto shared = std::make_shared<const std::function<void()>>(std::move(on_guest_send));
   const Lock lock(network_->mutex_);
-  return ports_.open(port_state::Monitor{std::move(shared)}, VcpuId(0)).value_or(Port(0));
+  return open_port(port_state::Monitor{std::move(shared)}, VcpuId(0)).value_or(Port(0));
 }
 
 void EventChannels::raise_virq(VcpuId vcpu, std::uint32_t virq) {
@@ -317,10 +375,14 @@ void EventChannels::notify_guest(Port port) {
 bool EventChannels::is_pending(Port port) {
   prepare();
   const Lock lock(network_->mutex_);
-  return ports_.find(port) != nullptr && bits_.is_pending(port);
+  if (ports_.find(port) == nullptr) return false;
+  return fifo_ ? fifo_->is_pending(port) : bits_.is_pending(port);
 }
 
-bool EventChannels::is_valid(Port port) { return port.raw() < ports_.limit(); }
+bool EventChannels::is_valid(Port port) {
+  const Lock lock(network_->mutex_);
+  return port.raw() < ports_.limit();
+}
 
 void EventChannels::vcpu_info_moved(VcpuId vcpu) {
   prepare();
@@ -358,12 +420,26 @@ EventChannels* EventChannels::domain(std::uint16_t dom) {
   return found == network_->domains_.end() ? nullptr : found->second;
 }
 
+tl::expected<Port, Errno> EventChannels::open_port(EventPort::State state, VcpuId vcpu) {
+  if (!fifo_) return ports_.open(std::move(state), vcpu);
+  return ports_.open(std::move(state), vcpu, [this](Port port) { return fifo_->is_linked(port); });
+}
+
 void EventChannels::raise(Port port, DeferredKick& kick) {
-  const VcpuId vcpu = ports_.find(port)->vcpu;
-  const auto raised = bits_.set_pending(port, vcpu_infos_[vcpu.raw()]);
-  if (raised != EventBits::Raised::already) {
-    kick.set(target_, port, vcpu, raised == EventBits::Raised::upcall);
+  EventPort& open_port = *ports_.find(port);
+  const VcpuId vcpu = open_port.vcpu;
+  auto& info = vcpu_infos_[vcpu.raw()];
+  if (fifo_ && !fifo_->has_word(port)) {
+    open_port.pending_without_word = true;
+    return;
   }
+  const auto raised =
+      fifo_ ? fifo_->set_pending(port, vcpu, open_port.priority, info) : bits_.set_pending(port, info);
+  if (raised != Raised::already) kick.set(target_, port, vcpu, raised == Raised::upcall);
+}
+
+void EventChannels::clear_pending(Port port) {
+  fifo_ ? fifo_->clear_pending(port) : bits_.clear_pending(port);
 }
 
 void EventChannels::send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick) {
@@ -390,7 +466,7 @@ void EventChannels::close_port(Port port) {
   }
   ports_.close(port);
   // Whoever gets this number next must not see an old event.
-  bits_.clear_pending(port);
+  clear_pending(port);
 }
 
 }  // namespace pinfold::devices

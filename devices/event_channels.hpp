@@ -1,14 +1,17 @@
-// Event channels of one domain: the 2-level ABI behind hypercall 32 (xen/event_channel.h).
+// Event channels of one domain, behind hypercall 32 (xen/event_channel.h): the 2-level ABI, and the FIFO ABI
+// once the guest asks for it.
 #pragma once
 
 #include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "devices/event_bits.hpp"
+#include "devices/event_fifo.hpp"
 #include "devices/event_ports.hpp"
 #include "devices/xen_abi.hpp"
 #include "pvmmu/errno.hpp"
@@ -34,13 +37,14 @@ class EventSwitch {
 /// Offers: event_channel_op with Xen's errors; virtual interrupts; channels whose other end is the monitor.
 /// Needs: an EventTarget that answers from the first operation other than open_monitor_channel on, and calls
 /// vcpu_info_moved when it says something new. Two domains on one switch must both exist while either runs.
-/// Concurrency: any thread may call anything. kick() and the monitor's callbacks are called without any lock
-/// of this class; callbacks run in the sending vCPU's hypercall, i.e. with the domain's lock held.
+/// Concurrency: any thread may call anything. The target and the monitor's callbacks are called without any
+/// lock of this class; callbacks run in the sending vCPU's hypercall, i.e. with the domain's lock held.
 class EventChannels final : public vmm::EventSource {
  public:
-  /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, at most EventBits::ports.
+  /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, besides what the guest's ABI
+  /// has.
   EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network = nullptr,
-                std::uint32_t max_ports = EventBits::ports);
+                std::uint32_t max_ports = EventFifo::ports);
   ~EventChannels() override;  // NOLINT(bugprone-exception-escape): see its definition
   EventChannels(const EventChannels&) = delete;
   EventChannels& operator=(const EventChannels&) = delete;
@@ -73,7 +77,8 @@ class EventChannels final : public vmm::EventSource {
   Status unmask(const evtchn_unmask& args);
   Status status(evtchn_status& args);
   Status reset(const evtchn_reset& args);
-  Status init_control(const evtchn_init_control& args) const;
+  Status init_control(evtchn_init_control& args);
+  Status expand_array(const evtchn_expand_array& args);
   Status set_priority(const evtchn_set_priority& args);
 
   /// Asks the target where its pages are, once; before any lock.
@@ -83,7 +88,10 @@ class EventChannels final : public vmm::EventSource {
 
   // These need the switch's lock.
   [[nodiscard]] EventChannels* domain(std::uint16_t dom);
+  [[nodiscard]] tl::expected<Port, Errno> open_port(EventPort::State state, VcpuId vcpu);
   void raise(Port port, DeferredKick& kick);
+  void clear_pending(Port port);
+  void switch_to_fifo();
   void send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick);
   void close_port(Port port);
 
@@ -91,8 +99,12 @@ class EventChannels final : public vmm::EventSource {
   vmm::EventTarget& target_;
   std::shared_ptr<EventSwitch> network_;
   std::once_flag prepared_;
+  std::uint32_t max_ports_;
   PortTable ports_;
   EventBits bits_;
+  std::optional<EventFifo> fifo_;  ///< In place of bits_ from the first control block on.
+  /// Frames of the guest that fifo_ works on. Changed in hypercalls only, i.e. with the domain's lock held.
+  std::vector<Mfn> fifo_frames_;
   std::vector<vmm::VcpuInfoPlace> vcpu_infos_;
   /// Per vCPU, which port each VIRQ is bound to (0: none); those that are not per vCPU are vCPU 0's.
   std::vector<std::array<Port, NR_VIRQS>> virq_ports_;

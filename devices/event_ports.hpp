@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "devices/xen_abi.hpp"
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
 
@@ -37,6 +38,9 @@ struct EventPort {
                              port_state::Monitor, port_state::Virq, port_state::Ipi>;
   State state;
   VcpuId vcpu{0};  ///< whom it notifies
+  // Of the FIFO ABI alone:
+  std::uint8_t priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+  bool pending_without_word = false;  ///< raised before the guest gave the page that holds its event word
 
   template <class S>
   [[nodiscard]] bool is() const {
@@ -53,17 +57,21 @@ class PortTable {
  public:
   explicit PortTable(std::uint32_t limit) : limit_(limit), ports_(1) {}
 
-  /// Opens the lowest free port; ENOSPC when all are in use.
-  [[nodiscard]] tl::expected<Port, Errno> open(EventPort::State state, VcpuId vcpu);
+  /// Opens the lowest port that is closed and not `in_use` otherwise; ENOSPC when there is none.
+  [[nodiscard]] tl::expected<Port, Errno> open(EventPort::State state, VcpuId vcpu,
+                                               const std::function<bool(Port)>& in_use = {});
   /// Null for a port that is closed or out of range.
   [[nodiscard]] EventPort* find(Port port);
   void close(Port port);
   /// One past the highest port that may be open.
   [[nodiscard]] Port end() const { return Port(static_cast<std::uint32_t>(ports_.size())); }
   [[nodiscard]] std::uint32_t limit() const { return limit_; }
+  /// Not below a port that is open.
+  void set_limit(std::uint32_t limit);
 
  private:
   std::uint32_t limit_;
+  std::size_t all_open_below_ = 1;
   std::vector<EventPort> ports_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <algorithm>
 #include <cstdint>
 
 #include <xen/xen.h>
@@ -228,8 +229,8 @@ Domain::Leftovers Domain::tear_down(bool audit) {
   const pvmmu::DomainLock lock(mutex_);
   if (audit) left.findings = this->audit(lock);
   for (const auto& cpu : cpus_) cpu->drop_everything(lock);
-  for (const Mfn mfn : vcpu_info_frames_) mmu_->release(lock, mfn);
-  vcpu_info_frames_.clear();
+  for (const Mfn mfn : held_frames_) mmu_->release(lock, mfn);
+  held_frames_.clear();
   view_->close();
   left.frames = mmu_->destroy(lock);
   return left;
@@ -246,7 +247,7 @@ std::vector<std::string> Domain::audit(pvmmu::Held held) {
     for (const Mfn mfn : s.ldt)
       if (mfn.raw() != 0) outside.add(mfn);
   }
-  for (const Mfn mfn : vcpu_info_frames_) outside.add(mfn);
+  for (const Mfn mfn : held_frames_) outside.add(mfn);
   return pvmmu::audit(held, *mmu_, outside);
 }
 
@@ -272,6 +273,28 @@ tl::expected<Mfn, Errno> Domain::allocate() {
 
 SharedPage Domain::shared_page(Mfn mfn) { return SharedPage(machine_.pages().page(mfn.raw())); }
 
+tl::expected<SharedPage, Errno> Domain::hold_frame(Mfn frame) {
+  if (answering_ == nullptr) std::abort();
+  if (!mmu_->owns(frame) || !mmu_->hold(*answering_, frame, pvmmu::FrameType::writable))
+    return fail(Errno::einval);
+  held_frames_.push_back(frame);
+  return shared_page(frame);
+}
+
+void Domain::release_frame(Mfn frame) {
+  const auto held = std::find(held_frames_.begin(), held_frames_.end(), frame);
+  if (answering_ == nullptr || held == held_frames_.end()) std::abort();
+  held_frames_.erase(held);
+  mmu_->release(*answering_, frame);
+}
+
+void Domain::wake_pollers(Port) {
+  // A vCPU counts itself before it looks at its ports, and this runs after the port is pending.
+  if (pollers_ == 0) return;
+  for (const auto& cpu : cpus_)
+    if (cpu->is_polling()) cpu->kick();
+}
+
 VcpuInfoPlace Domain::vcpu_info(VcpuId vcpu) { return vcpu_infos_[vcpu.raw()]; }
 
 void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
@@ -282,7 +305,7 @@ void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
   SharedPage page = shared_page(frame);
   page.copy_in(offset, content);
   vcpu_infos_[vcpu.raw()] = VcpuInfoPlace{page, offset};
-  vcpu_info_frames_.push_back(frame);
+  held_frames_.push_back(frame);
   if (config_.host.fast_paths) gate_->map_info(vcpu.raw(), frame, offset);
   if (events_ != nullptr) events_->vcpu_info_moved(vcpu);
 }

@@ -89,6 +89,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] SharedPage shared_info() override { return shared_page(shared_info_); }
   [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override;
   void kick(VcpuId vcpu) override { cpu(vcpu).kick(); }
+  void wake_pollers(Port port) override;
+  [[nodiscard]] tl::expected<SharedPage, Errno> hold_frame(Mfn frame) override;
+  void release_frame(Mfn frame) override;
 
   // -- for vCPUs and hypercalls
   [[nodiscard]] DomId id() const { return config_.id; }
@@ -116,6 +119,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void wait_for_exits(pvmmu::DomainLock& lock) { left_guest_.wait(lock); }
   /// A descriptor of a held descriptor page changed.
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
+  /// How many vCPUs wait in SCHEDOP_poll.
+  std::atomic<std::uint32_t>& pollers() { return pollers_; }
   /// The hypercall that is being answered holds this lock; null afterwards.
   void set_answering(const pvmmu::DomainLock* lock) { answering_ = lock; }
   /// Counts one MMU hypercall; audits when it is time to.
@@ -158,7 +163,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::vector<Mfn> frames_;
   Mfn shared_info_ = no_mfn;
   std::vector<VcpuInfoPlace> vcpu_infos_;
-  std::vector<Mfn> vcpu_info_frames_;
+  /// Frames of the guest's that the monitor holds outside of any vCPU: vcpu_info, event words and queues.
+  std::vector<Mfn> held_frames_;
+  std::atomic<std::uint32_t> pollers_{0};
   alignas(page_size) std::array<std::byte, page_size> nowhere_{};
   /// The lock of the exit that is being answered: for devices that allocate in a hypercall.
   const pvmmu::DomainLock* answering_ = nullptr;

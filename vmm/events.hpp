@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/shared_page.hpp"
 
@@ -27,10 +28,15 @@ class EventTarget {
   /// Makes the vCPU look at its evtchn_upcall_pending: wakes it when it blocks or polls, interrupts it when
   /// it runs.
   virtual void kick(VcpuId vcpu) = 0;
-  /// A port became pending without `kick` having been called for it: it is masked, or its vCPU had an upcall
-  /// pending already. A vCPU may still be waiting for that very port in SCHEDOP_poll (PV spinlocks poll a
-  /// masked port). A domain that knows its pollers can do less than this.
-  virtual void wake_pollers([[maybe_unused]] Port port, VcpuId notified) { kick(notified); }
+  /// A port became pending. A vCPU may be waiting for that very port in SCHEDOP_poll, and need not be the one
+  /// that it notifies, nor need there be an upcall (PV spinlocks poll a masked port).
+  virtual void wake_pollers(Port port) = 0;
+
+  // In hypercalls only, with the domain's lock held:
+  /// Holds a data frame of the guest's, for the FIFO ABI: it stays the guest's, and can't become a page table
+  /// or descriptor page, until it is released. EINVAL for any other frame. Held twice, it is released twice.
+  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold_frame(Mfn frame) = 0;
+  virtual void release_frame(Mfn frame) = 0;
 };
 
 /// Offered by the event channels to the rest of the monitor. Any thread may call it.

@@ -43,15 +43,18 @@ struct GuestException {
 /// (run_loop.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The guest's registers are
 /// in `regs()` between an exit and the next entry, whichever way the host's KVM goes in and out.
 ///
-/// Threads: run() in the vCPU's own; kick() from any; all else under the domain's lock.
+/// Threads: run() in the vCPU's own; kick() and is_polling() from any; all else under the domain's lock.
 class GuestCpu {
  public:
   [[nodiscard]] static KvmResult<std::unique_ptr<GuestCpu>> create(Domain& domain, VcpuId id);
 
   /// Runs until the domain ends.
   void run();
-  /// Makes run() look for pending events and for the domain's end soon.
+  /// Makes run() look for pending events and for the domain's end soon. A signal is sent only to a vCPU that
+  /// is in the guest, or about to be.
   void kick();
+  /// The signal's handler, in the vCPU's own thread: KVM_RUN returns, or does not enter.
+  void interrupt();
 
   [[nodiscard]] VcpuId id() const { return id_; }
   [[nodiscard]] Domain& domain() { return domain_; }
@@ -119,6 +122,7 @@ class GuestCpu {
   /// Asks for the sleep to be done before the guest is entered again, once the hypercall has returned.
   void request_block() { block_requested_ = true; }
   void request_poll(std::vector<Port> ports, std::uint64_t until_ns);
+  [[nodiscard]] bool is_polling() const { return polling_; }
   void publish_time(pvmmu::Held held);
   void set_time_area(GuestVaddr area) { time_area_ = area; }
   void set_run_state_area(GuestVaddr area) { run_state_area_ = area; }
@@ -266,14 +270,14 @@ class GuestCpu {
   std::mutex sleep_mutex_;
   std::condition_variable woken_;
   pthread_t thread_{};
-  std::atomic<bool> running_{false};
+  std::atomic<bool> takes_signals_{false};  ///< From just before an entry until the exit.
   timer_t host_timer_{};
   bool has_host_timer_ = false;
   std::uint64_t timer_deadline_ = 0;
   std::uint64_t period_ns_ = 0;
   std::uint64_t next_tick_ = 0;
   bool block_requested_ = false;
-  bool poll_requested_ = false;
+  std::atomic<bool> polling_{false};  ///< SCHEDOP_poll was asked for and is not over.
   std::vector<Port> polled_;
   std::uint64_t poll_until_ = 0;
   GuestVaddr time_area_;
@@ -281,7 +285,7 @@ class GuestCpu {
   RunStateClock run_state_;
 };
 
-/// The signal that makes KVM_RUN return; its handler only sets kvm_run::immediate_exit of the thread's vCPU.
+/// The signal that makes KVM_RUN return; its handler only sets two flags of the thread's vCPU.
 void install_kick_handler();
 
 }  // namespace pinfold::vmm

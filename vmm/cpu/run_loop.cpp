@@ -11,7 +11,7 @@
 namespace pinfold::vmm {
 namespace {
 
-thread_local Vcpu* running_vcpu = nullptr;
+thread_local GuestCpu* running_cpu = nullptr;
 
 /// Page-table work before the guest may take an event: at most a millisecond of it
 /// (docs/decisions/work-at-a-stretch.md).
@@ -21,7 +21,7 @@ constexpr std::uint64_t entries_an_exit = 16384;
 constexpr std::uint64_t pf_user = 4;
 
 void on_kick(int) {
-  if (running_vcpu != nullptr) running_vcpu->set_immediate_exit(true);
+  if (running_cpu != nullptr) running_cpu->interrupt();
 }
 
 }  // namespace
@@ -34,10 +34,9 @@ void install_kick_handler() {
 }
 
 void GuestCpu::run() {
-  running_vcpu = &vcpu_;
+  running_cpu = this;
   thread_ = pthread_self();
   create_host_timer();
-  running_ = true;
   // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a
   // second exit.
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
@@ -51,6 +50,7 @@ void GuestCpu::run() {
     ++entries_;
     lock.unlock();
     const RunResult result = run_to_the_guests_own_exit();
+    takes_signals_ = false;
     left_at = __rdtsc();
     lock.lock();
     in_guest_ = false;
@@ -59,16 +59,22 @@ void GuestCpu::run() {
     domain_.statistics().left_at = left_at;
     after_exit(lock, result);
   }
-  running_ = false;
-  running_vcpu = nullptr;
+  {
+    const std::lock_guard nobody_sends_a_signal(sleep_mutex_);
+    takes_signals_ = false;
+  }
   delete_host_timer();
+  running_cpu = nullptr;
 }
 
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   if (more_passes_) {
-    vcpu_.set_immediate_exit(false);  // what it was set for is looked at once the guest itself goes on
+    takes_signals_ = true;
+    vcpu_.set_immediate_exit(false);
     load(lock);
+    // The last pass leads into the guest itself: a kick that came on the way must not wait for its next exit.
+    if (!more_passes_ && kicked_) vcpu_.set_immediate_exit(true);
     return !domain_.ended();
   }
   while (!domain_.ended()) {
@@ -82,7 +88,12 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     forget_retired_mirrors(lock);
     await_flushes(lock);
     if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
-    if (kicked_ || domain_.ended()) continue;
+    // Who kicks sets kicked_ and then looks whether a signal is needed; here it is the other way round.
+    takes_signals_ = true;
+    if (kicked_ || domain_.ended()) {
+      takes_signals_ = false;
+      continue;
+    }
     load(lock);
     return true;
   }

@@ -23,9 +23,18 @@ void GuestCpu::kick() {
   {
     const std::lock_guard sleep(sleep_mutex_);
     kicked_ = true;
+    // Under the mutex, without which the thread does not end.
+    if (takes_signals_) {
+      ++domain_.statistics().signals;
+      pthread_kill(thread_, SIGUSR1);
+    }
   }
   woken_.notify_one();
-  if (running_ && !pthread_equal(thread_, pthread_self())) pthread_kill(thread_, SIGUSR1);
+}
+
+void GuestCpu::interrupt() {
+  kicked_ = true;
+  vcpu_.set_immediate_exit(true);
 }
 
 void GuestCpu::create_host_timer() {
@@ -87,7 +96,8 @@ void GuestCpu::check_timers() {
 void GuestCpu::request_poll(std::vector<Port> ports, std::uint64_t until_ns) {
   polled_ = std::move(ports);
   poll_until_ = until_ns;
-  poll_requested_ = true;
+  polling_ = true;
+  ++domain_.pollers();
 }
 
 bool GuestCpu::polled_port_pending() {
@@ -115,16 +125,18 @@ void GuestCpu::sleep_while_down(pvmmu::DomainLock& lock) {
 
 /// SCHEDOP_block and SCHEDOP_poll: after the hypercall has returned, before the guest goes on.
 void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
-  if (!block_requested_ && !poll_requested_) return;
-  const std::uint64_t until = poll_requested_ ? poll_until_ : 0;
+  if (!block_requested_ && !polling_) return;
+  const std::uint64_t until = polling_ ? poll_until_ : 0;
   const auto awake = [&] {
     if (domain_.ended()) return true;
     const VcpuInfo info(domain_.vcpu_info(id_));
     if (info.upcall_pending() && !info.upcall_mask()) return true;
-    return poll_requested_ && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
+    return polling_ && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
   };
   if (!awake()) {
+    ++domain_.statistics().sleeps;
     run_state_.enter(RunState::blocked, domain_.clock().now());
+    publish_run_state(lock);
     while (!awake()) {
       kicked_ = false;
       if (awake()) break;
@@ -135,7 +147,7 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
     publish_run_state(lock);
   }
   block_requested_ = false;
-  poll_requested_ = false;
+  if (polling_.exchange(false)) --domain_.pollers();
 }
 
 void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {
@@ -192,14 +204,20 @@ void GuestCpu::publish_run_state(pvmmu::Held held) {
   info.state_entry_time = run_state_.since();
   for (std::size_t i = 0; i < 4; ++i) info.time[i] = run_state_.spent(static_cast<RunState>(i), now);
   auto memory = kernel_memory(held);
-  if (domain_.run_state_update_flag) {
-    // Bit 63 of the entry time says that the rest is being written (XEN_RUNSTATE_UPDATE).
-    const GuestVaddr entry_time = run_state_area_.plus(offsetof(vcpu_runstate_info_t, state_entry_time));
-    (void)memory.store(entry_time, info.state_entry_time | XEN_RUNSTATE_UPDATE);
+  if (!domain_.run_state_update_flag) {
     (void)memory.store(run_state_area_, info);
-  } else {
-    (void)memory.store(run_state_area_, info);
+    return;
   }
+  // Bit 63 of the entry time says that the rest is being written (XEN_RUNSTATE_UPDATE): it is set before
+  // anything else changes, and goes last.
+  const GuestVaddr entry_time = run_state_area_.plus(offsetof(vcpu_runstate_info_t, state_entry_time));
+  const std::uint64_t entered = info.state_entry_time;
+  info.state_entry_time |= XEN_RUNSTATE_UPDATE;
+  (void)memory.store(entry_time, info.state_entry_time);
+  std::atomic_thread_fence(std::memory_order_release);
+  (void)memory.store(run_state_area_, info);
+  std::atomic_thread_fence(std::memory_order_release);
+  (void)memory.store(entry_time, entered);
 }
 
 }  // namespace pinfold::vmm

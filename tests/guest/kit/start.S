@@ -27,7 +27,7 @@
 #endif
 
         .text
-        .global start
+        .global start, kit_stack_top
 start:
         cld
         lea kit_stack_top(%rip), %rsp

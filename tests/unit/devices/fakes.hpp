@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ class FakePage {
 
 class FakeTarget : public vmm::EventTarget {
  public:
-  explicit FakeTarget(std::uint32_t vcpus) : vcpus_(vcpus), kicks(vcpus), poller_wakes(vcpus) {}
+  explicit FakeTarget(std::uint32_t vcpus) : vcpus_(vcpus), kicks(vcpus) {}
 
   [[nodiscard]] std::uint32_t vcpu_count() const override { return vcpus_; }
   [[nodiscard]] vmm::SharedPage shared_info() override { return info.shared(); }
@@ -39,7 +40,16 @@ class FakeTarget : public vmm::EventTarget {
     return {info.shared(), vcpu.raw() * std::size_t{64}};
   }
   void kick(VcpuId vcpu) override { ++kicks[vcpu.raw()]; }
-  void wake_pollers(Port, VcpuId notified) override { ++poller_wakes[notified.raw()]; }
+  void wake_pollers(Port) override { ++poller_wakes; }
+  /// Frames below frame_count are the guest's data.
+  static constexpr std::uint64_t frame_count = 200;
+  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold_frame(Mfn frame) override {
+    if (frame.raw() >= frame_count) return fail(Errno::einval);
+    ++held[frame.raw()];
+    return frames[frame.raw()].shared();
+  }
+  void release_frame(Mfn frame) override { --held[frame.raw()]; }
+  [[nodiscard]] int frames_held() const { return std::accumulate(held.begin(), held.end(), 0); }
 
   [[nodiscard]] bool pending(std::uint32_t port) {
     return (info.shared().load<std::uint64_t>(2048 + port / 64 * std::size_t{8}) >> (port % 64) & 1) != 0;
@@ -74,7 +84,9 @@ class FakeTarget : public vmm::EventTarget {
  public:
   FakePage info;
   std::vector<std::atomic<int>> kicks;
-  std::vector<std::atomic<int>> poller_wakes;
+  std::atomic<int> poller_wakes{0};
+  std::vector<FakePage> frames{frame_count};
+  std::array<int, frame_count> held{};
   std::array<unsigned, 64> handled{};
   VcpuId moved;
   FakePage* moved_to = nullptr;
