@@ -18,7 +18,7 @@ struct RunOptions {
   std::string command_line;
   std::uint64_t memory_bytes = 512ULL << 20;
   std::uint32_t vcpus = 1;
-  std::string name = "guest";
+  std::string name;  ///< In xenstore and for the control socket; empty: "guest-" and the process's number.
   StatsFormat stats = StatsFormat::none;
   bool audit = false;
   std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.

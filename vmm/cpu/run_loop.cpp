@@ -40,6 +40,7 @@ void GuestCpu::run() {
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
 
   pvmmu::DomainLock lock(domain_.mutex());
+  rest(false);
   std::uint64_t left_at = __rdtsc();
   while (before_entry(lock)) {
     const std::uint64_t entered_at = __rdtsc();
@@ -55,7 +56,9 @@ void GuestCpu::run() {
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
     after_exit(lock, result);
+    finish_step(lock);
   }
+  rest(true);
   running_ = false;
   running_vcpu = nullptr;
   delete_host_timer();
@@ -64,6 +67,7 @@ void GuestCpu::run() {
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   if (more_passes_) {
+    (void)rest_while_stopped(lock);
     vcpu_.set_immediate_exit(false);  // what it was set for is looked at once the guest itself goes on
     load(lock);
     return !domain_.ended();
@@ -78,6 +82,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     sleep_if_asked(lock);
     forget_retired_mirrors(lock);
     await_flushes(lock);
+    if (rest_while_stopped(lock)) continue;
     if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
     if (kicked_ || domain_.ended()) continue;
     load(lock);
@@ -135,7 +140,7 @@ void GuestCpu::capture() {
   regs_.gpr = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
                r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
   regs_.rip = r.rip;
-  regs_.rflags = r.rflags;
+  regs_.rflags = stepping_ ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
   state_.fs_base = vcpu_.sregs().fs.base;
   gs_base_ = vcpu_.sregs().gs.base;
@@ -224,7 +229,7 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   }
   capture();
   regs_.rip = frame.rip;
-  regs_.rflags = frame.rflags;
+  regs_.rflags = stepping_ ? frame.rflags & ~rflags::tf : frame.rflags;
   regs_[Gpr::rsp] = frame.rsp;
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {
