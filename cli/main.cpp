@@ -44,6 +44,7 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->capture_default_str();
   app.add_flag("--early-console", options.early_console,
                "Print what the guest writes to the hypervisor's console");
+  app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
   const std::map<std::string, vmm::WriteProtection> protections{
       {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};

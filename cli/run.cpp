@@ -10,6 +10,7 @@
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/server.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/gdb/server.hpp"
 #include "cli/guest.hpp"
 #include "cli/stats_report.hpp"
 #include "cli/terminal.hpp"
@@ -119,6 +120,12 @@ int run(const RunOptions& options) {
                                                 options.command_line.size(), loader::max_command_line));
   auto control = Control::claim(options.name);
   if (!control) return complain(exit_bad_image, control.error());
+  std::optional<gdb::Listener> debugger_place;
+  if (!options.gdb.empty()) {
+    auto place = gdb::Listener::open(options.gdb);
+    if (!place) return complain(exit_bad_image, place.error());
+    debugger_place.emplace(std::move(*place));
+  }
   loader::Loaded<loader::KernelImage> kernel = [&] {
     ProgressLine progress;
     return loader::load_kernel(options.kernel, progress.sink(), loader::UnpackCache::of_user());
@@ -165,6 +172,12 @@ int run(const RunOptions& options) {
   control->serve(domain);
   vmm::End end;
   {
+    std::optional<gdb::Server> debugger;
+    if (debugger_place) {
+      debugger.emplace(*debugger_place, domain);
+      fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
+                 options.gdb.substr(options.gdb.find(':') + 1));
+    }
     TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
                         [&] { domain.end(vmm::Ending::left, "left by the user"); });
     end = domain.run();

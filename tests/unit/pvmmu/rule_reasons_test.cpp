@@ -38,9 +38,10 @@ TEST(RuleReasons, advisories_are_ones_that_are_tried_here) {
   ASSERT_FALSE(document.empty());
   for (const RuleReason& r : rule_reasons())
     for (const std::uint16_t advisory : r.advisories)
-      if (advisory != 0)
+      if (advisory != 0) {
         EXPECT_NE(document.find("\n| " + std::to_string(advisory) + " |"), std::string::npos)
             << info(r.rule).name << ": XSA-" << advisory;
+      }
 }
 
 }  // namespace

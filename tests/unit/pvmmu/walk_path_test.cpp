@@ -27,7 +27,9 @@ TEST(WalkPath, names_every_table_on_the_way_and_what_mirrors_it) {
     EXPECT_EQ(steps[i].table, table_of(s.tree, static_cast<Level>(4 - i)));
     EXPECT_EQ(number(steps[i].level), 4 - i);
     // An upper entry of a mirror names the next one.
-    if (i < 3) EXPECT_EQ(steps[i].mirrored.mfn(), steps[i + 1].mirror);
+    if (i < 3) {
+      EXPECT_EQ(steps[i].mirrored.mfn(), steps[i + 1].mirror);
+    }
   }
   EXPECT_EQ(steps[3].slot, 9);
   EXPECT_EQ(steps[3].entry.mfn(), s.data);
@@ -46,7 +48,7 @@ TEST(WalkPath, ends_at_the_first_entry_that_is_not_present) {
 
 TEST(WalkPath, has_no_way_for_addresses_that_are_not_the_guests) {
   Scene s;
-  for (const std::uint64_t va : {0x0000800000000000ULL, xen_range_begin, xen_range_end - 1})
+  for (const std::uint64_t va : std::array<std::uint64_t, 3>{1ULL << 47, xen_range_begin, xen_range_end - 1})
     EXPECT_TRUE(walk_path(s.one.held, s.one.mmu, s.tree.l4, GuestVaddr(va)).empty());
   EXPECT_TRUE(walk_path(s.one.held, s.one.mmu, no_mfn, va_of(300, 9)).empty());
 }
