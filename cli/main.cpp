@@ -7,6 +7,7 @@
 
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/inspect.hpp"
 #include "cli/run.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/domain.hpp"
@@ -31,7 +32,7 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_option("--vcpus", options.vcpus, "Virtual processors, 1 to 128")
       ->check(CLI::Range(1U, vmm::max_vcpus))
       ->capture_default_str();
-  app.add_option("--name", options.name, "The guest's name in xenstore");
+  app.add_option("--name", options.name, "The guest's name, by which other commands find it");
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")
@@ -43,6 +44,7 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->capture_default_str();
   app.add_flag("--early-console", options.early_console,
                "Print what the guest writes to the hypervisor's console");
+  app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
   const std::map<std::string, vmm::WriteProtection> protections{
       {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};
@@ -77,11 +79,15 @@ int main(int argc, char** argv) {
   doctor->add_flag("--json", json, "Print one JSON object");
   doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
 
+  cli::Action inspection;
+  cli::add_inspection(app, inspection);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : cli::exit_usage;
   }
+  if (inspection) return inspection();
   if (run->count("--stats") != 0)
     options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
   if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||

@@ -6,7 +6,11 @@
 #include <chrono>
 #include <cstdio>
 
+#include "cli/control/requests.hpp"
+#include "cli/control/runtime_dir.hpp"
+#include "cli/control/server.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/gdb/server.hpp"
 #include "cli/guest.hpp"
 #include "cli/stats_report.hpp"
 #include "cli/terminal.hpp"
@@ -47,6 +51,47 @@ class ProgressLine {
   bool used_ = false;
 };
 
+/// The guest's name and its control socket. Without a socket the guest runs all the same, unless the user
+/// gave it a name to be found by.
+class Control {
+ public:
+  /// An error: the name is refused.
+  [[nodiscard]] static tl::expected<Control, std::string> claim(const std::string& wanted) {
+    Control control;
+    control.name_ = wanted.empty() ? fmt::format("guest-{}", ::getpid()) : wanted;
+    if (!is_guest_name(control.name_))
+      return tl::unexpected(std::string("--name: 1 to 64 of A-Z a-z 0-9 . _ -, not a dot first"));
+    std::string trouble;
+    if (const auto directory = runtime_directory(); !directory) {
+      trouble = directory.error();
+    } else if (auto claimed = ControlName::claim(*directory, control.name_); !claimed) {
+      trouble = claimed.error().message;
+    } else {
+      control.claimed_ = std::make_unique<ControlName>(std::move(*claimed));
+      return control;
+    }
+    if (!wanted.empty()) return tl::unexpected("--name: " + trouble);
+    fmt::print(stderr, "pinfold: no control socket: {}\n", trouble);
+    return control;
+  }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  /// From here on other commands find the guest.
+  void serve(vmm::Domain& domain) {
+    if (!claimed_) return;
+    answers_ = std::make_unique<GuestControl>(name_, domain);
+    server_ = std::make_unique<ControlServer>(
+        *claimed_, [answers = answers_.get()](std::string_view line) { return answers->answer(line); });
+  }
+  /// Before the domain is taken apart.
+  void close() { server_.reset(); }
+
+ private:
+  std::string name_;
+  std::unique_ptr<ControlName> claimed_;
+  std::unique_ptr<GuestControl> answers_;
+  std::unique_ptr<ControlServer> server_;
+};
+
 int exit_code(vmm::Ending ending) {
   switch (ending) {
     case vmm::Ending::none:
@@ -73,6 +118,14 @@ int run(const RunOptions& options) {
   if (options.command_line.size() > loader::max_command_line)
     return complain(exit_bad_image, fmt::format("the command line has {} bytes; a guest takes at most {}",
                                                 options.command_line.size(), loader::max_command_line));
+  auto control = Control::claim(options.name);
+  if (!control) return complain(exit_bad_image, control.error());
+  std::optional<gdb::Listener> debugger_place;
+  if (!options.gdb.empty()) {
+    auto place = gdb::Listener::open(options.gdb);
+    if (!place) return complain(exit_bad_image, place.error());
+    debugger_place.emplace(std::move(*place));
+  }
   loader::Loaded<loader::KernelImage> kernel = [&] {
     ProgressLine progress;
     return loader::load_kernel(options.kernel, progress.sink(), loader::UnpackCache::of_user());
@@ -94,7 +147,7 @@ int run(const RunOptions& options) {
     return complain(exit_no_usable_kvm, objection);
 
   GuestParts parts;
-  parts.name = options.name;
+  parts.name = control->name();
   parts.vcpus = options.vcpus;
   parts.frames = options.memory_bytes / page_size;
   parts.host = vmm::traits_of(*facts);
@@ -117,14 +170,22 @@ int run(const RunOptions& options) {
   times.first_instruction = elapsed_ms();
 
   vmm::Domain& domain = (*guest)->domain();
+  control->serve(domain);
   vmm::End end;
   {
+    std::optional<gdb::Server> debugger;
+    if (debugger_place) {
+      debugger.emplace(*debugger_place, domain);
+      fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
+                 options.gdb.substr(options.gdb.find(':') + 1));
+    }
     TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
                         [&] { domain.end(vmm::Ending::left, "left by the user"); });
     end = domain.run();
     (*guest)->drain_console();
   }
   times.end = elapsed_ms();
+  control->close();
 
   int code = exit_code(end.ending);
   if (end.ending != vmm::Ending::power_off) fmt::print(stderr, "pinfold: {}\n", end.why);

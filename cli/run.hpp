@@ -18,12 +18,13 @@ struct RunOptions {
   std::string command_line;
   std::uint64_t memory_bytes = 512ULL << 20;
   std::uint32_t vcpus = 1;
-  std::string name = "guest";
+  std::string name;  ///< In xenstore and for the control socket; empty: "guest-" and the process's number.
   StatsFormat stats = StatsFormat::none;
   bool audit = false;
   std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
   bool early_console = false;             ///< Print what the guest writes with console_io.
   std::filesystem::path kvm_device = "/dev/kvm";
+  std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
   /// How the view is write-protected; nullopt: the better of what the host offers. For tests.
   std::optional<vmm::WriteProtection> write_protection;
   bool plain_gate = false;  ///< Everything leaves to the monitor, as on hosts without two-dimensional paging. For tests.

@@ -112,6 +112,15 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] GuestCpu& cpu(VcpuId n) { return *cpus_[n.raw()]; }
   [[nodiscard]] Statistics& statistics() { return statistics_; }
   void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
+  [[nodiscard]] const std::vector<Mfn>& vcpu_info_frames() const { return vcpu_info_frames_; }
+  // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
+  void stop(pvmmu::Held held, StopReason reason);
+  void go_on(pvmmu::Held held, StopReason reason);
+  /// Until each vCPU that is stopped rests, or the domain is over.
+  void wait_until_stopped(pvmmu::DomainLock& lock);
+  /// Takes the guest's debug traps from now on; null: nobody does.
+  void set_debugger(pvmmu::Held, Debugger* debugger) { debugger_ = debugger; }
+  [[nodiscard]] Debugger* debugger() { return debugger_; }
   /// Wall clock into shared_info, and time into each vcpu_info.
   void publish_wall_clock();
   /// For vCPUs that wait until others have left the guest (cpu/shootdown.cpp).
@@ -159,6 +168,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   IoPorts ports_;
   HypercallTable hypercalls_;
   EventSource* events_ = nullptr;
+  Debugger* debugger_ = nullptr;
   std::vector<std::unique_ptr<GuestCpu>> cpus_;
   std::vector<Mfn> frames_;
   Mfn shared_info_ = no_mfn;

@@ -28,6 +28,7 @@ kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
 
 void GuestCpu::load(pvmmu::Held held) {
   kvm_regs& r = vcpu_.regs();
+  if (stepping_ && !std::exchange(step_armed_, true)) registers_changed_ = true;
   if (registers_changed_ || pass_under_way_) {
     const auto& g = regs_.gpr;
     r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6],
@@ -37,6 +38,7 @@ void GuestCpu::load(pvmmu::Held held) {
     r.rip = regs_.rip;
     // The real flags: interrupts are on, no I/O privilege, whatever the guest believes.
     r.rflags = (regs_.rflags & ~(rflags::iopl | rflags::vm | rflags::nt)) | rflags::if_ | rflags::fixed;
+    if (stepping_ && steps_by_trap(held)) r.rflags |= rflags::tf;
     vcpu_.mark_regs_dirty();
   }
   if (load_segments(held)) vcpu_.mark_sregs_dirty();

@@ -20,6 +20,10 @@ constexpr std::uint64_t same_fault_limit = 100'000;
 
 void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
   Statistics& statistics = domain_.statistics();
+  const bool traced = exception.vector == 1 || exception.vector == 3;
+  if (traced && domain_.debugger() != nullptr &&
+      domain_.debugger()->takes_trap(held, *this, exception.vector))
+    return statistics.count(ExitReason::other_exception);
   switch (exception.vector) {
     case 14:
       statistics.count(ExitReason::page_fault);

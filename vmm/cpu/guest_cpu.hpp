@@ -18,6 +18,7 @@
 #include "vmm/cpu/cpu_state.hpp"
 #include "vmm/cpu/run_state.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
+#include "vmm/debugger.hpp"
 #include "vmm/gate/gate.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/guest_access.hpp"
@@ -141,6 +142,23 @@ class GuestCpu {
   /// The same of all vCPUs of the domain.
   void flush_all();
 
+  // -- from outside: stopping.cpp
+  void stop(pvmmu::Held held, StopReason reason);
+  void go_on(pvmmu::Held held, StopReason reason);
+  [[nodiscard]] bool is_stopped() const { return stops_ != 0; }
+  [[nodiscard]] bool is_stopped_by(StopReason reason) const {
+    return (stops_ & static_cast<std::uint8_t>(reason)) != 0;
+  }
+  /// Is it neither in the guest nor about to answer what came out? regs() are the guest's then, and may be
+  /// changed if it is stopped, too.
+  [[nodiscard]] bool at_rest() const { return at_rest_; }
+  /// Once it goes on: one instruction, then the debugger is told. Of a vCPU that rests.
+  void step(pvmmu::Held held);
+  void cancel_step(pvmmu::Held held);
+  [[nodiscard]] bool is_stepping() const { return stepping_; }
+  /// regs() were changed from outside.
+  void note_new_registers(pvmmu::Held) { registers_changed_ = true; }
+
  private:
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
 
@@ -189,6 +207,12 @@ class GuestCpu {
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 
+  // stopping.cpp
+  [[nodiscard]] bool rest_while_stopped(pvmmu::DomainLock& lock);
+  void rest(bool resting);
+  [[nodiscard]] bool steps_by_trap(pvmmu::Held held);
+  void finish_step(pvmmu::Held held);
+
   // fault_around.cpp
   void fault_around(pvmmu::Held held);
 
@@ -203,6 +227,8 @@ class GuestCpu {
   [[nodiscard]] bool polled_port_pending();
   /// Sleeps until kicked, or until the system time `until_ns` (0: no limit). Drops the lock meanwhile.
   void sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns);
+  /// The same, whatever the timers say.
+  void sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadline_ns);
 
   // entry.cpp
   void load(pvmmu::Held held);
@@ -255,6 +281,11 @@ class GuestCpu {
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
   bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
   std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
+  std::uint8_t stops_ = 0;     ///< StopReasons.
+  bool at_rest_ = true;
+  bool stepping_ = false;
+  bool step_armed_ = false;  ///< The processor has the trap flag, if the step needs it.
+  std::uint64_t step_from_ = 0;
   struct Awaited {
     GuestCpu* cpu;
     std::uint64_t entry;  ///< The entry that it has to come back from.

@@ -42,6 +42,7 @@ void GuestCpu::run() {
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
 
   pvmmu::DomainLock lock(domain_.mutex());
+  rest(false);
   std::uint64_t left_at = __rdtsc();
   while (before_entry(lock)) {
     const std::uint64_t entered_at = __rdtsc();
@@ -58,7 +59,9 @@ void GuestCpu::run() {
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
     after_exit(lock, result);
+    finish_step(lock);
   }
+  rest(true);
   {
     const std::lock_guard nobody_sends_a_signal(sleep_mutex_);
     takes_signals_ = false;
@@ -70,6 +73,7 @@ void GuestCpu::run() {
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   if (more_passes_) {
+    if (rest_while_stopped(lock)) kicked_ = true;  // what came meanwhile is looked at behind the pass
     takes_signals_ = true;
     vcpu_.set_immediate_exit(false);
     load(lock);
@@ -87,6 +91,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     sleep_if_asked(lock);
     forget_retired_mirrors(lock);
     await_flushes(lock);
+    if (rest_while_stopped(lock)) continue;
     if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
     // Who kicks sets kicked_ and then looks whether a signal is needed; here it is the other way round.
     takes_signals_ = true;
@@ -150,7 +155,7 @@ void GuestCpu::capture() {
   regs_.gpr = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
                r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
   regs_.rip = r.rip;
-  regs_.rflags = r.rflags;
+  regs_.rflags = stepping_ ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
   state_.fs_base = vcpu_.sregs().fs.base;
   gs_base_ = vcpu_.sregs().gs.base;
@@ -286,7 +291,7 @@ void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const Ex
   const LdtFault fault = look_into_ldt(lock, raised);
   capture();
   regs_.rip = frame.rip;
-  regs_.rflags = frame.rflags;
+  regs_.rflags = stepping_ ? frame.rflags & ~rflags::tf : frame.rflags;
   regs_[Gpr::rsp] = frame.rsp;
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {

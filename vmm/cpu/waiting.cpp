@@ -153,7 +153,12 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
 void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {
   std::uint64_t deadline = next_deadline();
   if (until_ns != 0 && (deadline == 0 || until_ns < deadline)) deadline = until_ns;
+  sleep_until_kicked(lock, deadline);
+}
+
+void GuestCpu::sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadline) {
   const std::uint64_t before = domain_.clock().guest_tsc();
+  rest(true);
   lock.unlock();
   {
     std::unique_lock sleeping(sleep_mutex_);
@@ -167,6 +172,7 @@ void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {
     }
   }
   lock.lock();
+  rest(false);
   const std::uint64_t slept = domain_.clock().guest_tsc() - before;
   domain_.statistics().blocked_ticks += slept;
   domain_.statistics().monitor_ticks -= slept;

@@ -1,0 +1,64 @@
+#include "cli/control/client.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "cli/control/runtime_dir.hpp"
+#include "cli/control/socket.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+constexpr time_t patience_s = 10;
+/// More than the tables of any guest that fits into a machine.
+constexpr std::size_t longest_answer = 1UL << 30;
+
+bool send_all(const vmm::Fd& socket, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(n));
+  }
+  return true;
+}
+
+tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
+  std::string line;
+  std::array<char, 65536> chunk{};
+  while (line.empty() || line.back() != '\n') {
+    const ssize_t n = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return tl::unexpected(std::string("the guest's monitor does not answer"));
+    if (n == 0) return tl::unexpected(std::string("the guest ended before it answered"));
+    line.append(chunk.data(), static_cast<std::size_t>(n));
+    if (line.size() > longest_answer) return tl::unexpected(std::string("the answer is too long"));
+  }
+  line.pop_back();
+  return line;
+}
+
+}  // namespace
+
+tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
+                                          const Json& arguments) {
+  const auto directory = runtime_directory();
+  if (!directory) return tl::unexpected(directory.error());
+  const auto socket = connect_to_guest(*directory, name);
+  if (!socket) return tl::unexpected(socket.error());
+  const timeval patience{patience_s, 0};
+  (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  if (!send_all(*socket, encode_request(command, arguments) + "\n"))
+    return tl::unexpected(std::string("the guest's monitor does not listen: ") + std::strerror(errno));
+  const auto line = receive_line(*socket);
+  if (!line) return tl::unexpected(line.error());
+  return decode_answer(*line);
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,90 @@
+#include "cli/control/requests.hpp"
+
+#include <unistd.h>
+
+#include "cli/control/domain_queries.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+const char* name_of(vmm::RunState state) {
+  switch (state) {
+    case vmm::RunState::running: return "running";
+    case vmm::RunState::runnable: return "runnable";
+    case vmm::RunState::blocked: return "blocked";
+    case vmm::RunState::offline: break;
+  }
+  return "offline";
+}
+
+Json describe(vmm::GuestCpu& cpu) {
+  const vmm::CpuState& s = cpu.state();
+  Json vcpu{{"vcpu", cpu.id().raw()}, {"up", s.up}, {"mode", s.kernel_mode ? "kernel" : "user"}};
+  vcpu["state"] = cpu.is_stopped() && s.up ? "stopped" : name_of(cpu.run_state().state());
+  vcpu["kernel_root"] = s.kernel_root == no_mfn ? Json() : Json(s.kernel_root.raw());
+  vcpu["user_root"] = s.user_root == no_mfn ? Json() : Json(s.user_root.raw());
+  return vcpu;
+}
+
+}  // namespace
+
+std::string GuestControl::answer(std::string_view line) {
+  const auto request = decode_request(line);
+  if (!request) return encode_answer(tl::unexpected(request.error()));
+  return encode_answer(carry_out(*request));
+}
+
+tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) {
+  const Json& arguments = request.arguments;
+  if (request.command == "status") return status();
+  if (request.command == "pause") return set_paused(true);
+  if (request.command == "unpause") return set_paused(false);
+  if (request.command == "tables") return query_tables(domain_);
+  if (request.command == "frame") {
+    const auto frame = number_in(arguments, "frame");
+    if (!frame) return tl::unexpected(frame.error());
+    return query_frame(domain_, Mfn(*frame));
+  }
+  if (request.command == "walk") {
+    const auto address = address_in(arguments, "address");
+    if (!address) return tl::unexpected(address.error());
+    const auto vcpu = number_in(arguments, "vcpu");
+    if (!vcpu || !domain_.has_cpu(*vcpu)) return tl::unexpected(std::string("no vCPU of that number"));
+    const bool user = arguments.contains("user") && arguments["user"] == true;
+    return query_walk(domain_, VcpuId(static_cast<std::uint32_t>(*vcpu)), user, GuestVaddr(*address));
+  }
+  return tl::unexpected("unknown command: " + request.command);
+}
+
+Json GuestControl::status() {
+  const pvmmu::DomainLock lock(domain_.mutex());
+  const auto running_for = std::chrono::steady_clock::now() - start_;
+  const pvmmu::MmuCounters& mmu = domain_.mmu().counters();
+  Json vcpus = Json::array();
+  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) vcpus.push_back(describe(domain_.cpu(VcpuId(i))));
+  return {{"name", name_},
+          {"pid", ::getpid()},
+          {"state", domain_.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user) ? "paused" : "running"},
+          {"seconds", std::chrono::duration<double>(running_for).count()},
+          {"domain", domain_.id().raw()},
+          {"frames", domain_.mmu().allocated_frames()},
+          {"vcpus", std::move(vcpus)},
+          {"exits", domain_.statistics().total_exits()},
+          {"tables", domain_.mmu().mirrors().in_use()},
+          {"entries_checked", mmu.entries_checked},
+          {"entries_refused", mmu.entries_refused}};
+}
+
+/// After the answer to "pause" no vCPU runs guest code until "unpause".
+Json GuestControl::set_paused(bool paused) {
+  pvmmu::DomainLock lock(domain_.mutex());
+  if (paused) {
+    domain_.stop(lock, vmm::StopReason::user);
+    domain_.wait_until_stopped(lock);
+  } else {
+    domain_.go_on(lock, vmm::StopReason::user);
+  }
+  return {{"state", paused ? "paused" : "running"}};
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,84 @@
+#include "cli/control/server.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+
+namespace pinfold::cli {
+namespace {
+
+constexpr int patience_ms = 2000;
+
+}  // namespace
+
+ControlServer::ControlServer(const ControlName& name, Answer answer)
+    : name_(name), answer_(std::move(answer)), wake_(::eventfd(0, EFD_CLOEXEC)) {
+  if (wake_.open()) thread_ = std::thread([this] { loop(); });
+}
+
+ControlServer::~ControlServer() {
+  if (!thread_.joinable()) return;
+  const std::uint64_t stop = 1;
+  while (::write(wake_.get(), &stop, sizeof stop) < 0 && errno == EINTR) {
+  }
+  thread_.join();
+}
+
+void ControlServer::loop() {
+  while (true) {
+    std::vector<pollfd> fds{{wake_.get(), POLLIN, 0},
+                            {clients_.size() < most_clients ? name_.listener().get() : -1, POLLIN, 0}};
+    for (const Client& client : clients_) fds.push_back({client.socket.get(), POLLIN, 0});
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (fds[0].revents != 0) return;
+    std::vector<Client> staying;
+    for (std::size_t i = 0; i < clients_.size(); ++i)
+      if (fds[i + 2].revents == 0 || serve(clients_[i])) staying.push_back(std::move(clients_[i]));
+    clients_ = std::move(staying);
+    if (fds[1].revents != 0) accept_client();
+  }
+}
+
+void ControlServer::accept_client() {
+  vmm::Fd socket(::accept4(name_.listener().get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (socket.open()) clients_.push_back({std::move(socket), {}});
+}
+
+/// Takes what came and answers the lines in it; false: the client goes.
+bool ControlServer::serve(Client& client) {
+  std::array<char, longest_line> chunk{};
+  const ssize_t n = ::recv(client.socket.get(), chunk.data(), chunk.size(), 0);
+  if (n < 0) return errno == EAGAIN || errno == EINTR;
+  if (n == 0) return false;
+  client.received.append(chunk.data(), static_cast<std::size_t>(n));
+  std::size_t end = 0;
+  while ((end = client.received.find('\n')) != std::string::npos) {
+    if (end > longest_line || !send(client.socket, answer_(client.received.substr(0, end)) + "\n"))
+      return false;
+    client.received.erase(0, end + 1);
+  }
+  return client.received.size() <= longest_line;
+}
+
+bool ControlServer::send(const vmm::Fd& socket, std::string_view bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0 || errno != EAGAIN) return false;
+    std::array<pollfd, 2> fds{{{socket.get(), POLLOUT, 0}, {wake_.get(), POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), patience_ms) <= 0 || fds[1].revents != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace pinfold::cli

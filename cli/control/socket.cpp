@@ -1,0 +1,110 @@
+#include "cli/control/socket.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "cli/control/runtime_dir.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+constexpr const char* socket_suffix = ".sock";
+constexpr int waiting_clients = 8;
+
+std::string failure(const std::filesystem::path& path) {
+  return fmt::format("{}: {}", path.string(), std::strerror(errno));
+}
+
+/// nullopt: the path is too long for a socket's address (unix(7): 108 bytes).
+std::optional<sockaddr_un> address_of(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string& text = path.native();
+  if (text.size() >= sizeof address.sun_path) return std::nullopt;
+  std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
+  return address;
+}
+
+/// sockets(7) takes every family's address as a sockaddr.
+const sockaddr* generic(const sockaddr_un& address) { return std::bit_cast<const sockaddr*>(&address); }
+
+/// The file, locked by this process alone; invalid if another one has it. A file that its holder removes
+/// while it is waited for is not the name's any more: then the next one is tried.
+vmm::Fd lock_file(const std::filesystem::path& path) {
+  for (;;) {
+    vmm::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!file.open() || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return {};
+    struct stat mine {};
+    struct stat named {};
+    if (::fstat(file.get(), &mine) == 0 && ::stat(path.c_str(), &named) == 0 && mine.st_ino == named.st_ino)
+      return file;
+  }
+}
+
+}  // namespace
+
+tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::filesystem::path& directory,
+                                                                 std::string_view name) {
+  ControlName claimed;
+  const std::filesystem::path socket_path = directory / (std::string(name) + socket_suffix);
+  const std::filesystem::path lock_path = directory / (std::string(name) + ".lock");
+  const auto address = address_of(socket_path);
+  if (!address) return tl::unexpected(Error{false, socket_path.string() + ": too long for a socket's name"});
+  claimed.lock_ = lock_file(lock_path);
+  if (!claimed.lock_.open()) {
+    if (errno == EWOULDBLOCK)
+      return tl::unexpected(Error{true, fmt::format("a guest named {} is running already", name)});
+    return tl::unexpected(Error{false, failure(lock_path)});
+  }
+  claimed.lock_path_ = lock_path;
+  ::unlink(socket_path.c_str());  // of a process that is gone: it had the lock
+  claimed.listener_ = vmm::Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!claimed.listener_.open() || ::bind(claimed.listener_.get(), generic(*address), sizeof *address) != 0)
+    return tl::unexpected(Error{false, failure(socket_path)});
+  claimed.socket_path_ = socket_path;
+  if (::listen(claimed.listener_.get(), waiting_clients) != 0)
+    return tl::unexpected(Error{false, failure(socket_path)});
+  return claimed;
+}
+
+ControlName::~ControlName() {
+  if (listener_.open() && !socket_path_.empty()) ::unlink(socket_path_.c_str());
+  if (lock_.open() && !lock_path_.empty()) ::unlink(lock_path_.c_str());
+}
+
+tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
+                                                    std::string_view name) {
+  const auto nobody = [&] { return tl::unexpected(fmt::format("no guest named {} is running", name)); };
+  if (!is_guest_name(name)) return nobody();
+  const auto address = address_of(directory / (std::string(name) + socket_suffix));
+  if (!address) return nobody();
+  vmm::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket.open()) return tl::unexpected(std::string("socket: ") + std::strerror(errno));
+  if (::connect(socket.get(), generic(*address), sizeof *address) == 0) return socket;
+  if (errno == ENOENT || errno == ECONNREFUSED) return nobody();
+  return tl::unexpected(fmt::format("{}: {}", name, std::strerror(errno)));
+}
+
+std::vector<std::string> names_in(const std::filesystem::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const std::string name = entry.path().stem().string();
+    if (entry.path().extension() == socket_suffix && is_guest_name(name)) names.push_back(name);
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,46 @@
+// The control socket of a running guest: who has a name, and the way to whoever has it.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "vmm/kvm/fd.hpp"
+
+namespace pinfold::cli {
+
+/// A guest's name, held for as long as this lives: the file NAME.lock is locked, and NAME.sock listens. Both
+/// are removed at the end. A process that died leaves them behind unlocked, and the next that wants the name
+/// replaces them.
+class ControlName {
+ public:
+  struct Error {
+    bool taken = false;  ///< A live guest has the name.
+    std::string message;
+  };
+  /// `name` is_guest_name; `directory` is the user's own (runtime_dir.hpp).
+  [[nodiscard]] static tl::expected<ControlName, Error> claim(const std::filesystem::path& directory,
+                                                              std::string_view name);
+  ControlName(ControlName&&) noexcept = default;
+  ControlName& operator=(ControlName&&) = delete;
+  ~ControlName();
+
+  /// The listening socket, not blocking.
+  [[nodiscard]] const vmm::Fd& listener() const { return listener_; }
+
+ private:
+  ControlName() = default;
+  std::filesystem::path socket_path_, lock_path_;
+  vmm::Fd lock_, listener_;
+};
+
+/// Connects to a guest's socket; the error is one line, and says so if there is no such guest.
+[[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
+                                                                  std::string_view name);
+
+/// The names that have a socket in the directory, sorted; whether anybody listens is not asked.
+[[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& directory);
+
+}  // namespace pinfold::cli

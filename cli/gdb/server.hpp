@@ -1,0 +1,62 @@
+// `--gdb`: a place where a debugger can connect.
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "cli/gdb/domain_target.hpp"
+#include "cli/gdb/session.hpp"
+#include "vmm/kvm/fd.hpp"
+
+namespace pinfold::cli::gdb {
+
+/// A listening socket: "unix:PATH", made for its owner alone and removed at the end, or
+/// "tcp:127.0.0.1:PORT". Only the loopback addresses 127.0.0.1 and [::1] are taken: whoever connects has the
+/// guest in hand.
+class Listener {
+ public:
+  [[nodiscard]] static tl::expected<Listener, std::string> open(std::string_view place);
+  Listener(Listener&& other) noexcept = default;
+  Listener& operator=(Listener&&) = delete;
+  ~Listener();
+  [[nodiscard]] const vmm::Fd& socket() const { return socket_; }
+
+ private:
+  Listener() = default;
+  std::filesystem::path path_;
+  vmm::Fd socket_;
+};
+
+/// Serves one debugger at a time, on a thread of its own. The guest is stopped until the first has let it
+/// go; one that comes later stops it anew. A debugger that hangs up lets the guest run.
+class Server {
+ public:
+  Server(const Listener& listener, vmm::Domain& domain);
+  /// The guest is over: whoever is connected is told.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+ private:
+  void loop();
+  void accept_client();
+  void serve_client();
+  void hang_up();
+  void send(std::string_view bytes);
+  void wake() const;
+
+  const Listener& listener_;
+  vmm::Fd wake_;
+  std::atomic<bool> over_{false};
+  DomainTarget target_;
+  vmm::Fd client_;
+  std::optional<Session> session_;
+  std::thread thread_;
+};
+
+}  // namespace pinfold::cli::gdb

@@ -1,0 +1,150 @@
+#include "cli/inspect_text.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <vector>
+
+namespace pinfold::cli {
+namespace {
+
+std::uint64_t count(const Json& object, const char* key) { return object.at(key).get<std::uint64_t>(); }
+std::string text(const Json& object, const char* key) { return object.at(key).get<std::string>(); }
+bool flag(const Json& object, const char* key) { return object.at(key).get<bool>(); }
+
+std::string frame_number(const Json& number) {
+  return number.is_null() ? std::string("none") : hex(number.get<std::uint64_t>());
+}
+
+std::string users_of(const Json& table) {
+  std::vector<std::string> users;
+  if (flag(table, "pinned")) users.emplace_back("pinned");
+  for (const Json& user : table.at("outside")) users.push_back(outside_text(user));
+  constexpr std::size_t shown = 4;
+  const std::uint64_t total = count(table, "named_by_total");
+  for (const Json& entry : table.at("named_by")) {
+    if (users.size() >= shown + 2) break;
+    users.push_back(place_text(entry));
+  }
+  const std::uint64_t told = std::min<std::uint64_t>(table.at("named_by").size(), total);
+  if (users.empty()) return "nobody";
+  std::string line = fmt::format("{}", fmt::join(users, ", "));
+  if (told < total || users.size() >= shown + 2) line += fmt::format(" ({} entries)", total);
+  return line;
+}
+
+/// Where a page is seen.
+std::string addresses_of(const Json& entry) {
+  std::vector<std::string> seen;
+  for (const Json& at : entry.at("addresses"))
+    seen.push_back(fmt::format("{} under {}", text(at, "address"), frame_number(at.at("root"))));
+  if (seen.empty()) return "under no root";
+  return fmt::format("at {}{}", fmt::join(seen, ", "), flag(entry, "addresses_complete") ? "" : " and more");
+}
+
+std::string entry_line(const Json& entry) {
+  const bool leaf = count(entry, "level") == 1;
+  return fmt::format("  {}: {}{}, {}\n", place_text(entry), text(entry, "entry"),
+                     !leaf                     ? " (as a table)"
+                     : flag(entry, "writable") ? " (writable)"
+                                               : " (read-only)",
+                     addresses_of(entry));
+}
+
+}  // namespace
+
+std::string counted(std::uint64_t number, const char* what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
+std::string place_text(const Json& place) {
+  return fmt::format("L{} {} slot {}", count(place, "level"), frame_number(place.at("table")),
+                     count(place, "slot"));
+}
+
+std::string outside_text(const Json& user) {
+  const std::string kind = text(user, "kind");
+  const auto of_vcpu = [&](const char* what) {
+    return fmt::format("{} of vCPU {}", what, count(user, "vcpu"));
+  };
+  if (kind == "kernel_root") return of_vcpu("kernel root");
+  if (kind == "user_root") return of_vcpu("user root");
+  if (kind == "gdt") return of_vcpu("GDT");
+  if (kind == "ldt") return of_vcpu("LDT");
+  return kind == "vcpu_info" ? "vcpu_info of a vCPU" : "the monitor";
+}
+
+std::string guests_text(const Json& statuses) {
+  if (statuses.empty()) return "no guest is running\n";
+  std::string out =
+      fmt::format("{:<20} {:>8} {:<8} {:>5} {:>10}\n", "NAME", "PID", "STATE", "VCPUS", "MEMORY");
+  for (const Json& s : statuses)
+    out += fmt::format("{:<20} {:>8} {:<8} {:>5} {:>8} M\n", text(s, "name"), count(s, "pid"),
+                       text(s, "state"), s.at("vcpus").size(), count(s, "frames") / 256);
+  return out;
+}
+
+std::string tables_text(const Json& answer, unsigned level) {
+  std::string out = fmt::format("{:<10} {:<5} {:>5} {:>5} {:>8}  {}\n", "TABLE", "LEVEL", "REFS", "TYPE",
+                                "PRESENT", "USED BY");
+  std::array<std::uint64_t, 5> of_level{};
+  bool explained = true;
+  for (const Json& table : answer.at("tables")) {
+    const std::uint64_t here = count(table, "level");
+    if (here < of_level.size()) ++of_level[here];
+    explained = explained && flag(table, "explained");
+    if (level != 0 && here != level) continue;
+    out += fmt::format("{:<10} L{:<4} {:>5} {:>5} {:>8}  {}{}\n", frame_number(table.at("table")), here,
+                       count(table, "references"), count(table, "type_references"), count(table, "present"),
+                       users_of(table), flag(table, "validated") ? "" : " (being checked)");
+  }
+  out += fmt::format("{} tables: {} L4, {} L3, {} L2, {} L1; ", answer.at("tables").size(), of_level[4],
+                     of_level[3], of_level[2], of_level[1]);
+  if (explained) return out + "every type reference has its user\n";
+  return out + (flag(answer, "paused") ? "SOME TYPE REFERENCES HAVE NO USER\n"
+                                       : "the guest changed some of them meanwhile\n");
+}
+
+std::string frame_text(const Json& f) {
+  const std::string number = frame_number(f.at("frame"));
+  if (!flag(f, "owned"))
+    return fmt::format(
+        "frame {}: {}; the guest's view has no access to it\n", number,
+        f.at("owner").is_null() ? std::string("nobody's") : fmt::format("domain {}'s", count(f, "owner")));
+  std::string out = fmt::format(
+      "frame {}: domain {}'s{}{}\n  type {}, {}; {}\n  view: {}; mirror: {}\n", number, count(f, "owner"),
+      f.at("pfn").is_null() ? std::string() : ", its frame " + frame_number(f.at("pfn")),
+      flag(f, "special") ? ", shared with the monitor" : "", text(f, "type"),
+      counted(count(f, "type_references"), "type reference"), counted(count(f, "references"), "reference"),
+      text(f, "view"), f.at("mirror").is_null() ? "none" : "frame " + frame_number(f.at("mirror")));
+  out += "held by\n";
+  if (flag(f, "allocated")) out += "  the domain's allocation\n";
+  if (flag(f, "pinned")) out += "  a pin\n";
+  for (const Json& user : f.at("outside")) out += "  " + outside_text(user) + "\n";
+  for (const Json& entry : f.at("entries")) out += entry_line(entry);
+  if (count(f, "entries_total") > f.at("entries").size())
+    out += fmt::format("  and {} entries more\n", count(f, "entries_total") - f.at("entries").size());
+  return out;
+}
+
+std::string walk_text(const Json& w) {
+  std::string out = fmt::format(
+      "{} in the {} page table of vCPU {}: root {}; the processor's CR3 is frame {}\n", text(w, "address"),
+      text(w, "mode"), count(w, "vcpu"), frame_number(w.at("root")), frame_number(w.at("processor_root")));
+  for (const Json& step : w.at("steps"))
+    out += fmt::format("  L{} table {:<8} slot {:>3}: {:<20} mirror {:<8} {}\n", count(step, "level"),
+                       frame_number(step.at("table")), count(step, "slot"), text(step, "entry"),
+                       frame_number(step.at("mirror")), text(step, "mirrored"));
+  if (!flag(w, "mapped")) return out + "not mapped\n";
+  const Json& frame = w.at("frame");
+  return out + fmt::format("frame {}: {}, {}; {}\n", frame_number(frame.at("frame")),
+                           flag(w, "writable") ? "writable" : "read-only",
+                           flag(w, "executable") ? "executable" : "not executable",
+                           flag(frame, "owned")
+                               ? fmt::format("type {}, {}", text(frame, "type"),
+                                             counted(count(frame, "type_references"), "type reference"))
+                               : "not the domain's");
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,184 @@
+#include "pvmmu/rule_reasons.hpp"
+
+#include <algorithm>
+
+namespace pinfold::pvmmu {
+namespace {
+
+constexpr auto reasons = std::to_array<RuleReason>({
+    {Rule::entry_bad_flags,
+     "Some bits change what an entry means. A large-page bit, above all, would turn an entry that names a "
+     "table "
+     "into one that maps 2 MiB or 1 GiB of frames, of whoever owns them, and none of them would be counted.",
+     "Clear PSE, PWT, PCD and G in entries above L1. A large mapping is made of 4 KiB entries.",
+     {148, 176, 182}},
+    {Rule::l1_no_such_frame,
+     "A frame past the machine's memory is a device, or nothing. Reaching a device by its address is for "
+     "domains "
+     "that were given it, and here none are.",
+     "Name a frame of the domain's own memory. The machine frame of a pseudo-physical one is in the guest's "
+     "p2m list.",
+     {32}},
+    {Rule::l1_invalid_frame,
+     "The all-ones frame is what kernels hold for 'no frame'. An entry that is present and names it comes "
+     "from a "
+     "mistake, which the guest is told of by an error of its own.",
+     "Look up the frame first: its p2m entry holds no frame."},
+    {Rule::l1_foreign_frame,
+     "This is isolation itself: an entry gives access to a frame, so the frame has to be the domain's. It is "
+     "not "
+     "enough that it was: a frame that was given back belongs to somebody else the next moment.",
+     "Name a frame of the domain's own reservation; the p2m list has them. What another domain shares is "
+     "reached "
+     "by a grant of its owner's, never by its number.",
+     {32, 217, 248, 287}},
+    {Rule::l1_writable_map_of_table,
+     "A guest that can write a page table with a plain store decides itself what memory it reaches. So a "
+     "frame "
+     "is either mapped writable or used as a table or descriptor page, never both at a time; each use is "
+     "counted.",
+     "Map it read-only and change entries by hypercall, or first end each use of the frame as a table: unpin "
+     "it, take it out of the tables that name it, load another root.",
+     {182, 241, 401, 408}},
+    {Rule::l1_cache_attributes,
+     "A frame that is seen with two memory types at once has two contents, one in the cache and one in "
+     "memory: "
+     "what was checked need not be what the processor then reads.",
+     "Leave PWT, PCD and PAT clear: ordinary memory is write-back.",
+     {154, 402}},
+    {Rule::upper_foreign_frame,
+     "A table that belongs to somebody else maps what somebody else decides, and can change at any time "
+     "without "
+     "a check on behalf of this domain.",
+     "Build the table in a frame of the domain's own.",
+     {32, 109}},
+    {Rule::upper_wrong_type,
+     "An upper entry makes the processor take a frame's contents for entries. While the frame is mapped "
+     "writable, "
+     "or is a table of another level, its contents are not checked as those of such a table, and could be "
+     "anything.",
+     "End the other uses first. A new table is filled while it is plain data; then every mapping of it is "
+     "made "
+     "read-only; then it is linked, which checks all its entries.",
+     {241, 286, 401}},
+    {Rule::upper_linear,
+     "A table that names one of its own level is a table of two levels at once. Xen can allow it with counts "
+     "of "
+     "its own, which went wrong more than once; pinfold has none, as a Xen that was built without linear "
+     "page "
+     "tables.",
+     "Map page tables read-only as data, like any other frame.",
+     {182, 240, 309}},
+    {Rule::l4_xen_slot,
+     "These addresses are in every address space of the guest and hold what is the monitor's: the way in and "
+     "out, and the machine-to-phys table.",
+     "Leave the slots 256 to 271 of a root alone; use other addresses."},
+    {Rule::count_overflow,
+     "A count that wraps around says 'unused' of a frame that is used a lot.",
+     "Take some of the frame's two billion mappings away.",
+     {249, 250, 385}},
+    {Rule::frame_not_owned,
+     "Operations on a frame (pinning it, clearing it, giving it back) are its owner's.",
+     "Name a frame of the domain's own.",
+     {109, 248}},
+    {Rule::frame_out_of_range,
+     "The number is an index into the records of all frames, and past their end there is no record.",
+     "Name a frame of the domain's own.",
+     {32}},
+    {Rule::frame_wrong_type,
+     "A frame has one type at a time, as long as anybody relies on it. To take it for something else "
+     "meanwhile "
+     "would make what was checked of it untrue.",
+     "End every use of the frame as what it is: mappings for a writable frame, entries, pins and loads for a "
+     "table, GDT and LDT for a descriptor page.",
+     {37, 214, 242}},
+    {Rule::frame_not_a_table,
+     "The operation writes to a frame in a way that has a meaning for page tables and plain data only; a "
+     "descriptor page, or a table whose check is not finished, has rules of its own.",
+     "Use the operation for what the frame is: update_descriptor for descriptors."},
+    {Rule::frame_special,
+     "The page is the monitor's: it is shared for as long as the domain lives, and written by both sides.",
+     "Map it; don't give it back, exchange it, or make a table of it."},
+    {Rule::frame_in_use,
+     "A frame that is given away while somebody still maps it would be reachable for its old owner and its "
+     "new "
+     "one.",
+     "Remove every mapping of the frame and every use as a table first.",
+     {217, 222, 252}},
+    {Rule::pin_already,
+     "A pin is one reference, and one mark. A second pin would be a reference that no unpin gives back.",
+     "Nothing: the table is pinned."},
+    {Rule::pin_missing,
+     "An unpin gives the pin's reference back. Without a pin it would take somebody else's.",
+     "Pin before unpinning; a table that others use needs no pin.",
+     {58, 310}},
+    {Rule::root_not_l4,
+     "What CR3 names is the first table that the processor walks. It is loaded while the frame holds a "
+     "reference "
+     "as a validated L4, taken before the load and dropped after the next, so the tree below it is checked.",
+     "Make the frame an L4: no writable mapping of it, and all its entries valid. Pinning it beforehand "
+     "shows "
+     "which rule an entry breaks.",
+     {438, 286}},
+    {Rule::va_no_l1, "The operation changes the L1 entry of an address. Without an L1 there is none.",
+     "Link an L1 into the tables first, by mmu_update on the L2's entry."},
+    {Rule::ptwr_not_l1,
+     "A plain store to a page table is a fault, which the monitor turns into a checked update as a favour to "
+     "kernels, for L1 tables. A store above reaches further than one page, and is asked for explicitly.",
+     "Use mmu_update for entries of levels 2 to 4.",
+     {219, 286}},
+    {Rule::desc_system,
+     "TSSs and gates of the guest's own would let it enter code at a privilege of its choice; the LDT is "
+     "loaded "
+     "by hypercall only.",
+     "Use code and data segments; the monitor has the TSS. Set the LDT by mmuext_op.",
+     {214}},
+    {Rule::desc_gate,
+     "A call gate leads to code, and the code must be the guest's: a selector of the monitor's would be a "
+     "way "
+     "into it.",
+     "Let the gate name one of the guest's own code segments.",
+     {110}},
+    {Rule::desc_misaligned,
+     "A descriptor is checked as a whole and stored as a whole; one that straddles two of them is neither.",
+     "Pass an address that is a multiple of 8."},
+    {Rule::view_cannot_protect,
+     "A table is used only once nothing in the domain's virtual machine can write its frame, whatever the "
+     "guest "
+     "maps. If the host does not make the frame read-only, the third wall is missing, and the table is not "
+     "used.",
+     "Nothing in the guest. On the host, raise vm.max_map_count or allow userfaultfd (pinfold doctor).",
+     {222, 291}},
+    {Rule::mirror_exhausted,
+     "The processor walks a mirror of each table, and there is memory for one table in every eight frames.",
+     "Release page tables that are not used, or give the guest more memory."},
+    {Rule::machine_exhausted, "Every frame of the machine has an owner.",
+     "Give memory back first; extents of many frames are harder to find than single ones."},
+    {Rule::domain_limit,
+     "A domain may have as many frames as it was started with. Frames that it gave back count while "
+     "something "
+     "still refers to them, because nobody else can have them.",
+     "Give frames back, with their mappings removed, before asking for others.",
+     {385}},
+    {Rule::unfinished,
+     "One request may concern a tree of a million entries. Done at a stretch, it would keep the guest's "
+     "events "
+     "and the other vCPUs waiting.",
+     "Nothing: the request is made again by itself, and goes on where it stopped.",
+     {45, 290, 299, 310}},
+});
+
+constexpr bool all_in_order() {
+  if (reasons.size() != rules.size()) return false;
+  for (std::size_t i = 0; i < reasons.size(); ++i)
+    if (static_cast<std::size_t>(reasons[i].rule) != i) return false;
+  return true;
+}
+static_assert(all_in_order(), "a rule has no reason, or the reasons are not in the order of the rules");
+
+}  // namespace
+
+std::span<const RuleReason> rule_reasons() { return reasons; }
+const RuleReason& reason(Rule rule) { return reasons[static_cast<std::size_t>(rule)]; }
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,24 @@
+// Why each rule exists, and what a guest does instead of what it refuses.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "pvmmu/rules.hpp"
+
+namespace pinfold::pvmmu {
+
+struct RuleReason {
+  Rule rule;
+  std::string_view why;      ///< What could be done if it were not for the rule.
+  std::string_view instead;  ///< What the guest has to do for the request to be accepted.
+  /// Numbers of Xen's security advisories where something like it went wrong (docs/xsa.md); the first 0 ends
+  /// them.
+  std::array<std::uint16_t, 4> advisories{};
+};
+
+/// One for each rule, in the order of `rules`.
+[[nodiscard]] std::span<const RuleReason> rule_reasons();
+[[nodiscard]] const RuleReason& reason(Rule rule);
+
+}  // namespace pinfold::pvmmu
