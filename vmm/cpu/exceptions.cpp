@@ -20,6 +20,7 @@ constexpr std::uint64_t same_fault_limit = 100'000;
 
 void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
   Statistics& statistics = domain_.statistics();
+  tell_entered(held, pvmmu::cause_exception + exception.vector);
   switch (exception.vector) {
     case 14:
       statistics.count(ExitReason::page_fault);

@@ -134,6 +134,12 @@ class GuestCpu {
   void flush(GuestCpu& target);
   /// The same of all vCPUs of the domain.
   void flush_all();
+  // -- for whoever watches the MMU: told.cpp
+  /// What the vCPU asks for from here on, and why it left the guest.
+  void tell_entered(pvmmu::Held held, std::uint64_t cause) {
+    if (watched_) [[unlikely]]
+      tell_watcher(held, cause);
+  }
 
  private:
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
@@ -147,6 +153,10 @@ class GuestCpu {
   void on_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
+  void flush_one(GuestCpu& target);
+  [[gnu::cold]] void tell_watcher(pvmmu::Held held, std::uint64_t cause);
+  [[gnu::cold]] void tell_flushed(std::uint64_t vcpu);
+  [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_refused_return(pvmmu::Held held, const GuestException& exception);
   [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
@@ -224,6 +234,7 @@ class GuestCpu {
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
   bool flush_requested_ = false;
+  bool watched_ = false;
   bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
   std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
   struct Awaited {

@@ -78,7 +78,10 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     sleep_if_asked(lock);
     forget_retired_mirrors(lock);
     await_flushes(lock);
-    if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
+    if (event_deliverable() && !exception_in_flight(lock)) {
+      tell_entered(lock, pvmmu::cause_other);
+      deliver_event(lock);
+    }
     if (kicked_ || domain_.ended()) continue;
     load(lock);
     return true;
@@ -100,6 +103,7 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  tell_entered(lock, pvmmu::cause_other);
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
   interrupted_ = false;
   if (pass_under_way_) {
