@@ -21,6 +21,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
   config.vcpus = guest->parts_.vcpus;
   config.host = guest->parts_.host;
   config.audit_interval = guest->parts_.audit_interval;
+  config.trace = guest->parts_.trace;
   auto domain = vmm::Domain::create(kvm, *guest->machine_, config);
   if (!domain) return tl::unexpected(domain.error());
   guest->domain_ = std::move(*domain);

@@ -22,6 +22,7 @@ struct GuestParts {
   std::uint64_t audit_interval = 0;
   devices::ConsoleSink console_output;
   bool early_console = false;
+  pvmmu::TraceSink* trace = nullptr;  ///< Outlives the guest.
 };
 
 /// The machine, one domain, its devices. Built in two steps: `create` makes the empty domain, `build` loads

@@ -21,6 +21,15 @@ constexpr const char* exit_code_help =
     "kernel or "
     "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
 
+void add_trace(CLI::App& app, cli::TraceOptions& options, std::string& to) {
+  app.add_option("--trace-mmu", to,
+                 "Tell every MMU decision: as lines on stderr, or with FILE into a log for trace and replay")
+      ->expected(0, 1);
+  app.add_option("--trace-filter", options.filters,
+                 "Only these lines: op=, verdict=, frame=, table=, level=, vcpu=, address=");
+  app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
+}
+
 void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_option("--kernel", options.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")->required();
   app.add_option("--initrd", options.initrd, "Initial RAM disk");
@@ -67,10 +76,11 @@ int main(int argc, char** argv) {
 
   cli::RunOptions options;
   options.command_line = "console=hvc0";
-  std::string stats;
+  std::string stats, trace_to;
   CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
   run->footer(exit_code_help);
   add_run(*run, options, stats);
+  add_trace(*run, options.trace, trace_to);
 
   bool json = false;
   std::string device = "/dev/kvm";
@@ -90,6 +100,7 @@ int main(int argc, char** argv) {
   if (inspection) return inspection();
   if (run->count("--stats") != 0)
     options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
+  if (run->count("--trace-mmu") != 0) options.trace.to = trace_to;
   if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||
       options.memory_bytes > (64ULL << 30)) {
     std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";

@@ -146,7 +146,10 @@ int run(const RunOptions& options) {
   if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
     return complain(exit_no_usable_kvm, objection);
 
+  auto trace = make_trace_sink(options.trace, options.vcpus);
+  if (!trace) return complain(exit_usage, trace.error());
   GuestParts parts;
+  parts.trace = trace->get();
   parts.name = control->name();
   parts.vcpus = options.vcpus;
   parts.frames = options.memory_bytes / page_size;
@@ -192,6 +195,7 @@ int run(const RunOptions& options) {
   if (options.stats == StatsFormat::table) fmt::print(stderr, "{}", stats_table(domain, times));
   if (options.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, times));
   const auto left = domain.tear_down(options.audit);
+  if (*trace) close_trace_sink(**trace);
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
   if (left.frames != 0)
     complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));

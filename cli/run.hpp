@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "cli/trace_options.hpp"
 #include "vmm/memory/view.hpp"
 
 namespace pinfold::cli {
@@ -23,6 +24,7 @@ struct RunOptions {
   bool audit = false;
   std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
   bool early_console = false;             ///< Print what the guest writes with console_io.
+  TraceOptions trace;
   std::filesystem::path kvm_device = "/dev/kvm";
   std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
   /// How the view is write-protected; nullopt: the better of what the host offers. For tests.

@@ -15,6 +15,7 @@ class Budget {
   explicit constexpr Budget(std::uint64_t entries) : left_(entries) {}
   [[nodiscard]] static constexpr Budget unlimited() { return Budget(~0ULL); }
   [[nodiscard]] constexpr bool used_up() const { return left_ == 0; }
+  [[nodiscard]] constexpr std::uint64_t left() const { return left_; }
   constexpr void spend(std::uint64_t entries) { left_ -= std::min(left_, entries); }
 
  private:

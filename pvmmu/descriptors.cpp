@@ -39,7 +39,7 @@ tl::expected<std::uint64_t, Rule> checked_descriptor(std::uint64_t raw) {
   return tl::unexpected(Rule::desc_system);
 }
 
-Verdict<std::uint64_t> Validator::write_descriptor(Held, MachineAddr where, std::uint64_t descriptor) {
+Verdict<std::uint64_t> Validator::write_descriptor_now(MachineAddr where, std::uint64_t descriptor) {
   const Mfn mfn = frame_of(where);
   if (offset_in_page(where) % 8 != 0) return refuse(Rule::desc_misaligned, mfn);
   if (auto owned = check_owned(mfn); !owned) return tl::unexpected(owned.error());

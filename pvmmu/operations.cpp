@@ -11,6 +11,8 @@ Validator::Validator(const ValidatorParts& p)
       self_plus_1_(static_cast<std::uint16_t>(p.domain.raw() + 1)),
       frames_(p.frames),
       records_(p.frames.records()),
+      trace_(p.trace),
+      short_way_end_(p.trace != nullptr ? 0 : p.frames.size()),
       machine_(p.machine),
       m2p_(p.m2p),
       mirrors_(p.mirrors),
@@ -20,7 +22,9 @@ Validator::Validator(const ValidatorParts& p)
       view_(p.view),
       l4_xen_slots_(p.l4_xen_slots),
       machphys_slot_(p.machphys_slot),
-      max_frames_(p.max_frames) {}
+      max_frames_(p.max_frames) {
+  if (trace_ != nullptr) trace_->started(p);
+}
 
 namespace {
 
@@ -75,15 +79,30 @@ Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preser
   Verdict<> verdict;
   const MachineAddr where(address.raw() & ~std::uint64_t{sizeof(Pte) - 1});
   const Mfn mfn = frame_of(where);
-  if (owns(mfn) && is_live_l1(record(mfn)) && preserve == Preserve::nothing) [[likely]]
+  if (mfn.raw() < short_way_end_ && record(mfn).owner_tag() == self_plus_1_ && is_live_l1(record(mfn)) &&
+      preserve == Preserve::nothing) [[likely]]
     update_l1(verdict, record(mfn), where, want);
   else
     update_other(verdict, where, want, preserve);
   return verdict;
 }
 
-/// The same for what is no L1, and for marks that are to be kept.
+/// What is not on the short way.
 void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+  if (trace_ != nullptr) return update_watched(verdict, where, want, preserve);
+  update_elsewhere(verdict, where, want, preserve);
+}
+
+void Validator::update_now(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+  const Mfn mfn = frame_of(where);
+  if (owns(mfn) && is_live_l1(record(mfn)) && preserve == Preserve::nothing)
+    update_l1(verdict, record(mfn), where, want);
+  else
+    update_elsewhere(verdict, where, want, preserve);
+}
+
+/// The same for what is no L1, and for marks that are to be kept.
+void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
   const std::size_t slot = slot_at(where);
   verdict = check_owned(mfn);
@@ -109,6 +128,12 @@ void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Pr
 }
 
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
+  if (trace_ != nullptr) [[unlikely]]
+    return update_va_watched(held, root, va, want);
+  return update_va_now(held, root, va, want);
+}
+
+Verdict<> Validator::update_va_now(Held held, Mfn root, GuestVaddr va, Pte want) {
   Verdict<> verdict;
   if (const auto leaf = walk(held, root, va)) [[likely]]
     update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
@@ -120,11 +145,18 @@ Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
 Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t slot, Pte want) {
   Verdict<> verdict;
   const Mfn table = target.entry.mfn();
+  if (trace_ != nullptr) [[unlikely]]
+    store_l1_watched(verdict, table, slot, want);
+  else
+    store_l1_now(verdict, table, slot, want);
+  return verdict;
+}
+
+void Validator::store_l1_now(Verdict<>& verdict, Mfn table, std::size_t slot, Pte want) {
   if (owns(table) && is_live_l1(record(table)))
     update_l1(verdict, record(table), entry_address(table, slot), want);
   else
     verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
-  return verdict;
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
@@ -156,13 +188,15 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   return {};
 }
 
-Verdict<> Validator::set_machphys(Held, Mfn mfn, Pfn pfn) {
-  if (auto owned = check_owned(mfn); !owned) return owned;
-  set_m2p(mfn, pfn);
+Verdict<> Validator::set_machphys_now(Mfn mfn, Pfn pfn, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (auto owned = check_owned(mfn.plus(i)); !owned) return owned;
+    set_m2p(mfn.plus(i), pfn.plus(i));
+  }
   return {};
 }
 
-Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
+Verdict<> Validator::pin_now(Level level, Mfn mfn) {
   return after_releases([&]() -> Verdict<> {
     if (auto taken = take_owned(mfn, table_type(level)); !taken) return taken;
     if (frames_[mfn].pinned) {
@@ -174,7 +208,7 @@ Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
   });
 }
 
-Verdict<> Validator::unpin(Held, Mfn mfn) {
+Verdict<> Validator::unpin_now(Mfn mfn) {
   return after_releases([&]() -> Verdict<> {
     if (auto owned = check_owned(mfn); !owned) return owned;
     if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
@@ -185,6 +219,8 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
 }
 
 Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
+  if (trace_ != nullptr) [[unlikely]]
+    return load_root_watched(root, wanted);
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
   if (!releasing_.empty() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
@@ -212,12 +248,7 @@ void Validator::replace_root(Mfn& root, Mfn wanted) {
   if (old != no_mfn) drop_type(old);
 }
 
-void Validator::unload_root(Held, Mfn& root) {
-  replace_root(root, no_mfn);
-  (void)releases_finished();
-}
-
-Verdict<> Validator::clear_page(Held, Mfn mfn) {
+Verdict<> Validator::clear_page_now(Mfn mfn) {
   if (auto owned = check_owned(mfn); !owned) return owned;
   if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_wrong_type, mfn);
@@ -225,21 +256,13 @@ Verdict<> Validator::clear_page(Held, Mfn mfn) {
   return {};
 }
 
-Verdict<> Validator::copy_page(Held, Mfn to, Mfn from) {
+Verdict<> Validator::copy_page_now(Mfn to, Mfn from) {
   if (auto owned = check_owned(to); !owned) return owned;
   if (auto owned = check_owned(from); !owned) return owned;
   if (transition(frames_[to], FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_wrong_type, to);
   machine_.copy(to.raw(), from.raw());
   return {};
-}
-
-void Validator::stale_entries_settled(Held, std::uint64_t end) {
-  mirrors_.reuse_retired(stale_.drop_below(end));
-}
-
-void Validator::retired_mirrors_forgotten(Held, std::uint64_t end) {
-  if (end > mirrors_.reused()) mirrors_.reuse_retired(end - mirrors_.reused());
 }
 
 }  // namespace pinfold::pvmmu

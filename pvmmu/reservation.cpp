@@ -4,12 +4,9 @@
 
 namespace pinfold::pvmmu {
 
-Verdict<Mfn> Validator::allocate(Held held, std::uint64_t count, std::uint64_t alignment) {
-  if (count > max_frames_ || owned_ > max_frames_ - count) return refuse(Rule::domain_limit, no_mfn);
-  return allocate_beyond_limit(held, count, alignment);
-}
-
-Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment) {
+Verdict<Mfn> Validator::allocate_now(std::uint64_t count, std::uint64_t alignment, bool beyond_limit) {
+  if (!beyond_limit && (count > max_frames_ || owned_ > max_frames_ - count))
+    return refuse(Rule::domain_limit, no_mfn);
   const auto taken = frames_.take(domain_, count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -24,8 +21,8 @@ Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::ui
   return taken->first;
 }
 
-Verdict<Mfn> Validator::allocate_special(Held held) {
-  auto mfn = allocate_beyond_limit(held, 1, 1);
+Verdict<Mfn> Validator::allocate_special_now() {
+  auto mfn = allocate_now(1, 1, true);
   if (!mfn) return mfn;
   Frame& frame = frames_[*mfn];
   frame.allocated = false;  // the reference is the monitor's, not the reservation's
@@ -36,7 +33,7 @@ Verdict<Mfn> Validator::allocate_special(Held held) {
   return mfn;
 }
 
-Verdict<> Validator::deallocate(Held, Mfn mfn) {
+Verdict<> Validator::deallocate_now(Mfn mfn) {
   if (auto owned = check_owned(mfn); !owned) return owned;
   Frame& frame = frames_[mfn];
   if (frame.special) return refuse(Rule::frame_special, mfn);
@@ -46,7 +43,7 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
   return {};
 }
 
-Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
+Verdict<> Validator::check_exchangeable_now(Mfn mfn) const {
   const auto refusal = [&](Rule rule) {
     return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn,
                                   frames_.contains(mfn) ? frames_.as_seen_by(self_plus_1_, mfn) : Frame{}});
@@ -63,6 +60,7 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
 void Validator::free_frame(Mfn mfn) {
   view_.revoke(mfn);
   if (!view_.revoked(mfn)) [[unlikely]] {
+    if (trace_ != nullptr) tell_host_refused(mfn, true);
     Frame& frame = frames_[mfn];
     if (frame.special) ++owned_;
     frame.special = false;
@@ -70,12 +68,13 @@ void Validator::free_frame(Mfn mfn) {
     frame.refs = 1;
     return;
   }
+  if (trace_ != nullptr) tell_within(TraceKind::freed_frame, mfn, FrameType::none);
   if (!frames_[mfn].special) --owned_;
   set_m2p(mfn, no_pfn);
   frames_.give_back(mfn);
 }
 
-std::uint64_t Validator::destroy(Held held) {
+std::uint64_t Validator::destroy_now() {
   budget_ = Budget::unlimited();
   while (!interrupted_.empty()) {
     const auto [table, slot] = *interrupted_.begin();
@@ -85,7 +84,7 @@ std::uint64_t Validator::destroy(Held held) {
   (void)releases_finished();
   std::uint64_t left = 0;
   for (std::uint64_t i = 1; i < frames_.size(); ++i)
-    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin(held, Mfn(i));
+    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin_now(Mfn(i));
   for (std::uint64_t i = 1; i < frames_.size(); ++i) {
     const Mfn mfn(i);
     if (!owns(mfn)) continue;

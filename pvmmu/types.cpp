@@ -4,14 +4,9 @@
 
 namespace pinfold::pvmmu {
 
-Verdict<> Validator::hold(Held, Mfn mfn, FrameType type) {
+Verdict<> Validator::hold_now(Mfn mfn, FrameType type) {
   if (!is_table(type)) return take_owned(mfn, type);
   return after_releases([&] { return take_owned(mfn, type); });
-}
-
-void Validator::release(Held, Mfn mfn) {
-  drop_type(mfn);
-  (void)releases_finished();
 }
 
 Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
@@ -53,7 +48,11 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     if (is_table(type) && budget_.used_up()) return unfinished();
     // Read-only in the view first: from here to the end of the check no processor can change what is checked,
     // and the host has dropped every writable translation of the frame that a processor had cached.
-    if (!view_.protect(mfn)) return refuse(Rule::view_cannot_protect, mfn);
+    if (!view_.protect(mfn)) {
+      if (trace_ != nullptr) tell_host_refused(mfn, false);
+      return refuse(Rule::view_cannot_protect, mfn);
+    }
+    if (trace_ != nullptr) tell_within(TraceKind::protected_frame, mfn, type);
   }
   frame.type = type;
   frame.type_count = 1;
@@ -89,6 +88,7 @@ void Validator::drop_type(Mfn mfn) {
 /// The last type reference of a protected frame, whose entries hold nothing any more, and its general one.
 void Validator::become_plain(Mfn mfn) {
   Frame& frame = frames_[mfn];
+  if (trace_ != nullptr) tell_within(TraceKind::plain_frame, mfn, frame.type);
   frame.type_count = 0;
   frame.type = FrameType::none;
   frame.validated = frame.partial = false;

@@ -17,6 +17,7 @@
 #include "pvmmu/lock.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/mirror.hpp"
+#include "pvmmu/trace.hpp"
 #include "pvmmu/verdict.hpp"
 
 namespace pinfold::pvmmu {
@@ -33,6 +34,7 @@ struct ValidatorParts {
   std::array<Pte, xen_slots> l4_xen_slots;     ///< What each root's mirror holds in slots 256 to 271.
   std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
   std::uint64_t max_frames = 1ULL << 40;       ///< The domain's reservation may not exceed this.
+  TraceSink* trace = nullptr;                  ///< Is told of everything; null: nobody is.
 };
 
 struct MmuCounters {
@@ -72,6 +74,10 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// finished.
 ///
 /// Concurrency: all members need the domain's lock, which callers prove with `Held`.
+///
+/// Being watched: with a TraceSink, each operation tells it what was asked and what came of it (watched.cpp).
+/// Without one that costs a branch at the operation's begin; the change of an L1 entry, the shortest, finds
+/// it out with a comparison that it makes anyway.
 class Validator {
  public:
   explicit Validator(const ValidatorParts& parts);
@@ -87,7 +93,9 @@ class Validator {
   /// Writes one entry of an L1 that the guest reached by a plain store (ptwr); refused for anything but an
   /// L1.
   Verdict<> update_l1_by_store(Held, const Leaf& target_of_store, std::size_t slot, Pte want);
-  Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn);
+  /// The entries of the machine-to-phys array for `count` frames from `mfn` on, which become `pfn` and those
+  /// after it; stops at the first frame that is refused.
+  Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count = 1);
   Verdict<> pin(Held, Level level, Mfn mfn);
   Verdict<> unpin(Held, Mfn mfn);
   /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one
@@ -104,7 +112,7 @@ class Validator {
   void set_budget(Held, Budget budget) { budget_ = budget; }
   [[nodiscard]] bool budget_used_up() const { return budget_.used_up(); }
   /// Goes on releasing what operations have left; true: nothing is left.
-  [[nodiscard]] bool finish_releases(Held) { return releases_finished(); }
+  [[nodiscard]] bool finish_releases(Held) { return releasing_.empty() || finish_releases_watched(); }
   /// How many of a table's entries, from the first, hold references.
   [[nodiscard]] std::size_t entries_held(Mfn table) const;
   /// Is it a partial table that ends, not one whose check was interrupted?
@@ -269,6 +277,39 @@ class Validator {
     return verdict;
   }
 
+  // watched.cpp: the operations' begin and end, for whoever watches
+  class Watch;
+  [[gnu::cold, gnu::noinline]] void update_watched(Verdict<>& verdict, MachineAddr where, Pte want,
+                                                   Preserve preserve);
+  [[gnu::cold, gnu::noinline]] Verdict<> update_va_watched(Held held, Mfn root, GuestVaddr va, Pte want);
+  [[gnu::cold, gnu::noinline]] void store_l1_watched(Verdict<>& verdict, Mfn table, std::size_t slot,
+                                                     Pte want);
+  [[gnu::cold, gnu::noinline]] Verdict<> load_root_watched(Mfn& root, Mfn wanted);
+  [[gnu::cold, gnu::noinline]] void tell_touch(const Leaf& leaf, Pte marked, bool write) const;
+  [[gnu::cold, gnu::noinline]] void tell_within(TraceKind kind, Mfn mfn, FrameType type) const;
+  [[gnu::cold, gnu::noinline]] void tell_host_refused(Mfn mfn, bool revoke) const;
+  void tell_forgotten_mirrors(std::uint64_t reused_before) const;
+  bool finish_releases_watched();
+  Verdict<Mfn> allocate_watched(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+
+  // What the public ones of nearly the same name do, watched or not.
+  void update_now(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
+  void update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
+  Verdict<> update_va_now(Held held, Mfn root, GuestVaddr va, Pte want);
+  void store_l1_now(Verdict<>& verdict, Mfn table, std::size_t slot, Pte want);
+  Verdict<> set_machphys_now(Mfn mfn, Pfn pfn, std::uint64_t count);
+  Verdict<> pin_now(Level level, Mfn mfn);
+  Verdict<> unpin_now(Mfn mfn);
+  Verdict<> clear_page_now(Mfn mfn);
+  Verdict<> copy_page_now(Mfn to, Mfn from);
+  Verdict<> hold_now(Mfn mfn, FrameType type);
+  Verdict<std::uint64_t> write_descriptor_now(MachineAddr where, std::uint64_t descriptor);
+  Verdict<Mfn> allocate_now(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  Verdict<Mfn> allocate_special_now();
+  Verdict<> deallocate_now(Mfn mfn);
+  Verdict<> check_exchangeable_now(Mfn mfn) const;
+  std::uint64_t destroy_now();
+
   // operations.cpp
   // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
   // calls do.
@@ -289,6 +330,12 @@ class Validator {
   std::uint16_t self_plus_1_;
   FrameTable& frames_;
   std::span<Frame> records_;
+  TraceSink* trace_;
+  /// Frames below this take the short way of an L1 update: all of the machine's, or none while somebody
+  /// watches.
+  std::uint64_t short_way_end_;
+  /// What is left of the budget after the last operation that a sink was told of.
+  mutable std::uint64_t told_budget_ = Budget::unlimited().left();
   Pages machine_;
   Pages m2p_;
   MirrorArena& mirrors_;

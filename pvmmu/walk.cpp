@@ -42,6 +42,7 @@ bool Validator::touch(Held held, const Leaf& leaf, bool write) {
   if (!agrees_with_mirror(held, leaf)) return false;
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
+  if (trace_ != nullptr) tell_touch(leaf, marked, write);
   commit(entry_address(leaf.table, leaf.slot), frames_[leaf.table],
          CheckedEntry(marked, mirror_leaf(marked)));
   return true;
@@ -53,6 +54,7 @@ void Validator::hide_machphys(Held, Mfn root) {
   const MirrorId mirror(frames_[root].mirror);
   const Pte before = mirrors_.load(mirror, machphys_slot_);
   if (!before.present()) return;
+  if (trace_ != nullptr) tell_within(TraceKind::hide_machphys, root, FrameType::none);
   mirrors_.store(mirror, machphys_slot_, Pte());
   stale_.changed(mirror, machphys_slot_, before);
   flush_duty_ = true;

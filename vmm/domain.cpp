@@ -107,7 +107,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
   mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
       config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), arena_->mirrors(), stale_, *view_,
-      gate_->l4_slots(), m2p_l4_slot, config_.frames});
+      gate_->l4_slots(), m2p_l4_slot, config_.frames, config_.trace});
 
   // The guest's memory, and the page that it shares with the monitor.
   const pvmmu::DomainLock lock(mutex_);
@@ -118,10 +118,8 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   shared_info_ = *shared;
   frames_.reserve(config_.frames);
   prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
-  for (std::uint64_t i = 0; i < config_.frames; ++i) {
-    frames_.push_back(first->plus(i));
-    (void)mmu_->set_machphys(lock, frames_.back(), Pfn(i));
-  }
+  for (std::uint64_t i = 0; i < config_.frames; ++i) frames_.push_back(first->plus(i));
+  (void)mmu_->set_machphys(lock, *first, Pfn(0), config_.frames);
   for (std::uint32_t i = 0; i < XEN_LEGACY_MAX_VCPUS; ++i) {
     vcpu_infos_.push_back(VcpuInfoPlace{shared_page(shared_info_), i * VcpuInfo::size});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);

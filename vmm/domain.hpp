@@ -30,7 +30,8 @@ struct DomainConfig {
   std::uint64_t frames = 0;  ///< Memory, in 4 KiB frames.
   std::uint32_t vcpus = 1;
   HostTraits host;
-  std::uint64_t audit_interval = 0;  ///< MMU hypercalls between two audits; 0: none but the last.
+  std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
+  pvmmu::TraceSink* trace = nullptr;  ///< Is told of the domain's MMU events; outlives the domain.
 };
 
 /// Why a domain is over.
@@ -98,6 +99,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] const DomainConfig& config() const { return config_; }
   [[nodiscard]] pvmmu::DomainMutex& mutex() { return mutex_; }
   [[nodiscard]] pvmmu::Validator& mmu() { return *mmu_; }
+  [[nodiscard]] pvmmu::TraceSink* trace() const { return config_.trace; }
   [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] Gate& gate() { return *gate_; }

@@ -24,6 +24,7 @@ void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
   if (traced && domain_.debugger() != nullptr &&
       domain_.debugger()->takes_trap(held, *this, exception.vector))
     return statistics.count(ExitReason::other_exception);
+  tell_entered(held, pvmmu::cause_exception + exception.vector);
   switch (exception.vector) {
     case 14:
       statistics.count(ExitReason::page_fault);

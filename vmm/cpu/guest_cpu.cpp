@@ -7,7 +7,11 @@
 namespace pinfold::vmm {
 
 GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
-    : domain_(domain), id_(id), vcpu_(std::move(vcpu)), processor_(*this) {}
+    : domain_(domain),
+      id_(id),
+      vcpu_(std::move(vcpu)),
+      processor_(*this),
+      watched_(domain.trace() != nullptr) {}
 
 KvmResult<std::unique_ptr<GuestCpu>> GuestCpu::create(Domain& domain, VcpuId id) {
   auto vcpu = domain.vm().create_vcpu(id.raw());

@@ -141,6 +141,12 @@ class GuestCpu {
   void flush(GuestCpu& target);
   /// The same of all vCPUs of the domain.
   void flush_all();
+  // -- for whoever watches the MMU: told.cpp
+  /// What the vCPU asks for from here on, and why it left the guest.
+  void tell_entered(pvmmu::Held held, std::uint64_t cause) {
+    if (watched_) [[unlikely]]
+      tell_watcher(held, cause);
+  }
 
   // -- from outside: stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
@@ -171,6 +177,10 @@ class GuestCpu {
   void on_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
+  void flush_one(GuestCpu& target);
+  [[gnu::cold]] void tell_watcher(pvmmu::Held held, std::uint64_t cause);
+  [[gnu::cold]] void tell_flushed(std::uint64_t vcpu);
+  [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
   struct LdtFault {
@@ -279,6 +289,7 @@ class GuestCpu {
   bool both_gs_bases_known_ = true;
   std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
+  bool watched_ = false;
   bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
   std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
   std::uint8_t stops_ = 0;     ///< StopReasons.

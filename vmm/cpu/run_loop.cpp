@@ -92,7 +92,10 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     forget_retired_mirrors(lock);
     await_flushes(lock);
     if (rest_while_stopped(lock)) continue;
-    if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
+    if (event_deliverable() && !exception_in_flight(lock)) {
+      tell_entered(lock, pvmmu::cause_other);
+      deliver_event(lock);
+    }
     // Who kicks sets kicked_ and then looks whether a signal is needed; here it is the other way round.
     takes_signals_ = true;
     if (kicked_ || domain_.ended()) {
@@ -119,6 +122,7 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  tell_entered(lock, pvmmu::cause_other);
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
   if (domain_.config().host.fast_paths) take_from_gate();
   interrupted_ = false;

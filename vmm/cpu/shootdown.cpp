@@ -5,6 +5,11 @@
 namespace pinfold::vmm {
 
 void GuestCpu::flush(GuestCpu& target) {
+  if (watched_) tell_flushed(target.id_.raw());
+  flush_one(target);
+}
+
+void GuestCpu::flush_one(GuestCpu& target) {
   // What goes stale in KVM's shadow is refreshed by one vCPU for all: KVM itself tells the others.
   if (&target == this || domain_.config().host.stale_entries) {
     flush_requested_ = true;
@@ -17,7 +22,8 @@ void GuestCpu::flush(GuestCpu& target) {
 }
 
 void GuestCpu::flush_all() {
-  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) flush(domain_.cpu(VcpuId(i)));
+  if (watched_) tell_flushed(pvmmu::every_vcpu);
+  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) flush_one(domain_.cpu(VcpuId(i)));
 }
 
 /// A vCPU that waits here is not in the guest: two that wait for each other both go on.

@@ -30,6 +30,7 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   auto memory_here = kernel_memory(lock);
   Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
   for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
+  tell_entered(lock, call.number);
   domain_.set_answering(&lock);
   const std::int64_t result = dispatch(domain_, call);
   domain_.set_answering(nullptr);

@@ -102,6 +102,7 @@ struct FakeDomainOptions {
   std::uint64_t mirrors = 256;
   std::uint64_t max_frames = 1ULL << 40;
   bool stale_log = true;
+  TraceSink* trace = nullptr;
 };
 
 /// One domain, its lock held all the time.
@@ -114,7 +115,7 @@ class FakeDomain {
         mirrors(arena_memory.pages(), first_mirror_frame),
         stale(options.stale_log),
         mmu(ValidatorParts{id, machine.frames, machine.memory.pages(), machine.m2p_memory.pages(), mirrors,
-                           stale, view, fake_xen_slots(), first_xen_slot, options.max_frames}),
+                           stale, view, fake_xen_slots(), first_xen_slot, options.max_frames, options.trace}),
         held(mutex_) {}
 
   [[nodiscard]] std::vector<std::string> findings() const { return audit(held, mmu, outside); }

@@ -1,0 +1,138 @@
+// What the validator tells of each thing that it is asked and decides, to whoever watches.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "pvmmu/verdict.hpp"
+
+namespace pinfold::pvmmu {
+
+struct ValidatorParts;
+
+// X(identifier, "name"): first the operations, each an input of the validator; then what happens within one,
+// told before the operation's own event; last what is told from outside of the validator.
+#define PINFOLD_TRACE_KINDS(X)            \
+  X(update, "update")                     \
+  X(update_va, "update-va")               \
+  X(store_l1, "store-l1")                 \
+  X(touch, "touch")                       \
+  X(set_machphys, "set-machphys")         \
+  X(pin, "pin")                           \
+  X(unpin, "unpin")                       \
+  X(load_root, "load-root")               \
+  X(unload_root, "unload-root")           \
+  X(clear_page, "clear-page")             \
+  X(copy_page, "copy-page")               \
+  X(write_descriptor, "write-descriptor") \
+  X(hold, "hold")                         \
+  X(release, "release")                   \
+  X(allocate, "allocate")                 \
+  X(allocate_special, "allocate-special") \
+  X(deallocate, "deallocate")             \
+  X(check_exchange, "check-exchange")     \
+  X(finish_releases, "finish-releases")   \
+  X(hide_machphys, "hide-machphys")       \
+  X(forget_mirrors, "forget-mirrors")     \
+  X(destroy, "destroy")                   \
+  X(protected_frame, "protected")         \
+  X(plain_frame, "plain")                 \
+  X(freed_frame, "freed")                 \
+  X(host_refused, "host-refused")         \
+  X(entered, "entered")                   \
+  X(flushed, "flushed")                   \
+  X(state, "state")
+
+enum class TraceKind : std::uint8_t {
+#define X(id, name) id,
+  PINFOLD_TRACE_KINDS(X)
+#undef X
+};
+inline constexpr std::size_t trace_kinds = 0
+#define X(id, name) +1
+    PINFOLD_TRACE_KINDS(X)
+#undef X
+    ;
+[[nodiscard]] std::string_view name(TraceKind kind);
+[[nodiscard]] constexpr bool is_operation(TraceKind kind) { return kind <= TraceKind::destroy; }
+/// Within an operation, and before its event.
+[[nodiscard]] constexpr bool is_within_operation(TraceKind kind) {
+  return kind >= TraceKind::protected_frame && kind <= TraceKind::host_refused;
+}
+
+/// Why a vCPU left the guest, for `entered`: a hypercall's number, or an exception's vector above these.
+inline constexpr std::uint64_t cause_exception = 0x100;
+inline constexpr std::uint64_t cause_other = 0x200;
+/// All vCPUs, for `flushed`.
+inline constexpr std::uint64_t every_vcpu = ~0ULL;
+
+/// What a frame's record says, as far as verdicts depend on it.
+struct FrameState {
+  FrameType type = FrameType::none;
+  bool pinned = false;
+  std::uint32_t refs = 0;
+  std::uint32_t type_count = 0;
+  friend bool operator==(const FrameState&, const FrameState&) = default;
+};
+
+/// Marks of an event.
+struct TraceMarks {
+  bool preserve : 1 = false;  ///< update: accessed and dirty are to be kept (MMU_PT_UPDATE_PRESERVE_AD).
+  bool accessed_by_processor : 1 = false;  ///< update: the mirror had A where the guest's entry had not.
+  bool flush : 1 = false;                  ///< The guest may not go on before all processors have flushed.
+  bool beyond_limit : 1 = false;           ///< allocate: XENMEM_exchange's, which the limit does not bind.
+  bool write : 1 = false;                  ///< touch: a write.
+  bool revoke : 1 = false;      ///< host_refused: to take a frame out of the view; else to protect it.
+  bool budgeted : 1 = false;    ///< `budget` is how many entries of work were left before the operation.
+  bool continued : 1 = false;  ///< finish_releases: there is more; entered: told already, for events before this.
+  friend bool operator==(const TraceMarks&, const TraceMarks&) = default;
+};
+
+/// One event. Which fields mean something depends on the kind (docs/trace-format.md has the table); the
+/// others are as here.
+struct TraceEvent {
+  TraceKind kind{};
+  TraceMarks marks;
+  std::uint8_t level = 0;              ///< Of `table`, or asked for: 1 to 4; 0 for none.
+  FrameType wanted = FrameType::none;  ///< hold, protected_frame: as what.
+  std::uint16_t slot = 0;
+  Mfn table = no_mfn;  ///< The table whose entry was to change.
+  Mfn root =
+      no_mfn;  ///< update_va: where the walk began; load_root, unload_root: the register's value before.
+  Mfn frame = no_mfn;  ///< What the entry names, or else the frame that the operation is about.
+  Pte old;             ///< The entry that was there.
+  Pte now;             ///< The entry that was asked for.
+  /// update_va: the address; set_machphys: the PFN; copy_page: the frame copied from;
+  /// write_descriptor: the machine address; allocate: the alignment; forget_mirrors: the number of the first
+  /// mirror that is not forgotten; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU.
+  std::uint64_t argument = 0;
+  /// set_machphys, allocate, freed: frames in a row; destroy: frames that were left; entered: the cause.
+  std::uint64_t count = 0;
+  std::uint64_t budget = 0;
+  std::optional<FrameState> before, after;  ///< Of `frame`, where it is the domain's.
+  std::optional<Refusal> refusal;
+  /// protected_frame: the 512 entries that the frame held when it stopped being writable for the guest. Valid
+  /// during the call.
+  std::span<const std::uint64_t> contents;
+  /// state: digest of each 512 frames' records and tables (state_digest.hpp). Valid during the call.
+  std::span<const std::uint32_t> digests;
+};
+
+/// Who is told. One event at a time, under the domain's lock; may take its time (the guest waits), must not
+/// call back.
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  /// The validator begins its work on what it is given. Once, before any event.
+  virtual void started(const ValidatorParts& parts) = 0;
+  /// An operation begins: its cost counts from here to its event.
+  virtual void operation_begins() = 0;
+  virtual void event(const TraceEvent& event) = 0;
+  /// What comes from here on, a vCPU asked for: `ip` is where its code is, `cause` why it left the guest.
+  virtual void vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) = 0;
+};
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,262 @@
+// What is told comes out of the log again; a log that is not whole gives what it has, and says where it ends.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "recorded.hpp"
+
+namespace pinfold::trace {
+namespace {
+
+/// Keeps copies of all events.
+class Keeper final : public pvmmu::TraceSink {
+ public:
+  struct Kept {
+    pvmmu::TraceEvent event;
+    std::vector<std::uint64_t> contents;
+    std::vector<std::uint32_t> digests;
+  };
+  void started(const pvmmu::ValidatorParts&) override {}
+  void operation_begins() override {}
+  void event(const pvmmu::TraceEvent& event) override {
+    kept.push_back({event,
+                    {event.contents.begin(), event.contents.end()},
+                    {event.digests.begin(), event.digests.end()}});
+  }
+  void vcpu_entered(VcpuId, GuestVaddr, std::uint64_t) override {}
+  std::vector<Kept> kept;
+};
+
+auto fields_of(const pvmmu::Frame& f) {
+  return std::tuple(f.refs, f.type_count, f.owner_plus_1, f.type, bool(f.pinned), bool(f.validated),
+                    bool(f.partial), bool(f.allocated), bool(f.special));
+}
+
+void expect_same(const pvmmu::TraceEvent& a, const pvmmu::TraceEvent& b) {
+  EXPECT_EQ(a.kind, b.kind);
+  EXPECT_TRUE(a.marks == b.marks);
+  EXPECT_EQ(a.level, b.level);
+  EXPECT_EQ(a.wanted, b.wanted);
+  EXPECT_EQ(a.slot, b.slot);
+  EXPECT_EQ(a.table, b.table);
+  EXPECT_EQ(a.root, b.root);
+  EXPECT_EQ(a.frame, b.frame);
+  EXPECT_EQ(a.old, b.old);
+  EXPECT_EQ(a.now, b.now);
+  EXPECT_EQ(a.argument, b.argument);
+  EXPECT_EQ(a.count, b.count);
+  EXPECT_TRUE(!a.marks.budgeted || a.budget == b.budget);
+  EXPECT_EQ(a.before, b.before);
+  EXPECT_EQ(a.after, b.after);
+  ASSERT_EQ(a.refusal.has_value(), b.refusal.has_value());
+  if (!a.refusal) return;
+  EXPECT_EQ(a.refusal->rule, b.refusal->rule);
+  EXPECT_EQ(a.refusal->table, b.refusal->table);
+  EXPECT_EQ(a.refusal->slot, b.refusal->slot);
+  EXPECT_EQ(a.refusal->entry, b.refusal->entry);
+  EXPECT_EQ(a.refusal->frame, b.refusal->frame);
+  EXPECT_EQ(fields_of(a.refusal->state), fields_of(b.refusal->state));
+}
+
+/// Random numbers in all fields, where they may be.
+pvmmu::TraceEvent random_event(std::mt19937_64& random, std::vector<std::uint64_t>& contents) {
+  using pvmmu::Pte, pvmmu::TraceKind, pvmmu::FrameType;
+  const auto one_of = [&](std::uint64_t n) { return random() % n; };
+  const auto frame = [&] { return Mfn(one_of(3) == 0 ? random() : one_of(1 << 20)); };
+  const auto state = [&]() -> std::optional<pvmmu::FrameState> {
+    if (one_of(4) == 0) return std::nullopt;
+    const auto count = [&] { return static_cast<std::uint32_t>(one_of(5) == 0 ? random() : one_of(20)); };
+    return pvmmu::FrameState{static_cast<FrameType>(one_of(pvmmu::frame_types)), false, count(), count()};
+  };
+  pvmmu::TraceEvent e;
+  do e.kind = static_cast<TraceKind>(one_of(pvmmu::trace_kinds));
+  while (e.kind == TraceKind::entered || e.kind == TraceKind::state);
+  const bool typed =
+      e.kind == TraceKind::hold || e.kind == TraceKind::protected_frame || e.kind == TraceKind::plain_frame;
+  if (typed) e.wanted = static_cast<FrameType>(one_of(pvmmu::frame_types));
+  if (!typed) e.level = static_cast<std::uint8_t>(one_of(5));
+  e.marks.preserve = one_of(2) != 0;
+  e.marks.flush = one_of(2) != 0;
+  e.marks.budgeted = one_of(8) == 0;
+  e.budget = e.marks.budgeted ? random() : 0;
+  if (one_of(2) != 0) e.table = frame(), e.slot = static_cast<std::uint16_t>(one_of(512));
+  if (one_of(2) != 0) e.now = Pte(one_of(2) != 0 ? random() : one_of(1 << 30));
+  if (one_of(2) != 0) e.old = Pte(one_of(2) != 0 ? random() : one_of(1 << 30));
+  e.frame = one_of(2) != 0 ? named_frame(e.now, e.old) : frame();
+  if (one_of(4) == 0) e.root = frame();
+  if (one_of(3) == 0) e.argument = random();
+  if (one_of(3) == 0) e.count = random();
+  e.before = state();
+  e.after = state();
+  if (one_of(4) == 0) {
+    e.refusal = pvmmu::Refusal{};
+    e.refusal->rule = static_cast<pvmmu::Rule>(one_of(pvmmu::rules.size()));
+    if (one_of(2) != 0) e.refusal->table = frame(), e.refusal->slot = 3;
+    if (one_of(2) != 0) e.refusal->entry = Pte(random());
+    if (one_of(2) != 0) e.refusal->frame = frame(), e.refusal->state.refs = 7;
+  }
+  if (e.kind == TraceKind::protected_frame) {
+    contents.resize(pvmmu::entries_per_table);
+    for (std::size_t i = 0; i < contents.size();) {
+      const std::uint64_t word = one_of(3) == 0 ? 0 : random(), step = one_of(3) * 0x1000 - 0x1000;
+      for (std::uint64_t run = one_of(40) + 1, k = 0; k < run && i < contents.size(); ++k, ++i)
+        contents[i] = word + k * step;
+    }
+    e.contents = contents;
+  }
+  return e;
+}
+
+TEST(EventCode, whatever_is_told_is_read_again) {
+  std::mt19937_64 random(1);
+  EventCoder coder;
+  EventDecoder decoder;
+  for (int block = 0; block < 40; ++block) {
+    std::vector<std::byte> payload;
+    std::vector<pvmmu::TraceEvent> told(100);
+    std::vector<std::vector<std::uint64_t>> contents(told.size());
+    std::vector<std::uint64_t> times;
+    std::uint64_t time = random() >> 8;
+    coder.begin_block(time);
+    const std::uint64_t base = time;
+    for (std::size_t i = 0; i < told.size(); ++i) {
+      told[i] = random_event(random, contents[i]);
+      times.push_back(time += random() % 3 * 1000);
+      coder.append(payload, told[i], time, i);
+    }
+    decoder.begin_block(payload, base);
+    for (std::size_t i = 0; i < told.size(); ++i) {
+      LogEvent read;
+      ASSERT_TRUE(decoder.next(read));
+      expect_same(told[i], read);
+      EXPECT_EQ(read.time, times[i]);
+      EXPECT_EQ(read.cost, i);
+      EXPECT_TRUE(std::ranges::equal(read.contents, contents[i]));
+    }
+    EXPECT_TRUE(decoder.at_end());
+  }
+}
+
+TEST(Log, tells_what_the_validator_told) {
+  // The same life twice: once told to a keeper, once to a log.
+  Keeper keeper;
+  test::World world(keeper);
+  live_a_life(world);
+  const auto bytes = test::recorded_log();
+  auto log = LogReader::from(bytes);
+  ASSERT_TRUE(log.has_value());
+  std::size_t at = 0;
+  std::uint64_t number = 0, entered = 0, time = 0;
+  while (log->next() == LogReader::Step::event) {
+    EXPECT_EQ(log->event().number, number++);
+    EXPECT_GE(log->event().time, time);
+    time = log->event().time;
+    if (log->event().kind == pvmmu::TraceKind::entered) {
+      ++entered;
+      continue;
+    }
+    ASSERT_LT(at, keeper.kept.size());
+    expect_same(keeper.kept[at].event, log->event());
+    EXPECT_TRUE(std::ranges::equal(keeper.kept[at].contents, log->event().contents));
+    EXPECT_TRUE(std::ranges::equal(keeper.kept[at].digests, log->event().digests));
+    ++at;
+  }
+  EXPECT_EQ(at, keeper.kept.size());
+  EXPECT_GE(entered, 600U);
+  EXPECT_EQ(log->offset(), bytes.size());
+  EXPECT_LT(static_cast<double>(bytes.size()) / static_cast<double>(number), 24.0);
+}
+
+/// Reads to the end; how many events came.
+std::uint64_t count_events(LogReader& log, LogReader::Step& end) {
+  std::uint64_t events = 0;
+  while ((end = log.next()) == LogReader::Step::event) ++events;
+  return events;
+}
+
+TEST(Log, cut_off_anywhere_it_gives_its_whole_blocks_and_says_where_it_ends) {
+  const auto bytes = test::recorded_log();
+  std::uint64_t before = 0;
+  for (std::size_t size = 0; size < bytes.size(); size += size < 1024 ? 1 : 61) {
+    auto log = LogReader::from(std::span(bytes).first(size));
+    if (size < log_header_bytes) {
+      ASSERT_FALSE(log.has_value());
+      EXPECT_LE(log.error().offset, size);
+      continue;
+    }
+    ASSERT_TRUE(log.has_value());
+    LogReader::Step end{};
+    const std::uint64_t events = count_events(*log, end);
+    EXPECT_GE(events, before);
+    before = events;
+    if (size == log->offset()) {
+      EXPECT_EQ(end, LogReader::Step::end);
+    } else {
+      EXPECT_EQ(end, LogReader::Step::cut_off);
+      EXPECT_EQ(log->error().offset, size);
+    }
+  }
+}
+
+TEST(Log, with_any_byte_changed_it_gives_what_precedes_and_says_where) {
+  const auto whole = test::recorded_log();
+  std::mt19937_64 random(7);
+  for (std::size_t at = 0; at < whole.size(); at += at < 400 ? 1 : 97) {
+    auto bytes = whole;
+    bytes[at] ^= static_cast<std::byte>(1U << random() % 8);
+    auto log = LogReader::from(bytes);
+    if (at < log_header_bytes) {
+      EXPECT_FALSE(log.has_value());
+      continue;
+    }
+    ASSERT_TRUE(log.has_value());
+    LogReader::Step end{};
+    (void)count_events(*log, end);
+    EXPECT_TRUE(end == LogReader::Step::damaged || end == LogReader::Step::cut_off) << at;
+    EXPECT_LE(log->offset(), at);
+    EXPECT_FALSE(log->error().message.empty());
+    EXPECT_EQ(log->next(), end) << "it goes on after the damage";
+  }
+}
+
+TEST(Log, of_another_version_is_refused_by_its_number) {
+  auto bytes = test::recorded_log();
+  bytes[8] = std::byte{2};
+  const auto log = LogReader::from(bytes);
+  ASSERT_FALSE(log.has_value());
+  EXPECT_EQ(log.error().offset, 8U);
+  EXPECT_NE(log.error().message.find("version 2"), std::string::npos);
+}
+
+TEST(Log, that_is_something_else_is_refused) {
+  const std::vector<std::byte> noise(1000, std::byte{'x'});
+  EXPECT_FALSE(LogReader::from(noise).has_value());
+  EXPECT_FALSE(LogReader::open("/dev/null").has_value());
+  EXPECT_FALSE(LogReader::open("/nonexistent/log").has_value());
+}
+
+TEST(LogSink, when_the_output_fails_says_so_once_and_counts_what_is_lost) {
+  int told = 0;
+  LogSink::Options options;
+  options.on_failure = [&](const std::string& why) {
+    EXPECT_EQ(why, "no room");
+    ++told;
+  };
+  std::vector<std::byte> bytes;
+  LogSink sink(std::make_unique<test::MemoryOutput>(bytes, log_header_bytes + 100), std::move(options));
+  test::World world(sink);
+  live_a_life(world);
+  const auto account = sink.close();
+  EXPECT_EQ(told, 1);
+  EXPECT_GT(account.lost, 3000U);
+  EXPECT_EQ(account.failure, "no room");
+  EXPECT_EQ(account.bytes, bytes.size());
+  auto log = LogReader::from(bytes);
+  ASSERT_TRUE(log.has_value());
+  LogReader::Step end{};
+  EXPECT_EQ(count_events(*log, end), account.events);
+  EXPECT_EQ(end, LogReader::Step::end);
+}
+
+}  // namespace
+}  // namespace pinfold::trace

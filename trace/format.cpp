@@ -1,0 +1,114 @@
+#include "trace/format.hpp"
+
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+
+#include "trace/bytes.hpp"
+
+namespace pinfold::trace {
+namespace {
+
+constexpr std::size_t checksum_bytes = 4;
+constexpr std::uint64_t most_ticks_per_second = 1'000'000'000'000;
+constexpr std::uint32_t most_vcpus = 4096;
+
+std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {
+  // zlib's own byte type; the bytes are the same.
+  return static_cast<std::uint32_t>(
+      crc32_z(before, static_cast<const Bytef*>(static_cast<const void*>(bytes.data())), bytes.size()));
+}
+
+}  // namespace
+
+std::string LogError::describe() const { return fmt::format("{} (at byte {})", message, offset); }
+
+std::uint32_t checksum_of(std::span<const std::byte> header, std::span<const std::byte> payload) {
+  return crc(crc(0, header), payload);
+}
+
+std::vector<std::byte> encode(const LogHeader& header) {
+  std::vector<std::byte> bytes;
+  ByteWriter to(bytes);
+  for (const char c : log_magic) to.byte(static_cast<std::uint8_t>(c));
+  to.fixed(format_version, 4);
+  to.fixed(log_header_bytes, 4);
+  to.fixed(header.ticks_per_second, 8);
+  to.fixed(header.started_ns, 8);
+  to.fixed(header.machine_frames, 8);
+  to.fixed(header.max_frames, 8);
+  to.fixed(header.mirror_pages, 8);
+  to.fixed(header.mirrors_at.raw(), 8);
+  to.fixed(header.domain.raw(), 4);
+  to.fixed(header.vcpus, 4);
+  to.fixed(header.machphys_slot, 8);
+  for (const pvmmu::Pte entry : header.l4_xen_slots) to.fixed(entry.raw(), 8);
+  bytes.resize(log_header_bytes - checksum_bytes);
+  to.fixed(crc(0, bytes), checksum_bytes);
+  return bytes;
+}
+
+LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
+  const auto bad = [](std::uint64_t offset, std::string what) {
+    return tl::unexpected(LogError{offset, std::move(what)});
+  };
+  if (bytes.size() < log_header_bytes) return bad(bytes.size(), "the log ends within its header");
+  ByteReader from(bytes);
+  for (const char c : log_magic)
+    if (from.byte() != static_cast<std::uint8_t>(c)) return bad(0, "not a log of MMU events");
+  if (const std::uint64_t version = from.fixed(4); version != format_version)
+    return bad(8, fmt::format("the log has version {} of the format; this program reads version {}", version,
+                              format_version));
+  if (from.fixed(4) != log_header_bytes) return bad(12, "the header's size is not that of this version");
+  const auto body = bytes.first(log_header_bytes - checksum_bytes);
+  ByteReader last(bytes.subspan(body.size()));
+  if (last.fixed(checksum_bytes) != crc(0, body)) return bad(body.size(), "the header is damaged");
+
+  LogHeader header;
+  header.ticks_per_second = from.fixed(8);
+  header.started_ns = from.fixed(8);
+  header.machine_frames = from.fixed(8);
+  header.max_frames = from.fixed(8);
+  header.mirror_pages = from.fixed(8);
+  header.mirrors_at = Mfn(from.fixed(8));
+  header.domain = DomId(static_cast<std::uint16_t>(from.fixed(4)));
+  header.vcpus = static_cast<std::uint32_t>(from.fixed(4));
+  header.machphys_slot = from.fixed(8);
+  for (pvmmu::Pte& entry : header.l4_xen_slots) entry = pvmmu::Pte(from.fixed(8));
+  const bool sane = header.ticks_per_second != 0 && header.ticks_per_second <= most_ticks_per_second &&
+                    header.machine_frames != 0 && header.machine_frames <= most_frames &&
+                    header.mirror_pages != 0 && header.mirror_pages <= most_frames &&
+                    header.vcpus <= most_vcpus && header.machphys_slot < pvmmu::entries_per_table;
+  if (!sane) return bad(16, "the header describes no machine that can be");
+  return header;
+}
+
+std::vector<std::byte> encode_block(BlockHeader header, std::span<const std::byte> payload) {
+  std::vector<std::byte> bytes;
+  bytes.reserve(block_header_bytes + payload.size());
+  ByteWriter to(bytes);
+  to.fixed(block_magic, 4);
+  to.fixed(payload.size(), 4);
+  to.fixed(header.first, 8);
+  to.fixed(header.time, 8);
+  to.fixed(header.events, 4);
+  to.fixed(checksum_of(bytes, payload), 4);
+  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  return bytes;
+}
+
+std::optional<BlockHeader> decode_block_header(std::span<const std::byte> bytes) {
+  ByteReader from(bytes);
+  BlockHeader header;
+  const bool magic = from.fixed(4) == block_magic;
+  header.payload = static_cast<std::uint32_t>(from.fixed(4));
+  header.first = from.fixed(8);
+  header.time = from.fixed(8);
+  header.events = static_cast<std::uint32_t>(from.fixed(4));
+  header.checksum = static_cast<std::uint32_t>(from.fixed(4));
+  if (from.failed() || !magic || header.payload > most_payload) return std::nullopt;
+  return header;
+}
+
+}  // namespace pinfold::trace
