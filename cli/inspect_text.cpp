@@ -72,7 +72,7 @@ std::string outside_text(const Json& user) {
   if (kind == "user_root") return of_vcpu("user root");
   if (kind == "gdt") return of_vcpu("GDT");
   if (kind == "ldt") return of_vcpu("LDT");
-  return kind == "vcpu_info" ? "vcpu_info of a vCPU" : "the monitor";
+  return kind == "shared" ? "vcpu_info or event queues, shared with the monitor" : "the monitor";
 }
 
 std::string guests_text(const Json& statuses) {

@@ -155,7 +155,8 @@ int run(const RunOptions& options) {
   parts.frames = options.memory_bytes / page_size;
   parts.host = vmm::traits_of(*facts);
   if (options.write_protection) parts.host.protection = *options.write_protection;
-  if (options.plain_gate) parts.host.fast_paths = false;
+  // A debugger wants to see every trap.
+  if (options.plain_gate || !options.gdb.empty()) parts.host.fast_paths = false;
   parts.audit_interval = options.audit ? options.audit_interval : 0;
   parts.early_console = options.early_console;
   parts.console_output = [&](std::span<const std::byte> bytes) {

@@ -21,9 +21,9 @@ struct EntryPlace {
 };
 
 /// A use of a frame that no table's entry makes. Only whoever holds it knows it: loaded roots and descriptor
-/// tables belong to vCPUs.
+/// tables belong to vCPUs; shared pages are those with a vcpu_info or event queues.
 struct OutsideUser {
-  enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, vcpu_info, other };
+  enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, shared, other };
   Mfn frame;
   Kind kind = Kind::other;
   VcpuId vcpu;

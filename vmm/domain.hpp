@@ -114,7 +114,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] GuestCpu& cpu(VcpuId n) { return *cpus_[n.raw()]; }
   [[nodiscard]] Statistics& statistics() { return statistics_; }
   void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
-  [[nodiscard]] const std::vector<Mfn>& vcpu_info_frames() const { return vcpu_info_frames_; }
+  /// Frames of the guest's that it shares with the monitor, once for each use.
+  [[nodiscard]] const std::vector<Mfn>& held_frames() const { return held_frames_; }
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);

@@ -26,7 +26,7 @@ const char* name_of(OutsideUser::Kind kind) {
     case OutsideUser::Kind::user_root: return "user_root";
     case OutsideUser::Kind::gdt: return "gdt";
     case OutsideUser::Kind::ldt: return "ldt";
-    case OutsideUser::Kind::vcpu_info: return "vcpu_info";
+    case OutsideUser::Kind::shared: return "shared";
     case OutsideUser::Kind::other: break;
   }
   return "other";
@@ -44,7 +44,7 @@ Json users(const std::vector<OutsideUser>& all, Mfn frame) {
   for (const OutsideUser& user : all) {
     if (user.frame != frame) continue;
     Json& one = list.emplace_back(Json{{"kind", name_of(user.kind)}});
-    if (user.kind != OutsideUser::Kind::vcpu_info) one["vcpu"] = user.vcpu.raw();
+    if (user.kind != OutsideUser::Kind::shared) one["vcpu"] = user.vcpu.raw();
   }
   return list;
 }
@@ -167,7 +167,7 @@ std::vector<OutsideUser> outside_users(pvmmu::Held, vmm::Domain& domain) {
     for (const Mfn mfn : s.ldt)
       if (mfn.raw() != 0) all.push_back({mfn, Kind::ldt, vcpu});
   }
-  for (const Mfn mfn : domain.vcpu_info_frames()) all.push_back({mfn, Kind::vcpu_info, VcpuId()});
+  for (const Mfn mfn : domain.held_frames()) all.push_back({mfn, Kind::shared, VcpuId()});
   return all;
 }
 
