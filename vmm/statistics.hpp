@@ -43,7 +43,7 @@ struct Statistics {
   std::uint64_t sleeps = 0;      ///< Times that a vCPU blocked or polled and had to wait.
   /// Signals sent to vCPUs in the guest, so that they look at their events. Written by any thread.
   std::atomic<std::uint64_t> signals{0};
-  std::uint64_t passes = 0;      ///< Ways back to the guest that led through stores of the gate.
+  std::uint64_t passes = 0;  ///< Ways back to the guest that led through stores of the gate.
   std::uint64_t pass_steps = 0;
   /// SYSCALLs that KVM did not leave at, although it can be made to on this host: each cost a second entry.
   std::uint64_t slow_syscalls = 0;
