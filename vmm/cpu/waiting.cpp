@@ -153,7 +153,8 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
     ++domain_.statistics().sleeps;
     run_state_.enter(RunState::blocked, domain_.clock().now());
     publish_run_state(lock);
-    while (!awake()) {
+    for (std::uint64_t times = 0; !awake(); ++times) {
+      if (times != 0) ++domain_.statistics().sleeps_again;
       kicked_ = false;
       if (awake()) break;
       sleep(lock, until);

@@ -1,6 +1,6 @@
 // The domain ends, and all its threads with it, whatever its other vCPUs do just then: down, asleep, polling,
-// in their own code, in hypercalls, waiting for a flush. Run with 7 vCPUs. With `watchdog` vCPU 0 goes to sleep
-// as well, and the watchdog ends it all; with `kill` somebody else has to.
+// in their own code, in hypercalls, waiting for a flush. Run with 7 vCPUs. With `watchdog` vCPU 0 goes to
+// sleep as well, and the watchdog ends it all; with `kill` somebody else has to.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
