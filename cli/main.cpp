@@ -17,7 +17,8 @@ namespace {
 using namespace pinfold;
 
 constexpr const char* exit_code_help =
-    "Exit codes: 0 the guest powered off (or was left, or asked for a reboot); 2 usage; 3 bad configuration, "
+    "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot exit); 2 usage; 3 bad "
+    "configuration, "
     "kernel or "
     "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
 
@@ -46,6 +47,12 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->expected(0, 1)
       ->default_str("table")
       ->check(CLI::IsMember({"table", "json"}));
+  const std::map<std::string, cli::OnReboot> on_reboot{{"restart", cli::OnReboot::restart},
+                                                       {"exit", cli::OnReboot::exit}};
+  app.add_option("--on-reboot", options.on_reboot,
+                 "When the guest reboots: restart it in place, or exit; restart if not given")
+      ->transform(CLI::CheckedTransformer(on_reboot))
+      ->type_name("restart|exit");
   app.add_flag("--audit", options.audit,
                "Recompute all counts and mirrors from the tables while the guest runs and at its end");
   app.add_option("--audit-interval", options.audit_interval, "MMU hypercalls between two audits")

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <optional>
 
 #include "cli/control/requests.hpp"
 #include "cli/control/runtime_dir.hpp"
@@ -106,9 +107,8 @@ int exit_code(vmm::Ending ending) {
   return exit_crashed;
 }
 
-}  // namespace
-
-int run(const RunOptions& options) {
+/// One domain's life; nullopt: the guest asked for a reboot, and gets it.
+std::optional<int> run_once(const RunOptions& options) {
   const auto start = SteadyClock::now();
   const auto elapsed_ms = [start] {
     return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count();
@@ -184,7 +184,7 @@ int run(const RunOptions& options) {
                  options.gdb.substr(options.gdb.find(':') + 1));
     }
     TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
-                        [&] { domain.end(vmm::Ending::left, "left by the user"); });
+                        [&] { domain.end(vmm::Ending::left, "left by the user, or ended by a signal"); });
     end = domain.run();
     (*guest)->drain_console();
   }
@@ -204,7 +204,16 @@ int run(const RunOptions& options) {
   if (options.audit && left.findings.empty() && left.frames == 0)
     fmt::print(stderr, "pinfold: audit: {} times, all counts and mirrors right; no reference left\n",
                domain.statistics().audits);
+  if (end.ending == vmm::Ending::reboot && options.on_reboot == OnReboot::restart && code == exit_powered_off)
+    return std::nullopt;
   return code;
+}
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  for (;;)
+    if (const auto code = run_once(options)) return *code;
 }
 
 }  // namespace pinfold::cli

@@ -11,6 +11,10 @@
 
 namespace pinfold::cli {
 
+/// What a guest's reboot does: the domain starts again, from its image, in the same process; or the program
+/// ends.
+enum class OnReboot : std::uint8_t { restart, exit };
+
 enum class StatsFormat : std::uint8_t { none, table, json };
 
 struct RunOptions {
@@ -21,6 +25,7 @@ struct RunOptions {
   std::uint32_t vcpus = 1;
   std::string name;  ///< In xenstore and for the control socket; empty: "guest-" and the process's number.
   StatsFormat stats = StatsFormat::none;
+  OnReboot on_reboot = OnReboot::restart;
   bool audit = false;
   std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
   bool early_console = false;             ///< Print what the guest writes with console_io.

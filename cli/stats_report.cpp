@@ -75,6 +75,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
   all["privileged_instructions"] = s.privileged;
   all["events_delivered"] = s.events;
   all["sleeps"] = s.sleeps;
+  all["sleeps_begun_again"] = s.sleeps_again;
   all["signals_to_vcpus"] = s.signals.load();
   all["monitor_ms"] = ticks_to_ms(domain, s.monitor_ticks);
   all["asleep_ms"] = ticks_to_ms(domain, s.blocked_ticks);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <termios.h>
+#include <csignal>
 
 #include <atomic>
 #include <functional>
@@ -11,11 +12,13 @@
 namespace pinfold::cli {
 
 /// Reads stdin on a thread of its own and hands over what is typed, until Ctrl-], the end of input, or
-/// destruction. A terminal is in raw mode meanwhile and as before afterwards.
+/// destruction. A terminal is in raw mode meanwhile and as before afterwards, also when SIGINT, SIGTERM or
+/// SIGHUP ask the program to end. A second such signal ends it at once.
 class TerminalInput {
  public:
   /// `on_bytes` says how many it took; the rest is offered again a little later. `on_leave`: the user typed
-  /// Ctrl-].
+  /// Ctrl-],
+  /// or a signal came. Threads started from here on do not take these signals.
   TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes,
                 std::function<void()> on_leave);
   ~TerminalInput();
@@ -24,11 +27,14 @@ class TerminalInput {
 
  private:
   void loop();
+  [[nodiscard]] bool ended_by_signal();
   std::function<std::size_t(std::span<const std::byte>)> on_bytes_;
   std::function<void()> on_leave_;
   bool raw_ = false;
   termios before_{};
   int wake_[2] = {-1, -1};
+  int signals_ = -1;
+  sigset_t signals_before_{};
   std::thread thread_;
 };
 

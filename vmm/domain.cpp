@@ -208,6 +208,7 @@ End Domain::run() {
   for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
   cpus_[0]->run();
   for (auto& thread : threads) thread.join();
+  watchdog_.stop();
   const std::lock_guard lock(end_mutex_);
   return end_;
 }

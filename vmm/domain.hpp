@@ -20,6 +20,7 @@
 #include "vmm/memory/view.hpp"
 #include "vmm/shared_frames.hpp"
 #include "vmm/statistics.hpp"
+#include "vmm/watchdog.hpp"
 
 namespace pinfold::vmm {
 
@@ -113,6 +114,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] bool has_cpu(std::uint64_t n) const { return n < cpus_.size(); }
   [[nodiscard]] GuestCpu& cpu(VcpuId n) { return *cpus_[n.raw()]; }
   [[nodiscard]] Statistics& statistics() { return statistics_; }
+  [[nodiscard]] Watchdog& watchdog() { return watchdog_; }
   void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
   /// Frames of the guest's that it shares with the monitor, once for each use.
   [[nodiscard]] const std::vector<Mfn>& held_frames() const { return held_frames_; }
@@ -190,6 +192,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::mutex end_mutex_;
   End end_;
   Statistics statistics_;
+  Watchdog watchdog_{[this] { end(Ending::crash, "the guest watchdog fired"); }};
 };
 
 }  // namespace pinfold::vmm

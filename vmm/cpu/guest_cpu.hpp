@@ -122,6 +122,8 @@ class GuestCpu {
   void set_periodic_timer(std::uint64_t period_ns);
   /// Asks for the sleep to be done before the guest is entered again, once the hypercall has returned.
   void request_block() { block_requested_ = true; }
+  /// Lets other vCPUs have the processor first.
+  void request_yield() { yield_requested_ = true; }
   void request_poll(std::vector<Port> ports, std::uint64_t until_ns);
   [[nodiscard]] bool is_polling() const { return polling_; }
   void publish_time(pvmmu::Held held);
@@ -233,6 +235,7 @@ class GuestCpu {
   [[nodiscard]] std::uint64_t next_deadline() const;
   void check_timers();
   void sleep_while_down(pvmmu::DomainLock& lock);
+  void yield_if_asked(pvmmu::DomainLock& lock);
   void sleep_if_asked(pvmmu::DomainLock& lock);
   [[nodiscard]] bool polled_port_pending();
   /// Sleeps until kicked, or until the system time `until_ns` (0: no limit). Drops the lock meanwhile.
@@ -319,6 +322,7 @@ class GuestCpu {
   std::uint64_t period_ns_ = 0;
   std::uint64_t next_tick_ = 0;
   bool block_requested_ = false;
+  bool yield_requested_ = false;
   std::atomic<bool> polling_{false};  ///< SCHEDOP_poll was asked for and is not over.
   std::vector<Port> polled_;
   std::uint64_t poll_until_ = 0;

@@ -88,6 +88,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     kicked_ = false;
     check_timers();
     sleep_while_down(lock);
+    yield_if_asked(lock);
     sleep_if_asked(lock);
     forget_retired_mirrors(lock);
     await_flushes(lock);

@@ -1,5 +1,7 @@
 // A vCPU's sleep and its timers.
 #include <chrono>
+#include <thread>
+#include <utility>
 
 #include "vmm/domain.hpp"
 #include "vmm/vcpu_info.hpp"
@@ -10,6 +12,12 @@
 #include <xen/xen.h>
 
 namespace pinfold::vmm {
+namespace {
+
+/// Who sleeps longer wakes in between, looks, and sleeps on.
+constexpr std::uint64_t longest_sleep_ns = 3'600'000'000'000;
+
+}  // namespace
 
 bool GuestCpu::event_deliverable() const {
   if (state_.event.address == 0) return false;
@@ -123,6 +131,14 @@ void GuestCpu::sleep_while_down(pvmmu::DomainLock& lock) {
   run_state_.enter(RunState::running, domain_.clock().now());
 }
 
+/// SCHEDOP_yield.
+void GuestCpu::yield_if_asked(pvmmu::DomainLock& lock) {
+  if (!std::exchange(yield_requested_, false)) return;
+  lock.unlock();
+  std::this_thread::yield();
+  lock.lock();
+}
+
 /// SCHEDOP_block and SCHEDOP_poll: after the hypercall has returned, before the guest goes on.
 void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
   if (!block_requested_ && !polling_) return;
@@ -137,7 +153,8 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
     ++domain_.statistics().sleeps;
     run_state_.enter(RunState::blocked, domain_.clock().now());
     publish_run_state(lock);
-    while (!awake()) {
+    for (std::uint64_t times = 0; !awake(); ++times) {
+      if (times != 0) ++domain_.statistics().sleeps_again;
       kicked_ = false;
       if (awake()) break;
       sleep(lock, until);
@@ -167,7 +184,9 @@ void GuestCpu::sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadlin
       woken_.wait(sleeping, kicked);
     } else {
       const std::uint64_t now = domain_.clock().now();
-      const auto delay = std::chrono::nanoseconds(deadline > now ? deadline - now : 0);
+      // A deadline may be any number of 64 bits; the host's clock has fewer.
+      const auto delay =
+          std::chrono::nanoseconds(deadline > now ? std::min(deadline - now, longest_sleep_ns) : 0);
       woken_.wait_for(sleeping, delay, kicked);
     }
   }

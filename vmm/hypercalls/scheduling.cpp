@@ -59,10 +59,17 @@ std::int64_t poll(Domain& domain, Hypercall& call) {
   return 0;
 }
 
+std::int64_t watchdog(Domain& domain, Hypercall& call) {
+  const auto request = call.memory.fetch<sched_watchdog>(call.pointer(1));
+  if (!request) return to_rax(Errno::efault);
+  const auto answer = domain.watchdog().request(request->id, request->timeout);
+  return answer ? std::int64_t{*answer} : to_rax(answer.error());
+}
+
 std::int64_t sched_op(Domain& domain, Hypercall& call) {
   GuestCpu& cpu = domain.cpu(call.vcpu);
   switch (call.args[0]) {
-    case SCHEDOP_yield: return 0;
+    case SCHEDOP_yield: cpu.request_yield(); return 0;
     case SCHEDOP_block:
       cpu.set_upcall_mask(false);
       cpu.request_block();
@@ -70,6 +77,7 @@ std::int64_t sched_op(Domain& domain, Hypercall& call) {
     case SCHEDOP_shutdown: return shut_down(domain, call);
     case SCHEDOP_poll: return poll(domain, call);
     case SCHEDOP_shutdown_code: return 0;
+    case SCHEDOP_watchdog: return watchdog(domain, call);
     case SCHEDOP_remote_shutdown:
     case SCHEDOP_pin_override: return to_rax(Errno::eperm);
     default: return to_rax(Errno::enosys);

@@ -1,0 +1,144 @@
+// Time: single-shot, periodic and set_timer_op timers, past, future and far off; time areas and run states,
+// whose parts add up; each of two vCPUs has its own. That no timer makes its vCPU spin shows in the exits:
+// see CMakeLists.txt.
+#include "events/ports.hpp"
+#include "vcpus/second_vcpu.hpp"
+
+using namespace kit;
+
+namespace {
+
+constexpr long einval = -22;
+constexpr u64 century = 100UL * 365 * 86400 * second_ns;
+u32 timer = 0, other_timer = 0;
+u64 fired_on_second = 0;
+
+/// Waits for the timer's event; false when it has not come by `limit`.
+bool fires_by(u64 limit) {
+  poll(&timer, 1, limit);
+  const bool came = two_level::is_pending(timer);
+  two_level::clear_pending(timer);
+  return came;
+}
+
+void single_shot() {
+  for (u64 past : {1UL, now_ns() - millisecond, now_ns()}) {
+    CHECK_EQ(set_timer(0, past), 0);
+    CHECK(fires_by(now_ns() + 20 * second_ns));
+  }
+  const u64 deadline = now_ns() + 5 * millisecond;
+  CHECK_EQ(set_timer(0, deadline), 0);
+  CHECK(fires_by(now_ns() + 20 * second_ns));
+  CHECK(now_ns() >= deadline);
+  // A century from now, and what no clock reaches: not yet.
+  for (u64 far : {now_ns() + century, 1UL << 63, ~0UL}) {
+    CHECK_EQ(set_timer(0, far), 0);
+    CHECK(!fires_by(now_ns() + 5 * millisecond));
+  }
+  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_singleshot_timer, 0, nullptr), 0);
+  CHECK_EQ(set_timer(1, now_ns()), einval);
+  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_singleshot_timer, 1, nullptr), einval);
+}
+
+void timer_op() {
+  CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, now_ns() + 2 * millisecond), 0);
+  CHECK(fires_by(now_ns() + 20 * second_ns));
+  CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, now_ns() + 10 * millisecond), 0);
+  CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, 0), 0);
+  CHECK(!fires_by(now_ns() + 20 * millisecond));
+  // What makes no sense fires soon, so that a confused guest gets on: after 100 ms.
+  const u64 begin = now_ns();
+  CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, ~0UL), 0);
+  CHECK(fires_by(now_ns() + 20 * second_ns));
+  CHECK(now_ns() - begin >= 100 * millisecond);
+}
+
+void periodic() {
+  vcpu_set_periodic_timer args{999'999};
+  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_periodic_timer, 0, &args), einval);
+  args.period_ns = 2 * millisecond;
+  const u64 begin = now_ns();
+  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_periodic_timer, 0, &args), 0);
+  for (int i = 0; i < 5; ++i) CHECK(fires_by(now_ns() + 20 * second_ns));
+  CHECK(now_ns() - begin >= 10 * millisecond);
+  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr), 0);
+  fires_by(1);
+  CHECK(!fires_by(now_ns() + 10 * millisecond));
+}
+
+/// The copy that VCPUOP_register_vcpu_time_memory_area asks for says what the first one says.
+void time_area() {
+  static vcpu_time_info_t copy;
+  u64 address = word(&copy);
+  CHECK_EQ(vcpu_op(VCPUOP_register_vcpu_time_memory_area, 0, &address), 0);
+  const vcpu_time_info_t& first = info_of(0).time;
+  CHECK_EQ(copy.version & 1, 0);
+  CHECK_EQ(copy.tsc_timestamp, first.tsc_timestamp);
+  CHECK_EQ(copy.tsc_to_system_mul, first.tsc_to_system_mul);
+  CHECK_EQ(copy.tsc_shift, first.tsc_shift);
+  CHECK_EQ(copy.flags, first.flags);
+  CHECK_EQ(info_of(1).time.tsc_to_system_mul, first.tsc_to_system_mul);
+}
+
+u64 total(const vcpu_runstate_info_t& state) {
+  u64 sum = 0;
+  for (u64 part : state.time) sum += part;
+  return sum;
+}
+
+void run_states() {
+  static vcpu_runstate_info_t mine;
+  CHECK_EQ(hypercall(__HYPERVISOR_vm_assist, VMASST_CMD_enable, VMASST_TYPE_runstate_update_flag), 0);
+  u64 address = word(&mine);
+  CHECK_EQ(vcpu_op(VCPUOP_register_runstate_memory_area, 0, &address), 0);
+  CHECK_EQ(mine.state, RUNSTATE_running);
+  CHECK_EQ(mine.state_entry_time & XEN_RUNSTATE_UPDATE, 0);
+  const u64 blocked = mine.time[RUNSTATE_blocked];
+  poll(nullptr, 0, now_ns() + 10 * millisecond);
+  CHECK(mine.time[RUNSTATE_blocked] >= blocked + 9 * millisecond);
+  CHECK_EQ(mine.state_entry_time & XEN_RUNSTATE_UPDATE, 0);
+  // All time is in one state or another.
+  vcpu_runstate_info_t before, after;
+  CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 0, &before), 0);
+  const u64 begin = now_ns();
+  poll(nullptr, 0, now_ns() + 5 * millisecond);
+  const u64 end = now_ns();
+  CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 0, &after), 0);
+  CHECK(total(after) - total(before) >= end - begin);
+  // Of a vCPU that sleeps, another reads that it does.
+  vcpu_runstate_info_t others;
+  CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 1, &others), 0);
+  CHECK_EQ(others.state, RUNSTATE_blocked);
+  CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 2, &others), -2);
+}
+
+/// Each vCPU has its own timer: here the other's fires, on it alone.
+void second() {
+  set_timer(1, now_ns() + millisecond);
+  poll(&other_timer, 1, now_ns() + 20 * second_ns);
+  __atomic_store_n(&fired_on_second, now_ns(), __ATOMIC_SEQ_CST);
+  for (;;) poll(nullptr, 0, 0);
+}
+
+}  // namespace
+
+void test() {
+  install_traps();
+  two_level::mask_all();
+  CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 0), 0);
+  timer = bind_virq(VIRQ_TIMER, 0);
+  other_timer = bind_virq(VIRQ_TIMER, 1);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
+  const u64 limit = now_ns() + 20 * second_ns;
+  while (__atomic_load_n(&fired_on_second, __ATOMIC_SEQ_CST) == 0 && now_ns() < limit)
+    poll(nullptr, 0, now_ns() + millisecond);
+  CHECK(two_level::is_pending(other_timer));
+  CHECK(!two_level::is_pending(timer));
+  poll(nullptr, 0, now_ns() + 5 * millisecond);
+  single_shot();
+  timer_op();
+  periodic();
+  time_area();
+  run_states();
+}
