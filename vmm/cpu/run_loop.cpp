@@ -83,7 +83,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     forget_retired_mirrors(lock);
     await_flushes(lock);
     if (rest_while_stopped(lock)) continue;
-    if (event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
+    // An event would take the step into its handler: it waits.
+    if (!stepping_ && event_deliverable() && !exception_in_flight(lock)) deliver_event(lock);
     if (kicked_ || domain_.ended()) continue;
     load(lock);
     return true;
