@@ -34,6 +34,13 @@ std::string users_of(const Json& table) {
   return line;
 }
 
+/// A type that nobody relies on means nothing.
+std::string type_of(const Json& frame) {
+  const std::uint64_t relied_upon = count(frame, "type_references");
+  if (relied_upon == 0) return "no type relied upon";
+  return fmt::format("type {}, {}", text(frame, "type"), counted(relied_upon, "type reference"));
+}
+
 /// Where a page is seen.
 std::string addresses_of(const Json& entry) {
   std::vector<std::string> seen;
@@ -112,12 +119,12 @@ std::string frame_text(const Json& f) {
     return fmt::format(
         "frame {}: {}; the guest's view has no access to it\n", number,
         f.at("owner").is_null() ? std::string("nobody's") : fmt::format("domain {}'s", count(f, "owner")));
-  std::string out = fmt::format(
-      "frame {}: domain {}'s{}{}\n  type {}, {}; {}\n  view: {}; mirror: {}\n", number, count(f, "owner"),
-      f.at("pfn").is_null() ? std::string() : ", its frame " + frame_number(f.at("pfn")),
-      flag(f, "special") ? ", shared with the monitor" : "", text(f, "type"),
-      counted(count(f, "type_references"), "type reference"), counted(count(f, "references"), "reference"),
-      text(f, "view"), f.at("mirror").is_null() ? "none" : "frame " + frame_number(f.at("mirror")));
+  std::string out =
+      fmt::format("frame {}: domain {}'s{}{}\n  {}; {}\n  view: {}; mirror: {}\n", number, count(f, "owner"),
+                  f.at("pfn").is_null() ? std::string() : ", its frame " + frame_number(f.at("pfn")),
+                  flag(f, "special") ? ", shared with the monitor" : "", type_of(f),
+                  counted(count(f, "references"), "reference"), text(f, "view"),
+                  f.at("mirror").is_null() ? "none" : "frame " + frame_number(f.at("mirror")));
   out += "held by\n";
   if (flag(f, "allocated")) out += "  the domain's allocation\n";
   if (flag(f, "pinned")) out += "  a pin\n";
@@ -141,10 +148,7 @@ std::string walk_text(const Json& w) {
   return out + fmt::format("frame {}: {}, {}; {}\n", frame_number(frame.at("frame")),
                            flag(w, "writable") ? "writable" : "read-only",
                            flag(w, "executable") ? "executable" : "not executable",
-                           flag(frame, "owned")
-                               ? fmt::format("type {}, {}", text(frame, "type"),
-                                             counted(count(frame, "type_references"), "type reference"))
-                               : "not the domain's");
+                           flag(frame, "owned") ? type_of(frame) : "not the domain's");
 }
 
 }  // namespace pinfold::cli

@@ -10,6 +10,7 @@
 #include "cli/control/requests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/server.hpp"
+#include "cli/crash_report.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
 #include "cli/guest.hpp"
@@ -120,6 +121,8 @@ std::optional<int> run_once(const RunOptions& options) {
                                                 options.command_line.size(), loader::max_command_line));
   auto control = Control::claim(options.name);
   if (!control) return complain(exit_bad_image, control.error());
+  const auto symbols = load_symbols(options.system_map, options.vmlinux);
+  if (!symbols) return complain(exit_bad_image, symbols.error());
   std::optional<gdb::Listener> debugger_place;
   if (!options.gdb.empty()) {
     auto place = gdb::Listener::open(options.gdb);
@@ -193,6 +196,7 @@ std::optional<int> run_once(const RunOptions& options) {
 
   int code = exit_code(end.ending);
   if (end.ending != vmm::Ending::power_off) fmt::print(stderr, "pinfold: {}\n", end.why);
+  if (code != exit_powered_off) fmt::print(stderr, "{}", crash_report(domain, end, *symbols));
   if (options.stats == StatsFormat::table) fmt::print(stderr, "{}", stats_table(domain, times));
   if (options.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, times));
   const auto left = domain.tear_down(options.audit);

@@ -31,6 +31,7 @@ struct RunOptions {
   bool early_console = false;             ///< Print what the guest writes with console_io.
   TraceOptions trace;
   std::filesystem::path kvm_device = "/dev/kvm";
+  std::filesystem::path system_map, vmlinux;  ///< Names for the guest kernel's addresses; empty: none.
   std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
   /// How the view is write-protected; nullopt: the better of what the host offers. For tests.
   std::optional<vmm::WriteProtection> write_protection;

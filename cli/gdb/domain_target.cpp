@@ -101,24 +101,29 @@ void DomainTarget::set_registers(std::uint32_t number, const CpuRegisters& wante
   vcpu.note_new_registers(lock);
 }
 
+Mfn DomainTarget::root_for(pvmmu::Held held, std::uint32_t number, std::uint64_t address) {
+  const auto leaf = domain_.mmu().walk(held, cpu(number).root(), GuestVaddr(address));
+  return leaf && leaf->entry.present() ? cpu(number).root() : cpu(number).state().kernel_root;
+}
+
 std::size_t DomainTarget::read(std::uint32_t number, std::uint64_t from, std::span<std::byte> to) {
   const pvmmu::DomainLock lock(domain_.mutex());
-  return memory_.read(lock, cpu(number).root(), GuestVaddr(from), to);
+  return memory_.read(lock, root_for(lock, number, from), GuestVaddr(from), to);
 }
 
 bool DomainTarget::write(std::uint32_t number, std::uint64_t to, std::span<const std::byte> from) {
   const pvmmu::DomainLock lock(domain_.mutex());
-  return memory_.write(lock, cpu(number).root(), GuestVaddr(to), from);
+  return memory_.write(lock, root_for(lock, number, to), GuestVaddr(to), from);
 }
 
 bool DomainTarget::insert_breakpoint(std::uint32_t number, std::uint64_t at) {
   const pvmmu::DomainLock lock(domain_.mutex());
-  return memory_.insert(lock, cpu(number).root(), GuestVaddr(at));
+  return memory_.insert(lock, root_for(lock, number, at), GuestVaddr(at));
 }
 
 bool DomainTarget::remove_breakpoint(std::uint32_t number, std::uint64_t at) {
   const pvmmu::DomainLock lock(domain_.mutex());
-  return memory_.remove(lock, cpu(number).root(), GuestVaddr(at));
+  return memory_.remove(lock, root_for(lock, number, at), GuestVaddr(at));
 }
 
 void DomainTarget::resume(const std::vector<Motion>& motions) {

@@ -41,6 +41,9 @@ class DomainTarget final : public Target, private vmm::Debugger {
   [[nodiscard]] bool takes_trap(pvmmu::Held held, vmm::GuestCpu& cpu, std::uint8_t vector) override;
   void stepped(pvmmu::Held held, vmm::GuestCpu& cpu) override;
   void report(pvmmu::Held held, vmm::GuestCpu& cpu, Stop::Why why);
+  /// The root under which a vCPU's address is looked up: a kernel's code is to be found also while the vCPU
+  /// is in user mode.
+  [[nodiscard]] Mfn root_for(pvmmu::Held held, std::uint32_t cpu, std::uint64_t address);
   [[nodiscard]] vmm::GuestCpu& cpu(std::uint32_t number) { return domain_.cpu(VcpuId(number)); }
 
   vmm::Domain& domain_;

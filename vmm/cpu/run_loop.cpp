@@ -93,7 +93,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     forget_retired_mirrors(lock);
     await_flushes(lock);
     if (rest_while_stopped(lock)) continue;
-    if (event_deliverable() && !exception_in_flight(lock)) {
+    // An event would take a step into its handler: it waits.
+    if (!stepping_ && event_deliverable() && !exception_in_flight(lock)) {
       tell_entered(lock, pvmmu::cause_other);
       deliver_event(lock);
     }
