@@ -247,8 +247,8 @@ class GuestCpu {
   bool both_gs_bases_known_ = true;
   std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
-  bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
-  std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
+  bool in_guest_ = false;                                ///< Between entry and exit. Under the domain's lock.
+  std::uint64_t entries_ = 0;                            ///< Entries into the guest so far.
   struct Awaited {
     GuestCpu* cpu;
     std::uint64_t entry;  ///< The entry that it has to come back from.
