@@ -142,6 +142,7 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
     case GateExit::none: break;
   }
   capture();
+  if (end_if_gate_is_lost(lock)) return;
   domain_.end(Ending::host_failure,
               "the gate left at an address that it does not leave at\n" + describe(lock));
 }

@@ -160,6 +160,7 @@ class GuestCpu {
   void on_fault_of_return(pvmmu::Held held, const GuestException& raised);
   void on_refused_return(pvmmu::Held held, const GuestException& exception);
   [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
+  [[nodiscard]] bool end_if_gate_is_lost(pvmmu::Held held);
   void capture();
 
   // gate_state.cpp
@@ -182,6 +183,7 @@ class GuestCpu {
   // view_fault.cpp
   void on_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
+  [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 
   // fault_around.cpp
   void fault_around(pvmmu::Held held);

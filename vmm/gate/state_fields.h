@@ -1,5 +1,5 @@
 // Fields of a vCPU's state page, which the gate's code and the monitor share: the number of each, 8 bytes
-// wide. For the assembler, too; state.hpp says what may be relied on.
+// wide. For the assembler, too.
 #pragma once
 
 // -- written by the monitor before each entry, by the gate while it runs
