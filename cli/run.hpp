@@ -35,7 +35,8 @@ struct RunOptions {
   std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
   /// How the view is write-protected; nullopt: the better of what the host offers. For tests.
   std::optional<vmm::WriteProtection> write_protection;
-  bool plain_gate = false;  ///< Everything leaves to the monitor, as on hosts without two-dimensional paging. For tests.
+  bool plain_gate =
+      false;  ///< Everything leaves to the monitor, as on hosts without two-dimensional paging. For tests.
 };
 
 /// Runs the guest on stdin and stdout; messages and statistics go to stderr. The exit code (exit_codes.hpp).

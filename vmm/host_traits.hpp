@@ -20,7 +20,8 @@ struct HostTraits {
   bool native_cpuid = true;
   /// Time can be told from the TSC without asking again, on every vCPU alike.
   bool tsc_invariant = true;
-  /// CPL0 code of the guest's runs natively, on two-dimensional paging: the gate finishes in the VM what it can.
+  /// CPL0 code of the guest's runs natively, on two-dimensional paging: the gate finishes in the VM what it
+  /// can.
   bool fast_paths = false;
   WriteProtection protection = WriteProtection::mprotect;
 };

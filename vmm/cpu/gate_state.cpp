@@ -1,6 +1,7 @@
-// Where the gate finishes in the VM what it can: what a vCPU and its gate tell each other at each entry and exit. The
-// gate changes modes, GS bases, the kernel's stack and virtual CR0.TS without the monitor; between an exit and the next
-// entry CpuState has them all. What comes out of the state page is bounded here: code in the VM wrote it.
+// Where the gate finishes in the VM what it can: what a vCPU and its gate tell each other at each entry and
+// exit. The gate changes modes, GS bases, the kernel's stack and virtual CR0.TS without the monitor; between
+// an exit and the next entry CpuState has them all. What comes out of the state page is bounded here: code in
+// the VM wrote it.
 
 #include <fmt/format.h>
 
@@ -34,12 +35,13 @@ bool GuestCpu::inside_gate(const RunResult& result) {
          Gate::fast_exit(id_.raw(), rip) != GateExit::returning;
 }
 
-/// Enters the guest. Interrupted inside the gate it lets that finish, which takes a few hundred instructions, and has it
-/// come out then in place of going to the guest. As long as that takes the vCPU counts as one that has not left.
+/// Enters the guest. Interrupted inside the gate it lets that finish, which takes a few hundred instructions,
+/// and has it come out then in place of going to the guest. As long as that takes the vCPU counts as one that
+/// has not left.
 RunResult GuestCpu::run_to_the_guests_own_exit() {
   RunResult result = vcpu_.run();
   if (!domain_.config().host.fast_paths) return result;
-  while (inside_gate(result)) {
+  while (inside_gate(result) && !domain_.ended()) {
     ++interruptions_in_gate_;
     domain_.gate().set_state(id_.raw(), GATE_ATTENTION, 1);
     vcpu_.set_immediate_exit(false);
@@ -130,9 +132,7 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
       return on_gate_exception(lock, gate.fast_vector(id_.raw(), rsp),
                                gate.exception_frame(id_.raw(), rsp + 8, true));
     }
-    case GateExit::returning:
-      domain_.statistics().count(ExitReason::interrupted);
-      return capture_return();
+    case GateExit::returning: domain_.statistics().count(ExitReason::interrupted); return capture_return();
     case GateExit::refused:
       capture_return();
       return on_fault_of_return(
@@ -142,7 +142,9 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
     case GateExit::none: break;
   }
   capture();
-  domain_.end(Ending::host_failure, "the gate left at an address that it does not leave at\n" + describe(lock));
+  if (end_if_gate_is_lost(lock)) return;
+  domain_.end(Ending::host_failure,
+              "the gate left at an address that it does not leave at\n" + describe(lock));
 }
 
 /// The guest's registers, when the gate had only the IRETQ before it.

@@ -246,7 +246,8 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
     return on_syscall(lock, *entry);
   }
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
-  if (domain_.config().host.fast_paths && at_cpl0()) return on_fast_exit(lock, Gate::fast_exit(id_.raw(), rip));
+  if (domain_.config().host.fast_paths && at_cpl0())
+    return on_fast_exit(lock, Gate::fast_exit(id_.raw(), rip));
 
   // The guest's own OUT to the gate's port, in user or kernel mode: a guest has no such port.
   capture();
@@ -259,15 +260,16 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
   deliver(lock, GuestException{13, 0, 0});
 }
 
-/// The processor looks for a descriptor in a page of the LDT that is not there yet, or not at all: what the guest's LDT
-/// lacks is a fault of the guest's, where it has its LDT.
+/// The processor looks for a descriptor in a page of the LDT that is not there yet, or not at all: what the
+/// guest's LDT lacks is a fault of the guest's, where it has its LDT.
 GuestCpu::LdtFault GuestCpu::look_into_ldt(pvmmu::Held held, const GuestException& raised) {
   LdtFault found{raised};
   const auto offset = raised.vector == 14 ? Gate::offset_in_ldt(id_.raw(), raised.address) : std::nullopt;
   if (!offset) return found;
   found.in_ldt = true;
   constexpr std::uint64_t selector_local = 4, descriptor_bytes = 8;
-  if (*offset / descriptor_bytes >= state_.ldt_entries) {  // past the limit, had the guest's LDT one of its own
+  if (*offset / descriptor_bytes >=
+      state_.ldt_entries) {  // past the limit, had the guest's LDT one of its own
     found.exception = GuestException{13, (*offset & ~(descriptor_bytes - 1)) | selector_local, 0};
     return found;
   }
@@ -287,8 +289,9 @@ void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised
 }
 
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
-  on_gate_exception(lock, vector,
-                    domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, Gate::has_error_code(vector)));
+  on_gate_exception(
+      lock, vector,
+      domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, Gate::has_error_code(vector)));
 }
 
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {

@@ -1,13 +1,13 @@
 // What a processor with two-dimensional paging finishes at CPL0 without leaving the VM: bounces of system calls,
 // exceptions and events onto the guest kernel's stack, its iret, and hypercalls that only change the vCPU's own
-// registers. vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the
+// registers or drop its own translations. vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the
 // guest's registers as they were, and is the monitor's.
 //
 // Each vCPU has a copy of this page beside its state page (state_fields.h) and its stack: all of its own is reached
 // relative to RIP, and no register of the guest's has to be trusted or saved first. Nothing here enables interrupts.
 //
 // Rules that keep it safe:
-//  - The guest's memory is touched in two places, with the guest's own tables. Addresses in the hypervisor's slots, where
+//  - The guest's memory is touched in three places, with the guest's own tables. Addresses in the hypervisor's slots, where
 //    alone supervisor pages are, are refused before; any fault there, or in loading a selector of the guest's, leads to
 //    the fixup, and nothing that the monitor would look at was changed until then. What is read is read once.
 //  - RSP is the gate's own at all times, so a fault inside the gate has a stack. The two instructions at LSTAR before
@@ -48,6 +48,10 @@
 #define XEN_VERSION 17
 #define IRET 23
 #define SET_SEGMENT_BASE 25
+#define MMUEXT_OP 26
+#define TLB_FLUSH_LOCAL 6
+#define INVLPG_LOCAL 7
+#define DOMID_SELF 0x7ff0
 
 #define MSR_FS_BASE 0xc0000100
 #define MSR_GS_BASE 0xc0000101
@@ -324,6 +328,8 @@ hypercall:
         je stack_switch
         cmp $SET_SEGMENT_BASE, %rax
         je set_segment_base
+        cmp $MMUEXT_OP, %rax
+        je mmuext_op
         cmp $FPU_TASKSWITCH, %rax
         je fpu_taskswitch
         cmp $XEN_VERSION, %rax
@@ -392,6 +398,30 @@ load_gs_behind:
         shr $32, %rdx
         wrmsr
         movq $1, STATE(GATE_GS_MOVED)
+        jmp answer_zero
+
+        // One request to drop translations of this vCPU's alone, as the guest could on bare hardware.
+mmuext_op:
+        cmp $1, %rsi
+        jne slow
+        test %rdx, %rdx  // where to store how many were done
+        jnz slow
+        movzwl %r10w, %eax
+        cmp $DOMID_SELF, %eax
+        jne slow
+        refuse_hypervisors %rdi, %rax
+operation_loads:
+        mov (%rdi), %ecx
+        mov 8(%rdi), %rdx
+operation_loads_behind:
+        cmp $INVLPG_LOCAL, %ecx
+        je 1f
+        cmp $TLB_FLUSH_LOCAL, %ecx
+        jne slow
+        mov %cr3, %rax
+        mov %rax, %cr3
+        jmp answer_zero
+1:      invlpg (%rdx)
 
 answer_zero:
         xor %edx, %edx
@@ -509,6 +539,7 @@ nested:
         mov 16 + F_RIP - F_KIND(%rsp), %rax
         fixup stores, stores_behind, fixed
         fixup loads, loads_behind, fixed
+        fixup operation_loads, operation_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx
         cmp %rcx, %rax

@@ -275,7 +275,8 @@ GateExit Gate::fast_exit(std::uint32_t cpu, std::uint64_t rip) {
   if (!in_fast_paths(cpu, rip)) return GateExit::none;
   constexpr std::uint64_t out_length = 2;  // KVM leaves with RIP behind the OUT
   const std::uint64_t offset = rip - fast_text(cpu);
-  if (offset >= fast_offset(pinfold_fast_return) && offset <= fast_offset(pinfold_fast_return_out) + out_length)
+  if (offset >= fast_offset(pinfold_fast_return) &&
+      offset <= fast_offset(pinfold_fast_return_out) + out_length)
     return GateExit::returning;
   const auto behind = [offset](const std::byte* out) { return offset == fast_offset(out) + out_length; };
   if (behind(pinfold_fast_syscall_out)) return GateExit::syscall;
@@ -294,7 +295,8 @@ FastPathCounts Gate::fast_path_counts() const {
   if (!host_.fast_paths) return sum;
   for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
     for (std::size_t i = 0; i < sum.exceptions.size(); ++i) sum.exceptions[i] += state(cpu, GATE_BOUNCED + i);
-    for (std::size_t i = 0; i < sum.hypercalls.size(); ++i) sum.hypercalls[i] += state(cpu, GATE_HYPERCALLS + i);
+    for (std::size_t i = 0; i < sum.hypercalls.size(); ++i)
+      sum.hypercalls[i] += state(cpu, GATE_HYPERCALLS + i);
     sum.syscalls += state(cpu, GATE_BOUNCED + GATE_BOUNCED_SYSCALLS);
     sum.events += state(cpu, GATE_BOUNCED + GATE_BOUNCED_EVENTS);
   }

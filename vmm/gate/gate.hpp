@@ -62,7 +62,8 @@ class Gate {
   [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(std::uint64_t rip);
   [[nodiscard]] static std::optional<std::uint8_t> exception_vector(std::uint64_t rip);
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
-  /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's stack.
+  /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's
+  /// stack.
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
 
   // -- where the gate finishes what it can
@@ -70,7 +71,8 @@ class Gate {
   [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, std::uint64_t rip);
   /// What a vCPU that left the VM at this address wants.
   [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, std::uint64_t rip);
-  /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is behind.
+  /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is
+  /// behind.
   [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
   /// Fields of the vCPU's state page, by their numbers (state_fields.h).
   [[nodiscard]] std::uint64_t state(std::uint32_t cpu, std::size_t field) const {
@@ -80,8 +82,8 @@ class Gate {
     arena_.store(area(cpu, gate::state_page), field, value);
   }
   [[nodiscard]] FastPathCounts fast_path_counts() const;
-  /// The frame with the vCPU's vcpu_info, for the gate: a supervisor page. The processor may know the old one until
-  /// its translations are flushed.
+  /// The frame with the vCPU's vcpu_info, for the gate: a supervisor page. The processor may know the old one
+  /// until its translations are flushed.
   void map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const;
 
   /// The descriptor that a selector names in the vCPU's GDT or LDT.

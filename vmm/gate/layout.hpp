@@ -43,8 +43,9 @@ inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap
 inline constexpr std::uint64_t stack_page = 33;  ///< Where exceptions push, and a pass returns from.
 inline constexpr std::uint64_t pass_page =
     34;  ///< Code of a pass, written anew each time; executable at CPL0.
-/// Where the gate finishes in the VM what it can (fast_paths.S): its code, which reaches the stack below and the
-/// state page behind by their distance; an IDT that leads there; the frame that holds the vCPU's vcpu_info.
+/// Where the gate finishes in the VM what it can (fast_paths.S): its code, which reaches the stack below and
+/// the state page behind by their distance; an IDT that leads there; the frame that holds the vCPU's
+/// vcpu_info.
 inline constexpr std::uint64_t fast_text_page = 35;
 inline constexpr std::uint64_t state_page = 36;
 inline constexpr std::uint64_t fast_idt_page = 37;

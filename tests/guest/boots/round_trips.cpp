@@ -1,6 +1,6 @@
 // A thousand each of what an ordinary kernel and its programs do all the time: system calls, exceptions, page
-// faults, returns, stack switches, segment bases, the FPU's task switches, events. Where the gate can, it
-// leaves for none of them: the count of exits is what the test is about.
+// faults, returns, stack switches, segment bases, the FPU's task switches, local TLB flushes, events. Where
+// the gate can, it leaves for none of them: the count of exits is what the test is about.
 #include <xen/callback.h>
 
 #include "kit/user_mode.hpp"
@@ -62,6 +62,8 @@ void in_the_kernel() {
     hypercall(__HYPERVISOR_set_segment_base, SEGBASE_FS, &base);
     hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER, &base);
     hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, 0);
+    extended(MMUEXT_TLB_FLUSH_LOCAL, 0);
+    extended(MMUEXT_INVLPG_LOCAL, word(&base));
     // As Linux does when it turns interrupts on and an event waits.
     mask() = 1;
     pending() = 1;

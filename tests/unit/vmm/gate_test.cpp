@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace pinfold::vmm {
 namespace {
 
@@ -34,6 +36,26 @@ TEST(GateAddresses, a_pass_is_its_own_processors_page) {
   EXPECT_TRUE(Gate::in_pass(1, pass + page_size - 1));
   EXPECT_FALSE(Gate::in_pass(1, pass + page_size));
   EXPECT_FALSE(Gate::in_pass(0, pass));
+}
+
+TEST(GateAddresses, fast_paths_leave_at_a_few_places_and_nowhere_else) {
+  const std::uint64_t text = gate::cpu_area(3) + gate::fast_text_page * page_size;
+  std::map<GateExit, unsigned> places;
+  for (std::uint64_t offset = 0; offset < page_size; ++offset) ++places[Gate::fast_exit(3, text + offset)];
+  for (const GateExit exit : {GateExit::syscall, GateExit::exception, GateExit::refused, GateExit::broken})
+    EXPECT_EQ(places[exit], 1U);
+  EXPECT_LT(places[GateExit::returning], 20U);
+  EXPECT_GT(places[GateExit::returning], 0U);
+}
+
+TEST(GateAddresses, fast_paths_are_each_processors_own) {
+  const std::uint64_t text = gate::cpu_area(3) + gate::fast_text_page * page_size;
+  EXPECT_TRUE(Gate::in_fast_paths(3, text));
+  EXPECT_FALSE(Gate::in_fast_paths(2, text));
+  EXPECT_FALSE(Gate::in_fast_paths(3, text - 1));
+  EXPECT_FALSE(Gate::in_fast_paths(3, text + page_size));
+  for (std::uint64_t offset = 0; offset < page_size; ++offset)
+    EXPECT_EQ(Gate::fast_exit(2, text + offset), GateExit::none);
 }
 
 }  // namespace
