@@ -228,14 +228,14 @@ void GuestCpu::publish_run_state(pvmmu::Held held) {
     return;
   }
   // Bit 63 of the entry time says that the rest is being written (XEN_RUNSTATE_UPDATE): it is set before
-  // anything else changes, and goes last.
+  // anything else changes, and goes last; processors of this kind store in the order of the program.
   const GuestVaddr entry_time = run_state_area_.plus(offsetof(vcpu_runstate_info_t, state_entry_time));
   const std::uint64_t entered = info.state_entry_time;
   info.state_entry_time |= XEN_RUNSTATE_UPDATE;
   (void)memory.store(entry_time, info.state_entry_time);
-  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_release);
   (void)memory.store(run_state_area_, info);
-  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_release);
   (void)memory.store(entry_time, entered);
 }
 
