@@ -1,8 +1,8 @@
 // usage: bench_threads SECONDS
 // How many entries two vCPUs validate in the time in which one validates one, each with page tables of its
-// own: with both in one domain, under its one lock, and in two domains. The lock is taken for each batch, as
-// it is for each exit. Processor time of each thread is used, so that what else the host does counts little;
-// waiting for the lock is a thread's own sleep, so for the throughput real time is taken.
+// own: both in one domain, under its one lock, and in two domains. The lock is taken for each batch, as it is
+// for each exit. Worth something on an idle host of two processors only: on a busy one two threads get more of
+// it than one.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
