@@ -17,15 +17,16 @@ thread_local GuestCpu* running_cpu = nullptr;
 /// (docs/decisions/work-at-a-stretch.md).
 constexpr std::uint64_t entries_an_exit = 16384;
 
-void on_kick(int) {
-  if (running_cpu != nullptr) running_cpu->interrupt();
+void on_kick(int, siginfo_t* info, void*) {
+  if (running_cpu != nullptr) running_cpu->interrupt(info->si_code == SI_TIMER);
 }
 
 }  // namespace
 
 void install_kick_handler() {
   struct sigaction action {};
-  action.sa_handler = on_kick;
+  action.sa_sigaction = on_kick;
+  action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGUSR1, &action, nullptr);
 }

@@ -40,7 +40,8 @@ void GuestCpu::kick() {
   woken_.notify_one();
 }
 
-void GuestCpu::interrupt() {
+void GuestCpu::interrupt(bool by_timer) {
+  if (by_timer) host_timer_fired_ = true;
   kicked_ = true;
   vcpu_.set_immediate_exit(true);
 }
@@ -93,7 +94,11 @@ void GuestCpu::check_timers() {
   const std::uint64_t deadline = next_deadline();
   if (deadline == 0) return;
   const std::uint64_t now = domain_.clock().now();
-  if (now < deadline) return;
+  if (now < deadline) {
+    // The host's clock may run a little faster than the TSC: its timer came early, and is needed again.
+    if (host_timer_fired_.exchange(false)) arm_host_timer();
+    return;
+  }
   if (timer_deadline_ != 0 && now >= timer_deadline_) timer_deadline_ = 0;
   if (next_tick_ != 0 && now >= next_tick_)
     next_tick_ = now + period_ns_;  // ticks that were missed are not made up
