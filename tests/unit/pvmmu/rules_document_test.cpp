@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "pvmmu/rules.hpp"
+#include "test_of_rule.hpp"
 
 namespace pinfold::pvmmu::test {
 namespace {
@@ -27,12 +28,13 @@ std::string document() {
   out << "# The rules\n\n"
          "Every rule by which pinfold refuses a change of a page table, a descriptor table or the "
          "reservation. The first\n"
-         "column is what reports and traces name; the second is what the guest's hypercall returns. This "
-         "file is made\n"
-         "from `pvmmu/rules.hpp`; a test compares the two.\n\n"
-         "| rule | error | what is refused |\n|---|---|---|\n";
+         "column is what reports and traces name; the second is what the guest's hypercall returns; the "
+         "last is the test\n"
+         "that provokes the rule. This file is made from `pvmmu/rules.hpp`; a test compares the two.\n\n"
+         "| rule | error | what is refused | proved by |\n|---|---|---|---|\n";
   for (const RuleInfo& rule : rules)
-    out << "| `" << rule.name << "` | -" << name_of(rule.error) << " | " << rule.text << " |\n";
+    out << "| `" << rule.name << "` | -" << name_of(rule.error) << " | " << rule.text
+        << " | `unit.pvmmu.Rule." << test_of(rule) << "` |\n";
   return out.str();
 }
 
