@@ -1,8 +1,9 @@
 // usage: pinfold-guest-stress SECONDS [NAME...]
-// Works the guest's processors and page tables for a while, all parts at the same time, and checks what each part
-// can know: `stress NAME: ok` or `stress NAME: FAILED`, and what was done. The parts: pipes (20 pairs of processes that
-// pass messages, in 10 groups), memory (8 processes that map, fork, move, protect and unmap), protect (a thread stores
-// while another withdraws and gives write access), hotplug (processors go off- and online), sort (a pipeline).
+// Works the guest's processors and page tables for a while, all parts at the same time, and checks what each
+// part can know: `stress NAME: ok` or `stress NAME: FAILED`, and what was done. The parts: pipes (20 pairs of
+// processes that pass messages, in 10 groups), memory (8 processes that map, fork, move, protect and unmap),
+// protect (a thread stores while another withdraws and gives write access), hotplug (processors go off- and
+// online), sort (a pipeline).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,8 @@ bool time_left(void) { return now() < end_of_time; }
 bool report(const char* name, bool good, const char* what, unsigned long long count) {
   // One write, so that parts do not mix their lines.
   char line[200];
-  int size = snprintf(line, sizeof line, "stress %s: %s, %llu %s\n", name, good ? "ok" : "FAILED", count, what);
+  int size =
+      snprintf(line, sizeof line, "stress %s: %s, %llu %s\n", name, good ? "ok" : "FAILED", count, what);
   return write(STDOUT_FILENO, line, (size_t)size) == size && good;
 }
 

@@ -1,5 +1,5 @@
-// Senders and receivers, two of each in a group, that all pass messages to all of their group. Each message names its
-// sender and its number: none is lost, none comes twice, none is torn.
+// Senders and receivers, two of each in a group, that all pass messages to all of their group. Each message
+// names its sender and its number: none is lost, none comes twice, none is torn.
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/wait.h>

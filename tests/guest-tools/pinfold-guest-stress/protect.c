@@ -1,5 +1,6 @@
-// A thread stores into a page for as long as it may, while another withdraws write access and gives it back. Once
-// mprotect has returned nothing more arrives: a processor that went on with a translation of before would store.
+// A thread stores into a page for as long as it may, while another withdraws write access and gives it back.
+// Once mprotect has returned nothing more arrives: a processor that went on with a translation of before
+// would store.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>

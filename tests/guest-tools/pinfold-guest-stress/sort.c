@@ -1,5 +1,5 @@
-// A pipeline of processes with much data in it: sorted backwards, packed, unpacked, sorted again, the numbers are what
-// they were.
+// A pipeline of processes with much data in it: sorted backwards, packed, unpacked, sorted again, the numbers
+// are what they were.
 #include <stdlib.h>
 
 #include "parts.h"

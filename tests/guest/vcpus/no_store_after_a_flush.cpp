@@ -1,6 +1,6 @@
-// A page is made read-only, and the flush of the other vCPU has returned: then nothing that the other stores arrives,
-// however it had the page's translation. The page becomes a page table at once, so a late store would be one into a
-// page table, and it becomes data again. By all ways to flush.
+// A page is made read-only, and the flush of the other vCPU has returned: then nothing that the other stores
+// arrives, however it had the page's translation. The page becomes a page table at once, so a late store
+// would be one into a page table, and it becomes data again. By all ways to flush.
 #include <xen/sched.h>
 
 #include "vcpus/second_vcpu.hpp"
