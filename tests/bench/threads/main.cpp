@@ -1,8 +1,8 @@
 // usage: bench_threads SECONDS
 // How many entries two vCPUs validate in the time in which one validates one, each with page tables of its
 // own: both in one domain, under its one lock, and in two domains. The lock is taken for each batch, as it is
-// for each exit. Worth something on an idle host of two processors only: on a busy one two threads get more of
-// it than one.
+// for each exit. Worth something on an idle host of two processors only: on a busy one two threads get more
+// of it than one.
 #include <atomic>
 #include <chrono>
 #include <cstdio>
