@@ -59,6 +59,8 @@ class World {
   /// Links the L1 tables into a tree and pins two roots of it.
   void pin_tree();
   [[nodiscard]] const std::vector<Mfn>& tables() const { return tables_; }
+  /// What `held` holds; a thread of its own lets go of that, and takes this for each operation.
+  [[nodiscard]] DomainMutex& mutex() { return mutex_; }
   [[nodiscard]] Mfn root() const { return roots_[0]; }
   [[nodiscard]] Mfn other_root() const { return roots_[1]; }
 

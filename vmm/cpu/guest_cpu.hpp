@@ -55,7 +55,7 @@ class GuestCpu {
   /// is in the guest, or about to be.
   void kick();
   /// The signal's handler, in the vCPU's own thread: KVM_RUN returns, or does not enter.
-  void interrupt();
+  void interrupt(bool by_timer);
 
   [[nodiscard]] VcpuId id() const { return id_; }
   [[nodiscard]] Domain& domain() { return domain_; }
@@ -318,6 +318,7 @@ class GuestCpu {
   std::atomic<bool> takes_signals_{false};  ///< From just before an entry until the exit.
   timer_t host_timer_{};
   bool has_host_timer_ = false;
+  std::atomic<bool> host_timer_fired_{false};
   std::uint64_t timer_deadline_ = 0;
   std::uint64_t period_ns_ = 0;
   std::uint64_t next_tick_ = 0;

@@ -20,15 +20,16 @@ constexpr std::uint64_t entries_an_exit = 16384;
 /// Page-fault error code: from user mode (Intel SDM vol. 3, 4.7).
 constexpr std::uint64_t pf_user = 4;
 
-void on_kick(int) {
-  if (running_cpu != nullptr) running_cpu->interrupt();
+void on_kick(int, siginfo_t* info, void*) {
+  if (running_cpu != nullptr) running_cpu->interrupt(info->si_code == SI_TIMER);
 }
 
 }  // namespace
 
 void install_kick_handler() {
   struct sigaction action {};
-  action.sa_handler = on_kick;
+  action.sa_sigaction = on_kick;
+  action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
   ::sigaction(SIGUSR1, &action, nullptr);
 }

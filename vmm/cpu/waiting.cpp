@@ -40,7 +40,8 @@ void GuestCpu::kick() {
   woken_.notify_one();
 }
 
-void GuestCpu::interrupt() {
+void GuestCpu::interrupt(bool by_timer) {
+  if (by_timer) host_timer_fired_ = true;
   kicked_ = true;
   vcpu_.set_immediate_exit(true);
 }
@@ -93,7 +94,11 @@ void GuestCpu::check_timers() {
   const std::uint64_t deadline = next_deadline();
   if (deadline == 0) return;
   const std::uint64_t now = domain_.clock().now();
-  if (now < deadline) return;
+  if (now < deadline) {
+    // The host's clock may run a little faster than the TSC: its timer came early, and is needed again.
+    if (host_timer_fired_.exchange(false)) arm_host_timer();
+    return;
+  }
   if (timer_deadline_ != 0 && now >= timer_deadline_) timer_deadline_ = 0;
   if (next_tick_ != 0 && now >= next_tick_)
     next_tick_ = now + period_ns_;  // ticks that were missed are not made up
@@ -234,14 +239,14 @@ void GuestCpu::publish_run_state(pvmmu::Held held) {
     return;
   }
   // Bit 63 of the entry time says that the rest is being written (XEN_RUNSTATE_UPDATE): it is set before
-  // anything else changes, and goes last.
+  // anything else changes, and goes last; processors of this kind store in the order of the program.
   const GuestVaddr entry_time = run_state_area_.plus(offsetof(vcpu_runstate_info_t, state_entry_time));
   const std::uint64_t entered = info.state_entry_time;
   info.state_entry_time |= XEN_RUNSTATE_UPDATE;
   (void)memory.store(entry_time, info.state_entry_time);
-  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_release);
   (void)memory.store(run_state_area_, info);
-  std::atomic_thread_fence(std::memory_order_release);
+  std::atomic_signal_fence(std::memory_order_release);
   (void)memory.store(entry_time, entered);
 }
 
