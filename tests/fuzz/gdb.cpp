@@ -1,7 +1,7 @@
 // What a debugger sends: a session asks its target only for what the protocol lets it, whatever the bytes
 // are.
+#include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "cli/gdb/session.hpp"
 #include "input.hpp"
@@ -30,13 +30,13 @@ class Guest final : public Target {
     promise(to.size() <= PacketReader::longest, "an answer is bounded");
     if (from >= memory_.size()) return 0;
     const std::size_t size = std::min<std::size_t>(to.size(), memory_.size() - from);
-    std::memcpy(to.data(), memory_.data() + from, size);
+    std::copy_n(memory_.begin() + static_cast<std::ptrdiff_t>(from), size, to.begin());
     return size;
   }
   bool write(std::uint32_t cpu, std::uint64_t to, std::span<const std::byte> from) override {
     (void)stopped(cpu);
     if (to > memory_.size() || from.size() > memory_.size() - to) return false;
-    std::memcpy(memory_.data() + to, from.data(), from.size());
+    std::copy(from.begin(), from.end(), memory_.begin() + static_cast<std::ptrdiff_t>(to));
     return true;
   }
   bool insert_breakpoint(std::uint32_t cpu, std::uint64_t) override { return stopped(cpu); }
