@@ -4,6 +4,7 @@
 // goes on meanwhile, and so do events: they wait.
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include "vmm/domain.hpp"
 
@@ -75,9 +76,15 @@ void Domain::go_on(pvmmu::Held held, StopReason reason) {
   for (const auto& cpu : cpus_) cpu->go_on(held, reason);
 }
 
+/// A vCPU that let an exception out first is in the guest again, perhaps with nothing that would bring it
+/// back: it is kicked until it rests.
 void Domain::wait_until_stopped(pvmmu::DomainLock& lock) {
+  constexpr std::chrono::milliseconds patience(10);
   const auto rests = [](const auto& cpu) { return !cpu->is_stopped() || cpu->at_rest(); };
-  while (!ended() && !std::ranges::all_of(cpus_, rests)) left_guest_.wait(lock);
+  while (!ended() && !std::ranges::all_of(cpus_, rests))
+    if (left_guest_.wait_for(lock, patience) == std::cv_status::timeout)
+      for (const auto& cpu : cpus_)
+        if (!rests(cpu)) cpu->kick();
 }
 
 }  // namespace pinfold::vmm

@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "../pvmmu/fake_machine.hpp"
+#include "fake_machine.hpp"
 #include "vmm/debug/backtrace.hpp"
 #include "vmm/debug/guest_debug.hpp"
 
