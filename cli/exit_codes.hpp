@@ -5,6 +5,7 @@ namespace pinfold::cli {
 
 enum ExitCode : int {
   exit_powered_off = 0,
+  exit_differs = 1,  ///< replay: a decision is not the one that was recorded.
   exit_usage = 2,
   exit_bad_image = 3,
   exit_no_usable_kvm = 4,

@@ -9,6 +9,7 @@
 #include "cli/exit_codes.hpp"
 #include "cli/inspect.hpp"
 #include "cli/run.hpp"
+#include "cli/trace_command.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/domain.hpp"
 
@@ -28,6 +29,27 @@ void add_trace(CLI::App& app, cli::TraceOptions& options, std::string& to) {
       ->expected(0, 1);
   app.add_option("--trace-filter", options.filters,
                  "Only these lines: op=, verdict=, frame=, table=, level=, vcpu=, address=");
+}
+
+void add_trace_command(CLI::App& app, cli::TraceCommandOptions& options) {
+  app.add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+  app.add_flag("--json", options.json, "A JSON object for each event");
+  app.add_flag("--summary", options.summary,
+               "Operations, refusals by rule, hottest tables, callers, batches, flushes instead");
+  app.add_flag("--follow", options.follow, "Wait for what is still to be written, until the domain's end");
+  app.add_option("--filter", options.filters,
+                 "Only these: op=, verdict=, frame=, table=, level=, vcpu=, address=; several must all hold");
+  app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
+}
+
+void add_replay_command(CLI::App& app, cli::ReplayOptions& options) {
+  app.add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+  app.add_option("--until", options.until, "Stop after the event of this number");
+  app.add_option("--break-on", options.break_on, "Stop at the first refusal by this rule; any: by whichever");
+  app.add_option(
+      "--bisect", options.bisect,
+      "Stop at the first event after which this holds of a frame: FRAME:CONDITION, such as 0x1f:type=l1");
+  app.add_option("--frame", options.frame, "Say what this frame is where the replay stops");
   app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
 }
 
@@ -61,9 +83,9 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_flag("--early-console", options.early_console,
                "Print what the guest writes to the hypervisor's console");
   CLI::Option* system_map = app.add_option("--system-map", options.system_map,
-                                           "Names of the guest kernel's functions, for crash reports: its "
+                                           "Names of the guest kernel's functions, for traces and crash reports: its "
                                            "System.map, or a copy of its /proc/kallsyms");
-  app.add_option("--vmlinux", options.vmlinux, "The same from the symbol table of an ELF file")
+  app.add_option("--vmlinux", options.vmlinux, "The same from the symbol table of an ELF file, for crash reports")
       ->excludes(system_map);
   app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
@@ -104,6 +126,14 @@ int main(int argc, char** argv) {
   cli::Action inspection;
   cli::add_inspection(app, inspection);
 
+  cli::TraceCommandOptions trace_options;
+  CLI::App* trace = app.add_subcommand("trace", "Print a log of MMU events");
+  add_trace_command(*trace, trace_options);
+  cli::ReplayOptions replay_options;
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Give a log's operations to a fresh validator, and compare every decision");
+  add_replay_command(*replay, replay_options);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -112,7 +142,10 @@ int main(int argc, char** argv) {
   if (inspection) return inspection();
   if (run->count("--stats") != 0)
     options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
+  if (trace->parsed()) return cli::trace_command(trace_options);
+  if (replay->parsed()) return cli::replay_command(replay_options);
   if (run->count("--trace-mmu") != 0) options.trace.to = trace_to;
+  options.trace.system_map = options.system_map;
   if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||
       options.memory_bytes > (64ULL << 30)) {
     std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";

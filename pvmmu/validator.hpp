@@ -346,8 +346,8 @@ class Validator {
   std::array<Pte, xen_slots> l4_xen_slots_;
   std::size_t machphys_slot_;
   std::uint64_t max_frames_;
-  std::uint64_t owned_ = 0;  ///< Frames of the domain, special ones aside.
-  bool flush_duty_ = false;
+  std::uint64_t owned_ = 0;          ///< Frames of the domain, special ones aside.
+  mutable bool flush_duty_ = false;  ///< Mutable for who watches: is it this operation that needs a flush?
   Budget budget_ = Budget::unlimited();
   /// Tables whose check was interrupted, and the slot at which it goes on.
   std::unordered_map<Mfn, std::size_t> interrupted_;

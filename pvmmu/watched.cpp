@@ -11,7 +11,7 @@ namespace pinfold::pvmmu {
 class Validator::Watch {
  public:
   Watch(const Validator& mmu, TraceKind kind, Mfn frame = no_mfn)
-      : mmu_(mmu), flush_before_(mmu.flush_duty_) {
+      : mmu_(mmu), flush_before_(std::exchange(mmu.flush_duty_, false)) {
     event.kind = kind;
     event.frame = frame;
     event.before = state(frame);
@@ -41,7 +41,8 @@ class Validator::Watch {
   }
   void done() {
     event.after = state(event.frame);
-    event.marks.flush = mmu_.flush_duty_ && !flush_before_;
+    event.marks.flush = mmu_.flush_duty_;
+    mmu_.flush_duty_ = mmu_.flush_duty_ || flush_before_;
     mmu_.told_budget_ = mmu_.budget_.left();
     mmu_.trace_->event(event);
   }
@@ -73,7 +74,7 @@ void Validator::tell_within(TraceKind kind, Mfn mfn, FrameType type) const {
     event.contents = contents;
   }
   if (kind == TraceKind::hide_machphys) {
-    event.marks.flush = !flush_duty_;
+    event.marks.flush = true;
     trace_->operation_begins();
   }
   trace_->event(event);

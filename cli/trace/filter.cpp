@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
+
+#include "trace/numbers.hpp"
 
 namespace pinfold::trace {
 namespace {
@@ -12,23 +13,6 @@ using pvmmu::TraceKind;
 
 constexpr std::array<std::string_view, 7> field_names{"op",    "verdict", "frame",  "table",
                                                       "level", "vcpu",    "address"};
-
-std::optional<std::uint64_t> number_of(std::string_view text) {
-  const bool hex = text.starts_with("0x");
-  if (hex) text.remove_prefix(2);
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, hex ? 16 : 10);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
-/// The begin of `text` up to one of `ends`, which goes as well.
-std::string_view cut(std::string_view& text, std::string_view ends) {
-  const std::size_t end = std::min(text.find_first_of(ends), text.size());
-  const std::string_view word = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return word;
-}
 
 }  // namespace
 

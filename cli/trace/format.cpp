@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t checksum_bytes = 4;
 constexpr std::uint64_t most_ticks_per_second = 1'000'000'000'000;
 constexpr std::uint32_t most_vcpus = 4096;
+constexpr std::uint16_t first_reserved_domain = 0x7ff0;  // xen/xen.h: DOMID_FIRST_RESERVED
 
 std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {
   // zlib's own byte type; the bytes are the same.
@@ -22,7 +23,9 @@ std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {
 
 }  // namespace
 
-std::string LogError::describe() const { return fmt::format("{} (at byte {})", message, offset); }
+std::string LogError::describe() const {
+  return offset == 0 ? message : fmt::format("{} (at byte {})", message, offset);
+}
 
 std::uint32_t checksum_of(std::span<const std::byte> header, std::span<const std::byte> payload) {
   return crc(crc(0, header), payload);
@@ -79,7 +82,8 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   const bool sane = header.ticks_per_second != 0 && header.ticks_per_second <= most_ticks_per_second &&
                     header.machine_frames != 0 && header.machine_frames <= most_frames &&
                     header.mirror_pages != 0 && header.mirror_pages <= most_frames &&
-                    header.vcpus <= most_vcpus && header.machphys_slot < pvmmu::entries_per_table;
+                    header.vcpus <= most_vcpus && header.domain.raw() < first_reserved_domain &&
+                    header.machphys_slot < pvmmu::entries_per_table;
   if (!sane) return bad(16, "the header describes no machine that can be");
   return header;
 }

@@ -1,0 +1,102 @@
+#include "trace/filter.hpp"
+
+#include <gtest/gtest.h>
+
+#include "recorded.hpp"
+#include "trace/summary.hpp"
+#include "trace/text.hpp"
+
+namespace pinfold::trace {
+namespace {
+
+LogEvent refused_update() {
+  LogEvent e;
+  e.kind = pvmmu::TraceKind::update;
+  e.level = 1;
+  e.table = Mfn(0x30);
+  e.slot = 7;
+  e.old = pvmmu::Pte(Mfn(0x10), pvmmu::test::ro);
+  e.now = pvmmu::Pte(Mfn(0x20), pvmmu::test::rw);
+  e.frame = Mfn(0x20);
+  e.refusal = pvmmu::Refusal{};
+  e.refusal->rule = pvmmu::Rule::l1_foreign_frame;
+  e.vcpu = VcpuId(1);
+  e.by_vcpu = true;
+  e.ip = GuestVaddr(0xffffffff81000010);
+  return e;
+}
+
+bool passes(const char* text, const LogEvent& event) {
+  Filter filter;
+  const auto added = filter.add(text);
+  EXPECT_TRUE(added.has_value()) << text << ": " << added.error();
+  return filter.matches(event);
+}
+
+TEST(Filter, each_condition_looks_at_its_part_of_an_event) {
+  const LogEvent e = refused_update();
+  for (const char* text :
+       {"", "op=update", "op=pin,update", "verdict=refused", "verdict=l1.foreign-frame", "frame=0x20",
+        "frame=16", "table=0x30", "level=1", "vcpu=1", "address=0x30038", "address=0x3003f",
+        "address=0xffffffff81000010", "op=update verdict=refused;level=1"})
+    EXPECT_TRUE(passes(text, e)) << text;
+  for (const char* text : {"op=pin", "verdict=accepted", "verdict=upper.wrong-type", "frame=0x30",
+                           "table=0x20", "level=2", "vcpu=0", "address=0x30040", "op=update level=2"})
+    EXPECT_FALSE(passes(text, e)) << text;
+}
+
+TEST(Filter, an_address_is_any_in_the_page_that_an_update_maps) {
+  LogEvent e = refused_update();
+  e.kind = pvmmu::TraceKind::update_va;
+  e.argument = 0x7f0000001000;
+  EXPECT_TRUE(passes("address=0x7f0000001fff", e));
+  EXPECT_FALSE(passes("address=0x7f0000002000", e));
+}
+
+TEST(Filter, what_is_no_condition_is_named) {
+  for (const char* text :
+       {"op", "colour=red", "op=paint", "verdict=maybe", "frame=x", "frame=", "level=5", "="}) {
+    Filter filter;
+    EXPECT_FALSE(filter.add(text).has_value()) << text;
+  }
+}
+
+TEST(Text, of_a_refusal_says_so_and_why) {
+  const std::string line = line_of(LogHeader(), refused_update(), {});
+  EXPECT_TRUE(line.starts_with("REFUSED"));
+  for (const char* part : {"v1", "update", "L1 0x30[7]", "l1.foreign-frame", "0xffffffff81000010"})
+    EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
+}
+
+TEST(Text, names_functions_if_it_can) {
+  const Namer namer = [](std::uint64_t) { return std::string("set_pte+0x10"); };
+  EXPECT_NE(line_of(LogHeader(), refused_update(), namer).find("set_pte+0x10"), std::string::npos);
+  EXPECT_NE(json_of(LogHeader(), refused_update(), namer).find("\"function\":\"set_pte+0x10\""),
+            std::string::npos);
+}
+
+TEST(Text, of_every_event_is_one_line) {
+  const auto bytes = test::recorded_log();
+  auto log = LogReader::from(bytes);
+  Summary summary;
+  while (log->next() == LogReader::Step::event) {
+    const std::string line = line_of(log->header(), log->event(), {});
+    const std::string json = json_of(log->header(), log->event(), {});
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+    EXPECT_EQ(json.find('\n'), std::string::npos);
+    EXPECT_NE(line.find(name(log->event().kind)), std::string::npos);
+    EXPECT_EQ(json.front(), '{');
+    summary.add(log->event());
+  }
+  const std::string text = summary.text(log->header(), {});
+  for (const char* part :
+       {"l1.writable-map-of-table", "va.no-l1", "tables with the most operations", "flushes"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+}
+
+TEST(Summary, of_an_empty_log_is_one_as_well) {
+  EXPECT_NE(Summary().text(LogHeader(), {}).find("0 events"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pinfold::trace
