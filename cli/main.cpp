@@ -82,10 +82,12 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
       ->capture_default_str();
   app.add_flag("--early-console", options.early_console,
                "Print what the guest writes to the hypervisor's console");
-  CLI::Option* system_map = app.add_option("--system-map", options.system_map,
-                                           "Names of the guest kernel's functions, for traces and crash reports: its "
-                                           "System.map, or a copy of its /proc/kallsyms");
-  app.add_option("--vmlinux", options.vmlinux, "The same from the symbol table of an ELF file, for crash reports")
+  CLI::Option* system_map =
+      app.add_option("--system-map", options.system_map,
+                     "Names of the guest kernel's functions, for traces and crash reports: its "
+                     "System.map, or a copy of its /proc/kallsyms");
+  app.add_option("--vmlinux", options.vmlinux,
+                 "The same from the symbol table of an ELF file, for crash reports")
       ->excludes(system_map);
   app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();

@@ -17,6 +17,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "trace/service_thread.hpp"
+
 namespace pinfold::cli::gdb {
 namespace {
 
@@ -107,7 +109,7 @@ Server::Server(const Listener& listener, vmm::Domain& domain)
     : listener_(listener),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       target_(domain, [this] { wake(); }) {
-  thread_ = std::thread([this] { loop(); });
+  thread_ = trace::service_thread([this] { loop(); });
 }
 
 Server::~Server() {

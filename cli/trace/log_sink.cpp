@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "pvmmu/validator.hpp"
+#include "trace/service_thread.hpp"
 
 namespace pinfold::trace {
 namespace {
@@ -93,7 +94,7 @@ void LogSink::started(const pvmmu::ValidatorParts& parts) {
   header_.machphys_slot = parts.machphys_slot;
   header_.l4_xen_slots = parts.l4_xen_slots;
   const std::lock_guard lock(mutex_);
-  thread_ = std::thread([this] { work(); });
+  thread_ = service_thread([this] { work(); });
 }
 
 void LogSink::operation_begins() {
