@@ -23,12 +23,14 @@ function readPalette() {
     return [1, 3, 5].map((i) => parseInt(hexes.slice(i, i + 2), 16));
   };
   const pixel = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+  const mixed = (a, b, part) => `rgb(${a.map((v, i) => Math.round(v * (1 - part) + b[i] * part)).join()})`;
   const shade = rgb('--shade'), line = rgb('--line');
   palette = {
     ink: style.getPropertyValue('--ink').trim(), faint: style.getPropertyValue('--faint').trim(),
     paper: style.getPropertyValue('--paper').trim(), line: style.getPropertyValue('--line').trim(),
     refused: style.getPropertyValue('--refused').trim(), focus: style.getPropertyValue('--focus').trim(),
     css: classes.map((c) => style.getPropertyValue(c.css).trim()),
+    lines: classes.map((c) => mixed(rgb(c.css), rgb('--ink'), 0.3)),
     // [class][pixel of the pattern]
     tiles: classes.map((c, i) => {
       const plain = rgb(c.css), part = 0.3;
@@ -81,6 +83,13 @@ function ticks(from, to, wanted, whole_) {
   for (let at = Math.ceil(from / step) * step; at <= to; at += step) all.push(at);
   return all;
 }
+// Frames count in powers of two.
+function frameTicks(from, to, wanted) {
+  const step = Math.max(1, Math.pow(2, Math.ceil(Math.log2((to - from) / Math.max(1, wanted)))));
+  const all = [];
+  for (let at = Math.ceil(from / step) * step; at < to; at += step) all.push(at);
+  return all;
+}
 const xLabel = (x) => axis === 'event' ? grouped(Math.round(x)) : (x / 1e9).toPrecision(6).replace(/\.?0+$/, '') + ' s';
 
 function drawXAxis(area, view) {
@@ -106,7 +115,7 @@ function drawLegend() {
     list.append(item);
     swatch.setAttribute('aria-hidden', 'true');
     const area = prepare(swatch);
-    if (area) area.context.putImageData(paint(new Uint8Array([c]).fill(c), 1, 0, swatch.width, swatch.height), 0, 0);
+    if (area) area.context.putImageData(paint(new Uint8Array(swatch.width).fill(c), 1, swatch.width, swatch.width, swatch.height), 0, 0);
   }
   const item = document.createElement('li');
   item.append('▼ refusal');
@@ -185,7 +194,7 @@ function drawChart(area, view, counts, columns) {
   const plot = width - margin.left - margin.right;
   lines.forEach((line, index) => {
     const of = counts[line.of];
-    context.strokeStyle = line.of < CLASSES ? palette.css[line.of] : palette.ink;
+    context.strokeStyle = line.of < CLASSES ? palette.lines[line.of] : palette.ink;
     context.lineWidth = line.of < CLASSES ? 2.2 : 1.2;
     context.setLineDash(line.dash);
     context.beginPath();

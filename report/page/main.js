@@ -2,7 +2,8 @@
 
 const map = document.getElementById('map'), strip = document.getElementById('strip'), chart = document.getElementById('chart');
 let view = null;
-let selected = {frame: null, event: 0};
+// At first the domain's last moment, before it is taken apart.
+let selected = {frame: null, event: Math.max(0, facts.shown - 1 - (facts.closed ? 2 : 0))};
 let shownRefusal = -1;
 let image = null;     // The last picture, and the view that it is of.
 let counted = null;   // The chart's numbers, likewise.
@@ -51,7 +52,7 @@ function draw(settled) {
   context.fillStyle = palette.faint;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
-  for (const frame of ticks(view.frame0, view.frame1 - 1, plot.height / 60, true).filter(Number.isInteger))
+  for (const frame of frameTicks(view.frame0, view.frame1, plot.height / 30))
     context.fillText(hex(frame), plot.left - margin.band - 6, plot.top + (frame - view.frame0 + 0.5) / (view.frame1 - view.frame0) * plot.height);
   drawXAxis(area, view);
   const below = prepare(strip);
@@ -307,7 +308,7 @@ window.addEventListener('beforeprint', recolour);
 window.addEventListener('afterprint', recolour);
 // The trees need what is not decoded before it is asked for.
 setTimeout(() => {
-  if (selected.frame === null) showTree(null, Math.max(0, facts.shown - 1 - (facts.closed ? 2 : 0)));
+  if (selected.frame === null) showTree(null, selected.event);
 });
 // For those who measure: milliseconds from the begin of loading to the picture, and to make it once more.
 document.documentElement.dataset.openedMs = performance.now().toFixed(0);
