@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -43,6 +44,11 @@ std::string_view error_name(Errno error) {
   }
 }
 
+/// The frame that a refusal is about: that in the way, or else that of the operation.
+Mfn frame_of(const trace::LogEvent& event) {
+  return event.refusal->frame != no_mfn ? event.refusal->frame : event.frame;
+}
+
 Json rules_json(const Model& model, const PageOptions& options) {
   Json rules = Json::array();
   for (std::size_t i = 0; i < pvmmu::rules.size(); ++i) {
@@ -81,10 +87,22 @@ Json notes_json(const Model& model) {
   return notes;
 }
 
+/// The part of the machine that the log is about: the domain's frames, and those that it wanted and did not get.
+std::pair<std::uint64_t, std::uint64_t> frames_shown(const Model& model) {
+  std::uint64_t first = ~0ULL, end = 0;
+  const auto show = [&](std::uint64_t from, std::uint64_t to) {
+    first = std::min(first, from);
+    end = std::max(end, to);
+  };
+  if (!model.runs.empty()) show(model.runs.front().first, model.runs.back().first + model.runs.back().count);
+  for (const trace::LogEvent& event : model.refusals)
+    if (const std::uint64_t frame = frame_of(event).raw(); frame < model.header.machine_frames)
+      show(frame, frame + 1);
+  return end == 0 ? std::pair(std::uint64_t{0}, model.header.machine_frames) : std::pair(first, end);
+}
+
 Json facts_json(const Model& model, const PageOptions& options) {
-  const std::uint64_t first = model.runs.empty() ? 0 : model.runs.front().first;
-  const std::uint64_t end =
-      model.runs.empty() ? model.header.machine_frames : model.runs.back().first + model.runs.back().count;
+  const auto [first, end] = frames_shown(model);
   return {{"file", options.file},
           {"domain", model.header.domain.raw()},
           {"vcpus", model.header.vcpus},
@@ -126,8 +144,7 @@ Json refusal_json(const Model& model, const trace::LogEvent& event, const PageOp
             {"slot", event.slot},
             {"old", hex(event.old.raw())},
             {"now", hex(event.now.raw())}};
-  const Mfn in_the_way = refusal.frame != no_mfn ? refusal.frame : event.frame;
-  json["frame"] = frame(in_the_way);
+  json["frame"] = frame(frame_of(event));
   if (refusal.frame != no_mfn) json["state"] = state_text(refusal);
   json["vcpu"] = event.by_vcpu ? Json(event.vcpu.raw()) : Json();
   if (event.by_vcpu) {

@@ -184,6 +184,6 @@ const grouped = (n) => n.toLocaleString('en');
 function duration(ns) {
   if (ns < 1e3) return ns.toFixed(0) + ' ns';
   if (ns < 1e6) return (ns / 1e3).toFixed(1) + ' µs';
-  if (ns < 1e9) return (ns / 1e6).toFixed(1) + ' ms';
+  if (ns < 1e9) return (ns / 1e6).toFixed(3) + ' ms';
   return (ns / 1e9).toFixed(3) + ' s';
 }

@@ -133,7 +133,7 @@ function showRefusal(r) {
     element('dl', {}, ...rows.flatMap(([term, text]) => [element('dt', {}, term), element('dd', {}, text)])));
   section.hidden = false;
   shownRefusal = refusals.indexOf(r);
-  mark(r.frame ?? r.table ?? selected.frame, r.event);
+  mark(frameOf(r) ?? selected.frame, r.event);
 }
 
 function listRefusals() {

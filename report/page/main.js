@@ -79,24 +79,29 @@ function drawTables(slow) {
 const xToPixel = (event, plot) => plot.left + (xOf(event) - view.x0) / (view.x1 - view.x0) * plot.width;
 const yToPixel = (frame, plot) => plot.top + (frame + 0.5 - view.frame0) / (view.frame1 - view.frame0) * plot.height;
 
+let markSize = 5;
+const frameOf = (r) => r.frame ?? r.table;
+
 function drawMarks(context, plot) {
   context.fillStyle = palette.refused;
   context.strokeStyle = palette.paper;
-  const seen = new Set();
+  const places = new Map();
   for (const r of refusals) {
-    const frame = r.frame ?? r.table;
+    const frame = frameOf(r);
     if (frame === null || frame < view.frame0 || frame >= view.frame1) continue;
     const x = Math.round(xToPixel(r.event, plot)), y = Math.round(yToPixel(frame, plot));
-    const place = Math.round(x / 3) * 65536 + Math.round(y / 3);
-    if (x < plot.left - 6 || x > plot.left + plot.width + 6 || seen.has(place)) continue;
-    seen.add(place);
+    if (x > plot.left - 6 && x < plot.left + plot.width + 6) places.set(Math.round(x / 3) * 65536 + Math.round(y / 3), [x, y]);
+  }
+  // Many of them are small, or nothing else could be seen.
+  const many = 200, size = markSize = places.size > many ? 2 : 5;
+  for (const [x, y] of places.values()) {
     context.beginPath();
-    context.moveTo(x - 5, y - 9);
-    context.lineTo(x + 5, y - 9);
+    context.moveTo(x - size, y - size * 1.8);
+    context.lineTo(x + size, y - size * 1.8);
     context.lineTo(x, y);
     context.closePath();
     context.fill();
-    context.stroke();
+    if (size > 2) context.stroke();
   }
   if (selected.frame === null) return;
   context.fillStyle = palette.focus;
@@ -158,20 +163,21 @@ function placeOf(mouse) {
   return {x: view.x0 + x * (view.x1 - view.x0), frame: Math.min(view.frame1 - 1, Math.max(view.frame0, Math.floor(view.frame0 + y * (view.frame1 - view.frame0)))),
     pixelX: plot.left + x * plot.width, pixelY: plot.top + y * plot.height, plot};
 }
+// The refusal whose mark is at a place, if one is: marks stand on their frame's row.
 function refusalNear(place) {
-  let best = null, least = 12;
+  let best = null, least = markSize + 1;
   for (const r of refusals) {
-    const frame = r.frame ?? r.table;
+    const frame = frameOf(r);
     if (frame === null || frame < view.frame0 || frame >= view.frame1) continue;
-    const away = Math.hypot(xToPixel(r.event, place.plot) - place.pixelX, yToPixel(frame, place.plot) - 5 - place.pixelY);
-    if (away < least) least = away, best = r;
+    const above = yToPixel(frame, place.plot) - place.pixelY, away = Math.abs(xToPixel(r.event, place.plot) - place.pixelX);
+    if (above > -2 && above < markSize * 2 && away < least) least = away, best = r;
   }
   return best;
 }
 function clickAt(place) {
   const refusal = refusalNear(place);
   if (refusal) {
-    select(refusal.frame ?? refusal.table, refusal.event);
+    select(frameOf(refusal), refusal.event);
     showRefusal(refusal);
   } else {
     select(place.frame, Math.floor(eventOf(place.x)));
@@ -263,7 +269,7 @@ function describe() {
   const name = facts.file ? `MMU events of ${facts.file}` : 'MMU events';
   document.title = name;
   document.getElementById('title').textContent = name;
-  document.getElementById('summary').textContent = `Domain ${facts.domain}, ${facts.vcpus} ${facts.vcpus === 1 ? 'vCPU' : 'vCPUs'}; a machine of ${grouped(facts.frames)} frames (${grouped(Math.round(facts.frames / 256))} MiB); `
+  document.getElementById('summary').textContent = `Domain ${facts.domain}, ${facts.vcpus} ${facts.vcpus === 1 ? 'vCPU' : 'vCPUs'}; a machine of ${grouped(facts.frames)} frames (${facts.frames < 2560 ? `${facts.frames * 4} KiB` : `${grouped(Math.round(facts.frames / 256))} MiB`}); `
     + `${grouped(facts.events)} events in ${duration(facts.duration_ns)}, from ${new Date(facts.started_ns / 1e6).toISOString().replace('T', ' ').slice(0, 19)} UTC.`;
   document.getElementById('notes').append(...facts.notes.map((note) => element('li', {}, note)));
 }
@@ -281,7 +287,7 @@ function followAddress() {
     select(wanted.has('frame') ? Number(wanted.get('frame')) : null, Number(wanted.get('event') ?? selected.event));
   const refusal = refusals[wanted.get('refusal') ?? -1];
   if (refusal) {
-    select(refusal.frame ?? refusal.table, refusal.event);
+    select(frameOf(refusal), refusal.event);
     showRefusal(refusal);
   }
 }
@@ -310,6 +316,11 @@ window.addEventListener('afterprint', recolour);
 setTimeout(() => {
   if (selected.frame === null) showTree(null, selected.event);
 });
+// For those who test: where on the screen a frame is at an event.
+map.pixelOf = (frame, event) => {
+  const box = map.getBoundingClientRect(), plot = plotOf({width: map.clientWidth, height: map.clientHeight});
+  return {x: box.left + map.clientLeft + xToPixel(event, plot), y: box.top + map.clientTop + yToPixel(frame, plot)};
+};
 // For those who measure: milliseconds from the begin of loading to the picture, and to make it once more.
 document.documentElement.dataset.openedMs = performance.now().toFixed(0);
 draw(true);
