@@ -89,7 +89,8 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, cli::PictureOptions& opt
     app->add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
     app->add_option("-o,--output", options.output, "The file to write")->required();
   }
-  report.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
+  report.add_option("--system-map", options.system_map,
+                    "The guest kernel's System.map, for names of functions");
 }
 
 }  // namespace
@@ -126,7 +127,8 @@ int main(int argc, char** argv) {
       "replay", "Give a log's operations to a fresh validator, and compare every decision");
   add_replay_command(*replay, replay_options);
   cli::PictureOptions pictures;
-  CLI::App* report = app.add_subcommand("report", "Make a page of a log: which frame was what, when, and why not");
+  CLI::App* report =
+      app.add_subcommand("report", "Make a page of a log: which frame was what, when, and why not");
   CLI::App* perfetto = app.add_subcommand("export", "Make a trace for ui.perfetto.dev of a log");
   add_pictures(*report, *perfetto, pictures);
 

@@ -65,8 +65,7 @@ void FrameFollower::set_range(Mfn first, std::uint64_t frames, Look look) {
 
 void FrameFollower::enter(Mfn mfn, const Table& table, std::size_t slot, std::uint32_t word) {
   const Mfn frame = frame_in(word);
-  if (table.type != FrameType::l1)
-    return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, true);
+  if (table.type != FrameType::l1) return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, true);
   if ((word & 1) == 0) return;
   if (writable_maps_.at(frame.raw())++ == 0) ++counts_.writable;
   const Look look = looks_.get(frame.raw());
@@ -75,8 +74,7 @@ void FrameFollower::enter(Mfn mfn, const Table& table, std::size_t slot, std::ui
 
 void FrameFollower::leave(Mfn mfn, const Table& table, std::size_t slot, std::uint32_t word) {
   const Mfn frame = frame_in(word);
-  if (table.type != FrameType::l1)
-    return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, false);
+  if (table.type != FrameType::l1) return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, false);
   if ((word & 1) != 0 && --writable_maps_.at(frame.raw()) == 0) --counts_.writable;
 }
 
@@ -136,8 +134,7 @@ void FrameFollower::note_state(const trace::LogEvent& event) {
   const bool counted = event.after->type_count != 0 || !pvmmu::is_protected(event.after->type);
   const Look look = looks_.get(event.frame.raw());
   const Look known = look.owned() ? look : Look::of(FrameType::none);
-  set(event.frame,
-      known.as(counted ? event.after->type : FrameType::none).with_pin(event.after->pinned));
+  set(event.frame, known.as(counted ? event.after->type : FrameType::none).with_pin(event.after->pinned));
 }
 
 void FrameFollower::note_owner(const pvmmu::Refusal& refusal) {
@@ -170,9 +167,7 @@ void FrameFollower::operation(const trace::LogEvent& event) {
     return note_state(event);
   }
   switch (event.kind) {
-    case TraceKind::allocate:
-      set_range(event.frame, event.count, Look::of(FrameType::none));
-      break;
+    case TraceKind::allocate: set_range(event.frame, event.count, Look::of(FrameType::none)); break;
     case TraceKind::allocate_special:
       set_range(event.frame, 1, {static_cast<std::uint8_t>(Look::special)});
       break;

@@ -41,19 +41,19 @@ struct TimePoint {
 /// What the page shows of a log.
 struct Model {
   trace::LogHeader header;
-  std::uint64_t events = 0;       ///< In the log, as far as it could be read.
-  std::uint64_t shown = 0;        ///< Of these, in the picture.
-  std::uint64_t end_time = 0;     ///< Ticks.
-  std::vector<Run> runs;          ///< In the order of frames; what is in none was never the domain's.
-  std::uint32_t resolution = 1;   ///< Changes of a frame within so many events are one.
-  std::vector<Link> links;        ///< By parent, slot, and begin.
+  std::uint64_t events = 0;      ///< In the log, as far as it could be read.
+  std::uint64_t shown = 0;       ///< Of these, in the picture.
+  std::uint64_t end_time = 0;    ///< Ticks.
+  std::vector<Run> runs;         ///< In the order of frames; what is in none was never the domain's.
+  std::uint32_t resolution = 1;  ///< Changes of a frame within so many events are one.
+  std::vector<Link> links;       ///< By parent, slot, and begin.
   std::uint64_t links_left_out = 0;
   std::vector<TimePoint> times;
-  std::vector<trace::LogEvent> refusals;       ///< The first so many of each rule:
+  std::vector<trace::LogEvent> refusals;  ///< The first so many of each rule:
   std::uint64_t listed_of_a_rule = 0;
   std::map<pvmmu::Rule, std::uint64_t> by_rule;  ///< All of them.
-  std::uint32_t bucket = 1;                    ///< Events in a bucket of:
-  std::vector<std::uint32_t> refusals_in;      ///< Refusals by bucket.
+  std::uint32_t bucket = 1;                      ///< Events in a bucket of:
+  std::vector<std::uint32_t> refusals_in;        ///< Refusals by bucket.
   std::uint64_t unfollowed = 0;
   std::string trouble;  ///< Why the log could not be read to its end; empty: it could.
   bool closed = false;  ///< The log ends with the domain's end.

@@ -14,8 +14,8 @@ namespace pinfold::report {
 /// before, frames, changes, and of each of these: events since the one before (at first since 0), the look, a
 /// byte.
 [[nodiscard]] std::vector<std::byte> pack(const std::vector<Run>& runs);
-/// How many; of each: its parent − the last one's, its child − the last one's (signed), slot, begin, length in
-/// events.
+/// How many; of each: its parent − the last one's, its child − the last one's (signed), slot, begin, length
+/// in events.
 [[nodiscard]] std::vector<std::byte> pack(const std::vector<Link>& links);
 /// How many; of each: events, then ticks, since the one before.
 [[nodiscard]] std::vector<std::byte> pack(const std::vector<TimePoint>& times);

@@ -76,18 +76,21 @@ Json notes_json(const Model& model) {
   if (model.shown < model.events)
     notes.push_back(fmt::format("Only the first {} events are shown.", model.shown));
   if (model.resolution > 1)
-    notes.push_back(fmt::format("There were too many changes to show all: of what a frame was within {} events, the "
-                                "last is shown.",
-                                model.resolution));
+    notes.push_back(
+        fmt::format("There were too many changes to show all: of what a frame was within {} events, the "
+                    "last is shown.",
+                    model.resolution));
   if (model.links_left_out != 0)
-    notes.push_back(fmt::format("{} entries that name tables are left out of the trees.", model.links_left_out));
+    notes.push_back(
+        fmt::format("{} entries that name tables are left out of the trees.", model.links_left_out));
   if (model.unfollowed != 0)
-    notes.push_back(fmt::format("{} changes were too many to be followed; the picture lacks them.",
-                                model.unfollowed));
+    notes.push_back(
+        fmt::format("{} changes were too many to be followed; the picture lacks them.", model.unfollowed));
   return notes;
 }
 
-/// The part of the machine that the log is about: the domain's frames, and those that it wanted and did not get.
+/// The part of the machine that the log is about: the domain's frames, and those that it wanted and did not
+/// get.
 std::pair<std::uint64_t, std::uint64_t> frames_shown(const Model& model) {
   std::uint64_t first = ~0ULL, end = 0;
   const auto show = [&](std::uint64_t from, std::uint64_t to) {
@@ -155,7 +158,8 @@ Json refusal_json(const Model& model, const trace::LogEvent& event, const PageOp
 }
 
 /// The template with each @name@ replaced by what it stands for.
-std::string filled(std::string_view text, const std::vector<std::pair<std::string_view, std::string>>& parts) {
+std::string filled(std::string_view text,
+                   const std::vector<std::pair<std::string_view, std::string>>& parts) {
   std::string all;
   while (true) {
     std::size_t at = std::string_view::npos;
@@ -180,9 +184,10 @@ std::string make_page(const Model& model, const PageOptions& options) {
   data += data_element("runs", packed_type, base64(pack(model.runs)));
   data += data_element("links", packed_type, base64(pack(model.links)));
   data += data_element("times", packed_type, base64(pack(model.times)));
-  return filled(page_parts::html(), {{"@style@", page_parts::style()},
-                                     {"@data@", std::move(data)},
-                                     {"@script@", "'use strict';\n(() => {\n" + page_parts::script() + "})();"}});
+  return filled(page_parts::html(),
+                {{"@style@", page_parts::style()},
+                 {"@data@", std::move(data)},
+                 {"@script@", "'use strict';\n(() => {\n" + page_parts::script() + "})();"}});
 }
 
 }  // namespace pinfold::report

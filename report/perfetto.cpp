@@ -40,18 +40,27 @@ constexpr unsigned event_names = 2, annotation_names = 3, iid = 1, name = 2;
 }  // namespace interned
 
 constexpr std::uint64_t sequence = 1;
+constexpr std::uint64_t builder_tid = 0x1fff;  // a log has 4096 vCPUs at most
 constexpr std::uint64_t process_uuid = 1, builder_uuid = 2, first_counter_uuid = 10, first_vcpu_uuid = 100;
 
 enum Counter : std::uint8_t { l1, l2, l3, l4, descriptors, pins, writable, counters };
-constexpr std::array<std::string_view, counters> counter_names{
-    "L1 tables", "L2 tables", "L3 tables", "L4 tables", "descriptor pages", "pinned tables",
-    "frames mapped writable"};
+constexpr std::array<std::string_view, counters> counter_names{"L1 tables",
+                                                               "L2 tables",
+                                                               "L3 tables",
+                                                               "L4 tables",
+                                                               "descriptor pages",
+                                                               "pinned tables",
+                                                               "frames mapped writable"};
 
 std::array<std::uint64_t, counters> values_of(const FrameCounts& now) {
   const auto of = [&](pvmmu::FrameType type) { return now.tables[static_cast<std::size_t>(type)]; };
-  using enum pvmmu::FrameType;
-  return {of(pvmmu::FrameType::l1), of(pvmmu::FrameType::l2), of(pvmmu::FrameType::l3),
-          of(pvmmu::FrameType::l4), of(seg_desc), now.pinned, now.writable};
+  return {of(pvmmu::FrameType::l1),
+          of(pvmmu::FrameType::l2),
+          of(pvmmu::FrameType::l3),
+          of(pvmmu::FrameType::l4),
+          of(pvmmu::FrameType::seg_desc),
+          now.pinned,
+          now.writable};
 }
 
 /// Nobody needs to know which frame.
@@ -102,28 +111,29 @@ class Exporter {
     return static_cast<std::uint64_t>(header_.nanoseconds(ticks));
   }
 
-  void write(ProtoMessage& packet_, bool first = false) {
-    packet_.number(packet::sequence_id, sequence)
+  void write(ProtoMessage& message, bool first = false) {
+    message.number(packet::sequence_id, sequence)
         .number(packet::sequence_flags,
                 first ? packet::incremental_state_cleared | packet::needs_incremental_state
                       : packet::needs_incremental_state);
-    if (!fresh_.bytes().empty()) packet_.message(packet::interned_data, fresh_);
+    if (!fresh_.bytes().empty()) message.message(packet::interned_data, fresh_);
     fresh_.clear();
     ProtoMessage trace;
-    trace.message(packet::in_trace, packet_);
+    trace.message(packet::in_trace, message);
     to_ << trace.bytes();
   }
 
   void describe(const ProtoMessage& track, bool first = false) {
-    ProtoMessage packet;
-    packet.message(packet::track_descriptor, track);
-    write(packet, first);
+    ProtoMessage message;
+    message.message(packet::track_descriptor, track);
+    write(message, first);
   }
 
   void describe_tracks() {
     ProtoMessage process;
     process.number(descriptor::process_pid, pid()).text(descriptor::process_name, process_name());
-    describe(ProtoMessage().number(descriptor::uuid, process_uuid).message(descriptor::process, process), true);
+    describe(ProtoMessage().number(descriptor::uuid, process_uuid).message(descriptor::process, process),
+             true);
     for (std::uint64_t i = 0; i < counters; ++i)
       describe(ProtoMessage()
                    .number(descriptor::uuid, first_counter_uuid + i)
@@ -132,17 +142,20 @@ class Exporter {
                    .message(descriptor::counter,
                             ProtoMessage().number(descriptor::counter_unit, descriptor::unit_count)));
   }
-  [[nodiscard]] std::uint64_t pid() const { return header_.domain.raw() + 1U; }
+  /// The domain's number; process 0 would be the idle one.
+  [[nodiscard]] std::uint64_t pid() const {
+    return header_.domain.raw() != 0 ? header_.domain.raw() : 0xffff;
+  }
   [[nodiscard]] std::string process_name() const { return fmt::format("domain {}", header_.domain.raw()); }
 
   /// A thread for it, when it is met first.
   Track& track_of(std::uint64_t uuid, const trace::LogEvent& event) {
     const auto [at, added] = tracks_.try_emplace(uuid);
     if (!added) return at->second;
-    const std::uint64_t tid = event.by_vcpu ? event.vcpu.raw() + 1U : 0xffff;
+    const std::uint64_t tid = event.by_vcpu ? event.vcpu.raw() : builder_tid;
     ProtoMessage thread;
     thread.number(descriptor::thread_pid, pid())
-        .number(descriptor::thread_tid, pid() << 16 | tid)
+        .number(descriptor::thread_tid, pid() << 13 | tid)
         .text(descriptor::thread_name, event.by_vcpu ? fmt::format("vCPU {}", event.vcpu.raw()) : "builder");
     describe(ProtoMessage()
                  .number(descriptor::uuid, uuid)
@@ -155,8 +168,7 @@ class Exporter {
                          const std::string& text) {
     const auto [at, added] = known.try_emplace(text, known.size() + 1);
     if (added)
-      fresh_.message(field,
-                     ProtoMessage().number(interned::iid, at->second).text(interned::name, text));
+      fresh_.message(field, ProtoMessage().number(interned::iid, at->second).text(interned::name, text));
     return at->second;
   }
 
@@ -168,7 +180,8 @@ class Exporter {
 
   void details(ProtoMessage& to, const trace::LogEvent& event) {
     annotate(to, "event", annotation::uint_value, event.number);
-    if (event.kind == TraceKind::entered) return annotate(to, "ip", annotation::pointer_value, event.argument);
+    if (event.kind == TraceKind::entered)
+      return annotate(to, "ip", annotation::pointer_value, event.argument);
     if (event.table != no_mfn) {
       annotate(to, "table", annotation::pointer_value, event.table.raw());
       annotate(to, "slot", annotation::uint_value, event.slot);
@@ -190,9 +203,9 @@ class Exporter {
     return event;
   }
   void put(const ProtoMessage& event, std::uint64_t time) {
-    ProtoMessage packet;
-    packet.number(packet::timestamp, time).message(packet::track_event, event);
-    write(packet);
+    ProtoMessage message;
+    message.number(packet::timestamp, time).message(packet::track_event, event);
+    write(message);
   }
   void named(std::uint64_t track, std::uint64_t type, std::uint64_t time, const std::string& text,
              const trace::LogEvent& event) {
@@ -204,7 +217,8 @@ class Exporter {
   void begin_slice(std::uint64_t track, std::uint64_t time, const trace::LogEvent& event) {
     named(track, track_event::slice_begin, time, std::string(name(event.kind)), event);
   }
-  void instant(std::uint64_t track, std::uint64_t time, const std::string& text, const trace::LogEvent& event) {
+  void instant(std::uint64_t track, std::uint64_t time, const std::string& text,
+               const trace::LogEvent& event) {
     named(track, track_event::instant, time, text, event);
   }
   void end_slice(std::uint64_t track, std::uint64_t time) {

@@ -1,6 +1,7 @@
 // usage: make_log FILE [EVENTS]
-// Writes a log for the tests of `pinfold report`: of a small domain that does a bit of everything, also what is
-// refused; or, with a number, of a domain of 128 MiB whose processes come and go, about so many events long.
+// Writes a log for the tests of `pinfold report`: of a small domain that does a bit of everything, also what
+// is refused; or, with a number, of a domain of 128 MiB whose processes come and go, about so many events
+// long.
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
@@ -14,7 +15,8 @@ namespace {
 /// Counts what passes.
 class CountingOutput final : public LogOutput {
  public:
-  CountingOutput(std::unique_ptr<LogOutput> to, std::uint64_t& events) : to_(std::move(to)), events_(events) {}
+  CountingOutput(std::unique_ptr<LogOutput> to, std::uint64_t& events)
+      : to_(std::move(to)), events_(events) {}
   bool begin(const LogHeader& header) override { return to_->begin(header); }
   bool block(std::span<const std::byte> bytes) override {
     if (const auto header = decode_block_header(bytes)) events_ = header->first + header->events;
@@ -29,7 +31,8 @@ class CountingOutput final : public LogOutput {
 /// A guest of processes with seven tables each, that live for some hundred updates.
 class Busy {
  public:
-  explicit Busy(TraceSink& sink) : sink_(sink), domain_(machine_, DomId(1), {.mirrors = 4096, .trace = &sink}) {
+  explicit Busy(TraceSink& sink)
+      : sink_(sink), domain_(machine_, DomId(1), {.mirrors = 4096, .trace = &sink}) {
     const Mfn first = domain_.mmu.allocate(domain_.held, frames - 16).value();
     for (std::uint64_t i = 0; i < frames - 16; ++i) free_.push_back(first.plus(i));
   }
@@ -75,7 +78,8 @@ class Busy {
   }
   /// An entry for a frame of the upper half, which never become tables.
   Pte data() {
-    return Pte(Mfn(frames / 2 + random_() % (frames / 2 - 100)), random_() % 4 != 0 ? pvmmu::test::rw : pvmmu::test::ro);
+    return Pte(Mfn(frames / 2 + random_() % (frames / 2 - 100)),
+               random_() % 4 != 0 ? pvmmu::test::rw : pvmmu::test::ro);
   }
   void enter() {
     const auto vcpu = static_cast<std::uint32_t>(random_() % 4);

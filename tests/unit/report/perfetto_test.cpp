@@ -176,7 +176,8 @@ TEST(Perfetto, refusals_are_instants_of_their_rule) {
     if (event.type == instant && trace.names.at(event.name).starts_with("refused: ")) ++told;
   auto reader = trace::LogReader::from(log);
   while (reader->next() == trace::LogReader::Step::event)
-    if (const auto& refusal = reader->event().refusal; refusal && refusal->rule != pvmmu::Rule::unfinished) ++refused;
+    if (const auto& refusal = reader->event().refusal; refusal && refusal->rule != pvmmu::Rule::unfinished)
+      ++refused;
   EXPECT_EQ(told, refused);
   EXPECT_GT(refused, 0U);
 }

@@ -105,7 +105,8 @@ TEST(Timeline, times_between_points_are_near_and_waits_are_told) {
   EXPECT_EQ(points.back().event, 19'999U);
   for (std::size_t i = 1; i < points.size(); ++i)
     for (std::uint32_t event = points[i - 1].event; event < points[i].event; ++event) {
-      const double part = static_cast<double>(event - points[i - 1].event) / (points[i].event - points[i - 1].event);
+      const double part =
+          static_cast<double>(event - points[i - 1].event) / (points[i].event - points[i - 1].event);
       const double at = static_cast<double>(points[i - 1].time) +
                         part * static_cast<double>(points[i].time - points[i - 1].time);
       ASSERT_NEAR(at, static_cast<double>(truth[event]), static_cast<double>(time) / 400) << event;
@@ -146,8 +147,8 @@ TEST(Model, a_frame_is_what_the_validator_says_at_the_end_of_each_step) {
   world.machine.poke(world.frame(2), 0, pvmmu::Pte(world.frame(3), pvmmu::test::table));
   world.machine.poke(world.frame(3), 5, pvmmu::Pte(world.frame(20), pvmmu::test::rw));
   ASSERT_TRUE(mmu.pin(held(), pvmmu::Level::l4, world.frame(0)));
-  ASSERT_TRUE(mmu.update(held(), entry_address(world.frame(3), 6), pvmmu::Pte(world.frame(21), pvmmu::test::rw),
-                         pvmmu::Preserve::nothing));
+  ASSERT_TRUE(mmu.update(held(), entry_address(world.frame(3), 6),
+                         pvmmu::Pte(world.frame(21), pvmmu::test::rw), pvmmu::Preserve::nothing));
   const auto recorded = [&](std::uint64_t i) {
     const pvmmu::Frame& f = frames[world.frame(i)];
     const bool counted = f.type_count != 0 || f.type == FrameType::writable;
@@ -273,7 +274,8 @@ TEST(Page, of_a_damaged_log_never_crashes) {
 
 TEST(Page, what_the_log_is_called_can_not_end_the_script) {
   const auto log = trace::test::recorded_log();
-  const std::string page = make_page(model_of(log), {.file = "</script><script>alert(1)", .words = {}, .namer = {}});
+  const std::string page =
+      make_page(model_of(log), {.file = "</script><script>alert(1)", .words = {}, .namer = {}});
   EXPECT_THAT(page, Not(HasSubstr("</script><script>alert")));
   EXPECT_THAT(page, HasSubstr("\\u003c/script>"));
 }
