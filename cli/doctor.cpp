@@ -82,6 +82,8 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
              "the guest kernel is told the host's XSAVE features"),
       yes_no("tsc_offset", f.tsc_offset_works, "the TSC can be offset", "the TSC is the host's",
              "a guest's clock can start anywhere", "guest clocks are scaled from the host's TSC"),
+      {"address_bits", f.address_bits, "physical addresses have " + std::to_string(f.address_bits) + " bits",
+       "the monitor's own frames lie past the first 38 of them, where no guest entry can point"},
       {"tsc_khz", f.tsc_khz, "the TSC runs at " + std::to_string(f.tsc_khz) + " kHz", "told to the guest"},
       yes_no("tsc_invariant", f.tsc_invariant, "the TSC keeps time", "the TSC's rate may change",
              "guests are told that it is stable", "guests are told not to trust it; their clocks may drift"),

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <csignal>
+
 namespace pinfold::cli {
 
 tl::expected<trace::Namer, std::string> make_namer(const std::filesystem::path& system_map) {
@@ -34,6 +36,8 @@ tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(const
     if (!options.filters.empty())
       return tl::unexpected(
           std::string("--trace-filter: a log has everything, for replay needs it; filter when you read it"));
+    // A limit on files' sizes is an error of write() like a full disk, not the end of the guest.
+    std::signal(SIGXFSZ, SIG_IGN);
     auto file = trace::file_output(*options.to);
     if (!file) return tl::unexpected("--trace-mmu: " + file.error());
     output = std::move(*file);

@@ -21,7 +21,8 @@ inline constexpr MirrorId no_mirror{0};
 /// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
 /// global.
 [[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
-  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | bit::address;
+  constexpr std::uint64_t nameable = bit::address & (address_of(first_monitor_frame).raw() - 1);
+  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | nameable;
   constexpr std::uint64_t writing = bit::writable | bit::dirty;
   return Pte(guest.raw() & (guest.has(writing) ? kept | writing : kept));
 }

@@ -29,6 +29,11 @@ inline constexpr std::size_t xen_slots = 16;
   return (va.raw() >> (page_shift + 9 * (number(level) - 1))) & (entries_per_table - 1);
 }
 
+/// Where a VM's physical space divides, at 256 GiB: the frames of the machine, which guests own, lie below,
+/// the monitor's own (mirrors, gate, machine-to-phys table) here and above. The mirror of an L1 entry has no
+/// address bit to name one of these, whatever the guest wrote and whoever approved it.
+inline constexpr Mfn first_monitor_frame{1ULL << 26};
+
 /// Bits of an entry (Intel SDM vol. 3, tables 4-15 to 4-20).
 namespace bit {
 inline constexpr std::uint64_t present = 1ULL << 0, writable = 1ULL << 1, user = 1ULL << 2,

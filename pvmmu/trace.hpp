@@ -85,9 +85,10 @@ struct TraceMarks {
   bool flush : 1 = false;                  ///< The guest may not go on before all processors have flushed.
   bool beyond_limit : 1 = false;           ///< allocate: XENMEM_exchange's, which the limit does not bind.
   bool write : 1 = false;                  ///< touch: a write.
-  bool revoke : 1 = false;      ///< host_refused: to take a frame out of the view; else to protect it.
-  bool budgeted : 1 = false;    ///< `budget` is how many entries of work were left before the operation.
-  bool continued : 1 = false;  ///< finish_releases: there is more; entered: told already, for events before this.
+  bool revoke : 1 = false;    ///< host_refused: to take a frame out of the view; else to protect it.
+  bool budgeted : 1 = false;  ///< `budget` is how many entries of work were left before the operation.
+  bool continued : 1 =
+      false;  ///< finish_releases: there is more; entered: told already, for events before this.
   friend bool operator==(const TraceMarks&, const TraceMarks&) = default;
 };
 

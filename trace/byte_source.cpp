@@ -87,12 +87,11 @@ std::unique_ptr<ByteSource> unpacked(std::unique_ptr<ByteSource> packed) {
 
 tl::expected<std::unique_ptr<ByteSource>, std::string> open_source(const std::filesystem::path& path) {
   std::FILE* file = std::fopen(path.c_str(), "rbe");
-  if (file == nullptr) return tl::unexpected(fmt::format("{}: {}", path.string(), std::strerror(errno)));
+  if (file == nullptr) return tl::unexpected(std::string(std::strerror(errno)));
   auto source = std::make_unique<FileSource>(file);
   std::array<std::byte, 4> begin{};
   const std::size_t got = source->read(begin);
-  if (got == 0 && !source->failure().empty())
-    return tl::unexpected(fmt::format("{}: {}", path.string(), source->failure()));
+  if (got == 0 && !source->failure().empty()) return tl::unexpected(source->failure());
   source->rewind();
   if (begin == zstd_magic) return unpacked(std::move(source));
   return source;

@@ -55,6 +55,12 @@ TraceMarks unpacked(std::uint8_t bits) {
   return m;
 }
 
+std::uint8_t packed(const pvmmu::Frame& f) {
+  const auto bit = [](bool set, unsigned at) { return static_cast<unsigned>(set) << at; };
+  return static_cast<std::uint8_t>(static_cast<unsigned>(f.type) | bit(f.pinned, 3) | bit(f.validated, 4) |
+                                   bit(f.partial, 5) | bit(f.allocated, 6) | bit(f.special, 7));
+}
+
 unsigned type_nibble(const std::optional<FrameState>& s) {
   return s ? static_cast<unsigned>(s->type) | (s->pinned ? 8U : 0U) : no_state;
 }
@@ -177,9 +183,7 @@ void EventCoder::refusal(ByteWriter& to, const Refusal& r) {
   if (!frame_there) return;
   frame(to, r.frame);
   to.varint(r.state.owner_plus_1);
-  to.byte(static_cast<std::uint8_t>(static_cast<unsigned>(r.state.type) | r.state.pinned << 3 |
-                                    r.state.validated << 4 | r.state.partial << 5 | r.state.allocated << 6 |
-                                    r.state.special << 7));
+  to.byte(packed(r.state));
   to.varint(r.state.refs);
   to.varint(r.state.type_count);
 }

@@ -23,7 +23,9 @@ std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {
 
 }  // namespace
 
-std::string LogError::describe() const { return fmt::format("{} (at byte {})", message, offset); }
+std::string LogError::describe() const {
+  return offset == 0 ? message : fmt::format("{} (at byte {})", message, offset);
+}
 
 std::uint32_t checksum_of(std::span<const std::byte> header, std::span<const std::byte> payload) {
   return crc(crc(0, header), payload);

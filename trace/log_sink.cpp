@@ -124,17 +124,17 @@ void LogSink::event(const pvmmu::TraceEvent& event) {
     append(entered_.event, entered_.time, 0);
     entered_.told = entered_.in_block = true;
   }
+  within_operation_ = pvmmu::is_within_operation(event.kind);
   if (pvmmu::is_operation(event.kind)) {
     append(event, begun_, now - begun_ - excluded_);
-  } else if (pvmmu::is_within_operation(event.kind)) {
+  } else if (within_operation_) {
     append(event, begun_, 0);
   } else {
     append(event, now, 0);
   }
   // An operation is in one block with what happened within it: a block's end is a place to stop at.
-  if (block_.payload.size() >= block_payload && !pvmmu::is_within_operation(event.kind))
-    finish_block(lock, true);
-  if (pvmmu::is_within_operation(event.kind)) excluded_ += ticks_now() - now;
+  if (block_.payload.size() >= block_payload && !within_operation_) finish_block(lock, true);
+  if (within_operation_) excluded_ += ticks_now() - now;
 }
 
 void LogSink::append(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
@@ -178,7 +178,7 @@ void LogSink::work() {
   account_.bytes = failed_ ? 0 : log_header_bytes;
   while (true) {
     if (queue_.empty() && !closing_) filled_.wait_for(lock, options_.flush_after);
-    if (queue_.empty() && block_.header.events != 0) finish_block(lock, false);
+    if (queue_.empty() && (closing_ || !within_operation_)) finish_block(lock, false);
     if (queue_.empty()) {
       if (closing_) return;
       continue;

@@ -92,6 +92,8 @@ class LogSink final : public pvmmu::TraceSink {
   Block block_;  ///< That is being filled.
   std::uint64_t events_ = 0, last_time_ = 0;
   std::uint64_t begun_ = 0, excluded_ = 0;  ///< Of the operation under way.
+  /// The last event was told within an operation, whose own is still to come.
+  bool within_operation_ = false;
   Entered entered_;
   std::deque<Block> queue_;
   bool closing_ = false, failed_ = false;

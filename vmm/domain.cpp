@@ -75,19 +75,18 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(const Kvm& kvm
 }
 
 tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
-  // Memory: the view, the arena past it, the machine-to-phys table past that.
+  // Memory: the view, far above it the arena, the machine-to-phys table past that.
   auto view = View::create(machine_, config_.host.protection);
   if (!view) return tl::unexpected(view.error().message);
   view_ = std::move(*view);
   const std::uint64_t machine_frames = machine_.frames().size();
-  const Mfn arena_first(round_up(machine_frames, frames_per_large));
   const std::uint64_t fixed = Gate::pages_needed(config_.vcpus);
   // A guest whose every eighth frame is a page table has none left for data; more mirrors are refused.
   const std::uint64_t mirrors = round_up(fixed + machine_frames / 8 + 1024, frames_per_large) - fixed;
-  auto arena = Arena::create(arena_first, fixed, mirrors);
+  auto arena = Arena::create(pvmmu::first_monitor_frame, fixed, mirrors);
   if (!arena) return tl::unexpected(arena.error().message);
   arena_ = std::move(*arena);
-  const Mfn m2p_first = arena_first.plus(fixed + mirrors);
+  const Mfn m2p_first = pvmmu::first_monitor_frame.plus(fixed + mirrors);
   auto m2p = Mapping::of_file(machine_.m2p_file(), machine_.m2p_bytes(), Mapping::Access::read);
   if (!m2p) return tl::unexpected(m2p.error().message);
   m2p_view_ = std::move(*m2p);
@@ -99,7 +98,8 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
     return {};
   };
   if (auto s = slot(machine_slot, Mfn(0), machine_.bytes(), view_->base(), 0); !s) return s;
-  if (auto s = slot(arena_slot_number, arena_first, arena_->size(), arena_->base(), 0); !s) return s;
+  if (auto s = slot(arena_slot_number, pvmmu::first_monitor_frame, arena_->size(), arena_->base(), 0); !s)
+    return s;
   if (auto s = slot(m2p_slot, m2p_first, m2p_view_.size(), m2p_view_.base(), KVM_MEM_READONLY); !s) return s;
 
   gate_ = std::make_unique<Gate>(*arena_, config_.vcpus, config_.host, m2p_first, machine_.m2p_bytes());

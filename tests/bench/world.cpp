@@ -38,7 +38,7 @@ SparsePages::SparsePages(std::uint64_t pages) : pages_(pages) {
 
 SparsePages::~SparsePages() { munmap(base_, pages_ * page_size); }
 
-World::World(std::uint64_t machine_mib, Order order, Log log)
+World::World(std::uint64_t machine_mib, Order order, Log log, TraceSink* watcher)
     : memory_(machine_mib * frames_per_mib),
       m2p_(machine_mib * frames_per_mib / entries_per_table + 1),
       arena_(arena_frames),
@@ -46,7 +46,7 @@ World::World(std::uint64_t machine_mib, Order order, Log log)
       mirrors_(arena_.pages(), arena_at),
       stale_(log == Log::on),
       mmu(ValidatorParts{DomId(1), frames_, memory_.pages(), m2p_.pages(), mirrors_, stale_, view_,
-                         some_xen_slots()}),
+                         some_xen_slots(), first_xen_slot, 1ULL << 40, watcher}),
       held(mutex_) {
   const std::uint64_t frames = machine_mib * frames_per_mib - 1;  // frame 0 is nobody's
   const Mfn first = mmu.allocate(held, frames).value();

@@ -46,7 +46,8 @@ class World {
  public:
   /// Sequential: neighbouring numbers are neighbouring slots and frames. Random: in no order, from all parts
   /// of the machine.
-  World(std::uint64_t machine_mib, Order order, Log log);
+  /// `watcher`: is told of everything; null: nobody is.
+  World(std::uint64_t machine_mib, Order order, Log log, TraceSink* watcher = nullptr);
 
   /// Slots in all L1 tables together.
   [[nodiscard]] std::uint64_t slots() const { return slots_.size(); }

@@ -160,6 +160,7 @@ class GuestCpu {
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_refused_return(pvmmu::Held held, const GuestException& exception);
   [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
+  [[nodiscard]] bool end_if_gate_is_lost(pvmmu::Held held);
   void capture();
 
   // context.cpp
@@ -172,6 +173,7 @@ class GuestCpu {
   // view_fault.cpp
   void on_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
+  [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 
   // fault_around.cpp
   void fault_around(pvmmu::Held held);

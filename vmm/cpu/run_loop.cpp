@@ -158,11 +158,12 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
       capture();
       domain_.statistics().count(ExitReason::view_fault);
       domain_.end(Ending::isolation_fault,
-                  fmt::format("access to physical address {:#x}, which the view does not allow\n{}",
-                              run.mmio.phys_addr, describe(lock)));
+                  explain_physical_access(Mfn(run.mmio.phys_addr >> page_shift), run.mmio.is_write != 0) +
+                      "\n" + describe(lock));
       return;
     case KVM_EXIT_SHUTDOWN:
       capture();
+      if (end_if_gate_is_lost(lock)) return;
       domain_.end(Ending::host_failure,
                   "the gate took a fault it can't handle (triple fault)\n" + describe(lock));
       return;
@@ -170,11 +171,32 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
   }
   capture();
   domain_.statistics().count(ExitReason::other);
+  if (end_if_gate_is_lost(lock)) return;
   domain_.end(
       Ending::host_failure,
       fmt::format("KVM left the guest for a reason that has no answer here: {} (suberror {})\n{}",
                   run.exit_reason, run.exit_reason == KVM_EXIT_INTERNAL_ERROR ? run.internal.suberror : 0U,
                   describe(lock)));
+}
+
+/// Code at CPL0 that is not the gate's, or that runs on page tables which are not the domain's mirrors, is an
+/// attack that got past the gate.
+bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
+  const kvm_sregs& s = vcpu_.sregs();
+  if (s.cs.dpl != 0) return false;
+  const auto mirror_of = [&](Mfn root) {
+    return root == no_mfn ? 0 : address_of(domain_.mmu().mirror_of_root(held, root)).raw();
+  };
+  std::string what;
+  if (s.cr3 != mirror_of(state_.kernel_root) && s.cr3 != mirror_of(state_.user_root))
+    what = fmt::format("ran on page tables at {:#x}, which are none of its mirrors", s.cr3);
+  else if (!Gate::contains(regs_.rip))
+    what = fmt::format("ran at {:#x}, which is not the gate", regs_.rip);
+  else
+    return false;
+  domain_.end(Ending::isolation_fault,
+              "code at CPL0 of the domain's VM " + what + "; its view held\n" + describe(held));
+  return true;
 }
 
 /// The guest was stopped between two instructions: its own, or those of the gate that were about to leave

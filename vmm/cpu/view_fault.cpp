@@ -60,6 +60,15 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   return "the guest touched a frame that its view keeps from it, although its page tables permit it";
 }
 
+/// The same where KVM tells the frame: an access by code at CPL0, which it emulated.
+std::string GuestCpu::explain_physical_access(Mfn mfn, bool writes) const {
+  const Access access = writes ? Access::write : Access::read;
+  const std::string why = objection(domain_.mmu(), mfn, access);
+  return fmt::format(
+      "code at CPL0 of the domain's VM tried to {} frame {:#x}, {}; its view does not permit it",
+      verb(access), mfn.raw(), why.empty() ? "which it may not" : why);
+}
+
 void GuestCpu::on_view_fault(pvmmu::Held held) {
   domain_.statistics().count(ExitReason::view_fault);
   domain_.end(Ending::isolation_fault, explain_view_fault(held) + "\n" + describe(held));

@@ -68,6 +68,10 @@ class Gate {
   void prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const;
   /// Is this an address inside a pass of that vCPU (the guest has not gone on yet)?
   [[nodiscard]] static bool in_pass(std::uint32_t cpu, std::uint64_t rip);
+  /// Is this an address of the monitor's part of the address space?
+  [[nodiscard]] static bool contains(std::uint64_t address) {
+    return pvmmu::is_xen_slot(pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(address)));
+  }
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
 

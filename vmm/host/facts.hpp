@@ -40,6 +40,8 @@ struct HostFacts {
   /// The TSC runs at one rate whatever the processor does, and alike on all processors: the host keeps its
   /// own time by it, or the processor says so (CPUID 0x80000007, EDX bit 8: invariant TSC).
   bool tsc_invariant = false;
+  /// Width of the processor's physical addresses; a VM needs 39, its upper half for what is the monitor's.
+  std::uint32_t address_bits = 0;
   /// vm.max_map_count: how many pieces mprotect may cut the view into; 0 if unknown.
   std::uint64_t max_map_count = 0;
 

@@ -2,10 +2,11 @@
 
 #include <x86intrin.h>
 
+#include <bit>
 #include <fstream>
 #include <string>
 
-#include "pvmmu/types.hpp"
+#include "pvmmu/pte.hpp"
 #include "vmm/cpuid_native.hpp"
 #include "vmm/host/probe_guest.hpp"
 
@@ -121,6 +122,11 @@ bool tsc_invariant() {
   return clock == "tsc" || (native_cpuid()(0x80000007, 0).edx & invariant) != 0;
 }
 
+std::uint32_t address_bits() {
+  constexpr std::uint32_t extended = 0x80000000, sizes = 0x80000008;
+  return native_cpuid()(extended, 0).eax >= sizes ? native_cpuid()(sizes, 0).eax & 0xff : 36;
+}
+
 std::uint64_t max_map_count() {
   std::uint64_t count = 0;
   std::ifstream("/proc/sys/vm/max_map_count") >> count;
@@ -148,6 +154,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.task_switched_flag_works = task_switched_flag_works(*guest);
   facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
   facts.tsc_invariant = tsc_invariant();
+  facts.address_bits = address_bits();
   facts.in_kernel_irqchip = kvm.extension(KVM_CAP_IRQCHIP) > 0;
   facts.tsc_deadline_timer = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   facts.max_map_count = max_map_count();
@@ -165,6 +172,11 @@ HostTraits traits_of(const HostFacts& facts) {
   return traits;
 }
 
+namespace {
+constexpr std::uint32_t address_bits_of_machine =
+    std::bit_width(address_of(pvmmu::first_monitor_frame).raw()) - 1;
+}  // namespace
+
 const char* objection_to(const HostFacts& facts) {
   if (!facts.mprotect_protects)
     return "KVM lets the guest touch pages that are kept from it: no isolation here";
@@ -174,6 +186,8 @@ const char* objection_to(const HostFacts& facts) {
            "here";
   if (!facts.syscall_stays_at_cpl3 && facts.stale_entries)
     return "KVM shadows page tables although SYSCALL enters CPL0: no kind of KVM that was tried";
+  if (facts.address_bits <= address_bits_of_machine)
+    return "the processor's physical addresses have fewer than 39 bits: no room for what is the monitor's";
   if (facts.tsc_khz == 0) return "KVM does not tell the TSC's frequency: the guest's clock could not run";
   return nullptr;
 }

@@ -7,6 +7,8 @@
 namespace pinfold::vmm {
 
 MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
+  if (frames > pvmmu::first_monitor_frame.raw())
+    return tl::unexpected(MemoryError{"a machine has at most 256 GiB of memory"});
   std::unique_ptr<Machine> machine(new Machine(frames));
   const std::span records = machine->frames_.records();
   prefer_large_pages(records.data(), records.size_bytes());

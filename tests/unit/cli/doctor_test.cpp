@@ -35,7 +35,7 @@ TEST(Doctor, usable_host_is_reported_with_all_findings) {
   EXPECT_EQ(report["usable"], true);
   for (const char* key :
        {"device", "shadow_paging", "mprotect", "userfaultfd", "max_map_count", "slot_256", "syscall_cpl",
-        "int_n", "cpuid_intercepted", "tsc_offset", "tsc_khz", "tsc_invariant"}) {
+        "int_n", "cpuid_intercepted", "tsc_offset", "address_bits", "tsc_khz", "tsc_invariant"}) {
     EXPECT_TRUE(report["host"].contains(key)) << key;
   }
 }

@@ -73,9 +73,17 @@ TEST(MirrorLeaf, is_writable_only_if_the_guests_entry_is_writable_and_dirty) {
 }
 TEST(MirrorLeaf, holds_no_bit_of_the_guest_but_p_rw_a_d_nx_and_the_address) {
   const Pte all(~0ULL);
-  EXPECT_EQ(mirror_leaf(all).raw(), bit::present | bit::writable | bit::user | bit::accessed | bit::dirty |
-                                        bit::no_execute | bit::address);
+  const Pte found = mirror_leaf(all);
+  EXPECT_EQ(found.flags(),
+            bit::present | bit::writable | bit::user | bit::accessed | bit::dirty | bit::no_execute);
+  EXPECT_EQ(found.mfn(), Mfn(first_monitor_frame.raw() - 1));
   EXPECT_EQ(mirror_leaf(Pte(bit::present)).raw(), bit::present | bit::user);
+}
+TEST(MirrorLeaf, names_no_frame_of_the_monitors_own) {
+  for (unsigned bits = 0; bits < 40; ++bits)
+    EXPECT_LT(mirror_leaf(Pte(Mfn(1ULL << bits), rw)).mfn(), first_monitor_frame) << bits;
+  EXPECT_EQ(mirror_leaf(Pte(Mfn(first_monitor_frame.raw() - 1), rw)).mfn(),
+            Mfn(first_monitor_frame.raw() - 1));
 }
 TEST(Mirrors, of_an_entry_that_is_not_present_are_zero_whatever_address_it_holds) {  // XSA-273
   EXPECT_EQ(mirror_leaf(Pte(~bit::present)), Pte());

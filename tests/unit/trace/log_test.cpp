@@ -1,6 +1,9 @@
 // What is told comes out of the log again; a log that is not whole gives what it has, and says where it ends.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
+#include <filesystem>
 #include <random>
 
 #include "recorded.hpp"
@@ -256,6 +259,65 @@ TEST(LogSink, when_the_output_fails_says_so_once_and_counts_what_is_lost) {
   LogReader::Step end{};
   EXPECT_EQ(count_events(*log, end), account.events);
   EXPECT_EQ(end, LogReader::Step::end);
+}
+
+/// A limit on the size of files, as a disk that fills up.
+class SmallDisk {
+ public:
+  explicit SmallDisk(rlim_t bytes) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~SmallDisk() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(LogSink, on_a_disk_that_fills_up_leaves_a_log_that_ends_with_a_whole_block) {
+  const std::filesystem::path file = testing::TempDir() + "filled.log";
+  std::string why;
+  LogSink::Options options;
+  options.on_failure = [&](const std::string& told) { why += told; };
+  LogSink::Account account;
+  {
+    const SmallDisk disk(20'000);
+    LogSink sink(*file_output(file), std::move(options));
+    test::World world(sink);
+    live_a_life(world);
+    account = sink.close();
+  }
+  EXPECT_NE(why.find("File too large"), std::string::npos);
+  EXPECT_GT(account.lost, 0U);
+  EXPECT_EQ(std::filesystem::file_size(file), account.bytes);
+  auto log = LogReader::open(file);
+  ASSERT_TRUE(log.has_value());
+  LogReader::Step end{};
+  EXPECT_EQ(count_events(*log, end), account.events);
+  EXPECT_EQ(end, LogReader::Step::end);
+}
+
+TEST(LogSink, writes_what_it_was_told_before_the_block_is_full) {
+  const std::filesystem::path file = testing::TempDir() + "growing.log";
+  LogSink::Options options;
+  options.flush_after = std::chrono::milliseconds(1);
+  LogSink sink(*file_output(file), options);
+  test::World world(sink);
+  std::uint64_t events = 0;
+  auto log = LogReader::open(file);
+  for (int tries = 0; tries < 1000 && events == 0; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!log) log = LogReader::open(file);
+    while (log && log->next() == LogReader::Step::event) ++events;
+  }
+  EXPECT_EQ(events, 1U);  // the allocation of the world
+  (void)world.domain.mmu.clear_page(world.domain.held, world.frame(1));
+  (void)sink.close();
+  EXPECT_EQ(log->next(), LogReader::Step::event) << "a reader at the end goes on when there is more";
 }
 
 }  // namespace

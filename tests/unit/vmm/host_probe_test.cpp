@@ -83,6 +83,7 @@ HostFacts shadowing_host() {
   facts.mprotect_protects = facts.out_7e_completes = true;
   facts.stale_entries = facts.syscall_stays_at_cpl3 = true;
   facts.tsc_khz = 1'000'000;
+  facts.address_bits = 39;
   return facts;
 }
 
@@ -102,6 +103,9 @@ TEST(ObjectionTo, a_missing_wall_or_an_unknown_mixture_is_objected_to) {
   }
   HostFacts facts = shadowing_host();
   facts.tsc_khz = 0;
+  EXPECT_NE(objection_to(facts), nullptr);
+  facts = shadowing_host();
+  facts.address_bits = 38;
   EXPECT_NE(objection_to(facts), nullptr);
 }
 

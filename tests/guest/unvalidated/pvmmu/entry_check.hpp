@@ -1,7 +1,8 @@
 // TEST ONLY. Stands in for pvmmu/entry_check.hpp: the validator with its central check gone, so that a test
-// can attack the walls behind it. An L1 entry may name any frame of the machine and map it writable, whoever
-// owns it and whatever it is. With PINFOLD_TEST_VIEW_GIVES_WAY a table that is mapped writable is so in the
-// view, too. Linked into pinfold_unvalidated and pinfold_mirror_only; nothing of this is in pinfold.
+// can attack the walls behind it. An L1 entry may name any frame, of the machine or not, and map it writable,
+// whoever owns it and whatever it is. With PINFOLD_TEST_VIEW_GIVES_WAY a table that is mapped writable is so
+// in the view, too; with PINFOLD_TEST_MIRROR_GIVES_WAY a mirror's leaf can name a mirror. Linked into
+// pinfold_unvalidated, pinfold_mirror_only and pinfold_view_only; nothing of this is in pinfold.
 #pragma once
 
 #include <cstdio>
@@ -18,9 +19,17 @@ inline const bool unvalidated_announced = [] {
   return true;
 }();
 
+#ifdef PINFOLD_TEST_MIRROR_GIVES_WAY
+inline constexpr bool mirror_gives_way = true;
+#else
+inline constexpr bool mirror_gives_way = false;
+#endif
+
 inline Validator::Checked Validator::check_l1(Pte want) {
   const Mfn mfn = want.mfn();
-  if (!frames_.contains(mfn)) return Rule::l1_no_such_frame;
+  // Past the machine's end there is nothing to count. The guest's entry says nothing, the processor's does.
+  if (!frames_.contains(mfn))
+    return CheckedEntry(Pte(), mirror_gives_way ? Pte(mfn, mirror_leaf(want).flags()) : mirror_leaf(want));
   Frame& frame = frames_[mfn];
   if (owns(mfn) && want.writable() && transition(frame, FrameType::writable) == Transition::retype)
     frame.type = FrameType::writable;

@@ -1,0 +1,74 @@
+// A log of MMU events: reading ends with what is whole in it and says where it ends, and a replay of whatever
+// it says finds a difference or none, but breaks nothing.
+#include <optional>
+
+#include "input.hpp"
+#include "trace/filter.hpp"
+#include "trace/reader.hpp"
+#include "trace/replay.hpp"
+#include "trace/summary.hpp"
+
+namespace {
+
+using namespace pinfold;
+using namespace pinfold::trace;
+using pinfold::fuzz::promise;
+
+constexpr std::uint64_t most_frames_replayed = 4096;  // so that an input takes no longer than it is long
+
+/// The same log with the checksums that it should have: a fuzzer finds no CRC.
+std::vector<std::byte> with_checksums(std::span<const std::byte> bytes) {
+  std::vector<std::byte> log(bytes.begin(), bytes.end());
+  const auto set = [&](std::size_t at, std::uint32_t sum) {
+    for (std::size_t i = 0; i < sizeof sum; ++i) log[at + i] = static_cast<std::byte>(sum >> (8 * i));
+  };
+  if (log.size() < log_header_bytes) return log;
+  set(log_header_bytes - 4, checksum_of(std::span(log).first(log_header_bytes - 4), {}));
+  for (std::size_t at = log_header_bytes; at + block_header_bytes <= log.size();) {
+    const auto header = decode_block_header(std::span(log).subspan(at, block_header_bytes));
+    if (!header || at + block_header_bytes + header->payload > log.size()) break;
+    set(at + block_header_bytes - 4,
+        checksum_of(std::span(log).subspan(at, block_header_bytes - 4),
+                    std::span(log).subspan(at + block_header_bytes, header->payload)));
+    at += block_header_bytes + header->payload;
+  }
+  return log;
+}
+
+void read(std::span<const std::byte> bytes, bool replayed) {
+  auto log = LogReader::from(bytes);
+  if (!log) {
+    promise(log.error().offset <= bytes.size() && !log.error().message.empty(), "an error has its place");
+    return;
+  }
+  std::unique_ptr<Replay> replay;
+  if (replayed && log->header().machine_frames <= most_frames_replayed &&
+      log->header().mirror_pages <= most_frames_replayed) {
+    auto made = Replay::of(log->header());
+    promise(made.has_value(), "a small machine can be made");
+    replay = std::move(*made);
+  }
+  Summary summary;
+  std::uint64_t number = 0;
+  LogReader::Step step{};
+  while ((step = log->next()) == LogReader::Step::event) {
+    const LogEvent& event = log->event();
+    promise(event.number == number++, "events are numbered");
+    promise(event.slot < pvmmu::entries_per_table || event.kind == pvmmu::TraceKind::entered,
+            "a slot is in a table");
+    promise(!line_of(log->header(), event, {}).empty(), "an event has its line");
+    summary.add(event);
+    if (replay && replay->step(event)) replay.reset();
+  }
+  promise(step == LogReader::Step::end || log->error().offset <= bytes.size(), "an error has its place");
+  promise(!summary.json(log->header(), {}).empty(), "a log has its summary");
+}
+
+}  // namespace
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const auto bytes = std::as_bytes(std::span(data, size));
+  read(bytes, false);
+  read(with_checksums(bytes), true);
+  return 0;
+}

@@ -1,0 +1,45 @@
+// TEST ONLY. The view falls: all of it is mapped readable and writable, and stays so. The program is
+// linked with
+// --wrap=mmap and --wrap=mprotect (ld(1)): the monitor's calls of these arrive here. Linked into
+// pinfold_viewless; nothing of this is in pinfold.
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+
+namespace {
+
+const bool announced = [] {
+  std::fputs("pinfold_viewless: THE VIEW IS SWITCHED OFF; this program is for tests of the other walls\n",
+             stderr);
+  return true;
+}();
+
+}  // namespace
+
+extern "C" {
+
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's names
+void* __real_mmap(void* at, std::size_t size, int protection, int flags, int file, off_t offset);
+int __real_mprotect(void* at, std::size_t size, int protection);
+
+namespace {
+// A guest's memory, not that of a probe, which would tell that there is no isolation here.
+constexpr std::size_t guest_size = 32U << 20;
+std::uintptr_t view = 0;
+}  // namespace
+
+void* __wrap_mmap(void* at, std::size_t size, int protection, int flags, int file, off_t offset) {
+  const bool is_view = protection == PROT_NONE && size >= guest_size;
+  void* const mapped =
+      __real_mmap(at, size, is_view ? PROT_READ | PROT_WRITE : protection, flags, file, offset);
+  if (is_view) view = reinterpret_cast<std::uintptr_t>(mapped);
+  return mapped;
+}
+int __wrap_mprotect(void* at, std::size_t size, int protection) {
+  const bool in_view = view != 0 && reinterpret_cast<std::uintptr_t>(at) - view < guest_size;
+  return in_view ? 0 : __real_mprotect(at, size, protection);
+}
+// NOLINTEND(bugprone-reserved-identifier)
+}

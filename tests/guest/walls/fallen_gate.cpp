@@ -1,0 +1,61 @@
+// With a gate that loads whatever page tables the guest names and runs the guest's code at CPL0: from there
+// it writes its own tables, or reads, writes, runs or makes a root of a frame that is not its own, as the
+// command line says. Only the view is left to stop it.
+#include "kit/kit.hpp"
+
+using namespace kit;
+
+namespace {
+
+constexpr u64 gate_text = 0xffff810000001000;  // where #BP enters, and what follows the load of CR3
+constexpr u64 behind_the_load = 3 * 16 + 3;
+constexpr u64 target = 0x200000;
+
+/// Page tables of plain data pages, unknown to the validator.
+Page* root = nullptr;
+void map_here(u64 va, u64 mfn) {
+  if (root == nullptr) root = new_page();
+  Page* table = root;
+  for (int level = 4; level > 1; --level) {
+    u64& entry = table->words[slot_of(level, va)];
+    if (entry == 0) entry = mfn_of(new_page()) * page_size | data;
+    table = page_of((entry & address_bits) / page_size);
+  }
+  table->words[slot_of(1, va)] = mfn * page_size | data;
+}
+
+/// `bytes`: instructions, the first in the lowest byte. Then OUT, which the monitor takes for the gate's own.
+Page* code(u64 bytes, unsigned length) {
+  Page* page = new_page();
+  u8* at = reinterpret_cast<u8*>(page) + behind_the_load;
+  for (unsigned i = 0; i < length; ++i) *at++ = static_cast<u8>(bytes >> 8 * i);
+  *at++ = 0xe6;
+  *at = 0x7e;
+  return page;
+}
+
+u64 foreign_frame() {
+  u64 highest = 0;
+  for (u64 pfn = 0; pfn < info->nr_pages; ++pfn) {
+    const u64 mfn = reinterpret_cast<const u64*>(info->mfn_list)[pfn];
+    if (mfn > highest) highest = mfn;
+  }
+  return highest + 1;
+}
+
+}  // namespace
+
+void test() {
+  install_traps();
+  constexpr u64 store = 0x198948, load = 0x198b48,
+                jump = 0xe1ff;  // mov %rbx,(%rcx); mov (%rcx),%rbx; jmp *%rcx
+  const bool own = asked_for("own-l1") || asked_for("own-l4");
+  const bool runs = asked_for("execute");
+  const u64 frame = own ? mfn_of(table_of(asked_for("own-l4") ? 4 : 1, word(&test))) : foreign_frame();
+  map_here(gate_text, mfn_of(runs ? code(jump, 2) : code(asked_for("read") ? load : store, 3)));
+  map_here(target, frame);
+  const u64 cr3 = (asked_for("root") ? frame : mfn_of(root)) * page_size;
+  say("about to leave the gate's path for frame ", hex(frame));
+  FAULTING("mov %1, %%rax; int3", "r"(0UL), "r"(cr3), "c"(target), "b"(0x1234567UL));
+  say(caught.vector == 3 ? "the gate stands, or REACHED the frame" : "the gate did something else");
+}
