@@ -310,8 +310,13 @@ pending = 0;
 new ResizeObserver(redraw).observe(map);
 window.addEventListener('hashchange', followAddress);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', recolour);
-window.addEventListener('beforeprint', recolour);
-window.addEventListener('afterprint', recolour);
+// Paper is light, and the picture is drawn before the browser says that it is paper.
+for (const [event, printing] of [['beforeprint', true], ['afterprint', false]]) {
+  window.addEventListener(event, () => {
+    document.documentElement.classList.toggle('printing', printing);
+    recolour();
+  });
+}
 // The trees need what is not decoded before it is asked for.
 setTimeout(() => {
   if (selected.frame === null) showTree(null, selected.event);

@@ -23,7 +23,13 @@
   let pixels = null;
   const isColour = (what, frame, event, name) => {
     const box = map.getBoundingClientRect(), at = map.pixelOf(frame, event), scale = map.width / map.clientWidth;
-    pixels ??= map.getContext('2d').getImageData(0, 0, map.width, map.height);
+    if (pixels === null) {
+      // A copy is read, since reading changes how the browser keeps what is read.
+      const copy = Object.assign(document.createElement('canvas'), {width: map.width, height: map.height});
+      const context = copy.getContext('2d', {willReadFrequently: true});
+      context.drawImage(map, 0, 0);
+      pixels = context.getImageData(0, 0, map.width, map.height);
+    }
     const x = Math.round((at.x - box.left - 1) * scale), y = Math.round((at.y - box.top - 1) * scale);
     const found = pixels.data.slice((y * pixels.width + x) * 4, (y * pixels.width + x) * 4 + 3);
     const plain = colour(name), shaded = plain.map((v) => Math.round(v * 0.7));
@@ -90,6 +96,12 @@
       check('the page is dark', getComputedStyle(document.body).backgroundColor === 'rgb(22, 24, 27)', getComputedStyle(document.body).backgroundColor);
       isColour('an L4 table has its dark colour', 1, 5 + middle, '--l4');
       isColour('a writable frame has its dark colour', 12, middle, '--writable');
+      window.dispatchEvent(new Event('beforeprint'));
+      pixels = null;
+      check('on paper it is light', colour('--paper').join() === '255,255,255', colour('--paper'));
+      isColour('and so is the picture', 12, middle, '--writable');
+      window.dispatchEvent(new Event('afterprint'));
+      check('then it is dark again', colour('--paper').join() === '22,24,27', colour('--paper'));
     },
     empty() {
       has('the page says that the log is empty', 'notes', 'The log holds no events.');
