@@ -8,6 +8,8 @@
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/inspect.hpp"
+
+#include "cli/pictures.hpp"
 #include "cli/run.hpp"
 #include "cli/trace_command.hpp"
 #include "pvmmu/types.hpp"
@@ -99,6 +101,15 @@ void add_run(CLI::App& app, cli::RunOptions& options, std::string& stats) {
   app.add_flag("--plain-gate", options.plain_gate)->group("");
 }
 
+void add_pictures(CLI::App& report, CLI::App& perfetto, cli::PictureOptions& options) {
+  for (CLI::App* app : {&report, &perfetto}) {
+    app->add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+    app->add_option("-o,--output", options.output, "The file to write")->required();
+  }
+  report.add_option("--system-map", options.system_map,
+                    "The guest kernel's System.map, for names of functions");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -135,6 +146,11 @@ int main(int argc, char** argv) {
   CLI::App* replay = app.add_subcommand(
       "replay", "Give a log's operations to a fresh validator, and compare every decision");
   add_replay_command(*replay, replay_options);
+  cli::PictureOptions pictures;
+  CLI::App* report =
+      app.add_subcommand("report", "Make a page of a log: which frame was what, when, and why not");
+  CLI::App* perfetto = app.add_subcommand("export", "Make a trace for ui.perfetto.dev of a log");
+  add_pictures(*report, *perfetto, pictures);
 
   try {
     app.parse(argc, argv);
@@ -146,6 +162,8 @@ int main(int argc, char** argv) {
     options.stats = stats == "json" ? cli::StatsFormat::json : cli::StatsFormat::table;
   if (trace->parsed()) return cli::trace_command(trace_options);
   if (replay->parsed()) return cli::replay_command(replay_options);
+  if (report->parsed()) return cli::make_report(pictures);
+  if (perfetto->parsed()) return cli::export_perfetto(pictures);
   if (run->count("--trace-mmu") != 0) options.trace.to = trace_to;
   options.trace.system_map = options.system_map;
   if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||

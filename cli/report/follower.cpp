@@ -1,0 +1,200 @@
+#include "report/follower.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace pinfold::report {
+
+using pvmmu::FrameType;
+using pvmmu::Pte;
+using pvmmu::TraceKind;
+
+/// A table's entries, four bytes each: 0 for one that counts nothing, else the frame + 1, doubled, plus 1 if
+/// it is writable. (A log's machine has 2^26 frames at most.)
+struct FrameFollower::Table {
+  FrameType type{};
+  std::array<std::uint32_t, pvmmu::entries_per_table> words{};
+};
+static_assert(trace::most_frames < 1ULL << 30);
+
+namespace {
+
+std::uint32_t word_of(Pte entry, std::uint64_t frames) {
+  if (!entry.present() || entry.mfn().raw() >= frames) return 0;
+  return static_cast<std::uint32_t>((entry.mfn().raw() + 1) << 1 | (entry.writable() ? 1U : 0U));
+}
+Mfn frame_in(std::uint32_t word) { return Mfn((word >> 1) - 1); }
+
+}  // namespace
+
+FrameFollower::FrameFollower(const trace::LogHeader& header, FrameListener& listener)
+    : listener_(listener),
+      domain_(header.domain),
+      looks_(header.machine_frames),
+      writable_maps_(header.machine_frames),
+      table_of_(header.machine_frames) {}
+FrameFollower::~FrameFollower() = default;
+
+void FrameFollower::count(Look look, std::uint64_t sign) {
+  if (pvmmu::is_protected(look.type())) counts_.tables[static_cast<std::size_t>(look.type())] += sign;
+  if ((look.raw & Look::pinned) != 0) counts_.pinned += sign;
+}
+
+void FrameFollower::set(Mfn mfn, Look look) {
+  Look& now = looks_.at(mfn.raw());
+  if (now == look) return;
+  count(now, ~0ULL);
+  count(look, 1);
+  now = look;
+  listener_.looks(mfn, 1, look);
+}
+
+void FrameFollower::set_range(Mfn first, std::uint64_t frames, Look look) {
+  if (!exists(first) || frames == 0) return;
+  frames = std::min(frames, looks_.size() - first.raw());
+  if (frames == 1) return set(first, look);
+  if (!may_spend(frames)) return;
+  for (std::uint64_t i = 0; i < frames; ++i) {
+    Look& now = looks_.at(first.raw() + i);
+    count(now, ~0ULL);
+    count(look, 1);
+    now = look;
+  }
+  listener_.looks(first, frames, look);
+}
+
+void FrameFollower::enter(Mfn mfn, const Table& table, std::size_t slot, std::uint32_t word) {
+  const Mfn frame = frame_in(word);
+  if (table.type != FrameType::l1) return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, true);
+  if ((word & 1) == 0) return;
+  if (writable_maps_.at(frame.raw())++ == 0) ++counts_.writable;
+  const Look look = looks_.get(frame.raw());
+  if (look.owned() && look.type() == FrameType::none) set(frame, look.as(FrameType::writable));
+}
+
+void FrameFollower::leave(Mfn mfn, const Table& table, std::size_t slot, std::uint32_t word) {
+  const Mfn frame = frame_in(word);
+  if (table.type != FrameType::l1) return listener_.link(mfn, static_cast<std::uint16_t>(slot), frame, false);
+  if ((word & 1) != 0 && --writable_maps_.at(frame.raw()) == 0) --counts_.writable;
+}
+
+void FrameFollower::became_table(const trace::LogEvent& event) {
+  ceased(event.frame);
+  set(event.frame, looks_.get(event.frame.raw()).as(event.wanted));
+  if (!pvmmu::is_table(event.wanted) || event.contents.size() != pvmmu::entries_per_table) return;
+  if (free_tables_.empty()) {
+    if (tables_.size() == most_tables) {
+      ++unfollowed_;
+      return;
+    }
+    free_tables_.push_back(static_cast<std::uint32_t>(tables_.size()));
+    tables_.push_back(std::make_unique<Table>());
+  }
+  const std::uint32_t index = free_tables_.back();
+  free_tables_.pop_back();
+  table_of_.at(event.frame.raw()) = index + 1;
+  Table& table = *tables_[index];
+  table.type = event.wanted;
+  for (std::size_t slot = 0; slot < table.words.size(); ++slot) {
+    const bool xens = table.type == FrameType::l4 && pvmmu::is_xen_slot(slot);
+    table.words[slot] = xens ? 0 : word_of(Pte(event.contents[slot]), looks_.size());
+    if (table.words[slot] != 0) enter(event.frame, table, slot, table.words[slot]);
+  }
+}
+
+/// What the frame held as a table counts no more.
+void FrameFollower::ceased(Mfn mfn) {
+  std::uint32_t& index = table_of_.at(mfn.raw());
+  if (index == 0) return;
+  Table& table = *tables_[index - 1];
+  for (std::size_t slot = 0; slot < table.words.size(); ++slot)
+    if (table.words[slot] != 0) leave(mfn, table, slot, table.words[slot]);
+  table.words.fill(0);
+  free_tables_.push_back(index - 1);
+  index = 0;
+}
+
+void FrameFollower::store(Mfn mfn, std::size_t slot, Pte entry) {
+  const std::uint32_t index = exists(mfn) ? table_of_.get(mfn.raw()) : 0;
+  if (index == 0 || slot >= pvmmu::entries_per_table) return;
+  Table& table = *tables_[index - 1];
+  const std::uint32_t word = word_of(entry, looks_.size()), was = std::exchange(table.words[slot], word);
+  if (word == was || (table.type != FrameType::l1 && word >> 1 == was >> 1)) return;
+  if (was != 0) leave(mfn, table, slot, was);
+  if (word != 0) enter(mfn, table, slot, word);
+}
+
+/// The frame's record after an operation, as the log has it, is the truth.
+void FrameFollower::note_state(const trace::LogEvent& event) {
+  if (!exists(event.frame)) return;
+  if (!event.after) {
+    if (event.before) set(event.frame, look_absent);
+    return;
+  }
+  const bool counted = event.after->type_count != 0 || !pvmmu::is_protected(event.after->type);
+  const Look look = looks_.get(event.frame.raw());
+  const Look known = look.owned() ? look : Look::of(FrameType::none);
+  set(event.frame, known.as(counted ? event.after->type : FrameType::none).with_pin(event.after->pinned));
+}
+
+void FrameFollower::note_owner(const pvmmu::Refusal& refusal) {
+  if (!exists(refusal.frame) || refusal.state.owner_plus_1 == 0 || refusal.state.owner() == domain_) return;
+  if (!looks_.get(refusal.frame.raw()).owned()) set(refusal.frame, look_others);
+}
+
+bool FrameFollower::may_spend(std::uint64_t frames) {
+  if (frames > most_range_work - range_work_) {
+    ++unfollowed_;
+    return false;
+  }
+  range_work_ += frames;
+  return true;
+}
+
+void FrameFollower::all_gone() {
+  if (!may_spend(looks_.size())) return;
+  for (std::uint64_t i = 0; i < looks_.size(); ++i)
+    if (table_of_.get(i) != 0) ceased(Mfn(i));
+  looks_.clear();
+  writable_maps_.clear();
+  counts_ = {};
+  listener_.looks(Mfn(0), looks_.size(), look_absent);
+}
+
+void FrameFollower::operation(const trace::LogEvent& event) {
+  if (event.refusal) {
+    note_owner(*event.refusal);
+    return note_state(event);
+  }
+  switch (event.kind) {
+    case TraceKind::allocate: set_range(event.frame, event.count, Look::of(FrameType::none)); break;
+    case TraceKind::allocate_special:
+      set_range(event.frame, 1, {static_cast<std::uint8_t>(Look::special)});
+      break;
+    case TraceKind::update:
+    case TraceKind::update_va:
+    case TraceKind::store_l1:
+      if (event.level != 0) store(event.table, event.slot, event.now);
+      break;
+    case TraceKind::destroy: return all_gone();
+    default: break;
+  }
+  note_state(event);
+}
+
+void FrameFollower::event(const trace::LogEvent& event) {
+  if (pvmmu::is_operation(event.kind)) return operation(event);
+  if (!exists(event.frame)) return;
+  switch (event.kind) {
+    case TraceKind::protected_frame: return became_table(event);
+    case TraceKind::plain_frame:
+      ceased(event.frame);
+      return set(event.frame, looks_.get(event.frame.raw()).as(FrameType::none));
+    case TraceKind::freed_frame:
+      ceased(event.frame);
+      return set_range(event.frame, std::max<std::uint64_t>(event.count, 1), look_absent);
+    default: return;
+  }
+}
+
+}  // namespace pinfold::report

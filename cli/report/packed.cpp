@@ -1,0 +1,79 @@
+#include "report/packed.hpp"
+
+#include <string_view>
+
+#include "trace/bytes.hpp"
+
+namespace pinfold::report {
+
+std::vector<std::byte> pack(const std::vector<Run>& runs) {
+  std::vector<std::byte> bytes;
+  trace::ByteWriter to(bytes);
+  std::size_t changes = 0;
+  for (const Run& run : runs) changes += run.changes.size();
+  to.varint(runs.size());
+  to.varint(changes);
+  std::uint64_t end = 0;
+  for (const Run& run : runs) {
+    to.varint(run.first - end);
+    to.varint(run.count);
+    to.varint(run.changes.size());
+    end = run.first + run.count;
+    std::uint32_t last = 0;
+    for (const Change& change : run.changes) {
+      to.varint(change.event - last);
+      to.byte(change.look.raw);
+      last = change.event;
+    }
+  }
+  return bytes;
+}
+
+std::vector<std::byte> pack(const std::vector<Link>& links) {
+  std::vector<std::byte> bytes;
+  trace::ByteWriter to(bytes);
+  to.varint(links.size());
+  Link last;
+  for (const Link& link : links) {
+    to.varint(link.parent - last.parent);
+    to.varint(trace::zigzag(std::uint64_t{link.child} - last.child));
+    to.varint(link.slot);
+    to.varint(link.from);
+    to.varint(link.to - link.from);
+    last = link;
+  }
+  return bytes;
+}
+
+std::vector<std::byte> pack(const std::vector<TimePoint>& times) {
+  std::vector<std::byte> bytes;
+  trace::ByteWriter to(bytes);
+  to.varint(times.size());
+  TimePoint last;
+  for (const TimePoint& point : times) {
+    to.varint(point.event - last.event);
+    to.varint(point.time - last.time);
+    last = point;
+  }
+  return bytes;
+}
+
+std::string base64(std::span<const std::byte> bytes) {
+  static constexpr std::string_view digits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const auto at = [&](std::size_t k) {
+      return i + k < bytes.size() ? std::to_integer<std::uint32_t>(bytes[i + k]) : 0;
+    };
+    const std::uint32_t three = at(0) << 16 | at(1) << 8 | at(2);
+    text += digits[three >> 18];
+    text += digits[three >> 12 & 63];
+    text += i + 1 < bytes.size() ? digits[three >> 6 & 63] : '=';
+    text += i + 2 < bytes.size() ? digits[three & 63] : '=';
+  }
+  return text;
+}
+
+}  // namespace pinfold::report
