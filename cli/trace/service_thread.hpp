@@ -7,7 +7,8 @@
 
 namespace pinfold::trace {
 
-/// Starts a thread that takes no signals: those that ask the program to end are for the thread that knows how.
+/// Starts a thread that takes no signals: those that ask the program to end are for the thread that knows
+/// how.
 template <class Work>
 [[nodiscard]] std::thread service_thread(Work work) {
   sigset_t all, before;
