@@ -143,9 +143,11 @@ tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {
     auto cpu = GuestCpu::create(*this, VcpuId(i));
     if (!cpu) return tl::unexpected(cpu.error().message);
     cpus_.push_back(std::move(*cpu));
+    // KVM starts each vCPU's TSC at zero; the guest's clocks stand on one that is alike everywhere. (Where it
+    // can't be set, it is the host's.)
+    (void)cpus_.back()->vcpu().set_tsc_offset(0);
   }
-  Vcpu& first = cpus_[0]->vcpu();
-  (void)first.set_tsc_offset(0);
+  const Vcpu& first = cpus_[0]->vcpu();
   const std::uint32_t khz = first.tsc_khz().value_or(0);
   if (khz == 0) return tl::unexpected(std::string("the host does not tell its TSC's frequency"));
   clock_ = std::make_unique<Clock>(khz, first.tsc_offset().value_or(0));

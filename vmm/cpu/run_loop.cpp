@@ -62,6 +62,7 @@ void GuestCpu::run() {
     after_exit(lock, result);
     finish_step(lock);
   }
+  domain_.statistics().monitor_ticks += __rdtsc() - left_at;
   rest(true);
   {
     const std::lock_guard nobody_sends_a_signal(sleep_mutex_);
