@@ -19,7 +19,7 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr const char* socket_suffix = ".sock";
+constexpr const char *socket_suffix = ".sock", *lock_suffix = ".lock";
 constexpr int waiting_clients = 8;
 
 std::string failure(const std::filesystem::path& path) {
@@ -52,15 +52,29 @@ vmm::Fd lock_file(const std::filesystem::path& path) {
   }
 }
 
+/// What processes that were killed left behind: files of names whose lock nobody holds.
+void remove_leftovers(const std::filesystem::path& directory) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    std::filesystem::path path = entry.path();
+    if (path.extension() != lock_suffix) continue;
+    const vmm::Fd lock = lock_file(path);
+    if (!lock.open()) continue;
+    ::unlink(std::filesystem::path(path).replace_extension(socket_suffix).c_str());
+    ::unlink(path.c_str());
+  }
+}
+
 }  // namespace
 
 tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::filesystem::path& directory,
                                                                  std::string_view name) {
   ControlName claimed;
   const std::filesystem::path socket_path = directory / (std::string(name) + socket_suffix);
-  const std::filesystem::path lock_path = directory / (std::string(name) + ".lock");
+  const std::filesystem::path lock_path = directory / (std::string(name) + lock_suffix);
   const auto address = address_of(socket_path);
   if (!address) return tl::unexpected(Error{false, socket_path.string() + ": too long for a socket's name"});
+  remove_leftovers(directory);
   claimed.lock_ = lock_file(lock_path);
   if (!claimed.lock_.open()) {
     if (errno == EWOULDBLOCK)

@@ -84,6 +84,15 @@ TEST_F(ControlSocket, socket_of_a_dead_process_is_replaced) {
   EXPECT_TRUE(connect_to_guest(directory_, "one"));
 }
 
+TEST_F(ControlSocket, what_dead_processes_left_goes_when_the_next_guest_starts_and_live_ones_stay) {
+  const auto live = claim("live");
+  for (const char* left : {"dead.sock", "dead.lock", "other.lock"}) std::ofstream(directory_ / left) << "";
+  EXPECT_TRUE(claim("one"));
+  EXPECT_EQ(names_in(directory_), std::vector<std::string>{"live"});
+  EXPECT_FALSE(fs::exists(directory_ / "other.lock"));
+  EXPECT_TRUE(connect_to_guest(directory_, "live"));
+}
+
 TEST_F(ControlSocket, overlong_path_is_refused) {
   const fs::path deep = directory_ / std::string(100, 'd');
   fs::create_directory(deep);
