@@ -190,9 +190,11 @@ std::string Session::read_register(std::string_view rest) {
 
 std::string Session::write_register(std::string_view rest) {
   const auto number = take_number(rest);
-  const auto slice = number && take_prefix(rest, "=") ? slice_of(*number) : std::nullopt;
+  if (!number || !take_prefix(rest, "=")) return malformed;
+  const auto slice = slice_of(*number);
+  if (!slice) return malformed;
   const auto bytes = bytes_of(rest);
-  if (!slice || !bytes || bytes->size() != slice->size) return malformed;
+  if (!bytes || bytes->size() != slice->size) return malformed;
   CpuRegisters registers = target_.registers(general_);
   std::string packed = pack(registers);
   packed.replace(slice->offset, slice->size, *bytes);

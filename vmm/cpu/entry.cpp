@@ -36,8 +36,8 @@ void GuestCpu::load(pvmmu::Held held) {
     r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13], r.r14 = g[14],
     r.r15 = g[15];
     r.rip = regs_.rip;
-    // The real flags: interrupts are on, no I/O privilege, whatever the guest believes.
-    r.rflags = (regs_.rflags & ~(rflags::iopl | rflags::vm | rflags::nt)) | rflags::if_ | rflags::fixed;
+    // The real flags: interrupts are on, whatever the guest believes.
+    r.rflags = (regs_.rflags & rflags::guests_own) | rflags::if_ | rflags::fixed;
     if (stepping_ && steps_by_trap(held)) r.rflags |= rflags::tf;
     vcpu_.mark_regs_dirty();
   }
