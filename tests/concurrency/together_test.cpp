@@ -74,6 +74,22 @@ TEST_F(Together, updates_of_the_same_entries_leave_entry_mirror_and_counts_in_ag
   EXPECT_GE(counted.entries_stored, together_done);
 }
 
+TEST_F(Together, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named_it) {
+  const auto write = [&](std::size_t first) {
+    DomainSharer sharer(one.mutex);
+    MmuCounters counters;
+    std::vector<EntryUpdate> list;
+    for (std::size_t i = 0; i < 16; ++i)
+      list.push_back({entry_at(tables[0], 0), Pte(frames[(first + i) % frames.size()], rw)});
+    for (int i = 0; i < 4 * rounds; ++i) {
+      const DomainShare share(sharer);
+      EXPECT_EQ(one.mmu.update_together(share, counters, std::span(list).first(1 + i % 16)), 1U + i % 16);
+    }
+  };
+  together({[&] { write(0); }, [&] { write(3); }});
+  EXPECT_EQ(one.findings(), nothing);
+}
+
 TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
   // What a mirror's entry permits at a moment when nobody changes anything.
   const auto check = [&](Held, Validator& v) {
