@@ -133,13 +133,18 @@ void LogSink::put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint6
 void LogSink::work() {
   if (!output_->begin(header_)) fail(0);
   account_.bytes = failed_ ? 0 : log_header_bytes;
-  while (true) {
-    ring_.wait(options_.flush_after);
+  using Clock = std::chrono::steady_clock;
+  for (auto due = Clock::now() + options_.flush_after;;) {
+    ring_.wait(
+        std::chrono::ceil<std::chrono::milliseconds>(std::max(due - Clock::now(), Clock::duration(1))));
     // Whether it was closed, before what was there: nothing comes after that.
     const bool last = ring_.closed();
     ring_.take_all([this](const ToldEvent& told) { append(told); });
     // An operation is in one block with what happened within it: a block's end is a place to stop at.
-    if (last || !more_belongs_to_it_) finish_block();
+    if (last || (Clock::now() >= due && !more_belongs_to_it_)) {
+      finish_block();
+      due = Clock::now() + options_.flush_after;
+    }
     if (last) return;
   }
 }
