@@ -72,6 +72,8 @@ const char* way_out(const std::string& kind) {
   if (kind == "user_root") return "load another one (MMUEXT_NEW_USER_BASEPTR)";
   if (kind == "gdt") return "set a GDT of other frames (set_gdt)";
   if (kind == "ldt") return "set another LDT (MMUEXT_SET_LDT), or load another root";
+  if (kind == "root") return "load another root (MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR)";
+  if (kind == "descriptors") return "set a GDT of other frames (set_gdt), or another LDT (MMUEXT_SET_LDT)";
   return "none: it stays for as long as the domain lives";
 }
 

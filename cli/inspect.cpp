@@ -5,12 +5,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cli/control/client.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/explain.hpp"
+#include "cli/explain_log.hpp"
 #include "cli/inspect_text.hpp"
 
 namespace pinfold::cli {
@@ -27,6 +29,8 @@ struct Options {
   unsigned level = 0;
   bool user = false;
   bool json = false;
+  std::string log, system_map;
+  std::optional<std::uint64_t> at;
 };
 
 int print(const Options& options, const Result& result, const Words& words) {
@@ -76,7 +80,25 @@ int explain_live(const Options& options) {
   return print(options, frame, frame_explanation_text);
 }
 
+int explain_in_log(const Options& options) {
+  LogQuestion question;
+  question.log = options.log;
+  question.system_map = options.system_map;
+  question.at = options.at;
+  question.as_table = !options.table.empty();
+  if (const std::string& number = question.as_table ? options.table : options.frame; !number.empty()) {
+    const auto frame = parse_number(number);
+    if (!frame) return print(options, tl::unexpected(frame.error()), {});
+    question.frame = Mfn(*frame);
+  } else if (!options.at) {
+    fmt::print(stderr, "pinfold: explain --log: what of it? Give --frame, --table, or an event with --at\n");
+    return exit_usage;
+  }
+  return print(options, explain_in_log(question), log_explanation_text);
+}
+
 int explain(const Options& options) {
+  if (!options.log.empty()) return explain_in_log(options);
   if (!options.frame.empty() || !options.table.empty()) return explain_live(options);
   if (options.name.empty()) return print(options, explain_rules(), rules_text);
   const auto rule = find_rule(options.name);
@@ -144,11 +166,20 @@ void add_inspection(CLI::App& app, Action& action) {
   add_state_command(app, action, o, "unpause", "Let a paused guest go on");
 
   CLI::App* explain_command = add_command(
-      app, *o, "explain", "Say what a rule is for, or what stands in the way of a change of a guest's frame");
-  explain_command->add_option("WHAT", o->name,
-                              "A rule (all are listed without it), or a running guest's name");
+      app, *o, "explain",
+      "Say what a rule is for, what stands in the way of a change of a guest's frame, or did in a log");
+  CLI::Option* what = explain_command->add_option(
+      "WHAT", o->name, "A rule (all are listed without it), or a running guest's name");
   CLI::Option* of_frame = explain_command->add_option("--frame", o->frame, "A frame of that guest");
   explain_command->add_option("--table", o->table, "A page table of that guest")->excludes(of_frame);
+  CLI::Option* log =
+      explain_command->add_option("--log", o->log, "Of a guest in a log, at the log's end")->excludes(what);
+  explain_command
+      ->add_option("--at,--until", o->at,
+                   "After the log's event of this number, which is explained unless a frame is given")
+      ->needs(log);
+  explain_command->add_option("--system-map", o->system_map, "Names of the guest kernel's functions")
+      ->needs(log);
   explain_command->callback([&action, o] { action = [o] { return explain(*o); }; });
 }
 

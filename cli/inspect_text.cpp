@@ -79,6 +79,9 @@ std::string outside_text(const Json& user) {
   if (kind == "user_root") return of_vcpu("user root");
   if (kind == "gdt") return of_vcpu("GDT");
   if (kind == "ldt") return of_vcpu("LDT");
+  // Of a log, which tells who asked and not for which register.
+  if (kind == "root") return fmt::format("a root that vCPU {} loaded", count(user, "vcpu"));
+  if (kind == "descriptors") return fmt::format("a GDT or LDT that vCPU {} set", count(user, "vcpu"));
   return kind == "shared" ? "vcpu_info or event queues, shared with the monitor" : "the monitor";
 }
 

@@ -31,9 +31,18 @@ int verdict_on(const std::filesystem::path& log, const LogReader& reader, LogRea
   return complain(exit_bad_image, fmt::format("{}: {}", log.string(), reader.error().describe()));
 }
 
+constexpr std::chrono::milliseconds pause(100);  ///< Between two looks at a log that grows.
+
+/// Until the log has its header.
+void wait_for_header(const std::filesystem::path& log) {
+  std::error_code error;
+  while (std::filesystem::is_regular_file(log, error) &&
+         std::filesystem::file_size(log, error) < trace::log_header_bytes && !error)
+    std::this_thread::sleep_for(pause);
+}
+
 /// The next event; with `follow`, one that is still to be written. What is known is shown before waiting.
 LogReader::Step next_event(LogReader& reader, bool follow) {
-  constexpr std::chrono::milliseconds pause(100);
   while (true) {
     const LogReader::Step step = reader.next();
     if (!follow || (step != LogReader::Step::end && step != LogReader::Step::cut_off)) return step;
@@ -49,6 +58,7 @@ int trace_command(const TraceCommandOptions& options) {
   if (!filter) return complain(exit_usage, "--filter: " + filter.error());
   const auto namer = make_namer(options.system_map);
   if (!namer) return complain(exit_usage, "--system-map: " + namer.error());
+  if (options.follow) wait_for_header(options.log);
   auto reader = LogReader::open(options.log);
   if (!reader)
     return complain(exit_bad_image, fmt::format("{}: {}", options.log.string(), reader.error().describe()));

@@ -23,7 +23,8 @@ struct EntryPlace {
 /// A use of a frame that no table's entry makes. Only whoever holds it knows it: loaded roots and descriptor
 /// tables belong to vCPUs; shared pages are those with a vcpu_info or event queues.
 struct OutsideUser {
-  enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, shared, other };
+  /// root, descriptors: of which kind is not known (a log does not say).
+  enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, shared, root, descriptors, other };
   Mfn frame;
   Kind kind = Kind::other;
   VcpuId vcpu;

@@ -7,7 +7,8 @@
 
 namespace pinfold::pvmmu {
 
-/// One operation while it is watched: made before its work begins, told of by `of` or `done` once it is over.
+/// One operation while it is watched: made before its work begins, told of by `tell`, `of` or `done` once it
+/// is over.
 class Validator::Watch {
  public:
   Watch(const Validator& mmu, TraceKind kind, Mfn frame = no_mfn)
@@ -34,9 +35,13 @@ class Validator::Watch {
   }
 
   template <class T>
-  Verdict<T> of(Verdict<T> verdict) {
+  void tell(const Verdict<T>& verdict) {
     if (!verdict) event.refusal = verdict.error();
     done();
+  }
+  template <class T>
+  Verdict<T> of(Verdict<T> verdict) {
+    tell(verdict);
     return verdict;
   }
   void done() {
@@ -108,7 +113,7 @@ void Validator::update_watched(Verdict<>& verdict, MachineAddr where, Pte want, 
     watch.event.marks.accessed_by_processor =
         mirrors_.load(MirrorId(record(table).mirror), slot).any(bit::accessed);
   update_now(verdict, where, want, preserve);
-  verdict = watch.of(verdict);
+  watch.tell(verdict);
 }
 
 Verdict<> Validator::update_va_watched(Held held, Mfn root, GuestVaddr va, Pte want) {
@@ -126,7 +131,7 @@ void Validator::store_l1_watched(Verdict<>& verdict, Mfn table, std::size_t slot
   Watch watch(*this, TraceKind::store_l1);
   watch.entry(table, slot, want);
   store_l1_now(verdict, table, slot, want);
-  verdict = watch.of(verdict);
+  watch.tell(verdict);
 }
 
 Verdict<> Validator::set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count) {

@@ -19,16 +19,6 @@ constexpr time_t patience_s = 10;
 /// More than the tables of any guest that fits into a machine.
 constexpr std::size_t longest_answer = 1UL << 30;
 
-bool send_all(const vmm::Fd& socket, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
-  return true;
-}
-
 tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
   std::string line;
   std::array<char, 65536> chunk{};
@@ -54,7 +44,7 @@ tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_vie
   if (!socket) return tl::unexpected(socket.error());
   const timeval patience{patience_s, 0};
   (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  if (!send_all(*socket, encode_request(command, arguments) + "\n"))
+  if (!send_all(*socket, encode_request(command, arguments) + "\n", -1))
     return tl::unexpected(std::string("the guest's monitor does not listen: ") + std::strerror(errno));
   const auto line = receive_line(*socket);
   if (!line) return tl::unexpected(line.error());

@@ -61,26 +61,12 @@ bool ControlServer::serve(Client& client) {
   client.received.append(chunk.data(), static_cast<std::size_t>(n));
   std::size_t end = 0;
   while ((end = client.received.find('\n')) != std::string::npos) {
-    if (end > longest_line || !send(client.socket, answer_(client.received.substr(0, end)) + "\n"))
+    if (end > longest_line ||
+        !send_all(client.socket, answer_(client.received.substr(0, end)) + "\n", patience_ms, &wake_))
       return false;
     client.received.erase(0, end + 1);
   }
   return client.received.size() <= longest_line;
-}
-
-bool ControlServer::send(const vmm::Fd& socket, std::string_view bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n > 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-      continue;
-    }
-    if (n < 0 && errno == EINTR) continue;
-    if (n == 0 || errno != EAGAIN) return false;
-    std::array<pollfd, 2> fds{{{socket.get(), POLLOUT, 0}, {wake_.get(), POLLIN, 0}}};
-    if (::poll(fds.data(), fds.size(), patience_ms) <= 0 || fds[1].revents != 0) return false;
-  }
-  return true;
 }
 
 }  // namespace pinfold::cli

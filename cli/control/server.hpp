@@ -33,7 +33,6 @@ class ControlServer {
   void loop();
   void accept_client();
   [[nodiscard]] bool serve(Client& client);
-  [[nodiscard]] bool send(const vmm::Fd& socket, std::string_view bytes) const;
 
   const ControlName& name_;
   Answer answer_;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -108,6 +110,21 @@ tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path&
   if (::connect(socket.get(), generic(*address), sizeof *address) == 0) return socket;
   if (errno == ENOENT || errno == ECONNREFUSED) return nobody();
   return tl::unexpected(fmt::format("{}: {}", name, std::strerror(errno)));
+}
+
+bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms, const vmm::Fd* stop) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+      continue;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0 || errno != EAGAIN) return false;
+    std::array<pollfd, 2> fds{{{socket.get(), POLLOUT, 0}, {stop == nullptr ? -1 : stop->get(), POLLIN, 0}}};
+    if (::poll(fds.data(), fds.size(), patience_ms) <= 0 || fds[1].revents != 0) return false;
+  }
+  return true;
 }
 
 std::vector<std::string> names_in(const std::filesystem::path& directory) {

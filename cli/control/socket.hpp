@@ -40,6 +40,11 @@ class ControlName {
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
                                                                   std::string_view name);
 
+/// Sends all of it. Where the other end does not take it for `patience_ms` (-1: however long), or `stop` (if
+/// there is one) can be read meanwhile, or the connection is gone: false.
+[[nodiscard]] bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms,
+                            const vmm::Fd* stop = nullptr);
+
 /// The names that have a socket in the directory, sorted; whether anybody listens is not asked.
 [[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& directory);
 

@@ -17,6 +17,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "cli/control/socket.hpp"
 #include "trace/service_thread.hpp"
 
 namespace pinfold::cli::gdb {
@@ -166,16 +167,8 @@ void Server::hang_up() {
 }
 
 void Server::send(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(client_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n > 0) {
-      bytes.remove_prefix(static_cast<std::size_t>(n));
-      continue;
-    }
-    if (n < 0 && errno == EINTR) continue;
-    pollfd fd{client_.get(), POLLOUT, 0};
-    if (n == 0 || errno != EAGAIN || ::poll(&fd, 1, patience_ms) <= 0) return;
-  }
+  // A client that is gone is noticed when it is read from.
+  (void)send_all(client_, bytes, patience_ms);
 }
 
 }  // namespace pinfold::cli::gdb

@@ -1,10 +1,25 @@
 #include "report/packed.hpp"
 
 #include <string_view>
+#include <utility>
 
 #include "trace/bytes.hpp"
 
 namespace pinfold::report {
+namespace {
+
+/// How many there are, and each as it differs from the one before.
+template <class Item, class Write>
+std::vector<std::byte> pack_each(const std::vector<Item>& items, Write write) {
+  std::vector<std::byte> bytes;
+  trace::ByteWriter to(bytes);
+  to.varint(items.size());
+  Item last;
+  for (const Item& item : items) write(to, item, std::as_const(last)), last = item;
+  return bytes;
+}
+
+}  // namespace
 
 std::vector<std::byte> pack(const std::vector<Run>& runs) {
   std::vector<std::byte> bytes;
@@ -30,32 +45,20 @@ std::vector<std::byte> pack(const std::vector<Run>& runs) {
 }
 
 std::vector<std::byte> pack(const std::vector<Link>& links) {
-  std::vector<std::byte> bytes;
-  trace::ByteWriter to(bytes);
-  to.varint(links.size());
-  Link last;
-  for (const Link& link : links) {
+  return pack_each(links, [](trace::ByteWriter& to, const Link& link, const Link& last) {
     to.varint(link.parent - last.parent);
     to.varint(trace::zigzag(std::uint64_t{link.child} - last.child));
     to.varint(link.slot);
     to.varint(link.from);
     to.varint(link.to - link.from);
-    last = link;
-  }
-  return bytes;
+  });
 }
 
 std::vector<std::byte> pack(const std::vector<TimePoint>& times) {
-  std::vector<std::byte> bytes;
-  trace::ByteWriter to(bytes);
-  to.varint(times.size());
-  TimePoint last;
-  for (const TimePoint& point : times) {
+  return pack_each(times, [](trace::ByteWriter& to, const TimePoint& point, const TimePoint& last) {
     to.varint(point.event - last.event);
     to.varint(point.time - last.time);
-    last = point;
-  }
-  return bytes;
+  });
 }
 
 std::string base64(std::span<const std::byte> bytes) {

@@ -15,7 +15,6 @@ namespace pinfold::trace {
 namespace {
 
 constexpr std::size_t block_payload = 56U << 10;  ///< A block is finished when it has so many bytes.
-constexpr std::size_t most_queued = 64;           ///< Blocks; then the guest waits.
 constexpr std::uint64_t cycles_per_tick = 16;  ///< So that what an operation takes fits into a byte mostly.
 
 std::uint64_t ticks_now() { return __rdtsc() / cycles_per_tick; }
@@ -80,7 +79,7 @@ LogSink::LogSink(std::unique_ptr<LogOutput> output, Options options)
   header_.ticks_per_second = measured_frequency();
   header_.started_ns = nanoseconds(std::chrono::system_clock::now().time_since_epoch());
   header_.vcpus = options_.vcpus;
-  coder_.begin_block(0);
+  entered_.kind = pvmmu::TraceKind::entered;
 }
 
 LogSink::~LogSink() { (void)close(); }
@@ -93,7 +92,6 @@ void LogSink::started(const pvmmu::ValidatorParts& parts) {
   header_.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
   header_.machphys_slot = parts.machphys_slot;
   header_.l4_xen_slots = parts.l4_xen_slots;
-  const std::lock_guard lock(mutex_);
   thread_ = service_thread([this] { work(); });
 }
 
@@ -103,117 +101,109 @@ void LogSink::operation_begins() {
 }
 
 void LogSink::vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) {
-  const std::lock_guard lock(mutex_);
-  entered_.time = ticks_now();
-  entered_.event.kind = pvmmu::TraceKind::entered;
-  entered_.event.slot = static_cast<std::uint16_t>(vcpu.raw());
-  entered_.event.argument = ip.raw();
-  entered_.event.count = cause;
-  entered_.event.marks = {};
-  entered_.told = entered_.in_block = false;
+  entered_time_ = ticks_now();
+  entered_.slot = static_cast<std::uint16_t>(vcpu.raw());
+  entered_.argument = ip.raw();
+  entered_.count = cause;
+  entered_told_ = false;
 }
 
 void LogSink::event(const pvmmu::TraceEvent& event) {
   const std::uint64_t now = ticks_now();
-  std::unique_lock lock(mutex_);
-  if (failed_ || closing_) {
-    ++account_.lost;
-    return;
+  if (!entered_told_) {
+    entered_told_ = true;
+    put(entered_, entered_time_, 0);
   }
-  if (!entered_.in_block) {
-    entered_.event.marks.continued = entered_.told;
-    append(entered_.event, entered_.time, 0);
-    entered_.told = entered_.in_block = true;
-  }
-  within_operation_ = pvmmu::is_within_operation(event.kind);
-  if (pvmmu::is_operation(event.kind)) {
-    append(event, begun_, now - begun_ - excluded_);
-  } else if (within_operation_) {
-    append(event, begun_, 0);
-  } else {
-    append(event, now, 0);
-  }
-  // An operation is in one block with what happened within it: a block's end is a place to stop at.
-  if (block_.payload.size() >= block_payload && !within_operation_) finish_block(lock, true);
-  if (within_operation_) excluded_ += ticks_now() - now;
+  if (pvmmu::is_operation(event.kind)) return put(event, begun_, now - begun_ - excluded_);
+  if (!pvmmu::is_within_operation(event.kind)) return put(event, now, 0);
+  put(event, begun_, 0);
+  // What it takes to tell is not the operation's.
+  excluded_ += ticks_now() - now;
 }
 
-void LogSink::append(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
-  // Processors' counters may differ a little.
-  last_time_ = std::max(last_time_, time - std::min(time, epoch_));
-  if (block_.header.events == 0) {
-    block_.header.first = events_;
-    block_.header.time = last_time_;
-    coder_.begin_block(last_time_);
+void LogSink::put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
+  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
+    ++lost_after_close_;
+  else
+    ring_.put(event, time, cost);
+}
+
+// -- the log's thread
+
+void LogSink::work() {
+  if (!output_->begin(header_)) fail(0);
+  account_.bytes = failed_ ? 0 : log_header_bytes;
+  using Clock = std::chrono::steady_clock;
+  for (auto due = Clock::now() + options_.flush_after;;) {
+    ring_.wait(
+        std::chrono::ceil<std::chrono::milliseconds>(std::max(due - Clock::now(), Clock::duration(1))));
+    // Whether it was closed, before what was there: nothing comes after that.
+    const bool last = ring_.closed();
+    ring_.take_all([this](const ToldEvent& told) { append(told); });
+    // An operation is in one block with what happened within it: a block's end is a place to stop at.
+    if (last || (Clock::now() >= due && !more_belongs_to_it_)) {
+      finish_block();
+      due = Clock::now() + options_.flush_after;
+    }
+    if (last) return;
   }
-  coder_.append(block_.payload, event, last_time_, cost);
-  ++block_.header.events;
+}
+
+void LogSink::append(const ToldEvent& told) {
+  // Processors' counters may differ a little.
+  last_time_ = std::max(last_time_, told.time - std::min(told.time, epoch_));
+  const bool enters = told.event.kind == pvmmu::TraceKind::entered;
+  if (block_.events == 0) begin_block(last_time_);
+  if (block_.events == 0 && at_vcpu_ && !enters) encode_next(at_vcpu_->event, 0);
+  encode_next(told.event, told.cost);
+  if (enters) {
+    at_vcpu_ = told;
+    at_vcpu_->event.marks.continued = true;
+  }
+  more_belongs_to_it_ = enters || pvmmu::is_within_operation(told.event.kind);
+  if (payload_.size() >= block_payload && !more_belongs_to_it_) finish_block();
+}
+
+void LogSink::begin_block(std::uint64_t time) {
+  block_.first = events_;
+  block_.time = time;
+  coder_.begin_block(time);
+}
+
+void LogSink::encode_next(const pvmmu::TraceEvent& event, std::uint64_t cost) {
+  coder_.append(payload_, event, last_time_, cost);
+  ++block_.events;
   ++events_;
 }
 
-/// Hands the block to the thread. `wait`: for room among those that it has to write still.
-void LogSink::finish_block(std::unique_lock<std::mutex>& lock, bool wait) {
-  if (block_.header.events == 0) return;
-  while (wait && queue_.size() >= most_queued && !failed_) emptied_.wait(lock);
-  if (block_.header.events == 0) return;  // the thread took it meanwhile
-  queue_.push_back(std::exchange(block_, Block{}));
-  entered_.in_block = entered_.event.kind != pvmmu::TraceKind::entered;
-  filled_.notify_one();
+void LogSink::finish_block() {
+  if (block_.events == 0) return;
+  const BlockHeader block = std::exchange(block_, BlockHeader{});
+  const auto payload = std::exchange(payload_, {});
+  if (failed_) {
+    account_.lost += block.events;
+    return;
+  }
+  const auto bytes = encode_block(block, payload);
+  if (!output_->block(bytes)) return fail(block.events);
+  account_.events += block.events;
+  account_.bytes += bytes.size();
 }
 
-void LogSink::work() {
-  std::unique_lock lock(mutex_);
-  const auto put = [&](bool done) {
-    if (done || failed_) return;
-    failed_ = true;
-    account_.failure = output_->failure();
-    lock.unlock();
-    if (options_.on_failure) options_.on_failure(account_.failure);
-    lock.lock();
-  };
-  const LogHeader header = header_;
-  lock.unlock();
-  const bool begun = output_->begin(header);
-  lock.lock();
-  put(begun);
-  account_.bytes = failed_ ? 0 : log_header_bytes;
-  while (true) {
-    if (queue_.empty() && !closing_) filled_.wait_for(lock, options_.flush_after);
-    if (queue_.empty() && (closing_ || !within_operation_)) finish_block(lock, false);
-    if (queue_.empty()) {
-      if (closing_) return;
-      continue;
-    }
-    const Block block = std::move(queue_.front());
-    queue_.pop_front();
-    emptied_.notify_all();
-    if (failed_) {
-      account_.lost += block.header.events;
-      continue;
-    }
-    lock.unlock();
-    const auto bytes = encode_block(block.header, block.payload);
-    const bool written = output_->block(bytes);
-    lock.lock();
-    put(written);
-    if (written) {
-      account_.events += block.header.events;
-      account_.bytes += bytes.size();
-    } else {
-      account_.lost += block.header.events;
-    }
-  }
+void LogSink::fail(std::uint64_t events) {
+  failed_ = true;
+  account_.lost += events;
+  account_.failure = output_->failure();
+  if (options_.on_failure) options_.on_failure(account_.failure);
 }
 
 LogSink::Account LogSink::close() {
-  {
-    const std::lock_guard lock(mutex_);
-    closing_ = true;
-    filled_.notify_one();
-  }
+  closed_.store(true, std::memory_order_relaxed);
+  ring_.close();
   if (thread_.joinable()) thread_.join();
-  const std::lock_guard lock(mutex_);
-  return account_;
+  Account account = account_;
+  account.lost += lost_after_close_;
+  return account;
 }
 
 }  // namespace pinfold::trace

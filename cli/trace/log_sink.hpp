@@ -1,20 +1,20 @@
-// From the validator to a log: events become blocks on the vCPU's way, and a thread of its own takes the
-// blocks from there.
+// From the validator to a log: a vCPU's thread leaves each event in a ring, and a thread of the log's own
+// makes blocks of what is there, and writes them.
 #pragma once
 
+#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <tl/expected.hpp>
 
 #include "pvmmu/trace.hpp"
 #include "trace/event_code.hpp"
+#include "trace/event_ring.hpp"
 
 namespace pinfold::trace {
 
@@ -35,7 +35,8 @@ class LogOutput {
     const std::filesystem::path& file);
 
 /// Makes a log of what it is told. Nothing is dropped: when the output can't keep up, the guest waits. When
-/// the output fails, that is told once, and what comes then is only counted.
+/// the output fails, that is told once, and what comes then is only counted. Whoever tells holds the domain's
+/// lock, or is the only thread that could.
 class LogSink final : public pvmmu::TraceSink {
  public:
   struct Options {
@@ -66,39 +67,43 @@ class LogSink final : public pvmmu::TraceSink {
   Account close();
 
  private:
-  struct Block {
-    BlockHeader header;
-    std::vector<std::byte> payload;
-  };
-  struct Entered {
-    std::uint64_t time = 0;
-    pvmmu::TraceEvent event;
-    bool told = true;      ///< In the log, anywhere.
-    bool in_block = true;  ///< In the block that is being filled, or before the first vCPU.
-  };
+  // -- of whoever tells
+  void put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost);
 
-  void append(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost);
-  void finish_block(std::unique_lock<std::mutex>& lock, bool wait);
+  // -- of the log's thread
   void work();
+  void append(const ToldEvent& told);
+  void begin_block(std::uint64_t time);
+  void finish_block();
+  void encode_next(const pvmmu::TraceEvent& event, std::uint64_t cost);
+  void fail(std::uint64_t events);
 
   std::unique_ptr<LogOutput> output_;
   Options options_;
   std::uint64_t epoch_;  ///< The processor's ticks at tick 0 of the log.
   LogHeader header_;
-
-  std::mutex mutex_;  ///< Guards what follows. A leaf.
-  std::condition_variable filled_, emptied_;
-  EventCoder coder_;
-  Block block_;  ///< That is being filled.
-  std::uint64_t events_ = 0, last_time_ = 0;
-  std::uint64_t begun_ = 0, excluded_ = 0;  ///< Of the operation under way.
-  /// The last event was told within an operation, whose own is still to come.
-  bool within_operation_ = false;
-  Entered entered_;
-  std::deque<Block> queue_;
-  bool closing_ = false, failed_ = false;
-  Account account_;
+  EventRing ring_;
   std::thread thread_;
+
+  // -- of whoever tells
+  std::uint64_t begun_ = 0, excluded_ = 0;  ///< Of the operation under way.
+  std::uint64_t entered_time_ = 0;
+  pvmmu::TraceEvent entered_;
+  bool entered_told_ = true;
+  std::atomic<bool> closed_ = false;
+  std::uint64_t lost_after_close_ = 0;
+
+  // -- of the log's thread; of close() after that
+  EventCoder coder_;
+  BlockHeader block_;  ///< That is being filled.
+  std::vector<std::byte> payload_;
+  std::uint64_t events_ = 0, last_time_ = 0;
+  /// The last event was told within an operation, whose own is still to come, or says who asks for what
+  /// comes.
+  bool more_belongs_to_it_ = false;
+  std::optional<ToldEvent> at_vcpu_;  ///< The last `entered`.
+  bool failed_ = false;
+  Account account_;
 };
 
 }  // namespace pinfold::trace

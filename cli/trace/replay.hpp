@@ -33,7 +33,8 @@ class Replay {
 
   /// As it is after the last operation.
   [[nodiscard]] const pvmmu::Validator& mmu() const { return mmu_; }
-  [[nodiscard]] const std::multiset<Mfn>& roots() const { return roots_; }
+  /// The machine-to-phys array.
+  [[nodiscard]] pvmmu::Pages m2p() const { return m2p_.pages(); }
   [[nodiscard]] pvmmu::Held held() const { return held_; }
   [[nodiscard]] std::uint64_t operations() const { return operations_; }
   /// Was the state at the domain's end compared?

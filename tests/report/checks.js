@@ -39,6 +39,7 @@
 
   const cases = {
     life() {
+      has('it opens at a moment with page tables', 'tree', 'Roots (L4 tables): 1.');
       has('the summary counts the events', 'summary', facts.events.toLocaleString('en'));
       check('the legend names each class', document.querySelectorAll('#legend li').length === 11, text('legend'));
       has('all refusals are counted', 'refusal-counts', `${refusals.length.toLocaleString('en')} refused`);

@@ -99,6 +99,17 @@ class Runs {
     const change = run < 0 ? -1 : this.changeAt(run, event);
     return run < 0 || change < this.begin[run] ? ABSENT : this.look[change];
   }
+  // The last event after which some frame was an L4 table, or -1.
+  lastRoot() {
+    let last = -1;
+    for (let run = 0; run < this.count; ++run) {
+      for (let at = this.begin[run]; at < this.begin[run + 1]; ++at) {
+        if (classOfLook[this.look[at]] !== 4) continue;
+        last = Math.max(last, at + 1 < this.begin[run + 1] ? this.event[at + 1] - 1 : facts.shown - 1);
+      }
+    }
+    return last;
+  }
 }
 
 // Entries that name tables, by parent; decoded when somebody asks.

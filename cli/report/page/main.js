@@ -2,8 +2,8 @@
 
 const map = document.getElementById('map'), strip = document.getElementById('strip'), chart = document.getElementById('chart');
 let view = null;
-// At first the domain's last moment, before it is taken apart.
-let selected = {frame: null, event: Math.max(0, facts.shown - 1 - (facts.closed ? 2 : 0))};
+// At first the domain's last moment; of one that has ended, the last at which it had page tables.
+let selected = {frame: null, event: Math.max(0, facts.closed ? runs.lastRoot() : facts.shown - 1)};
 let shownRefusal = -1;
 let image = null;     // The last picture, and the view that it is of.
 let counted = null;   // The chart's numbers, likewise.
@@ -147,7 +147,7 @@ function mark(frame, event) {
     next.frame1 = next.frame0 + (view.frame1 - view.frame0);
   }
   setView(next);
-  const look = frame === null ? '' : ` Frame ${hex(frame)} was ${nameOfLook(runs.lookAt(runs.of(frame), selected.event))}.`;
+  const look = frame === null ? '' : ` Frame ${hex(frame)}: ${nameOfLook(runs.lookAt(runs.of(frame), selected.event))}.`;
   document.getElementById('status').textContent = `Event ${grouped(selected.event)}, ${when(selected.event)} after the begin.${look}`;
 }
 function select(frame, event) {

@@ -1,7 +1,5 @@
 // The kernel's stack for traps of user mode, or the frame of its iret, is in the hypervisor's memory, or
 // nowhere.
-#include <xen/callback.h>
-
 #include "kit/user_mode.hpp"
 
 using namespace kit;
@@ -26,10 +24,7 @@ void test() {
   install_traps();
   if (asked_for("iret-there")) return_from(gates_state);
   if (asked_for("iret-nowhere")) return_from(behind_canonical - 16);
-  callback_register callback{};
-  callback.type = CALLBACKTYPE_syscall;
-  callback.address = word(kit_syscall_entry);
-  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &callback), 0);
+  take_syscalls();
   load_user_root();
   const u64 stack = asked_for("nowhere") ? behind_canonical + 8 : gates_state + 512;
   enter_user(user_code, new_page(), reinterpret_cast<Page*>(stack) - 1);

@@ -1,6 +1,4 @@
 // The kernel enters user mode, gets its system calls and faults, and returns behind them.
-#include <xen/callback.h>
-
 #include "kit/user_mode.hpp"
 
 using namespace kit;
@@ -85,10 +83,7 @@ void test() {
   on_trap = step_by_step;
   user_stack = new_page();
   kernel_stack = new_page();
-  callback_register syscall{};
-  syscall.type = CALLBACKTYPE_syscall;
-  syscall.address = word(kit_syscall_entry);
-  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &syscall), 0);
+  take_syscalls();
   load_user_root();
   enter_user(user_code, user_stack, kernel_stack);
 }

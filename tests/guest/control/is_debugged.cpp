@@ -1,6 +1,5 @@
 // A guest for a debugger: kernel code, a hypercall and user code to stop at, and a counter that the debugger
 // changes on the way. Without one, its last check fails.
-#include <xen/callback.h>
 #include <xen/version.h>
 
 #include "kit/kit.hpp"
@@ -53,10 +52,7 @@ void test() {
   on_trap = on_syscall;
   Page* user_stack = new_page();
   Page* kernel_stack = new_page();
-  callback_register syscall{};
-  syscall.type = CALLBACKTYPE_syscall;
-  syscall.address = word(kit_syscall_entry);
-  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &syscall), 0);
+  take_syscalls();
   load_user_root();
   enter_user(user_code, user_stack, kernel_stack);
 }

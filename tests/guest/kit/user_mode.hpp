@@ -1,6 +1,8 @@
 // A user root, and the way into it.
 #pragma once
 
+#include <xen/callback.h>
+
 #include "kit/kit.hpp"
 
 namespace kit {
@@ -15,6 +17,14 @@ inline u64 load_user_root() {
   CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(root)), 0);
   CHECK_EQ(extended(MMUEXT_NEW_USER_BASEPTR, mfn_of(root)), 0);
   return mfn_of(root);
+}
+
+/// From now on user code's SYSCALL arrives as a trap, on_trap's.
+inline void take_syscalls() {
+  callback_register syscall{};
+  syscall.type = CALLBACKTYPE_syscall;
+  syscall.address = word(kit_syscall_entry);
+  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &syscall), 0);
 }
 
 /// Goes to user mode for good: what comes back are traps and the syscall callback, on `kernel_stack`.

@@ -1,7 +1,5 @@
 // XSA-213: an iret to user mode in the middle of a multicall ends it. What follows would run with the roots
 // of the wrong mode; here it would map the kernel's root writable.
-#include <xen/callback.h>
-
 #include "kit/user_mode.hpp"
 #include "refused/errors.hpp"
 
@@ -48,10 +46,7 @@ void test() {
   cr2();
   on_trap = back_in_the_kernel;
   page = new_page();
-  callback_register syscall{};
-  syscall.type = CALLBACKTYPE_syscall;
-  syscall.address = word(kit_syscall_entry);
-  CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &syscall), 0);
+  take_syscalls();
   CHECK_EQ(hypercall(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, new_page() + 1), 0);
   load_user_root();
   calls[0].op = __HYPERVISOR_update_va_mapping;

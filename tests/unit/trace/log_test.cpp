@@ -261,6 +261,60 @@ TEST(LogSink, when_the_output_fails_says_so_once_and_counts_what_is_lost) {
   EXPECT_EQ(end, LogReader::Step::end);
 }
 
+/// Takes its time, most of all before it takes anything.
+class SlowOutput final : public LogOutput {
+ public:
+  explicit SlowOutput(std::vector<std::byte>& bytes) : to_(bytes) {}
+  bool begin(const LogHeader& header) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    return to_.begin(header);
+  }
+  bool block(std::span<const std::byte> bytes) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return to_.block(bytes);
+  }
+
+ private:
+  test::MemoryOutput to_;
+};
+
+TEST(LogSink, when_the_output_is_slow_waits_for_it_and_loses_nothing) {
+  std::vector<std::byte> bytes;
+  LogSink sink(std::make_unique<SlowOutput>(bytes), {});
+  test::World world(sink);
+  live_a_life(world);  // more events than may be on their way at a time
+  const auto account = sink.close();
+  EXPECT_EQ(account.lost, 0U);
+  auto log = LogReader::from(bytes);
+  ASSERT_TRUE(log.has_value());
+  LogReader::Step end{};
+  auto whole = test::recorded_log();
+  auto expected = LogReader::from(whole);
+  std::uint64_t operations = 0;
+  while (expected->next() == LogReader::Step::event)
+    operations += is_operation(expected->event().kind) ? 1 : 0;
+  while ((end = log->next()) == LogReader::Step::event) operations -= is_operation(log->event().kind) ? 1 : 0;
+  EXPECT_EQ(end, LogReader::Step::end);
+  EXPECT_EQ(operations, 0U);
+  EXPECT_GT(account.events, 4096U);
+}
+
+TEST(LogSink, tells_in_each_block_anew_who_asks) {
+  const auto bytes = test::recorded_log();
+  auto log = LogReader::from(bytes);
+  std::uint64_t blocks = 0, offset = 0;
+  bool by_vcpu = false;
+  while (log->next() == LogReader::Step::event) {
+    const bool first_of_block = std::exchange(offset, log->offset()) != log->offset();
+    if (first_of_block && by_vcpu) {
+      EXPECT_EQ(log->event().kind, pvmmu::TraceKind::entered);
+      ++blocks;
+    }
+    by_vcpu = log->event().by_vcpu;
+  }
+  EXPECT_GE(blocks, 1U);
+}
+
 /// A limit on the size of files, as a disk that fills up.
 class SmallDisk {
  public:
