@@ -64,6 +64,15 @@
 #define FAST_VECTORS 0x000b5cbb
 #define VECTORS_WITH_ERROR 0x00227d00
 
+// Error codes of page faults (Intel SDM vol. 3, 4.7), and bits of the mirrors' entries (pvmmu/mirror.hpp)
+#define FAULT_PRESENT 1
+#define FAULT_WRITE 2
+#define FAULT_USER 4
+#define PTE_PRESENT 0x1
+#define PTE_WRITABLE 0x2
+#define PTE_WITHHELD_WRITE 0x200
+#define PTE_NO_EXECUTE_NUMBER 63
+
 // The gate's stack, from its top: what IRETQ takes, then the rest. Offsets from RSP once all is pushed.
 #define F_RDI 0
 #define F_RSI 8
@@ -187,18 +196,55 @@ device_not_available:
         movq $0, STATE(GATE_TASK_SWITCHED)
         jmp bounce_exception
 
-        // Only what is not there at all is the guest's fault for certain.
+        // What is not there at all is the guest's fault for certain. So is a program's write to a page that it may not
+        // write; of its kernel's the monitor looks for those that are meant for a page table.
 page_fault:
         mov %cr2, %rcx
         mov %rcx, STATE(GATE_FAULT_ADDRESS)
-        testb $1, F_ERROR(%rsp)
-        jnz slow
         refuse_hypervisors %rcx, %rdx
+        cmpq $(FAULT_PRESENT | FAULT_WRITE | FAULT_USER), F_ERROR(%rsp)
+        je forbidden_write
+        testb $FAULT_PRESENT, F_ERROR(%rsp)
+        jnz slow
         // Both modes run at CPL3; the handler goes by the guest's own idea of them.
-        andq $~4, F_ERROR(%rsp)
+        andq $~FAULT_USER, F_ERROR(%rsp)
         cmpq $0, STATE(GATE_KERNEL_MODE)
         jne bounce_exception
-        orq $4, F_ERROR(%rsp)
+        orq $FAULT_USER, F_ERROR(%rsp)
+        jmp bounce_exception
+
+        // Do the mirrors say that the guest's own tables forbid it? They also lack W for a page that is clean, and may have
+        // it meanwhile. The address is in RCX, the table in RDX; EBX gathers what the levels above the leaf allow.
+forbidden_write:
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne slow
+        mov %rcx, %rdi
+        mov STATE(GATE_USER_CR3), %rdx
+        mov STATE(GATE_ARENA), %rsi
+        mov $PTE_WRITABLE, %ebx
+        mov $39, %ecx
+1:      mov %rdi, %rax
+        shr %cl, %rax
+        and $511, %eax
+        lea (%rdx, %rax, 8), %rax
+walk_loads:
+        mov (%rsi, %rax), %rax
+walk_loads_behind:
+        test $PTE_PRESENT, %al
+        jz slow
+        cmp $12, %ecx
+        je 2f
+        and %eax, %ebx
+        mov %rax, %rdx
+        btr $PTE_NO_EXECUTE_NUMBER, %rdx
+        and $-PAGE, %rdx
+        sub $9, %ecx
+        jmp 1b
+2:      test %ebx, %ebx
+        jz 3f
+        test $(PTE_WRITABLE | PTE_WITHHELD_WRITE), %eax
+        jnz slow
+3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
 
         // -- A frame for the guest kernel: of what is interrupted (the F_ fields, R11), to the handler at RBX.
@@ -539,6 +585,7 @@ nested:
         mov 16 + F_RIP - F_KIND(%rsp), %rax
         fixup stores, stores_behind, fixed
         fixup loads, loads_behind, fixed
+        fixup walk_loads, walk_loads_behind, fixed
         fixup operation_loads, operation_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx
