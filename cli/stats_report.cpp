@@ -58,6 +58,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
   all["mmuext_operations"] = extended;
   const pvmmu::MmuCounters& m = domain.mmu().counters();
   all["mmu"] = {{"update_requests", s.mmu_updates},
+                {"updates_together", s.mmu_updates_together},
                 {"plain_stores_emulated", s.pte_stores},
                 {"entries_checked", m.entries_checked},
                 {"entries_refused", m.entries_refused},

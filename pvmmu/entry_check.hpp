@@ -7,12 +7,13 @@
 #pragma once
 
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/record_access.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
 
+template <class Way>
 [[gnu::always_inline]] inline Validator::Checked Validator::check_l1(Pte want) {
-  ++counters_.entries_checked;
   if (want.any(l1_refused_bits)) [[unlikely]]
     return want.any(cache_bits) ? Rule::l1_cache_attributes : Rule::entry_bad_flags;
 
@@ -23,18 +24,18 @@ namespace pinfold::pvmmu {
   Frame& frame = record(mfn);
   if (frame.owner_tag() != self_plus_1_) [[unlikely]]
     return Rule::l1_foreign_frame;
-  if (frame.refs >= max_references) [[unlikely]]
+  if (Way::read(frame.refs) >= max_references) [[unlikely]]
     return Rule::count_overflow;
 
   if (want.writable()) {
-    if (frame.type != FrameType::writable) {
-      if (transition(frame, FrameType::writable) == Transition::refuse) [[unlikely]]
+    if (const FrameType type = Way::read(frame.type); type != FrameType::writable) {
+      if (transition(type, Way::read(frame.type_count) != 0, FrameType::writable) == Transition::refuse)
+          [[unlikely]]
         return Rule::l1_writable_map_of_table;
-      frame.type = FrameType::writable;
+      Way::become_writable(frame);
     }
-    ++frame.type_count;
   }
-  ++frame.refs;
+  Way::add(frame, want.writable());
   return CheckedEntry(want, mirror_of_adjusted_leaf(want));
 }
 

@@ -59,9 +59,10 @@ inline constexpr auto transitions = [] {
 ///   released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
 ///
-/// Concurrency: the owner's lock guards all but the owner itself. That is read by domains that do not own the
-/// frame, to find out that they don't, while it may change under the pool's lock: each access is one atomic
-/// load or store.
+/// Concurrency: the owner's lock guards all but the owner itself; those who hold it together with others
+/// change counts, and the type to writable, by atomic accesses (record_access.hpp). The owner is read by
+/// domains that do not own the frame, to find out that they don't, while it may change under the pool's lock:
+/// each access is one atomic load or store.
 struct Frame {
   std::uint32_t refs = 0;
   std::uint32_t type_count = 0;

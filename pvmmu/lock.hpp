@@ -1,33 +1,116 @@
-// The domain's lock, and the proof of holding it.
+// The domain's lock, held alone or together with others, and the proofs of holding it.
 #pragma once
 
+#include <atomic>
 #include <mutex>
+#include <vector>
 
 namespace pinfold::pvmmu {
 
+class DomainSharer;
+
 /// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall
 /// state. One lock a domain; taken at a vCPU's exit, dropped before it enters the guest or sleeps.
+///
+/// Held alone (DomainLock) it permits everything. Held together with others (DomainShare) it permits what
+/// says so, Validator::update_together first of all; nobody has it alone meanwhile. Sharing is by a flag for
+/// each thread that shares, in a cache line of its own, so that those who share have no line in common that
+/// they write; who wants the lock alone looks at all flags.
 class DomainMutex {
  public:
   DomainMutex() = default;
+  DomainMutex(const DomainMutex&) = delete;
+  DomainMutex& operator=(const DomainMutex&) = delete;
+  /// Do others wait? Whoever has it alone may then prefer to share it.
+  [[nodiscard]] bool is_wanted() const { return waiting_.load(std::memory_order_relaxed) != 0; }
 
  private:
   friend class DomainLock;
+  friend class DomainSharer;
+  void lock();
+  void lock_behind_others();
+  void unlock();
+
   std::mutex mutex_;
+  /// Somebody has mutex_ and wants those who share to leave. Stays false while there is nobody who might
+  /// share.
+  alignas(64) std::atomic<bool> taken_{false};
+  std::atomic<unsigned> waiting_{0};    ///< For mutex_.
+  std::vector<DomainSharer*> sharers_;  ///< Guarded by mutex_.
 };
 
-/// Holding the domain's lock. A function that needs it takes `Held`, so it can't be called without.
+/// Holding the domain's lock alone. A function that needs it takes `Held`, so it can't be called without.
 class DomainLock {
  public:
-  explicit DomainLock(DomainMutex& mutex) : lock_(mutex.mutex_) {}
-  void unlock() { lock_.unlock(); }
-  void lock() { lock_.lock(); }
+  explicit DomainLock(DomainMutex& mutex) : mutex_(mutex) { lock(); }
+  ~DomainLock() {
+    if (locked_) mutex_.unlock();
+  }
+  DomainLock(const DomainLock&) = delete;
+  DomainLock& operator=(const DomainLock&) = delete;
+  void unlock() {
+    locked_ = false;
+    mutex_.unlock();
+  }
+  void lock() {
+    mutex_.lock();
+    locked_ = true;
+  }
 
  private:
-  std::unique_lock<std::mutex> lock_;
+  DomainMutex& mutex_;
+  bool locked_ = false;
 };
 
 using Held = const DomainLock&;
+
+/// One thread's place among those who may hold the domain's lock together. Outlived by the mutex; made and
+/// ended while its thread does not hold the lock.
+class alignas(64) DomainSharer {
+ public:
+  explicit DomainSharer(DomainMutex& mutex);
+  ~DomainSharer();
+  DomainSharer(const DomainSharer&) = delete;
+  DomainSharer& operator=(const DomainSharer&) = delete;
+
+ private:
+  friend class DomainMutex;
+  friend class DomainShare;
+  void enter();
+  void leave();
+  void await_left();
+
+  std::atomic<int> inside_{0};
+  DomainMutex& mutex_;
+};
+
+/// Holding the domain's lock together with others. The thread must not hold it alone, nor ask for that
+/// before this ends.
+class DomainShare {
+ public:
+  explicit DomainShare(DomainSharer& sharer) : sharer_(sharer) { sharer_.enter(); }
+  ~DomainShare() { sharer_.leave(); }
+  DomainShare(const DomainShare&) = delete;
+  DomainShare& operator=(const DomainShare&) = delete;
+
+ private:
+  DomainSharer& sharer_;
+};
+
+using Shared = const DomainShare&;
+
+/// A lock for a few loads and stores: who finds it taken lets others run until it is free.
+class ShortLock {
+ public:
+  void lock() {
+    while (taken_.test_and_set(std::memory_order_acquire)) wait();
+  }
+  void unlock() { taken_.clear(std::memory_order_release); }
+
+ private:
+  void wait() const;
+  std::atomic_flag taken_;
+};
 
 /// Guards the machine's pool of free frames, which all domains share. A leaf: taken with a domain's lock held
 /// or without, and under it nothing else is locked and nobody else is called. So two domains wait for each

@@ -52,27 +52,30 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   // P is not among the flags: the old entry is present as well.
   if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
   ++counters_.entries_checked;
-  commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)));
+  commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)), counters_);
 }
 
 void Validator::clear_l1(MachineAddr where, Pte old, Pte want) {
-  commit(where, record(frame_of(where)), CheckedEntry::not_present(want));
-  drop_l1_entry(old);
+  commit(where, record(frame_of(where)), CheckedEntry::not_present(want), counters_);
+  drop_l1_entry<Alone>(old);
 }
 
 void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const Checked entry = check_l1(want);
+  ++counters_.entries_checked;
+  const Checked entry = check_l1<Alone>(want);
   if (!entry) [[unlikely]] {
     verdict = refuse(entry.rule(), Where{frame_of(where), slot_at(where)}, want, want.mfn());
     return;
   }
-  commit(where, record(frame_of(where)), *entry);
-  drop_l1_entry(old);
+  commit(where, record(frame_of(where)), *entry, counters_);
+  drop_l1_entry<Alone>(old);
 }
 
 /// Notes what a processor may still know of the entry that was there.
 void Validator::log_stale(MachineAddr where, Pte before, Pte now) {
-  if (narrows(before, now)) stale_.changed(MirrorId(record(frame_of(where)).mirror), slot_at(where), before);
+  if (!narrows(before, now)) return;
+  const std::lock_guard among_others(stale_lock_);  // of tables other than this one
+  stale_.changed(MirrorId(record(frame_of(where)).mirror), slot_at(where), before);
 }
 
 Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preserve) {
@@ -167,7 +170,7 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
 
   const Pte old(machine_.load(table.raw(), slot));
   if (!want.present()) {
-    commit(entry_address(table, slot), frame, CheckedEntry::not_present(want));
+    commit(entry_address(table, slot), frame, CheckedEntry::not_present(want), counters_);
     flush_duty_ = true;
     drop_upper_entry(old);
     return {};
@@ -178,12 +181,12 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   if (old.present() && ((old.raw() ^ want.raw()) & ~upper_flag_bits) == 0) {
     ++counters_.entries_checked;
     const Mfn child = mirrors_.frame(MirrorId(frames_[old.mfn()].mirror));
-    commit(entry_address(table, slot), frame, CheckedEntry(want, mirror_upper(want, child)));
+    commit(entry_address(table, slot), frame, CheckedEntry(want, mirror_upper(want, child)), counters_);
     return {};
   }
   const auto entry = check_upper(where, want);
   if (!entry) return tl::unexpected(entry.error());
-  commit(entry_address(table, slot), frame, *entry);
+  commit(entry_address(table, slot), frame, *entry, counters_);
   drop_upper_entry(old);
   return {};
 }

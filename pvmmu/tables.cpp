@@ -46,7 +46,8 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
       continue;
     }
     const Pte want = adjusted_l1(found);
-    const Checked entry = check_l1(want);
+    ++counters_.entries_checked;
+    const Checked entry = check_l1<Alone>(want);
     if (!entry) [[unlikely]] {
       const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
       drop_l1_entries(mfn, slot);
@@ -154,13 +155,13 @@ void Validator::devalidate_l1(Mfn mfn) {
     const Pte guest(machine_.load(mfn.raw(), slot));
     const std::uint64_t accessed = mirrors_.load(mirror, slot).raw() & bit::accessed & ~guest.raw();
     if (accessed != 0) machine_.store(mfn.raw(), slot, guest.with(accessed).raw());
-    drop_l1_entry(guest);
+    drop_l1_entry<Alone>(guest);
   }
   budget_.spend(whole_table);
 }
 
 void Validator::drop_l1_entries(Mfn mfn, std::size_t end) {
-  for (std::size_t slot = 0; slot < end; ++slot) drop_l1_entry(Pte(machine_.load(mfn.raw(), slot)));
+  for (std::size_t slot = 0; slot < end; ++slot) drop_l1_entry<Alone>(Pte(machine_.load(mfn.raw(), slot)));
 }
 
 /// From here on the table is one that ends: its first `end` entries hold references still, and it holds one

@@ -17,6 +17,7 @@
 #include "pvmmu/lock.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/mirror.hpp"
+#include "pvmmu/record_access.hpp"
 #include "pvmmu/trace.hpp"
 #include "pvmmu/verdict.hpp"
 
@@ -56,6 +57,12 @@ struct Leaf {
   bool executable = false;  ///< NX at none.
 };
 
+/// What an entry is to become; `where` as update() has it.
+struct EntryUpdate {
+  MachineAddr where;
+  Pte want;
+};
+
 /// How a store hits an entry.
 enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 
@@ -73,7 +80,8 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// entry by entry, in the same operation or in later ones: none that needs a table begins before all that is
 /// finished.
 ///
-/// Concurrency: all members need the domain's lock, which callers prove with `Held`.
+/// Concurrency: all members need the domain's lock, which callers prove with `Held`; held together with
+/// others it is enough for the plain change of an L1 entry (`Shared`, together.cpp).
 ///
 /// Being watched: with a TraceSink, each operation tells it what was asked and what came of it (watched.cpp).
 /// Without one that costs a branch at the operation's begin; the change of an L1 entry, the shortest, finds
@@ -96,6 +104,12 @@ class Validator {
   /// The entries of the machine-to-phys array for `count` frames from `mfn` on, which become `pfn` and those
   /// after it; stops at the first frame that is refused.
   Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count = 1);
+  /// The same as update() for entries of L1 tables, while others do that: as many as are plain, from the
+  /// first. How many; the next one is for update() to decide. Counts into `counters`, which the caller has
+  /// for itself and hands in with count().
+  [[nodiscard]] std::size_t update_together(Shared, MmuCounters& counters,
+                                            std::span<const EntryUpdate> wanted);
+  void count(Held, const MmuCounters& together);
   Verdict<> pin(Held, Level level, Mfn mfn);
   Verdict<> unpin(Held, Mfn mfn);
   /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one
@@ -217,13 +231,14 @@ class Validator {
   [[nodiscard]] Frame& record(Mfn mfn) const { return records_[mfn.raw()]; }
 
   // entry_check.hpp: Q1 of the mail is answered here.
+  template <class Way>
   Checked check_l1(Pte want);
   Verdict<CheckedEntry> check_upper(Where where, Pte want);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Where where, Pte want, Mfn frame = no_mfn);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
 
   // commit.hpp
-  void commit(MachineAddr where, const Frame& table, const CheckedEntry& entry);
+  void commit(MachineAddr where, const Frame& table, const CheckedEntry& entry, MmuCounters& counters);
   [[gnu::noinline]] void log_stale(MachineAddr where, Pte before, Pte now);
 
   // types.cpp: the only place where a type is taken or dropped
@@ -243,11 +258,11 @@ class Validator {
   Verdict<> become(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
   /// Drops the references that an entry of an L1 held since it was checked.
+  template <class Way>
   void drop_l1_entry(Pte old) {
     if (!old.present()) return;
     Frame& frame = record(old.mfn());
-    if (old.writable()) --frame.type_count;
-    if (--frame.refs == 0) [[unlikely]]
+    if (!Way::drop(frame, old.writable())) [[unlikely]]
       free_frame(old.mfn());
   }
   void drop_upper_entry(Pte old);
@@ -322,6 +337,12 @@ class Validator {
   void replace_root(Mfn& root, Mfn wanted);
   Verdict<> check_owned(Mfn mfn);
   [[gnu::cold]] void free_frame(Mfn mfn);
+
+  // together.cpp
+  [[nodiscard]] bool stays(Mfn mfn) const;
+  [[nodiscard]] bool stays_l1(Mfn mfn) const;
+  bool change_l1_together(MachineAddr where, const Frame& table, Pte want, MmuCounters& counters);
+
   void set_m2p(Mfn mfn, Pfn pfn) {
     m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw());
   }
@@ -359,6 +380,18 @@ class Validator {
   std::vector<Release> releasing_;
   [[nodiscard]] std::vector<Release>::const_iterator release_of(Mfn table) const;
   MmuCounters counters_;
+
+  // For those who hold the domain's lock together; who has it alone finds them free.
+  struct alignas(64) TableLock {
+    ShortLock lock;
+  };
+  std::array<TableLock, 64> table_locks_;  ///< Each guards the entries of some tables.
+  /// Tables lie side by side, or at equal distances: the product's upper bits differ all the same.
+  [[nodiscard]] ShortLock& table_lock(Mfn table) {
+    constexpr std::uint64_t golden_ratio = 0x9e37'79b9'7f4a'7c15;  // of 2^64; Knuth vol. 3, 6.4
+    return table_locks_[table.raw() * golden_ratio >> 58].lock;
+  }
+  ShortLock stale_lock_;  ///< Guards stale_.
 };
 
 }  // namespace pinfold::pvmmu

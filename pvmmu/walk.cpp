@@ -43,8 +43,8 @@ bool Validator::touch(Held held, const Leaf& leaf, bool write) {
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
   if (trace_ != nullptr) tell_touch(leaf, marked, write);
-  commit(entry_address(leaf.table, leaf.slot), frames_[leaf.table],
-         CheckedEntry(marked, mirror_leaf(marked)));
+  commit(entry_address(leaf.table, leaf.slot), frames_[leaf.table], CheckedEntry(marked, mirror_leaf(marked)),
+         counters_);
   return true;
 }
 

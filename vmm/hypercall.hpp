@@ -26,7 +26,7 @@ struct Hypercall {
   std::array<std::uint64_t, 6> args{};
   GuestMemory& memory;
   /// The domain's lock, which the caller holds. Null in tests of handlers that don't need it.
-  const pvmmu::DomainLock* held = nullptr;
+  pvmmu::DomainLock* held = nullptr;
   Completion completion = Completion::result;
 
   [[nodiscard]] GuestVaddr pointer(std::size_t i) const { return GuestVaddr(args[i]); }

@@ -37,11 +37,12 @@ struct Statistics {
   std::uint64_t continuations = 0;  ///< Hypercalls that the guest makes again, for what was left of them.
   std::map<std::uint32_t, std::uint64_t> mmuext_operations;  ///< By MMUEXT_*.
   std::uint64_t mmu_updates = 0;                             ///< Requests in mmu_update lists.
-  std::uint64_t pte_stores = 0;    ///< Plain stores to L1 entries that were emulated.
-  std::uint64_t privileged = 0;    ///< Privileged instructions emulated.
-  std::uint64_t events = 0;        ///< Upcalls delivered.
-  std::uint64_t sleeps = 0;        ///< Times that a vCPU blocked or polled and had to wait.
-  std::uint64_t sleeps_again = 0;  ///< Times that such a vCPU was woken for nothing and slept on.
+  std::uint64_t mmu_updates_together = 0;  ///< Of these: made while other vCPUs might make theirs.
+  std::uint64_t pte_stores = 0;            ///< Plain stores to L1 entries that were emulated.
+  std::uint64_t privileged = 0;            ///< Privileged instructions emulated.
+  std::uint64_t events = 0;                ///< Upcalls delivered.
+  std::uint64_t sleeps = 0;                ///< Times that a vCPU blocked or polled and had to wait.
+  std::uint64_t sleeps_again = 0;          ///< Times that such a vCPU was woken for nothing and slept on.
   /// Signals sent to vCPUs in the guest, so that they look at their events. Written by any thread.
   std::atomic<std::uint64_t> signals{0};
   std::uint64_t passes = 0;  ///< Ways back to the guest that led through stores of the gate.

@@ -62,6 +62,9 @@ class GuestCpu {
   [[nodiscard]] Registers& regs() { return regs_; }
   [[nodiscard]] CpuState& state() { return state_; }
   [[nodiscard]] RunStateClock& run_state() { return run_state_; }
+  /// What this vCPU needs to work on page tables while others do; null where nothing is shared: with one
+  /// vCPU, and while somebody watches each change.
+  [[nodiscard]] pvmmu::DomainSharer* sharer() { return sharer_; }
   [[nodiscard]] std::uint16_t cs() const { return cs_; }
   [[nodiscard]] std::uint16_t ss() const { return ss_; }
   void set_selectors(std::uint16_t cs, std::uint16_t ss) {
@@ -276,6 +279,7 @@ class GuestCpu {
   VcpuId id_;
   Vcpu vcpu_;
   VirtualProcessor processor_;
+  pvmmu::DomainSharer* sharer_ = nullptr;  ///< run()'s.
 
   Registers regs_;
   std::uint16_t cs_ = gate::code64;

@@ -42,6 +42,8 @@ void GuestCpu::run() {
   // second exit.
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
 
+  std::optional<pvmmu::DomainSharer> sharer;
+  if (domain_.config().vcpus > 1 && !watched_) sharer_ = &sharer.emplace(domain_.mutex());
   pvmmu::DomainLock lock(domain_.mutex());
   rest(false);
   std::uint64_t left_at = __rdtsc();

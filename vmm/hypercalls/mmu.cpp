@@ -22,6 +22,9 @@ namespace {
 /// again).
 constexpr std::uint64_t requests_a_piece = 1024;
 constexpr std::size_t requests_a_fetch = 32;
+/// Fewer than this are worked off with the lock as it is: to let go of it and take it again is as much work
+/// as they are.
+constexpr std::size_t worth_sharing = 8;
 /// Set in the count of a restarted list: what is in *done belongs to the same list (an internal bit of the
 /// ABI).
 constexpr std::uint64_t preempted_flag = 1ULL << 31;
@@ -89,9 +92,11 @@ std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
   return static_cast<std::int32_t>(call.args[3]);
 }
 
-/// Works a list off: `one(request)` for each, until it fails, the piece is full or the list is at its end.
-template <class Request, class One>
-std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall& call, One&& one) {
+/// Works a list off: of those fetched, first as many as `many(requests)` says that it has done, then
+/// `one(request)` for each, until it fails, the piece is full or the list is at its end.
+template <class Request, class Many, class One>
+std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& many, One&& one) {
+  const pvmmu::Held held = *call.held;
   const List list(call);
   if (!is_guests(list.requests)) return to_rax(Errno::efault);
   std::uint64_t before = 0;
@@ -114,6 +119,9 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Hypercall
           break;
         }
       }
+      next = many(std::span(std::as_const(fetched)).first(available));
+      done += next;
+      if (next == available) continue;
     }
     result = one(fetched[next++]);
     if (result == 0) ++done;
@@ -157,6 +165,34 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
       return answer(mmu.set_machphys(held, frame_of(where), Pfn(request.val)));
     default: return to_rax(Errno::enosys);
   }
+}
+
+/// The requests, from the first, that change entries of L1 tables and need no more than that the tables stay:
+/// made while other vCPUs make theirs, if any other waits. How many; the next one is for update_one.
+std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lock,
+                            std::span<const mmu_update_t> requests) {
+  if (cpu.sharer() == nullptr || !domain.mutex().is_wanted()) return 0;
+  std::array<pvmmu::EntryUpdate, requests_a_fetch> wanted;
+  std::size_t count = 0;
+  for (const mmu_update_t& request : requests) {
+    if ((request.ptr & 7) != MMU_NORMAL_PT_UPDATE) break;
+    wanted[count++] = {MachineAddr(request.ptr), pvmmu::Pte(request.val)};
+  }
+  if (count < worth_sharing) return 0;
+  pvmmu::Validator& mmu = domain.mmu();
+  pvmmu::MmuCounters counters;
+  std::size_t done = 0;
+  lock.unlock();
+  {
+    const pvmmu::DomainShare share(*cpu.sharer());
+    done = mmu.update_together(share, counters, std::span(wanted).first(count));
+  }
+  lock.lock();
+  domain.set_answering(&lock);  // others answered hypercalls meanwhile
+  mmu.count(lock, counters);
+  domain.statistics().mmu_updates += done;
+  domain.statistics().mmu_updates_together += done;
+  return done;
 }
 
 /// Flushes the vCPUs of a bitmap in guest memory: a word of it for each 64 vCPUs that there are.
@@ -252,9 +288,13 @@ void register_mmu(Domain& domain) {
     GuestCpu& cpu = domain.cpu(call.vcpu);
     if (const auto result = earlier_answer(domain, call)) return *result;
     if (auto own = check_foreign(domain, call.args[3]); !own) return to_rax(own);
-    return work_off<mmu_update_t>(domain, cpu, *call.held, call, [&](const mmu_update_t& request) {
-      return update_one(domain, *call.held, request, call.args[3]);
-    });
+    const bool own_frames = (call.args[3] & 0xffff) == DOMID_SELF;
+    return work_off<mmu_update_t>(
+        domain, cpu, call,
+        [&](std::span<const mmu_update_t> requests) {
+          return own_frames ? update_together(domain, cpu, *call.held, requests) : 0;
+        },
+        [&](const mmu_update_t& request) { return update_one(domain, *call.held, request, call.args[3]); });
   });
   table.set(__HYPERVISOR_mmuext_op, "mmuext_op", [&domain](Hypercall& call) -> std::int64_t {
     GuestCpu& cpu = domain.cpu(call.vcpu);
@@ -262,9 +302,9 @@ void register_mmu(Domain& domain) {
     const std::uint64_t frames_of = call.args[3] & 0xffff;
     if (frames_of == DOMID_IO || frames_of == DOMID_XEN) return to_rax(Errno::eperm);
     if (frames_of != DOMID_SELF) return to_rax(Errno::esrch);
-    return work_off<mmuext_op>(domain, cpu, *call.held, call, [&](const mmuext_op& op) {
-      return extended_one(domain, cpu, *call.held, call.memory, op);
-    });
+    return work_off<mmuext_op>(
+        domain, cpu, call, [](std::span<const mmuext_op>) { return std::size_t{0}; },
+        [&](const mmuext_op& op) { return extended_one(domain, cpu, *call.held, call.memory, op); });
   });
   table.set(__HYPERVISOR_update_va_mapping, "update_va_mapping", [&domain](Hypercall& call) -> std::int64_t {
     return update_va_mapping(domain, domain.cpu(call.vcpu), *call.held, call);

@@ -82,6 +82,8 @@ struct alignas(page_size) Page {
 Page* new_page();
 u64 mfn_of(const void* va);
 Page* page_of(u64 mfn);
+/// The frame behind the highest that the guest has from the start: not its own.
+u64 foreign_frame();
 /// The table of `level` (4 to 1) that translates `va` in the initial tables, and the slot's index in it.
 Page* table_of(int level, u64 va);
 u64 slot_of(int level, u64 va);

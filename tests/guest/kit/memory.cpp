@@ -23,6 +23,13 @@ Page* new_page() {
 
 u64 mfn_of(const void* va) { return p2m()[(word(va) - virt_base) / page_size]; }
 
+u64 foreign_frame() {
+  u64 highest = 0;
+  for (u64 pfn = 0; pfn < info->nr_pages; ++pfn)
+    if (p2m()[pfn] > highest) highest = p2m()[pfn];
+  return highest + 1;
+}
+
 Page* page_of(u64 mfn) {
   for (u64 pfn = 0; pfn < info->nr_pages; ++pfn)
     if (p2m()[pfn] == mfn) return reinterpret_cast<Page*>(virt_base + pfn * page_size);

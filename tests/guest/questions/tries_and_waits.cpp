@@ -10,7 +10,7 @@ using namespace kit;
 namespace {
 
 /// Of no domain: the machine is larger than the guest.
-constexpr u64 foreign_frame = 0x2500;
+constexpr u64 unknown_frame = 0x2500;
 
 }  // namespace
 
@@ -18,9 +18,9 @@ void test() {
   install_traps();
   Page* window = new_page();
   const u64 here = word(window);
-  say("1: map a frame that is not mine: ", map(window, foreign_frame * page_size | data));
+  say("1: map a frame that is not mine: ", map(window, unknown_frame * page_size | data));
   say("1: name one in an L2: ",
-      set_entry(entry_address(2, here), foreign_frame * page_size | present | user));
+      set_entry(entry_address(2, here), unknown_frame * page_size | present | user));
 
   Page* l1 = table_of(1, here);
   say("2: map a page table writable: ", map(window, mfn_of(l1) * page_size | data));

@@ -35,15 +35,6 @@ Page* code(u64 bytes, unsigned length) {
   return page;
 }
 
-u64 foreign_frame() {
-  u64 highest = 0;
-  for (u64 pfn = 0; pfn < info->nr_pages; ++pfn) {
-    const u64 mfn = reinterpret_cast<const u64*>(info->mfn_list)[pfn];
-    if (mfn > highest) highest = mfn;
-  }
-  return highest + 1;
-}
-
 }  // namespace
 
 void test() {

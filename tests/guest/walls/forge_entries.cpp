@@ -14,14 +14,6 @@ void flush() {
   extended(MMUEXT_NEW_BASEPTR, mfn_of(reinterpret_cast<void*>(info->pt_base)));
 }
 
-u64 foreign_frame() {
-  const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);
-  u64 highest = 0;
-  for (u64 pfn = 0; pfn < info->nr_pages; ++pfn)
-    if (p2m[pfn] > highest) highest = p2m[pfn];
-  return highest + 1;
-}
-
 /// An entry that was there: whatever the table says now, the window shows what it did.
 void replace(Page* table, Page* door, volatile Page* window, Page* hidden) {
   volatile u64& entry = static_cast<volatile Page*>(door)->words[slot_of(1, word(window))];

@@ -120,6 +120,19 @@ class FakeDomain {
 
   [[nodiscard]] std::vector<std::string> findings() const { return audit(held, mmu, outside); }
   [[nodiscard]] Mfn allocate() { return mmu.allocate(held).value(); }
+  /// How many of the entries, from the first, can be changed with the lock shared; these are.
+  [[nodiscard]] std::size_t update_together(const std::vector<EntryUpdate>& wanted) {
+    MmuCounters counters;
+    std::size_t done = 0;
+    held.unlock();
+    {
+      const DomainShare share(sharer_);
+      done = mmu.update_together(share, counters, wanted);
+    }
+    held.lock();
+    mmu.count(held, counters);
+    return done;
+  }
 
   FakeView view;
   PageMemory arena_memory;
@@ -130,6 +143,7 @@ class FakeDomain {
 
  private:
   DomainMutex mutex_;
+  DomainSharer sharer_{mutex_};
 
  public:
   DomainLock held;

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/record_access.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
@@ -25,7 +26,8 @@ inline constexpr bool mirror_gives_way = true;
 inline constexpr bool mirror_gives_way = false;
 #endif
 
-inline Validator::Checked Validator::check_l1(Pte want) {
+template <class Way>
+Validator::Checked Validator::check_l1(Pte want) {
   const Mfn mfn = want.mfn();
   // Past the machine's end there is nothing to count. The guest's entry says nothing, the processor's does.
   if (!frames_.contains(mfn))

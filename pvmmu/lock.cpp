@@ -1,0 +1,63 @@
+#include "pvmmu/lock.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace pinfold::pvmmu {
+
+// Who wants the lock alone stores taken_ and then looks at each inside_; who shares stores its inside_ and
+// then looks at taken_. All four are sequentially consistent, so at least one of the two sees the other's.
+
+void DomainMutex::lock() {
+  lock_behind_others();
+  if (sharers_.empty()) return;
+  taken_.store(true);
+  for (DomainSharer* sharer : sharers_) sharer->await_left();
+}
+
+void DomainMutex::lock_behind_others() {
+  if (mutex_.try_lock()) return;
+  ++waiting_;
+  mutex_.lock();
+  --waiting_;
+}
+
+void DomainMutex::unlock() {
+  if (!sharers_.empty()) taken_.store(false, std::memory_order_release);
+  mutex_.unlock();
+}
+
+DomainSharer::DomainSharer(DomainMutex& mutex) : mutex_(mutex) {
+  const std::lock_guard lock(mutex.mutex_);
+  mutex.sharers_.push_back(this);
+}
+
+DomainSharer::~DomainSharer() {
+  const std::lock_guard lock(mutex_.mutex_);
+  std::erase(mutex_.sharers_, this);
+}
+
+void DomainSharer::enter() {
+  inside_.store(1);
+  if (!mutex_.taken_.load()) return;
+  leave();
+  // Behind whoever has it alone. While this has the mutex nobody else has, and the next one sees the flag.
+  mutex_.lock_behind_others();
+  inside_.store(1);
+  mutex_.mutex_.unlock();
+}
+
+void DomainSharer::leave() {
+  inside_.store(0);
+  if (mutex_.taken_.load()) inside_.notify_one();
+}
+
+void DomainSharer::await_left() {
+  while (inside_.load() != 0) inside_.wait(1);
+}
+
+void ShortLock::wait() const {
+  while (taken_.test(std::memory_order_relaxed)) std::this_thread::yield();
+}
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,184 @@
+// vCPUs that change entries of L1 tables while they share the domain's lock, and others that have it alone in
+// between. What must hold: entry and mirror agree, each count is right (the audit recounts all), and no frame
+// is writable through a mirror while it is a table.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "rig.hpp"
+
+namespace pinfold::pvmmu::concurrency {
+namespace {
+
+using test::entry_at;
+using test::ro;
+using test::rw;
+
+constexpr int rounds = 2000;
+constexpr std::size_t slots = 8;  // few: they meet
+
+const std::vector<std::string> nothing;
+
+struct Together : testing::Test {
+  Together() {
+    for (Mfn& table : tables) {
+      table = one.allocate();
+      one.call([&](Held held, Validator& v) { EXPECT_TRUE(v.pin(held, Level::l1, table)); });
+    }
+    for (Mfn& frame : frames) frame = one.allocate();
+  }
+  /// Lists of entries, anywhere and naming anything. What is left alone is asked for with the lock held
+  /// alone, as a vCPU does.
+  void updates(unsigned seed) {
+    std::mt19937 random(seed);
+    DomainSharer sharer(one.mutex);
+    MmuCounters counters;
+    for (int i = 0; i < rounds; ++i) {
+      std::vector<EntryUpdate> list(1 + random() % 12);
+      for (EntryUpdate& u : list) {
+        const Pte want =
+            random() % 4 == 0 ? Pte() : Pte(frames[random() % frames.size()], random() % 2 ? rw : ro);
+        u = {entry_at(tables[random() % tables.size()], random() % slots), want};
+      }
+      std::size_t done = 0;
+      while (done < list.size()) {
+        {
+          const DomainShare share(sharer);
+          const std::size_t more = one.mmu.update_together(share, counters, std::span(list).subspan(done));
+          done += more;
+          together_done += more;
+        }
+        if (done == list.size()) break;
+        one.call([&](Held held, Validator& v) {
+          if (!v.update(held, list[done].where, list[done].want, Preserve::nothing)) ++refused;
+        });
+        ++done;
+      }
+    }
+    one.call([&](Held held, Validator& v) { v.count(held, counters); });
+  }
+
+  test::FakeMachine machine{256};
+  SharedDomain one{machine, DomId(1)};
+  std::array<Mfn, 3> tables;
+  std::array<Mfn, 6> frames;
+  std::atomic<std::uint64_t> together_done{0}, refused{0};
+};
+
+TEST_F(Together, updates_of_the_same_entries_leave_entry_mirror_and_counts_in_agreement) {
+  together({[&] { updates(1); }, [&] { updates(2); }, [&] { updates(3); }});
+  EXPECT_EQ(one.findings(), nothing);
+  EXPECT_EQ(refused, 0U);
+  EXPECT_GT(together_done, 0U);
+  const MmuCounters counted = one.call([](Held, Validator& v) { return v.counters(); });
+  EXPECT_GE(counted.entries_stored, together_done);
+}
+
+TEST_F(Together, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named_it) {
+  const auto write = [&](std::size_t first) {
+    DomainSharer sharer(one.mutex);
+    MmuCounters counters;
+    std::vector<EntryUpdate> list;
+    for (std::size_t i = 0; i < 16; ++i)
+      list.push_back({entry_at(tables[0], 0), Pte(frames[(first + i) % frames.size()], rw)});
+    for (int i = 0; i < 4 * rounds; ++i) {
+      const DomainShare share(sharer);
+      EXPECT_EQ(one.mmu.update_together(share, counters, std::span(list).first(1 + i % 16)), 1U + i % 16);
+    }
+  };
+  together({[&] { write(0); }, [&] { write(3); }});
+  EXPECT_EQ(one.findings(), nothing);
+}
+
+TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
+  // What a mirror's entry permits at a moment when nobody changes anything.
+  const auto check = [&](Held, Validator& v) {
+    for (const Mfn table : tables)
+      for (std::size_t slot = 0; slot < slots; ++slot) {
+        const Pte entry = machine.peek(table, slot);
+        const bool writable = entry.present() && entry.writable();
+        EXPECT_FALSE(writable && is_table(v.frame(entry.mfn()).type));
+      }
+  };
+  std::uint64_t tables_made = 0;
+  together({[&] { updates(4); }, [&] { updates(5); },
+            [&] {
+              for (int i = 0; i < rounds; ++i)
+                one.call([&](Held held, Validator& v) {
+                  const Mfn frame = frames[static_cast<std::size_t>(i) % frames.size()];
+                  if (v.pin(held, Level::l1, frame)) {
+                    ++tables_made;
+                    check(held, v);
+                    EXPECT_TRUE(i % 16 == 0 || v.unpin(held, frame));
+                  } else {
+                    (void)v.unpin(held, frame);
+                  }
+                });
+            }});
+  EXPECT_EQ(one.findings(), nothing);
+  EXPECT_GT(tables_made, 0U);
+}
+
+TEST_F(Together, frames_given_up_meanwhile_are_freed_once) {
+  together({[&] { updates(6); }, [&] { updates(7); },
+            [&] {
+              for (int i = 0; i < rounds; ++i) {
+                // A frame of its own, named by one entry, given up, and its last reference dropped by whoever
+                // writes there.
+                const Mfn frame = one.allocate();
+                one.call([&](Held held, Validator& v) {
+                  EXPECT_TRUE(v.update(held, entry_at(tables[0], 0), Pte(frame, rw), Preserve::nothing));
+                  EXPECT_TRUE(v.deallocate(held, frame));
+                });
+              }
+            }});
+  EXPECT_EQ(one.findings(), nothing);
+  one.call([&](Held held, Validator& v) {
+    for (const Mfn table : tables) {
+      for (std::size_t slot = 0; slot < slots; ++slot)
+        EXPECT_TRUE(v.update(held, entry_at(table, slot), Pte(), Preserve::nothing));
+      EXPECT_TRUE(v.unpin(held, table));
+    }
+    EXPECT_EQ(v.allocated_frames(), tables.size() + frames.size());
+  });
+  for (const Mfn frame : frames) EXPECT_TRUE(one.is_plain(frame));
+}
+
+TEST(DomainShare, who_has_the_lock_alone_has_it_alone) {
+  DomainMutex mutex;
+  std::uint64_t plain = 0;  // TSan would tell
+  std::atomic<int> inside{0};
+  const auto sharing = [&] {
+    DomainSharer sharer(mutex);
+    for (int i = 0; i < rounds; ++i) {
+      const DomainShare share(sharer);
+      ++inside;
+      EXPECT_LT(plain, 2U * rounds + 1);
+      --inside;
+    }
+  };
+  const auto alone = [&] {
+    for (int i = 0; i < rounds; ++i) {
+      const DomainLock lock(mutex);
+      EXPECT_EQ(inside, 0);
+      ++plain;
+    }
+  };
+  together({sharing, sharing, alone, alone});
+  EXPECT_EQ(plain, 2U * rounds);
+}
+
+/// Two hold it at the same time: each waits inside for the other.
+TEST(DomainShare, two_hold_it_together) {
+  DomainMutex mutex;
+  std::barrier both(2);
+  const auto sharing = [&] {
+    DomainSharer sharer(mutex);
+    const DomainShare share(sharer);
+    both.arrive_and_wait();
+  };
+  together({sharing, sharing});
+}
+
+}  // namespace
+}  // namespace pinfold::pvmmu::concurrency
