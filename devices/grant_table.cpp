@@ -1,5 +1,6 @@
 #include "devices/grant_table.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 
@@ -24,17 +25,22 @@ std::int64_t one(vmm::Hypercall& call, std::uint32_t count, Operation operation)
   return stored ? rax : to_rax(stored);
 }
 
-/// An array of operations, each with a status of its own.
+/// An array of operations, each with a status of its own. A long one is done in pieces, each of which the
+/// guest makes the hypercall for again.
 template <class Args, class Operation>
 std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
-  if (count > GrantTable::operations_limit) return to_rax(Errno::e2big);
-  for (std::uint32_t i = 0; i < count; ++i) {
+  const std::uint32_t piece = std::min(count, GrantTable::operations_a_piece);
+  for (std::uint32_t i = 0; i < piece; ++i) {
     const GuestVaddr at = call.pointer(1).plus(i * sizeof(Args));
     auto args = call.memory.fetch<Args>(at);
     if (!args) return to_rax(args.error());
     operation(*args);
     if (auto stored = call.memory.store(at, *args); !stored) return to_rax(stored);
   }
+  if (piece == count) return 0;
+  call.args[1] = call.pointer(1).plus(piece * sizeof(Args)).raw();
+  call.args[2] = count - piece;
+  call.completion = vmm::Completion::restart;
   return 0;
 }
 

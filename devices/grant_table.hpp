@@ -14,10 +14,10 @@ namespace pinfold::devices {
 /// so in each operation's status, as Xen does. Called with the domain's lock held.
 class GrantTable {
  public:
-  /// Xen's own default, and the most operations that one hypercall may carry (Xen interrupts long ones; here
-  /// more is -E2BIG).
+  /// Xen's own default.
   static constexpr std::uint32_t default_max_frames = 64;
-  static constexpr std::uint32_t operations_limit = 1U << 16;
+  /// Operations of one hypercall before the guest may take an event.
+  static constexpr std::uint32_t operations_a_piece = 1024;
 
   GrantTable(DomId self, vmm::SharedFrameSource& frames, std::uint32_t max_frames = default_max_frames)
       : self_(self), entries_(frames, max_frames) {}
