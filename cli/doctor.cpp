@@ -120,15 +120,31 @@ int refuse(bool json, std::ostream& out, const char* kind, const std::string& me
   return exit_no_kvm;
 }
 
-void print(std::ostream& out, const std::vector<Finding>& findings, const char* verdict) {
+void print(std::ostream& out, const std::vector<Finding>& findings) {
   for (const auto& finding : findings) out << finding.found << "\n    -> " << finding.consequence << '\n';
-  out << '\n' << verdict << '\n';
+  out << '\n';
 }
 
-void print_json(std::ostream& out, const std::vector<Finding>& findings, const char* verdict) {
+nlohmann::json by_key(const std::vector<Finding>& findings) {
   nlohmann::json host;
   for (const auto& finding : findings) host[finding.key] = finding.value;
-  out << nlohmann::json{{"usable", true}, {"verdict", verdict}, {"host", host}}.dump(2) << '\n';
+  return host;
+}
+
+/// A KVM that runs guests, and not as any that is known here: what was found is what there is to go by.
+int refuse_host(bool json, std::ostream& out, const std::vector<Finding>& findings, const char* objection) {
+  if (json) {
+    out << nlohmann::json{{"usable", false},
+                          {"reason", "unusable"},
+                          {"message", objection},
+                          {"host", by_key(findings)}}
+               .dump(2)
+        << '\n';
+    return exit_no_kvm;
+  }
+  for (const auto& finding : findings) out << finding.found << '\n';
+  out << '\n';
+  return refuse(json, out, "unusable", objection);
 }
 
 }  // namespace
@@ -138,15 +154,20 @@ int doctor(bool json, std::ostream& out, const char* device) {
   if (!kvm) return refuse(json, out, kind_name(kvm.error().kind), kvm.error().message);
   const auto facts = vmm::probe(*kvm);
   if (!facts) return refuse(json, out, kind_name(facts.error().kind), facts.error().message);
-  if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
-    return refuse(json, out, "unusable", objection);
-  const char* verdict = facts->shadow_paging()
-                            ? "usable: guests run; page-table work is slower than with EPT or NPT"
-                            : "usable: the processor walks the mirrors itself";
   std::vector<Finding> findings{{"device", device, std::string(device) + " can be opened by this user",
                                  "nothing else of what follows needs a privilege"}};
   for (Finding& finding : all_findings(*facts)) findings.push_back(std::move(finding));
-  (json ? print_json : print)(out, findings, verdict);
+  if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
+    return refuse_host(json, out, findings, objection);
+  const char* verdict = facts->shadow_paging()
+                            ? "usable: guests run; page-table work is slower than with EPT or NPT"
+                            : "usable: the processor walks the mirrors itself";
+  if (json) {
+    out << nlohmann::json{{"usable", true}, {"verdict", verdict}, {"host", by_key(findings)}}.dump(2) << '\n';
+  } else {
+    print(out, findings);
+    out << verdict << '\n';
+  }
   return 0;
 }
 

@@ -19,10 +19,8 @@ std::uint64_t flags_of(const Callback& callback) { return callback.masks_events 
 
 }  // namespace
 
-bool GuestCpu::at_cpl0() {
-  const kvm_sregs& s = vcpu_.sregs();
-  return s.ss.dpl == 0 && s.cs.selector == gate::code0;
-}
+/// In KVM's registers SS.DPL is the CPL, whatever CS is (Intel SDM vol. 3, 24.4.1; AMD APM vol. 2, 15.5.1).
+bool GuestCpu::at_cpl0() { return vcpu_.sregs().ss.dpl == 0; }
 
 /// Was the vCPU interrupted while the gate was at work, with half of it done?
 bool GuestCpu::inside_gate(const RunResult& result) {

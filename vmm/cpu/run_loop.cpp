@@ -208,8 +208,8 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
 /// Code at CPL0 that is not the gate's, or that runs on page tables which are not the domain's mirrors, is an
 /// attack that got past the gate.
 bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
+  if (!at_cpl0()) return false;
   const kvm_sregs& s = vcpu_.sregs();
-  if (s.cs.dpl != 0) return false;
   const auto mirror_of = [&](Mfn root) {
     return root == no_mfn ? 0 : address_of(domain_.mmu().mirror_of_root(held, root)).raw();
   };

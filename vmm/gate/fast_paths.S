@@ -1,7 +1,7 @@
 // What a processor with two-dimensional paging finishes at CPL0 without leaving the VM: bounces of system calls,
-// exceptions and events onto the guest kernel's stack, its iret, and hypercalls that only change the vCPU's own
-// registers or drop its own translations. vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the
-// guest's registers as they were, and is the monitor's.
+// exceptions and events onto the guest kernel's stack; its iret and other hypercalls are in fast_hypercalls.inc.
+// vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the guest's registers as
+// they were, and is the monitor's.
 //
 // Each vCPU has a copy of this page beside its state page (state_fields.h) and its stack: all of its own is reached
 // relative to RIP, and no register of the guest's has to be trusted or saved first. Nothing here enables interrupts.
@@ -10,6 +10,8 @@
 //  - The guest's memory is touched in three places, with the guest's own tables. Addresses in the hypervisor's slots, where
 //    alone supervisor pages are, are refused before; any fault there, or in loading a selector of the guest's, leads to
 //    the fixup, and nothing that the monitor would look at was changed until then. What is read is read once.
+//  - The mirrors are read in one place, where they are mapped read-only, by an address that no guest chooses, with the same
+//    fixup.
 //  - RSP is the gate's own at all times, so a fault inside the gate has a stack. The two instructions at LSTAR before
 //    it is can't fault: their page and the state page are always there, TF is off, and there are no breakpoints.
 //  - Only IRETQ returns; the processor checks selectors there, and its refusal is the monitor's to tell the guest.
@@ -32,30 +34,11 @@
 #define FLAG_RF 0x10000
 #define FLAG_VM 0x20000
 #define FLAG_AC 0x40000
-// What the gate gives back by iret: CF, PF, AF, ZF, SF, TF, IF, DF, OF, IOPL, RF, AC, ID. Others are the monitor's.
-#define FLAGS_KNOWN 0x253fd7
-
-#define IN_SYSCALL 0x100  // _VGCF_in_syscall in an iret_context's flags word
 
 // vcpu_info (xen/xen.h)
 #define INFO_PENDING 0
 #define INFO_MASK 1
 #define INFO_CR2 16
-
-// Hypercalls (xen/xen.h)
-#define STACK_SWITCH 3
-#define FPU_TASKSWITCH 5
-#define XEN_VERSION 17
-#define IRET 23
-#define SET_SEGMENT_BASE 25
-#define MMUEXT_OP 26
-#define TLB_FLUSH_LOCAL 6
-#define INVLPG_LOCAL 7
-#define DOMID_SELF 0x7ff0
-
-#define MSR_FS_BASE 0xc0000100
-#define MSR_GS_BASE 0xc0000101
-#define MSR_KERNEL_GS_BASE 0xc0000102
 
 #define VECTOR_DB 1
 #define VECTOR_NM 7
@@ -63,6 +46,15 @@
 // Vectors that are the guest kernel's without a look at the instruction: DE DB BP OF BR NM TS NP SS PF MF AC XF.
 #define FAST_VECTORS 0x000b5cbb
 #define VECTORS_WITH_ERROR 0x00227d00
+
+// Error codes of page faults (Intel SDM vol. 3, 4.7), and bits of the mirrors' entries (pvmmu/mirror.hpp)
+#define FAULT_PRESENT 1
+#define FAULT_WRITE 2
+#define FAULT_USER 4
+#define PTE_PRESENT 0x1
+#define PTE_WRITABLE 0x2
+#define PTE_WITHHELD_WRITE 0x200
+#define PTE_NO_EXECUTE_NUMBER 63
 
 // The gate's stack, from its top: what IRETQ takes, then the rest. Offsets from RSP once all is pushed.
 #define F_RDI 0
@@ -187,18 +179,55 @@ device_not_available:
         movq $0, STATE(GATE_TASK_SWITCHED)
         jmp bounce_exception
 
-        // Only what is not there at all is the guest's fault for certain.
+        // What is not there at all is the guest's fault for certain. So is a program's write to a page that it may not
+        // write; of its kernel's the monitor looks for those that are meant for a page table.
 page_fault:
         mov %cr2, %rcx
         mov %rcx, STATE(GATE_FAULT_ADDRESS)
-        testb $1, F_ERROR(%rsp)
-        jnz slow
         refuse_hypervisors %rcx, %rdx
+        cmpq $(FAULT_PRESENT | FAULT_WRITE | FAULT_USER), F_ERROR(%rsp)
+        je forbidden_write
+        testb $FAULT_PRESENT, F_ERROR(%rsp)
+        jnz slow
         // Both modes run at CPL3; the handler goes by the guest's own idea of them.
-        andq $~4, F_ERROR(%rsp)
+        andq $~FAULT_USER, F_ERROR(%rsp)
         cmpq $0, STATE(GATE_KERNEL_MODE)
         jne bounce_exception
-        orq $4, F_ERROR(%rsp)
+        orq $FAULT_USER, F_ERROR(%rsp)
+        jmp bounce_exception
+
+        // Do the mirrors say that the guest's own tables forbid it? They also lack W for a page that is clean, and may have
+        // it meanwhile. The address is in RCX, the table in RDX; EBX gathers what the levels above the leaf allow.
+forbidden_write:
+        cmpq $0, STATE(GATE_KERNEL_MODE)
+        jne slow
+        mov %rcx, %rdi
+        mov STATE(GATE_USER_CR3), %rdx
+        mov STATE(GATE_ARENA), %rsi
+        mov $PTE_WRITABLE, %ebx
+        mov $39, %ecx
+1:      mov %rdi, %rax
+        shr %cl, %rax
+        and $511, %eax
+        lea (%rdx, %rax, 8), %rax
+walk_loads:
+        mov (%rsi, %rax), %rax
+walk_loads_behind:
+        test $PTE_PRESENT, %al
+        jz slow
+        cmp $12, %ecx
+        je 2f
+        and %eax, %ebx
+        mov %rax, %rdx
+        btr $PTE_NO_EXECUTE_NUMBER, %rdx
+        and $-PAGE, %rdx
+        sub $9, %ecx
+        jmp 1b
+2:      test %ebx, %ebx
+        jz 3f
+        test $(PTE_WRITABLE | PTE_WITHHELD_WRITE), %eax
+        jnz slow
+3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
 
         // -- A frame for the guest kernel: of what is interrupted (the F_ fields, R11), to the handler at RBX.
@@ -320,198 +349,7 @@ return_or_event:
         lea STATE(GATE_EVENT), %rbx
         jmp bounce
 
-        // -- SYSCALL of the guest's kernel, number in RAX
-hypercall:
-        cmp $IRET, %rax
-        je iret
-        cmp $STACK_SWITCH, %rax
-        je stack_switch
-        cmp $SET_SEGMENT_BASE, %rax
-        je set_segment_base
-        cmp $MMUEXT_OP, %rax
-        je mmuext_op
-        cmp $FPU_TASKSWITCH, %rax
-        je fpu_taskswitch
-        cmp $XEN_VERSION, %rax
-        jne slow
-        // Linux calls this to be given its events; other questions than for the version are the monitor's.
-        test %rdi, %rdi
-        jnz slow
-        mov STATE(GATE_VERSION), %rdx
-        jmp answer
-
-stack_switch:
-        or $3, %edi
-        movzwl %di, %edi
-        mov %rdi, STATE(GATE_KERNEL_SS)
-        mov %rsi, STATE(GATE_KERNEL_SP)
-        jmp answer_zero
-
-fpu_taskswitch:
-        clts
-        movq $0, STATE(GATE_TASK_SWITCHED)
-        test %rdi, %rdi
-        jz answer_zero
-        movq $1, STATE(GATE_TASK_SWITCHED)
-        mov %cr0, %rdx
-        or $8, %rdx
-        mov %rdx, %cr0
-        jmp answer_zero
-
-        // Bases that are not canonical, and selectors that the processor refuses, are the monitor's.
-set_segment_base:
-        cmp $3, %rdi  // SEGBASE_GS_USER_SEL: the register is one, whatever the mode; the base goes with it
-        jne 2f
-        or $3, %esi
-        swapgs
-load_gs:
-        mov %esi, %gs
-load_gs_behind:
-        swapgs
-        movq $1, STATE(GATE_GS_MOVED)
-        movzwl %si, %esi
-        cmp $3, %esi
-        ja answer_zero
-        // A null selector leaves the base as it was on some processors, and its RPL in the register on all.
-        xor %esi, %esi
-        swapgs
-        mov %esi, %gs
-        swapgs
-        mov $MSR_KERNEL_GS_BASE, %ecx
-        jmp 1f
-2:      mov %rsi, %rdx
-        shl $16, %rdx
-        sar $16, %rdx
-        cmp %rdx, %rsi
-        jne slow
-        mov $MSR_FS_BASE, %ecx
-        test %rdi, %rdi  // SEGBASE_FS
-        jz 1f
-        mov $MSR_KERNEL_GS_BASE, %ecx
-        cmp $1, %rdi  // SEGBASE_GS_USER
-        je 1f
-        mov $MSR_GS_BASE, %ecx
-        cmp $2, %rdi  // SEGBASE_GS_KERNEL
-        jne slow
-1:      mov %esi, %eax
-        mov %rsi, %rdx
-        shr $32, %rdx
-        wrmsr
-        movq $1, STATE(GATE_GS_MOVED)
-        jmp answer_zero
-
-        // One request to drop translations of this vCPU's alone, as the guest could on bare hardware.
-mmuext_op:
-        cmp $1, %rsi
-        jne slow
-        test %rdx, %rdx  // where to store how many were done
-        jnz slow
-        movzwl %r10w, %eax
-        cmp $DOMID_SELF, %eax
-        jne slow
-        refuse_hypervisors %rdi, %rax
-operation_loads:
-        mov (%rdi), %ecx
-        mov 8(%rdi), %rdx
-operation_loads_behind:
-        cmp $INVLPG_LOCAL, %ecx
-        je 1f
-        cmp $TLB_FLUSH_LOCAL, %ecx
-        jne slow
-        mov %cr3, %rax
-        mov %rax, %cr3
-        jmp answer_zero
-1:      invlpg (%rdx)
-
-answer_zero:
-        xor %edx, %edx
-answer:  // of RDX
-        mov F_RAX(%rsp), %rax
-        lea STATE(GATE_HYPERCALLS), %rcx
-        incq (%rcx, %rax, 8)
-        mov %rdx, F_RAX(%rsp)
-        mov F_RFLAGS(%rsp), %rax
-        and $~(FLAG_IOPL | FLAG_VM | FLAG_NT), %rax
-        or $(FLAG_IF | FLAG_FIXED), %rax
-        mov %rax, F_RFLAGS(%rsp)
-        jmp return_or_event
-
-        // -- HYPERVISOR_iret: struct iret_context (xen/arch-x86/xen-x86_64.h) is on the kernel's stack.
-#define CONTEXT_RAX STATE(GATE_IRET + 0)
-#define CONTEXT_R11 STATE(GATE_IRET + 1)
-#define CONTEXT_RCX STATE(GATE_IRET + 2)
-#define CONTEXT_FLAGS STATE(GATE_IRET + 3)
-#define CONTEXT_RIP STATE(GATE_IRET + 4)
-#define CONTEXT_CS STATE(GATE_IRET + 5)
-#define CONTEXT_RFLAGS STATE(GATE_IRET + 6)
-#define CONTEXT_RSP STATE(GATE_IRET + 7)
-#define CONTEXT_SS STATE(GATE_IRET + 8)
-iret:
-        mov F_RSP(%rsp), %rsi
-        refuse_hypervisors %rsi, %rax
-loads:
-        .irp word, 0, 1, 2, 3, 4, 5, 6, 7, 8
-        mov 8 * \word(%rsi), %rax
-        mov %rax, STATE(GATE_IRET + \word)
-        .endr
-loads_behind:
-        mov CONTEXT_RIP, %rdi
-        mov %rdi, %rax
-        shl $16, %rax
-        sar $16, %rax
-        cmp %rdi, %rax
-        jne slow
-        mov CONTEXT_RFLAGS, %rdx
-        test $~FLAGS_KNOWN, %rdx
-        jnz slow
-        mov %rdx, %rax
-        xor STATE(GATE_IOPL), %rax
-        test %rax, STATE(GATE_IOPL_CHECK)
-        jnz slow
-        movzwl CONTEXT_CS, %ecx
-        mov %ecx, %eax
-        and $3, %eax
-        cmp $3, %eax
-        jne 1f
-        mov STATE(GATE_USER_CR3), %rax
-        test %rax, %rax
-        jz slow
-        mov %rax, %cr3
-        swapgs
-        movq $0, STATE(GATE_KERNEL_MODE)
-        movq $1, STATE(GATE_GS_MOVED)
-1:      or $3, %ecx
-        mov %rcx, F_CS(%rsp)
-        mov %rdi, F_RIP(%rsp)
-        movzwl CONTEXT_SS, %eax
-        or $3, %eax
-        mov %rax, F_SS(%rsp)
-        mov CONTEXT_RSP, %rax
-        mov %rax, F_RSP(%rsp)
-        mov CONTEXT_RAX, %rax
-        mov %rax, F_RAX(%rsp)
-
-        // The event mask: before the look at what is pending, in the order that all see (XCHG).
-        mov %edx, %eax
-        shr $9, %eax
-        not %eax
-        and $1, %eax
-        mov STATE(GATE_INFO), %rsi
-        xchg %al, INFO_MASK(%rsi)
-
-        and $~FLAG_IOPL, %rdx
-        or $FLAG_IF, %rdx
-        mov CONTEXT_RCX, %rcx
-        mov CONTEXT_R11, %r11
-        testl $IN_SYSCALL, CONTEXT_FLAGS
-        jz 2f
-        mov %rdi, %rcx
-        mov %rdx, %r11
-2:      mov %rcx, F_RCX(%rsp)
-        or $FLAG_FIXED, %rdx
-        mov %rdx, F_RFLAGS(%rsp)
-        incq STATE(GATE_HYPERCALLS + IRET)
-        jmp return_or_event
+#include "vmm/gate/fast_hypercalls.inc"
 
         // -- To the monitor, as if the gate had done nothing.
 slow:
@@ -539,6 +377,7 @@ nested:
         mov 16 + F_RIP - F_KIND(%rsp), %rax
         fixup stores, stores_behind, fixed
         fixup loads, loads_behind, fixed
+        fixup walk_loads, walk_loads_behind, fixed
         fixup operation_loads, operation_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx

@@ -96,8 +96,10 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
   map_page(kernel_text, kernel_text_, supervisor);
   map_page(idt, idt_, data);
   map_large(machphys_address_, machphys_frame, machphys_bytes, supervisor | bit::user | bit::no_execute);
-  // Only where the gate has to store into mirrors; elsewhere no code in the VM can reach them at all.
-  if (host.stale_entries) map_large(slot_base(arena_slot), arena.first_frame(), arena.size(), data);
+  // For stores where KVM has to see those, for looking where the gate tells whose fault a page fault is.
+  if (host.stale_entries || host.fast_paths)
+    map_large(slot_base(arena_slot), arena.first_frame(), arena.size(),
+              host.stale_entries ? data : supervisor | bit::no_execute);
 }
 
 void Gate::build_text() {
@@ -165,6 +167,7 @@ void Gate::build_fast_paths(std::uint32_t cpu) {
     map_page(cpu_area(cpu) + page * page_size, area(cpu, page), data);
   map_page(cpu_area(cpu) + info_page * page_size, Mfn(0), 0);
   set_state(cpu, GATE_INFO, cpu_area(cpu) + info_page * page_size);  // not there until map_info
+  set_state(cpu, GATE_ARENA, arena_address(Mfn(0), 0));
 }
 
 void Gate::map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const {

@@ -19,7 +19,8 @@ inline constexpr std::uint64_t machphys_slot = 256;
 inline constexpr std::uint64_t machphys_slot_elsewhere = 257;
 /// Entry code and per-vCPU areas.
 inline constexpr std::uint64_t gate_slot = 258;
-/// The mirror arena, for the gate's own stores; only where KVM shadows the mirrors.
+/// The mirror arena: writable where KVM shadows the mirrors and the gate stores into them, read-only where
+/// the gate has to find out whose fault a page fault is.
 inline constexpr std::uint64_t arena_slot = 259;
 
 inline constexpr std::uint64_t base = slot_base(gate_slot);

@@ -16,6 +16,7 @@
 #define GATE_IOPL 8        // virtual IOPL, as flags of a frame show it
 #define GATE_IOPL_CHECK 9  // flags in which an iret must agree with it, or is the monitor's
 #define GATE_VERSION 10    // what XENVER_version answers
+#define GATE_ARENA 26      // from a mirror's physical address to where the gate finds it: what to add
 
 // -- written by the gate, read by the monitor
 #define GATE_GS_MOVED 11  // the inactive GS base may not be the one that the monitor set

@@ -58,5 +58,33 @@ TEST(GateAddresses, fast_paths_are_each_processors_own) {
     EXPECT_EQ(Gate::fast_exit(2, text + offset), GateExit::none);
 }
 
+/// What the processor finds at an address of the monitor's, in the tables that a gate made for that host; the
+/// large pages' entry, or the first that is not present.
+pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
+  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1), 2048).value();
+  const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
+  const GuestVaddr va(address);
+  pvmmu::Pte entry = gate.l4_slots()[slot_of(pvmmu::Level::l4, va) - pvmmu::first_xen_slot];
+  for (const pvmmu::Level level : {pvmmu::Level::l3, pvmmu::Level::l2})
+    if (entry.present()) entry = pvmmu::Pte(arena->load(entry.mfn(), slot_of(level, va)));
+  return entry;
+}
+
+TEST(GateMapping, mirrors_are_there_for_cpl0_alone_and_writable_only_where_kvm_has_to_see_the_stores) {
+  using namespace pvmmu;
+  const std::uint64_t mirrors = gate::slot_base(gate::arena_slot) + (2ULL << 20);
+  HostTraits walking;
+  walking.stale_entries = walking.syscall_stays_at_cpl3 = false;
+  EXPECT_FALSE(large_page_at(mirrors, walking).present());
+  walking.fast_paths = true;
+  const Pte seen = large_page_at(mirrors, walking);
+  EXPECT_TRUE(seen.has(bit::present | bit::no_execute | bit::pat_or_large));
+  EXPECT_FALSE(seen.any(bit::writable | bit::user));
+  EXPECT_EQ(seen.mfn(), first_monitor_frame.plus(512));
+  const Pte stored = large_page_at(mirrors, HostTraits());
+  EXPECT_TRUE(stored.has(bit::present | bit::writable | bit::no_execute));
+  EXPECT_FALSE(stored.any(bit::user));
+}
+
 }  // namespace
 }  // namespace pinfold::vmm
