@@ -111,6 +111,7 @@ tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path&
 }
 
 std::vector<std::string> names_in(const std::filesystem::path& directory) {
+  remove_leftovers(directory);
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {

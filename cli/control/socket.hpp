@@ -40,7 +40,8 @@ class ControlName {
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
                                                                   std::string_view name);
 
-/// The names that have a socket in the directory, sorted; whether anybody listens is not asked.
+/// The names that have a socket in the directory, sorted. What processes that were killed left there is
+/// removed.
 [[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& directory);
 
 }  // namespace pinfold::cli
