@@ -1,12 +1,14 @@
 // usage: pinfold-guest-bench [NAME...]
 // Times the operations that differ most between a PV guest and bare hardware; prints `bench NAME: median
-// MIN..MAX ns`, each of many repetitions timed by the guest's monotonic clock.
+// MIN..MAX ns, median MIN..MAX ticks`, each of many repetitions timed by the guest's monotonic clock and by
+// the TSC, which counts instructions where scripts/rig does.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -100,24 +102,33 @@ static int compare(const void* a, const void* b) {
   return (x > y) - (x < y);
 }
 
+static void print_spread(int64_t* values, int count, const char* unit) {
+  qsort(values, (size_t)count, sizeof *values, compare);
+  printf(" %lld %lld..%lld %s", (long long)values[count / 2], (long long)values[0],
+         (long long)values[count - 1], unit);
+}
+
 static void measure(int which) {
-  int64_t times[most_samples];
+  int64_t times[most_samples], ticks[most_samples];
   const int samples = benches[which].samples, batch = benches[which].batch;
   if (benches[which].start) benches[which].start();
   for (int i = 0; i < 3; ++i) benches[which].run();
   for (int i = 0; i < samples; ++i) {
-    int64_t before = now();
+    int64_t before = now(), first_tick = (int64_t)__builtin_ia32_rdtsc();
     for (int j = 0; j < batch; ++j) benches[which].run();
+    ticks[i] = ((int64_t)__builtin_ia32_rdtsc() - first_tick) / batch;
     times[i] = (now() - before) / batch;
   }
-  qsort(times, (size_t)samples, sizeof *times, compare);
-  printf("bench %s: %lld %lld..%lld ns\n", benches[which].name, (long long)times[samples / 2],
-         (long long)times[0], (long long)times[samples - 1]);
+  printf("bench %s:", benches[which].name);
+  print_spread(times, samples, "ns,");
+  print_spread(ticks, samples, "ticks\n");
   fflush(stdout);
 }
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "--exit") == 0) return 0;
+  // No huge pages: a PV guest has none, and a page fault is to be one of 4 KiB everywhere.
+  if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0) perror("pinfold-guest-bench: huge pages stay");
   for (int i = 0; i < bench_count; ++i) {
     int wanted = argc == 1;
     for (int j = 1; j < argc; ++j) wanted |= strcmp(argv[j], benches[i].name) == 0;
