@@ -82,7 +82,7 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
   return d.adopt(built->l4, built->entry, built->stack_top, built->start_info);
 }
 
-void Guest::drain_console() { console_->on_guest_event(); }
+void Guest::drain_console() { console_->on_room(); }
 
 std::size_t Guest::type(std::span<const std::byte> bytes) { return console_->write_input(bytes); }
 

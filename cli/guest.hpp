@@ -39,7 +39,7 @@ class Guest {
                                                       std::string_view command_line);
 
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
-  /// Prints what the guest has written to its console and not told of, after its end.
+  /// Hands on what the guest has written to its console: when there is room for more, and after its end.
   void drain_console();
   /// Types on the guest's console; how many bytes were taken.
   std::size_t type(std::span<const std::byte> bytes);

@@ -14,6 +14,7 @@
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
 #include "cli/guest.hpp"
+#include "cli/output.hpp"
 #include "cli/stats_report.hpp"
 #include "cli/terminal.hpp"
 #include "loader/kernel_image.hpp"
@@ -151,6 +152,7 @@ std::optional<int> run_once(const RunOptions& options) {
 
   auto trace = make_trace_sink(options.trace, options.vcpus);
   if (!trace) return complain(exit_usage, trace.error());
+  OutputWriter output(STDOUT_FILENO);
   GuestParts parts;
   parts.trace = trace->get();
   parts.name = control->name();
@@ -164,7 +166,7 @@ std::optional<int> run_once(const RunOptions& options) {
   parts.early_console = options.early_console;
   parts.console_output = [&](std::span<const std::byte> bytes) {
     if (times.first_console_byte == 0) times.first_console_byte = elapsed_ms();
-    write_stdout(bytes);
+    return output.offer(bytes);
   };
   auto guest = Guest::create(*kvm, std::move(parts));
   if (!guest) return complain(exit_no_usable_kvm, guest.error());
@@ -187,9 +189,16 @@ std::optional<int> run_once(const RunOptions& options) {
                  options.gdb.substr(options.gdb.find(':') + 1));
     }
     TerminalInput input([&](std::span<const std::byte> bytes) { return (*guest)->type(bytes); },
-                        [&] { domain.end(vmm::Ending::left, "left by the user, or ended by a signal"); });
+                        [&] {
+                          domain.end(vmm::Ending::left, "left by the user, or ended by a signal");
+                          output.hurry();
+                        });
+    output.on_room([&] { (*guest)->drain_console(); });
     end = domain.run();
+    output.take_everything();
     (*guest)->drain_console();
+    // Before the input goes: a signal still ends the program when nobody reads what the guest said last.
+    output.finish();
   }
   times.end = elapsed_ms();
   control->close();

@@ -97,18 +97,4 @@ void TerminalInput::loop() {
   }
 }
 
-void write_stdout(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
-      pollfd fd{STDOUT_FILENO, POLLOUT, 0};
-      (void)::poll(&fd, 1, 100);
-      continue;
-    }
-    if (n <= 0) return;
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-}
-
 }  // namespace pinfold::cli

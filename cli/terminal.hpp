@@ -38,7 +38,4 @@ class TerminalInput {
   std::thread thread_;
 };
 
-/// Writes all of it to stdout; what a closed stdout doesn't take is dropped.
-void write_stdout(std::span<const std::byte> bytes);
-
 }  // namespace pinfold::cli

@@ -59,11 +59,20 @@ bool Console::misbehaved() {
 }
 
 bool Console::drain_output() {
+  offer_output();
+  if (!not_taken_.empty()) return false;
   // One ring's worth per event: a guest that keeps writing meanwhile has to send another.
-  std::array<std::byte, output_layout.size> bytes;
-  const std::size_t size = output_.read(bytes);
-  if (size != 0 && sink_) sink_(std::span(bytes).first(size));
-  return size != 0;
+  not_taken_.resize(output_layout.size);
+  not_taken_.resize(output_.read(not_taken_));
+  const bool progress = !not_taken_.empty();
+  offer_output();
+  return progress;
+}
+
+void Console::offer_output() {
+  if (not_taken_.empty()) return;
+  const std::size_t taken = sink_ ? sink_(not_taken_) : not_taken_.size();
+  not_taken_.erase(not_taken_.begin(), not_taken_.begin() + static_cast<std::ptrdiff_t>(taken));
 }
 
 bool Console::fill_input() {

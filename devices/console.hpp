@@ -6,17 +6,20 @@
 #include <functional>
 #include <mutex>
 #include <span>
+#include <vector>
 
 #include "devices/byte_ring.hpp"
 #include "vmm/shared_page.hpp"
 
 namespace pinfold::devices {
 
-using ConsoleSink = std::function<void(std::span<const std::byte>)>;
+/// Takes what it has room for, without waiting; how much.
+using ConsoleSink = std::function<std::size_t(std::span<const std::byte>)>;
 
 /// The backend of one console ring. Any thread may call it. The sink is called in order, one call at a time,
-/// with this object's lock held: it must not call back, and a sink that blocks stops the guest's output.
-/// `notify` raises the guest's port and is called without the lock.
+/// with this object's lock held: it must not call back. What it does not take stays here and in the guest's
+/// ring, which fills up: that holds up the guest's printing and nothing else. Whoever is behind the sink
+/// calls `on_room` when it takes more. `notify` raises the guest's port and is called without the lock.
 class Console {
  public:
   /// Input that waits here while the guest doesn't read; what comes on top is refused.
@@ -26,6 +29,8 @@ class Console {
 
   /// The guest sent an event on the console's port: it wrote output, or made room for input.
   void on_guest_event();
+  /// The sink takes more, after it did not take all.
+  void on_room() { on_guest_event(); }
   /// Queues input for the guest; how many bytes were accepted.
   std::size_t write_input(std::span<const std::byte> bytes);
   /// Did the guest ever write contradictory ring indices? Reported once in the log, and otherwise harmless.
@@ -33,6 +38,7 @@ class Console {
 
  private:
   bool drain_output();
+  void offer_output();
   bool fill_input();
   void report_once();
 
@@ -41,7 +47,8 @@ class Console {
   RingWriter input_;
   ConsoleSink sink_;
   std::function<void()> notify_;
-  std::deque<std::byte> waiting_;
+  std::deque<std::byte> waiting_;     ///< Input.
+  std::vector<std::byte> not_taken_;  ///< Output; at most a ring's worth.
   bool reported_ = false;
 };
 

@@ -30,8 +30,13 @@ std::int64_t ConsoleIo::write(vmm::Hypercall& call, std::uint32_t count) {
     const auto size = std::min<std::uint32_t>(count - done, chunk.size());
     const auto part = std::span(chunk).first(size);
     if (auto read = call.memory.read(call.pointer(2).plus(done), part); !read) return to_rax(read.error());
-    sink_(part);
-    done += size;
+    const std::size_t taken = sink_(part);
+    done += static_cast<std::uint32_t>(taken);
+    if (taken == part.size()) continue;
+    call.args[1] = count - done;
+    call.args[2] += done;
+    call.completion = vmm::Completion::restart;
+    return 0;
   }
   return 0;
 }

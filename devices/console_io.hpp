@@ -10,7 +10,8 @@ namespace pinfold::devices {
 
 /// Without a sink it answers as a release build of Xen does to a domU: -EPERM to everything. With one ("debug
 /// console", for what a kernel prints before its console driver runs) CONSOLEIO_write prints, and
-/// CONSOLEIO_read finds no input. Called in the hypercall, with the domain's lock held.
+/// CONSOLEIO_read finds no input. As long as the sink takes nothing the guest makes the hypercall again and
+/// again. Called in the hypercall, with the domain's lock held.
 class ConsoleIo {
  public:
   /// The most that one write may print, in bytes; more is -E2BIG.

@@ -1,10 +1,12 @@
 #include "vmm/clock.hpp"
 
-#include <x86intrin.h>
-
-#include <chrono>
-
 namespace pinfold::vmm {
+namespace {
+
+/// Less is what looking at two clocks may take on a host that is very busy.
+constexpr std::uint64_t shortest_sleep_ns = 100'000'000;
+
+}  // namespace
 
 __extension__ using Wide = unsigned __int128;
 
@@ -32,14 +34,42 @@ std::uint64_t TscScale::to_ns(std::uint64_t ticks) const {
   return static_cast<std::uint64_t>((static_cast<Wide>(shifted) * mul) >> 32);
 }
 
-Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset)
-    : tsc_khz_(tsc_khz), tsc_offset_(tsc_offset), scale_(TscScale::of_khz(tsc_khz)) {
-  start_tsc_ = guest_tsc();
-  wall_at_start_ = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                                  std::chrono::system_clock::now().time_since_epoch())
-                                                  .count());
+Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset, const HostClock& host)
+    : host_(host), tsc_khz_(tsc_khz), tsc_offset_(tsc_offset), scale_(TscScale::of_khz(tsc_khz)) {
+  base_tsc_ = guest_tsc();
+  wall_at_zero_ = host_.wall();
+  last_ = look();
 }
 
-std::uint64_t Clock::guest_tsc() const { return __rdtsc() + tsc_offset_; }
+/// In this order: what passes between two of them makes the time that is found awake too long, never too
+/// short, and a sleep in between is found at the next look.
+Clock::Look Clock::look() const {
+  Look look;
+  look.awake = host_.awake();
+  look.tsc = host_.tsc();
+  look.asleep = host_.asleep();
+  look.time = at(look.tsc + tsc_offset_);
+  return look;
+}
+
+bool Clock::host_slept() {
+  // A TSC that went back is far from where it was, too.
+  if (host_.tsc() - last_.tsc < std::uint64_t{tsc_khz_} * 1000) return false;
+  const Look now = look();
+  if (now.asleep >= last_.asleep + shortest_sleep_ns) return true;
+  last_ = now;
+  return false;
+}
+
+void Clock::resume(std::uint64_t tsc_offset) {
+  // The host's clock may be slower than the TSC, by 500 ppm when it is being set right: the guest must not
+  // find less than what it has seen.
+  const std::uint64_t awake = host_.awake() - last_.awake;
+  base_time_ = last_.time + awake + awake / 1000;
+  tsc_offset_ = tsc_offset;
+  base_tsc_ = guest_tsc();
+  wall_at_zero_ = host_.wall() - base_time_;
+  last_ = look();
+}
 
 }  // namespace pinfold::vmm

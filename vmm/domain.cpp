@@ -313,7 +313,7 @@ void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
 
 void Domain::publish_wall_clock() {
   constexpr std::uint64_t second = 1'000'000'000;
-  const std::uint64_t at = clock_->wall_at_start();
+  const std::uint64_t at = clock_->wall_at_zero();
   SharedPage page = shared_info();
   const auto version = page.load<std::uint32_t>(offsetof(shared_info_t, wc_version));
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), version | 1);

@@ -106,6 +106,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] Gate& gate() { return *gate_; }
   [[nodiscard]] View& view() { return *view_; }
   [[nodiscard]] Machine& machine() { return machine_; }
+  [[nodiscard]] Clock& clock() { return *clock_; }
   [[nodiscard]] const Clock& clock() const { return *clock_; }
   [[nodiscard]] const CpuidPolicy& cpuid() const { return *cpuid_; }
   [[nodiscard]] IoPorts& ports() { return ports_; }
@@ -126,8 +127,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// Takes the guest's debug traps from now on; null: nobody does.
   void set_debugger(pvmmu::Held, Debugger* debugger) { debugger_ = debugger; }
   [[nodiscard]] Debugger* debugger() { return debugger_; }
-  /// Wall clock into shared_info, and time into each vcpu_info.
+  /// Wall clock into shared_info.
   void publish_wall_clock();
+  /// The host has slept, and no vCPU is in the guest: time goes on where it was. cpu/host_sleep.cpp
+  void host_woke(pvmmu::Held held, std::uint64_t tsc_offset);
   /// For vCPUs that wait until others have left the guest (cpu/shootdown.cpp).
   void vcpu_left_guest() { left_guest_.notify_all(); }
   void wait_for_exits(pvmmu::DomainLock& lock) { left_guest_.wait(lock); }

@@ -128,6 +128,7 @@ bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms, co
 }
 
 std::vector<std::string> names_in(const std::filesystem::path& directory) {
+  remove_leftovers(directory);
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {

@@ -45,7 +45,8 @@ class ControlName {
 [[nodiscard]] bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms,
                             const vmm::Fd* stop = nullptr);
 
-/// The names that have a socket in the directory, sorted; whether anybody listens is not asked.
+/// The names that have a socket in the directory, sorted. What processes that were killed left there is
+/// removed.
 [[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& directory);
 
 }  // namespace pinfold::cli

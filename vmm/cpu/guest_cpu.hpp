@@ -116,12 +116,14 @@ class GuestCpu {
   [[nodiscard]] std::uint64_t fs_base() const { return state_.fs_base; }
   [[nodiscard]] std::uint64_t active_gs_base() const { return gs_base_; }
 
-  // -- events and time: waiting.cpp
+  // -- events and time: waiting.cpp, timers.cpp
   [[nodiscard]] bool event_deliverable() const;
   void set_upcall_mask(bool masked);
   /// Absolute system time at which VIRQ_TIMER is raised; 0 disarms.
   void set_timer(std::uint64_t deadline_ns);
   [[nodiscard]] std::uint64_t timer() const { return timer_deadline_; }
+  /// VIRQ_TIMER each time so much has passed while the vCPU runs, from its last tick on; 0: never. As on Xen
+  /// it does not wake a vCPU that sleeps, which gets a tick that is due when it runs again.
   void set_periodic_timer(std::uint64_t period_ns);
   /// Asks for the sleep to be done before the guest is entered again, once the hypercall has returned.
   void request_block() { block_requested_ = true; }
@@ -231,12 +233,19 @@ class GuestCpu {
   // fault_around.cpp
   void fault_around(pvmmu::Held held);
 
-  // waiting.cpp
+  // host_sleep.cpp
+  void notice_host_sleep(pvmmu::DomainLock& lock);
+
+  // timers.cpp
   void create_host_timer();
   void delete_host_timer();
   void arm_host_timer();
   [[nodiscard]] std::uint64_t next_deadline() const;
-  void check_timers();
+  void check_timers(pvmmu::DomainLock& lock);
+  /// The vCPU does not run from here on, or runs again: its tick stands still, or goes on.
+  void pause_tick(bool pause);
+
+  // waiting.cpp
   void sleep_while_down(pvmmu::DomainLock& lock);
   void yield_if_asked(pvmmu::DomainLock& lock);
   void sleep_if_asked(pvmmu::DomainLock& lock);
@@ -324,8 +333,10 @@ class GuestCpu {
   bool has_host_timer_ = false;
   std::atomic<bool> host_timer_fired_{false};
   std::uint64_t timer_deadline_ = 0;
-  std::uint64_t period_ns_ = 0;
-  std::uint64_t next_tick_ = 0;
+  /// Guests that know nothing better have a tick of 100 Hz (xen/vcpu.h: every vCPU has one periodic timer).
+  std::uint64_t period_ns_ = 10'000'000;
+  std::uint64_t last_tick_ = 0;
+  bool tick_paused_ = false;
   bool block_requested_ = false;
   bool yield_requested_ = false;
   std::atomic<bool> polling_{false};  ///< SCHEDOP_poll was asked for and is not over.

@@ -90,7 +90,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     // once.
     vcpu_.set_immediate_exit(false);
     kicked_ = false;
-    check_timers();
+    check_timers(lock);
     sleep_while_down(lock);
     yield_if_asked(lock);
     sleep_if_asked(lock);
@@ -128,6 +128,7 @@ bool GuestCpu::exception_in_flight(pvmmu::Held held) {
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
+  notice_host_sleep(lock);
   tell_entered(lock, pvmmu::cause_other);
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
   if (domain_.config().host.fast_paths) take_from_gate();

@@ -1,4 +1,4 @@
-// A vCPU's sleep and its timers.
+// A vCPU's sleep.
 #include <chrono>
 #include <thread>
 #include <utility>
@@ -46,66 +46,6 @@ void GuestCpu::interrupt(bool by_timer) {
   vcpu_.set_immediate_exit(true);
 }
 
-void GuestCpu::create_host_timer() {
-  sigevent event{};
-  event.sigev_notify = SIGEV_THREAD_ID;
-  event.sigev_signo = SIGUSR1;
-  event._sigev_un._tid = static_cast<pid_t>(gettid());
-  has_host_timer_ = timer_create(CLOCK_MONOTONIC, &event, &host_timer_) == 0;
-  if (!has_host_timer_) domain_.end(Ending::host_failure, "the host gives no timer to the vCPU");
-  arm_host_timer();
-}
-
-void GuestCpu::delete_host_timer() {
-  if (has_host_timer_) timer_delete(host_timer_);
-  has_host_timer_ = false;
-}
-
-std::uint64_t GuestCpu::next_deadline() const {
-  if (timer_deadline_ == 0) return next_tick_;
-  return next_tick_ == 0 ? timer_deadline_ : std::min(timer_deadline_, next_tick_);
-}
-
-/// Sets the host's timer, which interrupts the guest, to the next deadline.
-void GuestCpu::arm_host_timer() {
-  if (!has_host_timer_) return;
-  itimerspec spec{};
-  if (const std::uint64_t deadline = next_deadline(); deadline != 0) {
-    const std::uint64_t now = domain_.clock().now();
-    const std::uint64_t delta = deadline > now ? deadline - now : 1;
-    spec.it_value.tv_sec = static_cast<time_t>(delta / 1'000'000'000);
-    spec.it_value.tv_nsec = static_cast<long>(delta % 1'000'000'000);
-  }
-  timer_settime(host_timer_, 0, &spec, nullptr);
-}
-
-void GuestCpu::set_timer(std::uint64_t deadline_ns) {
-  timer_deadline_ = deadline_ns;
-  arm_host_timer();
-}
-
-void GuestCpu::set_periodic_timer(std::uint64_t period_ns) {
-  period_ns_ = period_ns;
-  next_tick_ = period_ns == 0 ? 0 : domain_.clock().now() + period_ns;
-  arm_host_timer();
-}
-
-void GuestCpu::check_timers() {
-  const std::uint64_t deadline = next_deadline();
-  if (deadline == 0) return;
-  const std::uint64_t now = domain_.clock().now();
-  if (now < deadline) {
-    // The host's clock may run a little faster than the TSC: its timer came early, and is needed again.
-    if (host_timer_fired_.exchange(false)) arm_host_timer();
-    return;
-  }
-  if (timer_deadline_ != 0 && now >= timer_deadline_) timer_deadline_ = 0;
-  if (next_tick_ != 0 && now >= next_tick_)
-    next_tick_ = now + period_ns_;  // ticks that were missed are not made up
-  arm_host_timer();
-  if (domain_.events() != nullptr) domain_.events()->raise_virq(id_, VIRQ_TIMER);
-}
-
 void GuestCpu::request_poll(std::vector<Port> ports, std::uint64_t until_ns) {
   polled_ = std::move(ports);
   poll_until_ = until_ns;
@@ -128,11 +68,15 @@ void GuestCpu::set_up(bool up) {
 void GuestCpu::sleep_while_down(pvmmu::DomainLock& lock) {
   if (state_.up) return;
   run_state_.enter(RunState::offline, domain_.clock().now());
-  while (!state_.up) {
+  pause_tick(true);
+  for (std::uint64_t times = 0; !state_.up; ++times) {
+    if (times != 0) ++domain_.statistics().sleeps_again;
     kicked_ = false;
     if (domain_.ended()) break;
     sleep(lock, 0);
+    check_timers(lock);  // of a vCPU that is down, too
   }
+  pause_tick(false);
   run_state_.enter(RunState::running, domain_.clock().now());
 }
 
@@ -158,13 +102,15 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
     ++domain_.statistics().sleeps;
     run_state_.enter(RunState::blocked, domain_.clock().now());
     publish_run_state(lock);
+    pause_tick(true);
     for (std::uint64_t times = 0; !awake(); ++times) {
       if (times != 0) ++domain_.statistics().sleeps_again;
       kicked_ = false;
       if (awake()) break;
       sleep(lock, until);
-      check_timers();
+      check_timers(lock);
     }
+    pause_tick(false);
     run_state_.enter(RunState::running, domain_.clock().now());
     publish_run_state(lock);
   }
@@ -180,6 +126,7 @@ void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {
 
 void GuestCpu::sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadline) {
   const std::uint64_t before = domain_.clock().guest_tsc();
+  const std::uint64_t now = domain_.clock().now();
   rest(true);
   lock.unlock();
   {
@@ -188,7 +135,6 @@ void GuestCpu::sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadlin
     if (deadline == 0) {
       woken_.wait(sleeping, kicked);
     } else {
-      const std::uint64_t now = domain_.clock().now();
       // A deadline may be any number of 64 bits; the host's clock has fewer.
       const auto delay =
           std::chrono::nanoseconds(deadline > now ? std::min(deadline - now, longest_sleep_ns) : 0);
@@ -200,30 +146,6 @@ void GuestCpu::sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadlin
   const std::uint64_t slept = domain_.clock().guest_tsc() - before;
   domain_.statistics().blocked_ticks += slept;
   domain_.statistics().monitor_ticks -= slept;
-}
-
-/// Writes the vCPU's time information: how to get system time from the TSC (vcpu_time_info, xen/xen.h).
-void GuestCpu::publish_time(pvmmu::Held held) {
-  const Clock& clock = domain_.clock();
-  vcpu_time_info_t time{};
-  time.tsc_timestamp = clock.start_tsc();
-  time.system_time = 0;
-  time.tsc_to_system_mul = clock.scale().mul;
-  time.tsc_shift = clock.scale().shift;
-  time.flags = domain_.config().host.tsc_invariant ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
-  // The values never change, so there is no moment at which a reader could see half of them: the version
-  // stays even.
-  const VcpuInfoPlace place = domain_.vcpu_info(id_);
-  SharedPage page = place.page;
-  const auto bytes = std::as_bytes(std::span(&time, 1));
-  const auto version = page.load<std::uint32_t>(place.offset + VcpuInfo::time_offset);
-  page.store<std::uint32_t>(place.offset + VcpuInfo::time_offset, version | 1);
-  page.copy_in(place.offset + VcpuInfo::time_offset + 4, bytes.subspan(4));
-  page.store<std::uint32_t>(place.offset + VcpuInfo::time_offset, (version | 1) + 1);
-  if (time_area_.raw() != 0) {
-    time.version = 2;
-    (void)kernel_memory(held).store(time_area_, time);
-  }
 }
 
 void GuestCpu::publish_run_state(pvmmu::Held held) {

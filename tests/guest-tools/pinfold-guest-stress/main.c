@@ -1,9 +1,9 @@
-// usage: pinfold-guest-stress SECONDS [NAME...]
+// usage: pinfold-guest-stress [-p PAIRS] [-m MEGABYTES] SECONDS [NAME...]
 // Works the guest's processors and page tables for a while, all parts at the same time, and checks what each
-// part can know: `stress NAME: ok` or `stress NAME: FAILED`, and what was done. The parts: pipes (20 pairs of
-// processes that pass messages, in 10 groups), memory (8 processes that map, fork, move, protect and unmap),
-// protect (a thread stores while another withdraws and gives write access), hotplug (processors go off- and
-// online), sort (a pipeline).
+// part can know: `stress NAME: ok` or `stress NAME: FAILED`, and what was done. The parts: pipes (10 groups
+// of PAIRS processes that send messages and as many that receive; 2), memory (8 processes that map, fork,
+// move, protect and unmap), protect (a thread stores while another withdraws and gives write access), hotplug
+// (processors go off- and online), sort (pipelines, until MEGABYTES went through them; 0).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,7 @@
 
 #include "parts.h"
 
+struct options options = {.pairs = 2};
 static int64_t end_of_time;
 
 static int64_t now(void) {
@@ -48,17 +49,21 @@ static const struct {
              {"sort", stress_sort}};
 
 static bool asked_for(int argc, char** argv, const char* name) {
-  for (int i = 2; i < argc; ++i)
+  for (int i = optind + 1; i < argc; ++i)
     if (strcmp(argv[i], name) == 0) return true;
-  return argc <= 2;
+  return argc <= optind + 1;
 }
 
 int main(int argc, char** argv) {
-  if (argc < 2 || atoi(argv[1]) <= 0) {
-    fprintf(stderr, "usage: pinfold-guest-stress SECONDS [NAME...]\n");
+  for (int option; (option = getopt(argc, argv, "p:m:")) != -1;) {
+    if (option == 'p') options.pairs = atoi(optarg);
+    if (option == 'm') options.sort_megabytes = (uint64_t)atoll(optarg);
+  }
+  if (optind >= argc || atoi(argv[optind]) <= 0 || options.pairs < 1 || options.pairs > most_pairs) {
+    fprintf(stderr, "usage: pinfold-guest-stress [-p PAIRS, 1 to 20] [-m MEGABYTES] SECONDS [NAME...]\n");
     return 2;
   }
-  end_of_time = now() + (int64_t)atoi(argv[1]) * 1000000000;
+  end_of_time = now() + (int64_t)atoi(argv[optind]) * 1000000000;
   int failed = 0, started = 0;
   for (size_t i = 0; i < sizeof parts / sizeof *parts; ++i) {
     if (!asked_for(argc, argv, parts[i].name)) continue;

@@ -1,5 +1,12 @@
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
+
+enum { most_pairs = 20 };
+extern struct options {
+  int pairs;                // senders, and receivers, in a group
+  uint64_t sort_megabytes;  // that go through the pipelines at least
+} options;
 
 // Is there time for another round?
 bool time_left(void);

@@ -46,7 +46,6 @@ void receive_timer_events() {
   install_traps();
   on_trap = on_event;
   CHECK_EQ(hypercall(__HYPERVISOR_set_callbacks, kit_event_entry, 0, 0), 0);
-  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr), 0);
   evtchn_bind_virq bind{VIRQ_TIMER, 0, 0};
   CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind), 0);
   port = bind.port;

@@ -49,7 +49,6 @@ void test() {
   install_traps();
   on_trap = on_event;
   CHECK_EQ(hypercall(__HYPERVISOR_set_callbacks, kit_event_entry, 0, 0), 0);
-  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr), 0);
   evtchn_bind_virq bind{VIRQ_TIMER, 0, 0};
   CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind), 0);
   port = bind.port;

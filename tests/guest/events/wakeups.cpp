@@ -101,27 +101,13 @@ void second() {
   for (;;) vcpu_op(VCPUOP_down, 1);
 }
 
-u64 number_behind(const char* key, u64 otherwise) {
-  const auto* line = reinterpret_cast<const char*>(info->cmd_line);
-  for (; *line != 0; ++line) {
-    u64 i = 0;
-    while (key[i] != 0 && line[i] == key[i]) ++i;
-    if (key[i] != 0) continue;
-    u64 number = 0;
-    for (line += i; *line >= '0' && *line <= '9'; ++line)
-      number = number * 10 + static_cast<u64>(*line - '0');
-    return number;
-  }
-  return otherwise;
-}
-
 }  // namespace
 
 void test() {
   install_traps();
   on_trap = on_event;
   CHECK_EQ(hypercall(__HYPERVISOR_set_callbacks, kit_event_entry, 0, 0), 0);
-  CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 0), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 1), 0);
   by_fifo = asked_for("fifo");
   by_poll = asked_for("poll");
   awake = asked_for("awake");

@@ -1,5 +1,6 @@
 // Checks, the guest's end, and where it begins.
 #include <xen/sched.h>
+#include <xen/vcpu.h>
 
 #include "kit/kit.hpp"
 
@@ -46,6 +47,20 @@ void finish() {
 
 bool is_dom0() { return (info->flags & SIF_INITDOMAIN) != 0; }
 
+u64 number_behind(const char* key, u64 otherwise) {
+  const auto* line = reinterpret_cast<const char*>(info->cmd_line);
+  for (; *line != 0; ++line) {
+    u64 i = 0;
+    while (key[i] != 0 && line[i] == key[i]) ++i;
+    if (key[i] != 0) continue;
+    u64 number = 0;
+    for (line += i; *line >= '0' && *line <= '9'; ++line)
+      number = number * 10 + static_cast<u64>(*line - '0');
+    return number;
+  }
+  return otherwise;
+}
+
 bool asked_for(const char* text) {
   const auto* line = reinterpret_cast<const char*>(info->cmd_line);
   for (; *line != 0; ++line) {
@@ -60,6 +75,8 @@ bool asked_for(const char* text) {
 
 extern "C" [[noreturn]] void kit_main(start_info_t* start_info) {
   kit::info = start_info;
+  // What a guest counts is not disturbed by ticks.
+  kit::hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr);
   test();
   kit::finish();
 }

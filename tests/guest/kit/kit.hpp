@@ -50,6 +50,8 @@ long hypercall(u64 number, Args... args) {
 bool is_dom0();
 /// Does the guest's command line contain `text`?
 bool asked_for(const char* text);
+/// The number behind `key` there.
+u64 number_behind(const char* key, u64 otherwise);
 
 // -- the console
 struct Hex {

@@ -1,4 +1,4 @@
-// Time: single-shot, periodic and set_timer_op timers, past, future and far off; time areas and run states,
+// Time: single-shot and set_timer_op timers, past, future and far off; time areas and run states,
 // whose parts add up; each of two vCPUs has its own. That no timer makes its vCPU spin shows in the exits:
 // see CMakeLists.txt.
 #include "events/ports.hpp"
@@ -51,19 +51,6 @@ void timer_op() {
   CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, ~0UL), 0);
   CHECK(fires_by(now_ns() + 20 * second_ns));
   CHECK(now_ns() - begin >= 100 * millisecond);
-}
-
-void periodic() {
-  vcpu_set_periodic_timer args{999'999};
-  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_periodic_timer, 0, &args), einval);
-  args.period_ns = 2 * millisecond;
-  const u64 begin = now_ns();
-  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_periodic_timer, 0, &args), 0);
-  for (int i = 0; i < 5; ++i) CHECK(fires_by(now_ns() + 20 * second_ns));
-  CHECK(now_ns() - begin >= 10 * millisecond);
-  CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr), 0);
-  fires_by(1);
-  CHECK(!fires_by(now_ns() + 10 * millisecond));
 }
 
 /// The copy that VCPUOP_register_vcpu_time_memory_area asks for says what the first one says.
@@ -125,7 +112,6 @@ void second() {
 void test() {
   install_traps();
   two_level::mask_all();
-  CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 0), 0);
   timer = bind_virq(VIRQ_TIMER, 0);
   other_timer = bind_virq(VIRQ_TIMER, 1);
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
@@ -138,7 +124,6 @@ void test() {
   poll(nullptr, 0, now_ns() + 5 * millisecond);
   single_shot();
   timer_op();
-  periodic();
   time_area();
   run_states();
 }

@@ -67,8 +67,14 @@ void refuse_contexts() {
 void test() {
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 0), 1);
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
-  CHECK_EQ(vcpu_op(VCPUOP_is_up, 2), enoent);
-  CHECK_EQ(vcpu_op(VCPUOP_is_up, ~0UL), enoent);
+  // There are two. No operation knows another one, nor looks at what it is given for it.
+  for (u64 absent : {2UL, 32UL, 128UL, 1UL << 32, ~0UL})
+    for (u64 operation :
+         {VCPUOP_initialise, VCPUOP_up, VCPUOP_down, VCPUOP_is_up, VCPUOP_get_runstate_info,
+          VCPUOP_register_runstate_memory_area, VCPUOP_set_periodic_timer, VCPUOP_stop_periodic_timer,
+          VCPUOP_set_singleshot_timer, VCPUOP_stop_singleshot_timer, VCPUOP_register_vcpu_info,
+          VCPUOP_register_vcpu_time_memory_area})
+      CHECK_EQ(vcpu_op(operation, absent, reinterpret_cast<void*>(unmapped_address())), enoent);
   CHECK_EQ(vcpu_op(VCPUOP_up, 1), einval);
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, reinterpret_cast<void*>(unmapped_address())), efault);
   refuse_contexts();

@@ -38,7 +38,15 @@ class ConsoleTest : public testing::Test {
   FakePage ring;
   std::string printed;
   int notified = 0;
-  Console console{ring.shared(), [this](auto bytes) { printed += to_text(bytes); }, [this] { ++notified; }};
+  std::size_t room = ~std::size_t{0};  ///< Of the sink.
+  Console console{ring.shared(),
+                  [this](auto bytes) {
+                    const auto taken = bytes.first(std::min(room, bytes.size()));
+                    printed += to_text(taken);
+                    room -= taken.size();
+                    return taken.size();
+                  },
+                  [this] { ++notified; }};
 };
 
 TEST_F(ConsoleTest, output_arrives_whole_and_in_order_across_the_wrap) {
@@ -53,6 +61,33 @@ TEST_F(ConsoleTest, output_arrives_whole_and_in_order_across_the_wrap) {
   EXPECT_EQ(notified, 50);
 }
 
+TEST_F(ConsoleTest, output_that_nobody_takes_waits_in_the_ring_and_comes_in_order) {
+  room = 100;
+  print(std::string(300, 'a'));
+  EXPECT_EQ(printed.size(), 100u);
+  print(std::string(1000, 'b'));
+  print(std::string(1048, 'c'));
+  EXPECT_EQ(printed.size(), 100u);
+  EXPECT_EQ(ring.shared().load<std::uint32_t>(out_cons), 300u) << "the guest finds its ring full";
+  const int before = notified;
+  room = 50;
+  console.on_room();
+  EXPECT_EQ(printed.size(), 150u);
+  EXPECT_EQ(notified, before);
+  room = 10'000;
+  console.on_room();
+  EXPECT_EQ(printed, std::string(300, 'a') + std::string(1000, 'b') + std::string(1048, 'c'));
+  EXPECT_EQ(notified, before + 1) << "who waits for room is told";
+}
+
+TEST_F(ConsoleTest, input_comes_while_nobody_takes_output) {
+  room = 0;
+  print("stuck");
+  const std::string typed = "typed";
+  EXPECT_EQ(console.write_input(std::as_bytes(std::span(typed))), typed.size());
+  EXPECT_EQ(take_input(), typed);
+}
+
 TEST_F(ConsoleTest, a_full_ring_is_legal) {
   print(std::string(2048, 'x'));
   EXPECT_EQ(printed.size(), 2048u);
@@ -63,7 +98,11 @@ TEST_F(ConsoleTest, indices_survive_their_wrap_at_32_bits) {
   set(out_cons, 0xfffffff0);
   set(out_prod, 0xfffffff0);
   std::string got;
-  Console late(ring.shared(), [&](auto bytes) { got += to_text(bytes); }, {});
+  const auto take = [&](auto bytes) {
+    got += to_text(bytes);
+    return bytes.size();
+  };
+  Console late(ring.shared(), take, {});
   set(out_prod, 0x10);
   late.on_guest_event();
   EXPECT_EQ(got.size(), 32u);
@@ -115,6 +154,27 @@ TEST_F(ConsoleTest, an_input_consumer_out_of_range_gets_no_input) {
   EXPECT_TRUE(console.misbehaved());
 }
 
+TEST(ConsoleIo, a_write_that_is_not_taken_whole_is_made_again_for_the_rest) {
+  FakeMemory memory;
+  std::string printed;
+  ConsoleIo io([&](auto bytes) {
+    const auto taken = bytes.first(std::min<std::size_t>(bytes.size(), 7));
+    printed += to_text(taken);
+    return taken.size();
+  });
+  const std::string text = "twenty bytes in all.";
+  ASSERT_TRUE(memory.write(GuestVaddr(FakeMemory::base), as_bytes(text)));
+  vmm::Hypercall call{VcpuId(0), 18, {CONSOLEIO_write, text.size(), FakeMemory::base}, memory};
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(io.console_io(call), 0);
+    EXPECT_EQ(call.completion, vmm::Completion::restart);
+  }
+  call.completion = vmm::Completion::result;
+  EXPECT_EQ(io.console_io(call), 0);
+  EXPECT_EQ(call.completion, vmm::Completion::result);
+  EXPECT_EQ(printed, text);
+}
+
 std::int64_t call_console_io(ConsoleIo& io, FakeMemory& memory, std::uint64_t cmd, std::uint64_t count,
                              std::uint64_t address = FakeMemory::base) {
   vmm::Hypercall call{VcpuId(0), 18, {cmd, count, address}, memory};
@@ -131,7 +191,10 @@ TEST(ConsoleIo, is_eperm_as_in_a_release_xen_unless_a_debug_console_is_given) {
 TEST(ConsoleIo, the_debug_console_prints_what_is_readable_and_bounded) {
   FakeMemory memory;
   std::string printed;
-  ConsoleIo io([&](auto bytes) { printed += to_text(bytes); });
+  ConsoleIo io([&](auto bytes) {
+    printed += to_text(bytes);
+    return bytes.size();
+  });
   const std::string text(1500, 'y');
   ASSERT_TRUE(memory.write(GuestVaddr(FakeMemory::base), as_bytes(text)));
   EXPECT_EQ(call_console_io(io, memory, CONSOLEIO_write, text.size()), 0);

@@ -1,0 +1,61 @@
+// What the guest prints, on its way out of the program.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <thread>
+
+namespace pinfold::cli {
+
+/// Writes to a file descriptor from a thread of its own, in order and without loss, so that nobody else waits
+/// for who reads there. What a reader that is gone does not take is dropped. Any thread may call anything.
+class OutputWriter {
+ public:
+  /// Bytes that wait here; what comes on top is not taken.
+  static constexpr std::size_t limit = std::size_t{64} * 1024;
+  /// How long a reader may take nothing once somebody is in a hurry.
+  static constexpr std::chrono::milliseconds patience{300};
+  /// How long it may take altogether then.
+  static constexpr std::chrono::seconds most_patience{2};
+
+  explicit OutputWriter(int fd);
+  /// In a hurry.
+  ~OutputWriter();
+  OutputWriter(const OutputWriter&) = delete;
+  OutputWriter& operator=(const OutputWriter&) = delete;
+
+  /// Takes as much as there is room for, at once; how much.
+  [[nodiscard]] std::size_t offer(std::span<const std::byte> bytes);
+  /// `tell` is called, on the writer's thread and without a lock, when there is room again after `offer` has
+  /// left something.
+  void on_room(std::function<void()> tell);
+  /// From here on `offer` takes everything, and nobody is told of room. Not from within `tell`.
+  void take_everything();
+  /// Returns when all that was offered is written, or dropped. A reader has any time, until `hurry`.
+  void finish();
+  /// The program shall end.
+  void hurry();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void loop();
+  void write_some(std::unique_lock<std::mutex>& lock);
+  void tell_of_room(std::unique_lock<std::mutex>& lock);
+
+  const int fd_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<std::byte> waiting_;
+  std::function<void()> tell_;
+  bool refused_ = false, telling_ = false, unlimited_ = false;
+  bool closing_ = false, hurried_ = false, given_up_ = false, done_ = false;
+  Clock::time_point progress_, hurried_at_;
+  std::thread thread_;
+};
+
+}  // namespace pinfold::cli
