@@ -17,10 +17,10 @@ inline constexpr MirrorId no_mirror{0};
 
 /// What the processor sees of a guest's entry.
 /// L1: the same frame; writable only when the guest's entry has D set as well, so that the first write to a
-/// clean page faults and D can be set where the guest looks for it. So a mirror's leaf with D and without W is
-/// one that the guest itself forbids to write, which the gate relies on. Above: the child's mirror (`child`: its
-/// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
-/// global.
+/// clean page faults and D can be set where the guest looks for it. So a mirror's leaf with D and without W
+/// is one that the guest itself forbids to write, which the gate relies on. Above: the child's mirror
+/// (`child`: its frame number in the processor's physical space). All is open to CPL3, where both guest modes
+/// run; never global.
 [[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
   constexpr std::uint64_t nameable = bit::address & (address_of(first_monitor_frame).raw() - 1);
   constexpr std::uint64_t kept =
