@@ -15,18 +15,22 @@ namespace pinfold::pvmmu {
 using MirrorId = Ordinal<struct MirrorTag, std::uint32_t>;
 inline constexpr MirrorId no_mirror{0};
 
+/// Marks the mirror of a leaf that the guest may write and the processor not yet: the first write to a clean
+/// page is no fault of the guest's. For the gate, which sees mirrors only; the processor ignores the bit.
+inline constexpr std::uint64_t withheld_write = 1ULL << 9;
+static_assert((withheld_write & bit::available) != 0 && bit::writable << 8 == withheld_write);
+
 /// What the processor sees of a guest's entry.
 /// L1: the same frame; writable only when the guest's entry has D set as well, so that the first write to a
-/// clean page faults and D can be set where the guest looks for it. So a mirror's leaf with D and without W
-/// is one that the guest itself forbids to write, which the gate relies on. Above: the child's mirror
-/// (`child`: its frame number in the processor's physical space). All is open to CPL3, where both guest modes
-/// run; never global.
+/// clean page faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its
+/// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
+/// global.
 [[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
   constexpr std::uint64_t nameable = bit::address & (address_of(first_monitor_frame).raw() - 1);
-  constexpr std::uint64_t kept =
-      bit::present | bit::user | bit::accessed | bit::dirty | bit::no_execute | nameable;
-  static_assert(bit::dirty >> 5 == bit::writable);
-  return Pte(guest.raw() & (kept | (guest.raw() >> 5 & bit::writable)));
+  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | nameable;
+  if (guest.any(bit::dirty)) [[likely]]
+    return Pte(guest.raw() & (kept | bit::dirty | bit::writable));
+  return Pte((guest.raw() & kept) | (guest.raw() & bit::writable) << 8);
 }
 [[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
   return guest.present() ? mirror_of_adjusted_leaf(guest.with(bit::user)) : Pte();

@@ -53,7 +53,7 @@
 #define FAULT_USER 4
 #define PTE_PRESENT 0x1
 #define PTE_WRITABLE 0x2
-#define PTE_DIRTY 0x40
+#define PTE_WITHHELD_WRITE 0x200
 #define PTE_NO_EXECUTE_NUMBER 63
 
 // The gate's stack, from its top: what IRETQ takes, then the rest. Offsets from RSP once all is pushed.
@@ -225,9 +225,8 @@ walk_loads_behind:
         jmp 1b
 2:      test %ebx, %ebx
         jz 3f
-        and $(PTE_WRITABLE | PTE_DIRTY), %eax
-        cmp $PTE_DIRTY, %eax
-        jne slow
+        test $(PTE_WRITABLE | PTE_WITHHELD_WRITE), %eax
+        jnz slow
 3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
 
