@@ -63,8 +63,8 @@ TEST_F(Together, what_is_no_l1_is_left_alone) {
   left_alone({entry_at(tree.l2, 5), Pte(tree.l1, table)});
   left_alone({entry_at(frame, 5), Pte(other, rw)});
   left_alone({entry_at(two.allocate(), 5), Pte(other, rw)});
-  left_alone({MachineAddr(machine.frames.size() * page_size), Pte()});
-  left_alone({MachineAddr(~7ULL), Pte()});
+  EXPECT_EQ(one.update_together({{MachineAddr(machine.frames.size() * page_size), Pte()}}), 0U);
+  EXPECT_EQ(one.update_together({{MachineAddr(~7ULL), Pte()}}), 0U);
 }
 
 TEST_F(Together, what_would_be_refused_is_left_alone) {
