@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include "pvmmu/pte.hpp"
 
@@ -15,6 +16,9 @@ namespace pinfold::pvmmu {
 /// atomic load or store.
 class Pages {
  public:
+  /// A cache line's.
+  static constexpr std::size_t entries_per_line = 8;
+
   Pages() = default;
   /// `base` is 4 KiB aligned; `count` pages follow it.
   Pages(std::byte* base, std::uint64_t count) : base_(base), count_(count) {}
@@ -26,6 +30,11 @@ class Pages {
   }
   void store(std::uint64_t index, std::size_t slot, std::uint64_t value) const {
     word(index, slot).store(value, std::memory_order_relaxed);
+  }
+  /// The bits that any entry of a line has, the eight from `slot` on (a multiple of 8).
+  [[nodiscard]] std::uint64_t any_of_line(std::uint64_t index, std::size_t slot) const {
+    return [&]<std::size_t... i>(std::index_sequence<i...>) { return (load(index, slot + i) | ...); }
+    (std::make_index_sequence<entries_per_line>());
   }
   /// The entry at `byte` from the first page's begin, a multiple of 8.
   [[nodiscard]] std::atomic_ref<std::uint64_t> at(std::uint64_t byte) const {

@@ -4,6 +4,8 @@
 // An L1 and a descriptor page are done whole. A table of an upper level stops between two entries when the
 // budget is used up: then its first entries hold references and the others don't. Its check goes on when the
 // table is asked for again; its release goes on before anything else asks for a table.
+//
+// Most entries of most tables are not present: they are passed over by the line.
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
@@ -31,32 +33,47 @@ std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table)
                       [table](const Release& r) { return r.table == table; });
 }
 
+/// Is nothing present in the eight entries from `slot` on, where a line begins?
+bool Validator::line_is_empty(Mfn table, std::size_t slot) const {
+  if (Pte(machine_.load(table.raw(), slot)).present()) [[likely]]
+    return false;
+  return !Pte(machine_.any_of_line(table.raw(), slot)).present();
+}
+
+/// A mirror for a table that is about to be checked, with nothing in it.
+std::optional<MirrorId> Validator::take_empty_mirror(Mfn table) {
+  const auto taken = mirrors_.take(table);
+  if (taken) mirror_pages_.clear(taken->raw());
+  return taken;
+}
+
 Verdict<> Validator::validate_l1(Mfn mfn) {
-  const auto taken = mirrors_.take(mfn);
+  const auto taken = take_empty_mirror(mfn);
   if (!taken) {
     become_plain(mfn);
     return refuse(Rule::mirror_exhausted, mfn);
   }
   const MirrorId mirror = *taken;
+  const Pages machine = machine_, mirrors = mirror_pages_;
   budget_.spend(whole_table);
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
-    const Pte found(machine_.load(mfn.raw(), slot));
-    if (!found.present()) {
-      mirrors_.store(mirror, slot, Pte());
-      continue;
+  for (std::size_t line = 0; line < entries_per_table; line += Pages::entries_per_line) {
+    if (line_is_empty(mfn, line)) continue;
+    for (std::size_t slot = line; slot < line + Pages::entries_per_line; ++slot) {
+      const Pte found(machine.load(mfn.raw(), slot));
+      if (!found.present()) continue;
+      const Pte want = adjusted_l1(found);
+      ++counters_.entries_checked;
+      const Checked entry = check_l1<Alone>(want);
+      if (!entry) [[unlikely]] {
+        const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
+        drop_l1_entries(mfn, slot);
+        mirrors_.give_back(mirror);
+        become_plain(mfn);
+        return refusal;
+      }
+      machine.store(mfn.raw(), slot, (*entry).guest().raw());
+      mirrors.store(mirror.raw(), slot, (*entry).mirror().raw());
     }
-    const Pte want = adjusted_l1(found);
-    ++counters_.entries_checked;
-    const Checked entry = check_l1<Alone>(want);
-    if (!entry) [[unlikely]] {
-      const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
-      drop_l1_entries(mfn, slot);
-      mirrors_.give_back(mirror);
-      become_plain(mfn);
-      return refusal;
-    }
-    machine_.store(mfn.raw(), slot, (*entry).guest().raw());
-    mirrors_.store(mirror, slot, (*entry).mirror());
   }
   Frame& frame = frames_[mfn];
   frame.mirror = mirror.raw();
@@ -84,10 +101,7 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
 /// Checks an entry of an upper level where it is, takes its reference and makes the mirror's.
 Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   const Pte found(machine_.load(where.table.raw(), where.slot));
-  if (!found.present()) {
-    mirrors_.store(mirror, where.slot, Pte());
-    return {};
-  }
+  if (!found.present()) return {};
   const auto entry = check_upper(where, adjusted_upper(where.level, found));
   if (!entry) [[unlikely]]
     return tl::unexpected(entry.error());
@@ -104,23 +118,26 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
   if (frame.partial) {
     slot = interrupted_.extract(mfn).mapped();
     frame.partial = false;
-  } else if (const auto mirror = mirrors_.take(mfn)) {
+  } else if (const auto mirror = take_empty_mirror(mfn)) {
     frame.mirror = mirror->raw();
   } else {
     become_plain(mfn);
     return refuse(Rule::mirror_exhausted, mfn);
   }
   const MirrorId mirror(frame.mirror);
-  for (; slot < entries_per_table; ++slot) {
+  for (std::size_t looked_at = 0; slot < entries_per_table; slot += looked_at) {
     if (budget_.used_up()) return interrupt(mfn, slot);
+    looked_at = 1;
     if (level == Level::l4 && is_xen_slot(slot)) {
       mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
+    } else if (slot % Pages::entries_per_line == 0 && line_is_empty(mfn, slot)) {
+      looked_at = std::min(Pages::entries_per_line, budget_.left());
     } else if (auto valid = validate_upper_entry(Where{mfn, slot, level}, mirror); !valid) {
       if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
       give_up(mfn, slot);
       return valid;
     }
-    budget_.spend(1);
+    budget_.spend(looked_at);
   }
   frame.validated = true;
   ++counters_.tables_validated;
@@ -151,11 +168,15 @@ void Validator::retire_mirror(Mfn mfn) {
 void Validator::devalidate_l1(Mfn mfn) {
   const MirrorId mirror(frames_[mfn].mirror);
   retire_mirror(mfn);
-  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
-    const Pte guest(machine_.load(mfn.raw(), slot));
-    const std::uint64_t accessed = mirrors_.load(mirror, slot).raw() & bit::accessed & ~guest.raw();
-    if (accessed != 0) machine_.store(mfn.raw(), slot, guest.with(accessed).raw());
-    drop_l1_entry<Alone>(guest);
+  const Pages machine = machine_, mirrors = mirror_pages_;
+  for (std::size_t line = 0; line < entries_per_table; line += Pages::entries_per_line) {
+    if (line_is_empty(mfn, line)) continue;
+    for (std::size_t slot = line; slot < line + Pages::entries_per_line; ++slot) {
+      const Pte guest(machine.load(mfn.raw(), slot));
+      const std::uint64_t accessed = mirrors.load(mirror.raw(), slot) & bit::accessed & ~guest.raw();
+      if (accessed != 0) machine.store(mfn.raw(), slot, guest.with(accessed).raw());
+      drop_l1_entry<Alone>(guest);
+    }
   }
   budget_.spend(whole_table);
 }
@@ -183,10 +204,15 @@ bool Validator::work_off_releases() {
       continue;
     }
     if (budget_.used_up()) return false;
+    if (last.end % Pages::entries_per_line == 0 && line_is_empty(table, last.end - Pages::entries_per_line)) {
+      const std::size_t looked_at = std::min(Pages::entries_per_line, budget_.left());
+      budget_.spend(looked_at);
+      last.end -= looked_at;
+      continue;
+    }
     budget_.spend(1);
     const std::size_t slot = --last.end;
-    const Level level = level_of(frames_[table].type);
-    if (level == Level::l4 && is_xen_slot(slot)) continue;
+    if (level_of(frames_[table].type) == Level::l4 && is_xen_slot(slot)) continue;
     drop_upper_entry(Pte(machine_.load(table.raw(), slot)));
   }
   return true;

@@ -269,6 +269,8 @@ class Validator {
   void drop_reference(Mfn mfn);
 
   // tables.cpp: what a type says of a frame's contents
+  [[nodiscard]] bool line_is_empty(Mfn table, std::size_t slot) const;
+  std::optional<MirrorId> take_empty_mirror(Mfn table);
   Verdict<> validate_l1(Mfn mfn);
   Verdict<> validate_upper(Mfn mfn, Level level);
   Verdict<> validate_descriptors(Mfn mfn);

@@ -68,6 +68,7 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   state_.kernel_gs_base = c.gs_base_kernel;
   state_.user_gs_base = c.gs_base_user;
   gs_base_ = state_.kernel_mode ? c.gs_base_kernel : c.gs_base_user;
+  bases_known_ = true;
   for (unsigned i = 0; i < 4; ++i) state_.debug_address[i] = c.debugreg[i];
   (void)set_debug_register(*this, 6, c.debugreg[6]);
   (void)set_debug_register(*this, 7, c.debugreg[7]);

@@ -29,7 +29,7 @@ kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
 void GuestCpu::load(pvmmu::Held held) {
   kvm_regs& r = vcpu_.regs();
   if (stepping_ && !std::exchange(step_armed_, true)) registers_changed_ = true;
-  if (registers_changed_ || pass_under_way_) {
+  if (registers_changed_ || pass_under_way_ || left_by_gate_) {
     const auto& g = regs_.gpr;
     r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6],
     r.rdi = g[7];
@@ -41,9 +41,13 @@ void GuestCpu::load(pvmmu::Held held) {
     if (stepping_ && steps_by_trap(held)) r.rflags |= rflags::tf;
     vcpu_.mark_regs_dirty();
   }
-  if (load_segments(held)) vcpu_.mark_sregs_dirty();
+  const bool in_gate = left_by_gate_;
+  if (in_gate)
+    resume_in_gate(held);
+  else if (load_segments(held))
+    vcpu_.mark_sregs_dirty();
   if (domain_.config().host.fast_paths) give_to_gate(held);
-  more_passes_ = prepare_pass(held);
+  more_passes_ = !in_gate && prepare_pass(held);
   registers_changed_ = false;
 }
 
@@ -64,10 +68,19 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
     changed = true;
   }
   set(s.cr3, address_of(domain_.mmu().mirror_of_root(held, root())).raw());
-  set(s.fs.base, state_.fs_base);
-  set(s.gs.base, gs_base_);
-  set(s.cr0, state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts);
-  return changed;
+  return load_bases() || changed;
+}
+
+/// The same for what no IRETQ loads: segment bases and virtual CR0.TS.
+bool GuestCpu::load_bases() {
+  kvm_sregs& s = vcpu_.sregs();
+  know_bases();
+  const std::uint64_t cr0 = state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts;
+  if (s.fs.base == state_.fs_base && s.gs.base == gs_base_ && s.cr0 == cr0) return false;
+  s.fs.base = state_.fs_base;
+  s.gs.base = gs_base_;
+  s.cr0 = cr0;
+  return true;
 }
 
 bool GuestCpu::is_64bit_code(pvmmu::Held held, std::uint16_t selector) {
@@ -80,6 +93,8 @@ bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host
 /// Are CS and SS what user_segment makes of them? Else (a segment of the guest's LDT, a selector of nothing)
 /// only the processor itself can load them, or refuse to.
 bool GuestCpu::flat_selectors(pvmmu::Held held) {
+  if ((cs_ == gate::code64 || cs_ == gate::code32) && ss_ == gate::data3)
+    return true;                                              // no guest's to change
   constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
   constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
                           data = 0x00cff2000000ffffULL;
@@ -112,41 +127,54 @@ std::uint64_t GuestCpu::refresh_stale_entries(PassCode& code) const {
   return number;
 }
 
+bool GuestCpu::prepare_pass(pvmmu::Held held) {
+  pass_under_way_ = false;
+  return domain_.config().host.stale_entries ? prepare_refreshing(held) : prepare_flush(held);
+}
+
+/// The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush. What one
+/// vCPU makes KVM forget is forgotten for all. True if a part is left for another pass.
 /// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at
 /// once.
-bool GuestCpu::prepare_pass(pvmmu::Held held) {
-  PassCode code;
-  bool more = false;
-  pass_under_way_ = false;
-  if (domain_.config().host.stale_entries) {
-    // The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush. What
-    // one vCPU makes KVM forget is forgotten for all.
-    const pvmmu::StaleLog& stale = domain_.stale();
-    if (!flush_requested_ && !stale.wants_draining()) return false;
-    if (stale.empty()) {
-      flush_requested_ = false;
-      return false;
-    }
-    if (exception_in_flight(held)) return false;
-    settles_below_ = refresh_stale_entries(code);
-    more = settles_below_ != stale.end();
-    if (code.empty()) {  // everything is back as it was
-      domain_.mmu().stale_entries_settled(held, settles_below_);
-      if (!more) flush_requested_ = false;
-      return false;
-    }
-    domain_.statistics().pass_steps += settles_below_ - stale.first();
-  } else {
-    const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
-    if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
-    code.reload_cr3(vcpu_.sregs().cr3);
+bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
+  const pvmmu::StaleLog& stale = domain_.stale();
+  if (!flush_requested_ && !stale.wants_draining()) return false;
+  if (stale.empty()) {
+    flush_requested_ = false;
+    return false;
   }
-  ++domain_.statistics().passes;
+  if (exception_in_flight(held)) return false;
+  PassCode code;
+  settles_below_ = refresh_stale_entries(code);
+  const bool more = settles_below_ != stale.end();
+  if (code.empty()) {  // everything is back as it was
+    domain_.mmu().stale_entries_settled(held, settles_below_);
+    if (!more) flush_requested_ = false;
+    return false;
+  }
+  domain_.statistics().pass_steps += settles_below_ - stale.first();
   if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest
-  domain_.gate().prepare_pass(vcpu_, id_.raw(), code);
-  pass_under_way_ = true;
+  begin_pass(code);
   flush_requested_ = more;
   return more;
+}
+
+/// A flush of the TLB, or selectors that only an IRETQ loads. Not while KVM is about to deliver an exception,
+/// either.
+bool GuestCpu::prepare_flush(pvmmu::Held held) {
+  const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
+  if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
+  PassCode code;
+  code.reload_cr3(vcpu_.sregs().cr3);
+  begin_pass(code);
+  flush_requested_ = false;
+  return false;
+}
+
+void GuestCpu::begin_pass(const PassCode& code) {
+  ++domain_.statistics().passes;
+  domain_.gate().prepare_pass(vcpu_, id_.raw(), code);
+  pass_under_way_ = true;
 }
 
 }  // namespace pinfold::vmm

@@ -86,8 +86,8 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
   const Mfn table = leaf.entry.mfn();
   if (!mmu.owns(table) || mmu.frame(table).type != pvmmu::FrameType::l1) return false;
 
-  auto write =
-      decode_pte_write(instruction(held), regs_, SegmentBases{state_.fs_base, gs_base_}, GuestVaddr(address));
+  const auto code = instruction(held);
+  auto write = decode_pte_write(code, regs_, bases_for(code), GuestVaddr(address));
   if (!write) return false;
   const std::uint64_t at = write->address.raw();
   if (at >> page_shift != address >> page_shift) return false;

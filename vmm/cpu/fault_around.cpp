@@ -18,7 +18,7 @@ void GuestCpu::fault_around(pvmmu::Held held) {
   const auto decoded =
       decode(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (!decoded) return;
-  const MemoryAccesses accesses(*decoded, regs_, SegmentBases{state_.fs_base, gs_base_});
+  const MemoryAccesses accesses(*decoded, regs_, SegmentBases{fs_base(), active_gs_base()});
   for (const MemoryAccess& access : accesses.all()) bring_in(access.address);
 }
 

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "vmm/domain.hpp"
 #include "vmm/gate/state_fields.h"
 #include "vmm/hypercalls/hypercalls.hpp"
@@ -64,6 +66,28 @@ void GuestCpu::take_from_gate() {
     domain_.statistics().count(ExitReason::interrupted);
 }
 
+/// Where the last exception that left was a page fault: CR2. Of the gate's exits the gate tells it, which is
+/// the VM's word like CR2 itself.
+std::uint64_t GuestCpu::fault_address() {
+  return left_by_gate_ ? domain_.gate().state(id_.raw(), GATE_FAULT_ADDRESS) : vcpu_.sregs().cr2;
+}
+
+void GuestCpu::know_bases() {
+  if (bases_known_) return;
+  state_.fs_base = vcpu_.sregs().fs.base;
+  gs_base_ = vcpu_.sregs().gs.base;
+  bases_known_ = true;
+}
+
+/// The bases that an instruction may use. Knowing them takes a system call, and without a byte that is the
+/// prefix of FS or GS it uses none.
+SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
+  constexpr std::byte prefix_fs{0x64}, prefix_gs{0x65};
+  const bool may =
+      std::ranges::any_of(instruction, [](std::byte b) { return b == prefix_fs || b == prefix_gs; });
+  return may ? SegmentBases{fs_base(), active_gs_base()} : SegmentBases{};
+}
+
 void GuestCpu::know_both_gs_bases() {
   if (both_gs_bases_known_) return;
   const auto base = vcpu_.msr(msr_kernel_gs_base);
@@ -74,6 +98,17 @@ void GuestCpu::know_both_gs_bases() {
   (state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base) = *base;
   inactive_gs_base_given_ = *base;
   both_gs_bases_known_ = true;
+}
+
+/// On from where the gate left. Its system registers stay as they are, but for what the monitor changed:
+/// IRETQ loads the guest's segments, and the gate another CR3 if it has to.
+void GuestCpu::resume_in_gate(pvmmu::Held held) {
+  const Gate& gate = domain_.gate();
+  const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), GATE_TASK_SWITCHED) != 0);
+  if ((bases_known_ || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
+  std::optional<std::uint64_t> cr3 = address_of(domain_.mmu().mirror_of_root(held, root())).raw();
+  if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !std::exchange(flush_requested_, false)) cr3.reset();
+  gate.resume(vcpu_, id_.raw(), cs_, ss_, cr3);
 }
 
 void GuestCpu::give_to_gate(pvmmu::Held held) {
@@ -87,6 +122,7 @@ void GuestCpu::give_to_gate(pvmmu::Held held) {
   set(GATE_KERNEL_SS, state_.kernel_ss);
   set(GATE_TASK_SWITCHED, state_.task_switched ? 1 : 0);
   set(GATE_ATTENTION, 0);
+  set(GATE_CR3, 0);
   set(GATE_KERNEL_CR3, mirror(state_.kernel_root));
   set(GATE_USER_CR3, mirror(state_.user_root));
   set(GATE_IOPL, domain_.architectural_iopl ? std::uint64_t{state_.iopl} << 12 : 0);
@@ -119,6 +155,7 @@ void GuestCpu::give_handlers_to_gate() {
 
 void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
   const Gate& gate = domain_.gate();
+  left_by_gate_ = why != GateExit::none && why != GateExit::broken;
   switch (why) {
     case GateExit::syscall:
       capture();

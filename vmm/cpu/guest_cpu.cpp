@@ -16,6 +16,7 @@ GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
 KvmResult<std::unique_ptr<GuestCpu>> GuestCpu::create(Domain& domain, VcpuId id) {
   auto vcpu = domain.vm().create_vcpu(id.raw());
   if (!vcpu) return tl::unexpected(vcpu.error());
+  if (domain.config().host.fast_paths) vcpu->fetch_sregs_on_demand();  // the gate's exits need none
   return std::unique_ptr<GuestCpu>(new GuestCpu(domain, id, std::move(*vcpu)));
 }
 
@@ -39,10 +40,18 @@ void GuestCpu::start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_inf
   run_state_.enter(RunState::running, domain_.clock().now());
 }
 
-void GuestCpu::set_fs_base(std::uint64_t base) { state_.fs_base = base; }
-void GuestCpu::set_active_gs_base(std::uint64_t base) { gs_base_ = base; }
+void GuestCpu::set_fs_base(std::uint64_t base) {
+  know_bases();
+  state_.fs_base = base;
+}
+
+void GuestCpu::set_active_gs_base(std::uint64_t base) {
+  know_bases();
+  gs_base_ = base;
+}
 
 std::string GuestCpu::describe(pvmmu::Held held) {
+  if (!in_guest_) know_bases();  // else KVM does not tell before it is out
   const auto& r = regs_;
   std::string text = fmt::format(
       "vCPU {} in guest {} mode\n"

@@ -19,6 +19,7 @@
 #include "vmm/cpu/run_state.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
 #include "vmm/debugger.hpp"
+#include "vmm/emulate/operands.hpp"
 #include "vmm/gate/gate.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/guest_access.hpp"
@@ -113,8 +114,14 @@ class GuestCpu {
   void set_active_gs_base(std::uint64_t base);
   /// Before the inactive one is used: the gate may have changed it. gate_state.cpp
   void know_both_gs_bases();
-  [[nodiscard]] std::uint64_t fs_base() const { return state_.fs_base; }
-  [[nodiscard]] std::uint64_t active_gs_base() const { return gs_base_; }
+  [[nodiscard]] std::uint64_t fs_base() {
+    know_bases();
+    return state_.fs_base;
+  }
+  [[nodiscard]] std::uint64_t active_gs_base() {
+    know_bases();
+    return gs_base_;
+  }
 
   // -- events and time: waiting.cpp, timers.cpp
   [[nodiscard]] bool event_deliverable() const;
@@ -207,8 +214,12 @@ class GuestCpu {
   [[nodiscard]] bool inside_gate(const RunResult& result);
   [[nodiscard]] bool at_cpl0();
   void take_from_gate();
+  void resume_in_gate(pvmmu::Held held);
   void give_to_gate(pvmmu::Held held);
   void give_handlers_to_gate();
+  [[nodiscard]] std::uint64_t fault_address();
+  void know_bases();
+  [[nodiscard]] SegmentBases bases_for(std::span<const std::byte> instruction);
   void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
   void capture_return();
 
@@ -258,8 +269,12 @@ class GuestCpu {
   // entry.cpp
   void load(pvmmu::Held held);
   [[nodiscard]] bool load_segments(pvmmu::Held held);
+  [[nodiscard]] bool load_bases();
   /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
+  [[nodiscard]] bool prepare_refreshing(pvmmu::Held held);
+  [[nodiscard]] bool prepare_flush(pvmmu::Held held);
+  void begin_pass(const PassCode& code);
   [[nodiscard]] std::uint64_t refresh_stale_entries(PassCode& code) const;
   [[nodiscard]] bool is_64bit_code(pvmmu::Held held, std::uint16_t selector);
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
@@ -298,10 +313,12 @@ class GuestCpu {
 
   bool registers_changed_ = true;  ///< regs_ is newer than what KVM holds.
   bool interrupted_ = false;       ///< The last exit was between two instructions of the guest.
+  bool left_by_gate_ = false;      ///< The last exit was the gate's own, and may go on there.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
   bool flush_requested_ = false;
+  bool bases_known_ = true;  ///< state_.fs_base and gs_base_ are, else KVM has them.
   bool both_gs_bases_known_ = true;
   std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.

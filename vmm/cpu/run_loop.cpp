@@ -131,6 +131,7 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   notice_host_sleep(lock);
   tell_entered(lock, pvmmu::cause_other);
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
+  left_by_gate_ = false;
   if (domain_.config().host.fast_paths) take_from_gate();
   interrupted_ = false;
   if (pass_under_way_) {
@@ -168,8 +169,9 @@ void GuestCpu::capture() {
   regs_.rip = r.rip;
   regs_.rflags = stepping_ ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
-  state_.fs_base = vcpu_.sregs().fs.base;
-  gs_base_ = vcpu_.sregs().gs.base;
+  bases_known_ = false;
+  if (left_by_gate_) return;  // which says itself what else there is to know
+  know_bases();
   const kvm_sregs& s = vcpu_.sregs();
   if (processor_loads_selectors() && s.ss.dpl == 3) set_selectors(s.cs.selector, s.ss.selector);
 }
@@ -251,8 +253,10 @@ void GuestCpu::on_port(pvmmu::DomainLock& lock) {
     return on_syscall(lock, *entry);
   }
   if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
-  if (domain_.config().host.fast_paths && at_cpl0())
-    return on_fast_exit(lock, Gate::fast_exit(id_.raw(), rip));
+  // A guest's own OUT faults there, so this one was made at CPL0, and at that address by the gate.
+  if (domain_.config().host.fast_paths)
+    if (const GateExit why = Gate::fast_exit(id_.raw(), rip); why != GateExit::none || at_cpl0())
+      return on_fast_exit(lock, why);
 
   // The guest's own OUT to the gate's port, in user or kernel mode: a guest has no such port.
   capture();
@@ -300,7 +304,7 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
 }
 
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
-  const GuestException raised{vector, frame.error_code, vcpu_.sregs().cr2};
+  const GuestException raised{vector, frame.error_code, vector == 14 ? fault_address() : 0};
   if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) return on_fault_of_return(lock, raised);
   const LdtFault fault = look_into_ldt(lock, raised);
   capture();

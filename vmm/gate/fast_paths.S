@@ -80,7 +80,7 @@
         .global pinfold_fast_begin, pinfold_fast_end
         .global pinfold_fast_syscall, pinfold_fast_exceptions
         .global pinfold_fast_syscall_out, pinfold_fast_exception_out, pinfold_fast_return, pinfold_fast_return_out
-        .global pinfold_fast_refused_out, pinfold_fast_broken_out
+        .global pinfold_fast_refused_out, pinfold_fast_broken_out, pinfold_fast_reload
 
         .macro push_registers
         push %rax
@@ -338,6 +338,15 @@ pinfold_fast_return_out:
         out %al, $PORT
         ud2
 
+        // -- From the monitor, after an exit of the gate's: what IRETQ takes is on the stack, the other registers are
+        // the guest's. It comes here, or behind if the processor may keep its translations.
+pinfold_fast_reload:
+        push %rax
+        mov STATE(GATE_NEXT_CR3), %rax
+        mov %rax, %cr3
+        pop %rax
+        jmp pinfold_fast_return
+
         // After something that may have unmasked events: one that waits comes first.
 return_or_event:
         mov STATE(GATE_INFO), %rcx
@@ -353,6 +362,8 @@ return_or_event:
 
         // -- To the monitor, as if the gate had done nothing.
 slow:
+        mov %cr3, %rax
+        mov %rax, STATE(GATE_CR3)
         mov F_KIND(%rsp), %eax
         cmp $GATE_BOUNCED_SYSCALLS, %eax
         je 1f

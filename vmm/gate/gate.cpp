@@ -306,6 +306,18 @@ FastPathCounts Gate::fast_path_counts() const {
   return sum;
 }
 
+void Gate::resume(Vcpu& vcpu, std::uint32_t cpu, std::uint16_t cs, std::uint16_t ss,
+                  std::optional<std::uint64_t> cr3) const {
+  kvm_regs& r = vcpu.regs();
+  const std::array<std::uint64_t, 5> frame{r.rip, cs, r.rflags, r.rsp, ss};
+  std::memcpy(arena_.bytes(area(cpu, stack_page)) + page_size - sizeof frame, frame.data(), sizeof frame);
+  if (cr3) set_state(cpu, GATE_NEXT_CR3, *cr3);
+  r.rip = fast_text(cpu) + fast_offset(cr3 ? pinfold_fast_reload : pinfold_fast_return);
+  r.rsp = stack_top(cpu) - sizeof frame;
+  r.rflags = rflags::fixed;
+  vcpu.mark_regs_dirty();
+}
+
 std::uint64_t Gate::descriptor(std::uint32_t cpu, std::uint16_t selector) const {
   const std::size_t entry = selector >> 3;
   const std::size_t page = entry / pvmmu::entries_per_table;

@@ -82,6 +82,10 @@ class Gate {
     arena_.store(area(cpu, gate::state_page), field, value);
   }
   [[nodiscard]] FastPathCounts fast_path_counts() const;
+  /// Sends a vCPU that the gate left the VM with to the guest, whose registers it has: from the gate, whose
+  /// system registers it keeps, by IRETQ, which loads these selectors. `cr3`: loaded before.
+  void resume(Vcpu& vcpu, std::uint32_t cpu, std::uint16_t cs, std::uint16_t ss,
+              std::optional<std::uint64_t> cr3) const;
   /// The frame with the vCPU's vcpu_info, for the gate: a supervisor page. The processor may know the old one
   /// until its translations are flushed.
   void map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const;

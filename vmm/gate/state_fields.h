@@ -17,6 +17,7 @@
 #define GATE_IOPL_CHECK 9  // flags in which an iret must agree with it, or is the monitor's
 #define GATE_VERSION 10    // what XENVER_version answers
 #define GATE_ARENA 26      // from a mirror's physical address to where the gate finds it: what to add
+#define GATE_NEXT_CR3 28   // what `reload` loads
 
 // -- written by the gate, read by the monitor
 #define GATE_GS_MOVED 11  // the inactive GS base may not be the one that the monitor set
@@ -24,9 +25,10 @@
 #define GATE_GUEST_RSP 13       // at a SYSCALL that is the monitor's
 #define GATE_REFUSED_VECTOR 14  // of the fault that an IRETQ to the guest met
 #define GATE_REFUSED_ERROR 15
+#define GATE_CR3 27  // at an exit that is the monitor's to answer; 0: not told
 
 // -- the gate's own
-#define GATE_FAULT_ADDRESS 16  // CR2 of the exception that is being bounced
+#define GATE_FAULT_ADDRESS 16  // CR2 of the page fault that is being bounced; at its exit, for the monitor
 #define GATE_IRET 17           // nine words of struct iret_context
 
 // -- handlers: two fields each, address (0: none) and flags

@@ -7,9 +7,9 @@ extern "C" {
 extern const std::byte pinfold_gate_user_begin[], pinfold_gate_user_end[];
 extern const std::byte pinfold_gate_kernel_begin[], pinfold_gate_kernel_end[];
 
-// fast_paths.S: a page, its entries, and the places where it leaves.
+// fast_paths.S: a page, its entries, the places where it leaves, and one where it goes on.
 extern const std::byte pinfold_fast_begin[], pinfold_fast_end[];
 extern const std::byte pinfold_fast_exceptions[], pinfold_fast_syscall[];
 extern const std::byte pinfold_fast_syscall_out[], pinfold_fast_exception_out[], pinfold_fast_return[],
-    pinfold_fast_return_out[], pinfold_fast_refused_out[], pinfold_fast_broken_out[];
+    pinfold_fast_return_out[], pinfold_fast_refused_out[], pinfold_fast_broken_out[], pinfold_fast_reload[];
 }

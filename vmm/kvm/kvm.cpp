@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 
 namespace pinfold::vmm {
 namespace {
@@ -175,13 +176,17 @@ int Vm::extension(int cap) const {
 }
 
 Vcpu::Vcpu(Vcpu&& other) noexcept
-    : fd_(std::move(other.fd_)), run_(std::exchange(other.run_, nullptr)), run_size_(other.run_size_) {}
+    : fd_(std::move(other.fd_)),
+      run_(std::exchange(other.run_, nullptr)),
+      sregs_known_(other.sregs_known_),
+      run_size_(other.run_size_) {}
 
 Vcpu& Vcpu::operator=(Vcpu&& other) noexcept {
   if (this == &other) return *this;
   release();
   fd_ = std::move(other.fd_);
   run_ = std::exchange(other.run_, nullptr);
+  sregs_known_ = other.sregs_known_;
   run_size_ = other.run_size_;
   return *this;
 }
@@ -199,6 +204,7 @@ RunResult Vcpu::run() {
   // KVM clears the dirty sets when it takes them over, but not if it fails before; the next run must not see
   // old ones.
   run_->kvm_dirty_regs = 0;
+  sregs_known_ = (run_->kvm_valid_regs & KVM_SYNC_X86_SREGS) != 0;
   if (result == 0) return {RunResult::Kind::exited, 0};
   if (error == EINTR) return {RunResult::Kind::interrupted, EINTR};
   return {RunResult::Kind::failed, error};
@@ -213,8 +219,15 @@ std::span<std::byte> Vcpu::io_data() {
 
 KvmResult<void> Vcpu::refresh() {
   if (call(fd_, KVM_GET_REGS, &regs()) < 0) return failed("KVM_GET_REGS");
-  if (call(fd_, KVM_GET_SREGS, &sregs()) < 0) return failed("KVM_GET_SREGS");
+  if (call(fd_, KVM_GET_SREGS, &run_->s.regs.sregs) < 0) return failed("KVM_GET_SREGS");
+  sregs_known_ = true;
   return {};
+}
+
+void Vcpu::fetch_sregs() {
+  if (call(fd_, KVM_GET_SREGS, &run_->s.regs.sregs) < 0)
+    throw std::system_error(errno, std::generic_category(), "KVM_GET_SREGS");
+  sregs_known_ = true;
 }
 
 KvmResult<void> Vcpu::set_signal_mask(std::uint64_t blocked) {

@@ -53,7 +53,8 @@ struct RunResult {
 
 /// A virtual processor. Its registers are exchanged through the kvm_run page (KVM_CAP_SYNC_REGS): after each
 /// exit regs() and sregs() are the guest's; a change is taken over by the next run() if the set was marked as
-/// dirty.
+/// dirty. KVM takes longer to gather the second set than for most of what an exit is about: whoever rarely
+/// needs it can have it fetched then (`fetch_sregs_on_demand`).
 class Vcpu {
  public:
   Vcpu(Vcpu&& other) noexcept;
@@ -73,7 +74,14 @@ class Vcpu {
   [[nodiscard]] std::span<std::byte> io_data();
 
   [[nodiscard]] kvm_regs& regs() { return run_->s.regs.regs; }
-  [[nodiscard]] kvm_sregs& sregs() { return run_->s.regs.sregs; }
+  /// Throws std::system_error if KVM, asked for them, does not tell.
+  [[nodiscard]] kvm_sregs& sregs() {
+    if (!sregs_known_) [[unlikely]]
+      fetch_sregs();
+    return run_->s.regs.sregs;
+  }
+  /// From the next run() on sregs() asks KVM, once an exit.
+  void fetch_sregs_on_demand() { run_->kvm_valid_regs = KVM_SYNC_X86_REGS; }
   void mark_regs_dirty() { run_->kvm_dirty_regs |= KVM_SYNC_X86_REGS; }
   void mark_sregs_dirty() { run_->kvm_dirty_regs |= KVM_SYNC_X86_SREGS; }
   /// Reads both sets by ioctl: before the first run(), and wherever the page may be behind.
@@ -114,9 +122,11 @@ class Vcpu {
   friend class Vm;
   Vcpu(Fd fd, kvm_run* run, std::size_t run_size) : fd_(std::move(fd)), run_(run), run_size_(run_size) {}
   void release();
+  [[gnu::cold]] void fetch_sregs();
 
   Fd fd_;
   kvm_run* run_ = nullptr;
+  bool sregs_known_ = false;  ///< What the run page has is KVM's, or newer.
   std::size_t run_size_ = 0;
 };
 
