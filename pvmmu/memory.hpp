@@ -16,7 +16,7 @@ namespace pinfold::pvmmu {
 /// atomic load or store.
 class Pages {
  public:
-  /// A cache line's.
+  /// Of a cache line.
   static constexpr std::size_t entries_per_line = 8;
 
   Pages() = default;
@@ -31,10 +31,18 @@ class Pages {
   void store(std::uint64_t index, std::size_t slot, std::uint64_t value) const {
     word(index, slot).store(value, std::memory_order_relaxed);
   }
-  /// The bits that any entry of a line has, the eight from `slot` on (a multiple of 8).
-  [[nodiscard]] std::uint64_t any_of_line(std::uint64_t index, std::size_t slot) const {
-    return [&]<std::size_t... i>(std::index_sequence<i...>) { return (load(index, slot + i) | ...); }
-    (std::make_index_sequence<entries_per_line>());
+  /// The next slot of a table to look at, from `slot` on: lines of eight entries of which none is present are
+  /// passed over. entries_per_table at its end.
+  [[nodiscard]] std::size_t next_used(std::uint64_t index, std::size_t slot) const {
+    if (slot % entries_per_line == 0)
+      while (slot < entries_per_table && !line_is_used(index, slot)) slot += entries_per_line;
+    return slot;
+  }
+  /// The same from the other side: the entries before `end` are those to look at; 0 if there are none.
+  [[nodiscard]] std::size_t last_used(std::uint64_t index, std::size_t end) const {
+    if (end % entries_per_line == 0)
+      while (end > 0 && !line_is_used(index, end - entries_per_line)) end -= entries_per_line;
+    return end;
   }
   /// The entry at `byte` from the first page's begin, a multiple of 8.
   [[nodiscard]] std::atomic_ref<std::uint64_t> at(std::uint64_t byte) const {
@@ -44,6 +52,14 @@ class Pages {
   void copy(std::uint64_t to, std::uint64_t from) const { std::memcpy(page(to), page(from), page_size); }
 
  private:
+  [[nodiscard]] bool line_is_used(std::uint64_t index, std::size_t slot) const {
+    if (Pte(load(index, slot)).present()) return true;
+    const std::uint64_t any = [&]<std::size_t... i>(std::index_sequence<i...>) {
+      return (load(index, slot + i) | ...);
+    }
+    (std::make_index_sequence<entries_per_line>());
+    return Pte(any).present();
+  }
   [[nodiscard]] std::atomic_ref<std::uint64_t> word(std::uint64_t index, std::size_t slot) const {
     return std::atomic_ref<std::uint64_t>(reinterpret_cast<std::uint64_t*>(page(index))[slot]);
   }

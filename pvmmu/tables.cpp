@@ -33,13 +33,6 @@ std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table)
                       [table](const Release& r) { return r.table == table; });
 }
 
-/// Is nothing present in the eight entries from `slot` on, where a line begins?
-bool Validator::line_is_empty(Mfn table, std::size_t slot) const {
-  if (Pte(machine_.load(table.raw(), slot)).present()) [[likely]]
-    return false;
-  return !Pte(machine_.any_of_line(table.raw(), slot)).present();
-}
-
 /// A mirror for a table that is about to be checked, with nothing in it.
 std::optional<MirrorId> Validator::take_empty_mirror(Mfn table) {
   const auto taken = mirrors_.take(table);
@@ -56,8 +49,8 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
   const MirrorId mirror = *taken;
   const Pages machine = machine_, mirrors = mirror_pages_;
   budget_.spend(whole_table);
-  for (std::size_t line = 0; line < entries_per_table; line += Pages::entries_per_line) {
-    if (line_is_empty(mfn, line)) continue;
+  for (std::size_t line = 0; (line = machine.next_used(mfn.raw(), line)) < entries_per_table;
+       line += Pages::entries_per_line) {
     for (std::size_t slot = line; slot < line + Pages::entries_per_line; ++slot) {
       const Pte found(machine.load(mfn.raw(), slot));
       if (!found.present()) continue;
@@ -110,6 +103,12 @@ Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   return {};
 }
 
+/// The next slot of an upper table to look at: the hypervisor's in an L4 are in any case.
+std::size_t Validator::next_used(Mfn table, Level level, std::size_t slot) const {
+  const std::size_t next = machine_.next_used(table.raw(), slot);
+  return level == Level::l4 && slot < first_xen_slot ? std::min(next, first_xen_slot) : next;
+}
+
 /// Begins with a table's check or goes on with it. The one reference that the table has is the caller's if
 /// this succeeds, and the table's own if it is unfinished or refused.
 Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
@@ -130,8 +129,8 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
     looked_at = 1;
     if (level == Level::l4 && is_xen_slot(slot)) {
       mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
-    } else if (slot % Pages::entries_per_line == 0 && line_is_empty(mfn, slot)) {
-      looked_at = std::min(Pages::entries_per_line, budget_.left());
+    } else if (const std::size_t next = next_used(mfn, level, slot); next != slot) {
+      looked_at = std::min(next - slot, budget_.left());
     } else if (auto valid = validate_upper_entry(Where{mfn, slot, level}, mirror); !valid) {
       if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
       give_up(mfn, slot);
@@ -169,8 +168,8 @@ void Validator::devalidate_l1(Mfn mfn) {
   const MirrorId mirror(frames_[mfn].mirror);
   retire_mirror(mfn);
   const Pages machine = machine_, mirrors = mirror_pages_;
-  for (std::size_t line = 0; line < entries_per_table; line += Pages::entries_per_line) {
-    if (line_is_empty(mfn, line)) continue;
+  for (std::size_t line = 0; (line = machine.next_used(mfn.raw(), line)) < entries_per_table;
+       line += Pages::entries_per_line) {
     for (std::size_t slot = line; slot < line + Pages::entries_per_line; ++slot) {
       const Pte guest(machine.load(mfn.raw(), slot));
       const std::uint64_t accessed = mirrors.load(mirror.raw(), slot) & bit::accessed & ~guest.raw();
@@ -204,8 +203,8 @@ bool Validator::work_off_releases() {
       continue;
     }
     if (budget_.used_up()) return false;
-    if (last.end % Pages::entries_per_line == 0 && line_is_empty(table, last.end - Pages::entries_per_line)) {
-      const std::size_t looked_at = std::min(Pages::entries_per_line, budget_.left());
+    if (const std::size_t unused = last.end - machine_.last_used(table.raw(), last.end); unused != 0) {
+      const std::size_t looked_at = std::min(unused, budget_.left());
       budget_.spend(looked_at);
       last.end -= looked_at;
       continue;

@@ -269,7 +269,7 @@ class Validator {
   void drop_reference(Mfn mfn);
 
   // tables.cpp: what a type says of a frame's contents
-  [[nodiscard]] bool line_is_empty(Mfn table, std::size_t slot) const;
+  [[nodiscard]] std::size_t next_used(Mfn table, Level level, std::size_t slot) const;
   std::optional<MirrorId> take_empty_mirror(Mfn table);
   Verdict<> validate_l1(Mfn mfn);
   Verdict<> validate_upper(Mfn mfn, Level level);

@@ -76,9 +76,6 @@ tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(const Kvm& kvm
 }
 
 tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
-  // The guest sees no performance counters, and KVM goes through its virtual ones at each exit. Before
-  // Linux 5.18 it can't do without.
-  (void)vm_.enable_cap(KVM_CAP_PMU_CAPABILITY, KVM_PMU_CAP_DISABLE);
   // Memory: the view, far above it the arena, the machine-to-phys table past that.
   auto view = View::create(machine_, config_.host.protection);
   if (!view) return tl::unexpected(view.error().message);

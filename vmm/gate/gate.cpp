@@ -87,7 +87,8 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
       user_text_(arena.take_fixed()),
       kernel_text_(arena.take_fixed()),
       idt_(arena.take_fixed()),
-      areas_(arena.take_fixed(cpus * used_pages)) {
+      areas_(arena.take_fixed(cpus * used_pages)),
+      states_(arena.bytes(area(0, state_page)), (cpus - 1) * used_pages + 1) {
   if (cpus > max_cpus) std::abort();
   build_text();
   build_idt(idt_, kernel_text);

@@ -76,10 +76,10 @@ class Gate {
   [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
   /// Fields of the vCPU's state page, by their numbers (state_fields.h).
   [[nodiscard]] std::uint64_t state(std::uint32_t cpu, std::size_t field) const {
-    return arena_.load(area(cpu, gate::state_page), field);
+    return states_.load(cpu * gate::used_pages, field);
   }
   void set_state(std::uint32_t cpu, std::size_t field, std::uint64_t value) const {
-    arena_.store(area(cpu, gate::state_page), field, value);
+    states_.store(cpu * gate::used_pages, field, value);
   }
   [[nodiscard]] FastPathCounts fast_path_counts() const;
   /// Sends a vCPU that the gate left the VM with to the guest, whose registers it has: from the gate, whose
@@ -141,6 +141,7 @@ class Gate {
   std::uint64_t machphys_address_;
   std::array<pvmmu::Pte, pvmmu::xen_slots> l4_slots_{};
   Mfn user_text_, kernel_text_, idt_, areas_;
+  pvmmu::Pages states_;  ///< The first vCPU's state page, and `used_pages` further on the next one's.
 };
 
 }  // namespace pinfold::vmm
