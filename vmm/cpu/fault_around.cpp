@@ -15,8 +15,8 @@ void GuestCpu::fault_around(pvmmu::Held held) {
       domain_.view().fault_around(leaf->entry.mfn());
   };
   bring_in(regs_.rip);
-  const auto decoded =
-      decode(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
+  const auto& decoded =
+      decode_again(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (!decoded) return;
   const MemoryAccesses accesses(*decoded, regs_, SegmentBases{fs_base(), active_gs_base()});
   for (const MemoryAccess& access : accesses.all()) bring_in(access.address);

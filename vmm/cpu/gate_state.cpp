@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cstring>
 
 #include "vmm/domain.hpp"
 #include "vmm/gate/state_fields.h"
@@ -82,9 +82,11 @@ void GuestCpu::know_bases() {
 /// The bases that an instruction may use. Knowing them takes a system call, and without a byte that is the
 /// prefix of FS or GS it uses none.
 SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
-  constexpr std::byte prefix_fs{0x64}, prefix_gs{0x65};
-  const bool may =
-      std::ranges::any_of(instruction, [](std::byte b) { return b == prefix_fs || b == prefix_gs; });
+  constexpr int prefix_fs = 0x64, prefix_gs = 0x65;
+  const auto has = [&](int byte) {
+    return std::memchr(instruction.data(), byte, instruction.size()) != nullptr;
+  };
+  const bool may = has(prefix_fs) || has(prefix_gs);
   return may ? SegmentBases{fs_base(), active_gs_base()} : SegmentBases{};
 }
 

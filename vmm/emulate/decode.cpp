@@ -1,6 +1,7 @@
 #include "vmm/emulate/decode.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace pinfold::vmm {
 namespace {
@@ -22,6 +23,25 @@ const ZydisDecoder& decoder_for(CodeWidth width) {
     case CodeWidth::bits64: break;
   }
   return bits64;
+}
+
+/// An instruction's bytes, and what they mean.
+struct Decoded {
+  std::array<std::byte, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes{};
+  std::size_t length = 0;
+  CodeWidth width = CodeWidth::bits64;
+  tl::expected<Instruction, DecodeError> meaning = tl::unexpected(DecodeError::truncated);  // of no bytes
+};
+
+constexpr unsigned remembered_log2 = 4;
+
+/// Where among those remembered: by the first eight bytes, in which most instructions differ.
+std::size_t place_of(std::span<const std::byte> bytes) {
+  std::array<std::byte, 8> first{};
+  std::copy_n(bytes.begin(), std::min(bytes.size(), first.size()), first.begin());
+  const auto begin = std::bit_cast<std::uint64_t>(first);
+  constexpr std::uint64_t golden_ratio = 0x9e37'79b9'7f4a'7c15;  // of 2^64; Knuth vol. 3, 6.4
+  return begin * golden_ratio >> (64 - remembered_log2);
 }
 
 }  // namespace
@@ -48,6 +68,21 @@ tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes, 
   // Fifteen bytes that still want more are too long an instruction, not a short fetch.
   const bool more = status == ZYDIS_STATUS_NO_MORE_DATA && length < ZYDIS_MAX_INSTRUCTION_LENGTH;
   return tl::unexpected(more ? DecodeError::truncated : DecodeError::invalid);
+}
+
+const tl::expected<Instruction, DecodeError>& decode_again(std::span<const std::byte> bytes,
+                                                           CodeWidth width) {
+  thread_local std::array<Decoded, 1U << remembered_log2> remembered;
+  bytes = bytes.first(std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH));
+  Decoded& found = remembered[place_of(bytes)];
+  if (found.width != width || found.length != bytes.size() ||
+      !std::equal(bytes.begin(), bytes.end(), found.bytes.begin())) {
+    found.meaning = decode(bytes, width);
+    std::copy(bytes.begin(), bytes.end(), found.bytes.begin());
+    found.length = bytes.size();
+    found.width = width;
+  }
+  return found.meaning;
 }
 
 }  // namespace pinfold::vmm

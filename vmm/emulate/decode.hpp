@@ -37,4 +37,9 @@ struct Instruction {
 [[nodiscard]] tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes,
                                                             CodeWidth width = CodeWidth::bits64);
 
+/// The same. A guest faults at few instructions, again and again: what was decoded lately is found by its
+/// bytes and width. The result is the calling thread's, until it asks again.
+[[nodiscard]] const tl::expected<Instruction, DecodeError>& decode_again(std::span<const std::byte> bytes,
+                                                                         CodeWidth width = CodeWidth::bits64);
+
 }  // namespace pinfold::vmm

@@ -197,7 +197,7 @@ Outcome Emulation::string_io() {
 
 Outcome emulate_privileged(Registers& regs, bool kernel_mode, std::span<const std::byte> instruction_bytes,
                            PrivilegedState& state, CodeWidth width) {
-  const auto instruction = decode(instruction_bytes, width);
+  const auto& instruction = decode_again(instruction_bytes, width);
   if (instruction) return Emulation(regs, kernel_mode, *instruction, state).run();
   if (instruction.error() == DecodeError::invalid) return general_protection;
   return PageFault{GuestVaddr(regs.rip + instruction_bytes.size()), false, true};

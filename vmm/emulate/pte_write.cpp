@@ -209,7 +209,7 @@ const char* describe(Refusal refusal) {
 
 tl::expected<PteWrite, Refusal> decode_pte_write(std::span<const std::byte> bytes, const Registers& regs,
                                                  const SegmentBases& bases, GuestVaddr fault_address) {
-  const auto instruction = decode(bytes);
+  const auto& instruction = decode_again(bytes);
   if (!instruction)
     return refuse(instruction.error() == DecodeError::truncated ? Refusal::truncated : Refusal::undecodable);
   const auto operation = operation_of(instruction->mnemonic());
