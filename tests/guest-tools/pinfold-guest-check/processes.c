@@ -11,7 +11,7 @@
 int exec_child(int code) { return code; }
 
 bool check_fork_exec(void) {
-  enum { rounds = 1000 };
+  const int rounds = megabytes < 100 ? 200 : 1000;
   for (int i = 0; i < rounds; ++i) {
     int code = i % 120;
     pid_t child = fork();

@@ -1,0 +1,180 @@
+#include "cli/command_line.hpp"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <map>
+
+#include "cli/doctor.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/inspect.hpp"
+#include "cli/pictures.hpp"
+#include "cli/run.hpp"
+#include "cli/trace_command.hpp"
+#include "pvmmu/types.hpp"
+#include "vmm/domain.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+constexpr const char* exit_code_help =
+    "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot exit); 2 usage; 3 bad "
+    "configuration, "
+    "kernel or "
+    "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
+
+void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
+  app.add_option("--trace-mmu", to,
+                 "Tell every MMU decision: as lines on stderr, or with FILE into a log for trace and replay")
+      ->expected(0, 1);
+  app.add_option("--trace-filter", options.filters,
+                 "Only these lines: op=, verdict=, frame=, table=, level=, vcpu=, address=");
+}
+
+void add_trace_command(CLI::App& app, TraceCommandOptions& options) {
+  app.add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+  app.add_flag("--json", options.json, "A JSON object for each event");
+  app.add_flag("--summary", options.summary,
+               "Operations, refusals by rule, hottest tables, callers, batches, flushes instead");
+  app.add_flag("--follow", options.follow, "Wait for what is still to be written, until the domain's end");
+  app.add_option("--filter", options.filters,
+                 "Only these: op=, verdict=, frame=, table=, level=, vcpu=, address=; several must all hold");
+  app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
+}
+
+void add_replay_command(CLI::App& app, ReplayOptions& options) {
+  app.add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+  app.add_option("--until", options.until, "Stop after the event of this number");
+  app.add_option("--break-on", options.break_on, "Stop at the first refusal by this rule; any: by whichever");
+  app.add_option(
+      "--bisect", options.bisect,
+      "Stop at the first event after which this holds of a frame: FRAME:CONDITION, such as 0x1f:type=l1");
+  app.add_option("--frame", options.frame, "Say what this frame is where the replay stops");
+  app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
+}
+
+void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
+  app.add_option("--kernel", options.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")->required();
+  app.add_option("--initrd", options.initrd, "Initial RAM disk");
+  app.add_option("--append", options.command_line, "Kernel command line, at most 1023 bytes")
+      ->default_str("console=hvc0");
+  app.add_option("--memory", options.memory_bytes, "Guest memory, such as 512M or 4G")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("512M");
+  app.add_option("--vcpus", options.vcpus, "Virtual processors, 1 to 128")
+      ->check(CLI::Range(1U, vmm::max_vcpus))
+      ->capture_default_str();
+  app.add_option("--name", options.name, "The guest's name, by which other commands find it");
+  app.add_option("--stats", stats, "Print statistics at the end: table or json")
+      ->expected(0, 1)
+      ->default_str("table")
+      ->check(CLI::IsMember({"table", "json"}));
+  const std::map<std::string, OnReboot> on_reboot{{"restart", OnReboot::restart}, {"exit", OnReboot::exit}};
+  app.add_option("--on-reboot", options.on_reboot,
+                 "When the guest reboots: restart it in place, or exit; restart if not given")
+      ->transform(CLI::CheckedTransformer(on_reboot))
+      ->type_name("restart|exit");
+  app.add_flag("--audit", options.audit,
+               "Recompute all counts and mirrors from the tables while the guest runs and at its end");
+  app.add_option("--audit-interval", options.audit_interval, "MMU hypercalls between two audits")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_flag("--early-console", options.early_console,
+               "Print what the guest writes to the hypervisor's console");
+  CLI::Option* system_map =
+      app.add_option("--system-map", options.system_map,
+                     "Names of the guest kernel's functions, for traces and crash reports: its "
+                     "System.map, or a copy of its /proc/kallsyms");
+  app.add_option("--vmlinux", options.vmlinux,
+                 "The same from the symbol table of an ELF file, for crash reports")
+      ->excludes(system_map);
+  app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
+  app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
+  const std::map<std::string, vmm::WriteProtection> protections{
+      {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};
+  app.add_option("--write-protection", options.write_protection)
+      ->transform(CLI::CheckedTransformer(protections))
+      ->group("");
+  app.add_flag("--plain-gate", options.plain_gate)->group("");
+}
+
+void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
+  for (CLI::App* app : {&report, &perfetto}) {
+    app->add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
+    app->add_option("-o,--output", options.output, "The file to write")->required();
+  }
+  report.add_option("--system-map", options.system_map,
+                    "The guest kernel's System.map, for names of functions");
+}
+
+}  // namespace
+
+int run_command_line(int argc, char** argv, const char* version) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("pinfold"));
+  spdlog::set_level(spdlog::level::warn);
+
+  CLI::App app{"Runs unmodified Xen PV guests on a KVM host, with every page-table change validated"};
+  app.require_subcommand(1);
+  app.footer(exit_code_help);
+  app.set_version_flag("--version", version);
+
+  RunOptions options;
+  options.command_line = "console=hvc0";
+  std::string stats, trace_to;
+  CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
+  run->footer(exit_code_help);
+  add_run(*run, options, stats);
+  add_trace(*run, options.trace, trace_to);
+
+  bool json = false;
+  std::string device = "/dev/kvm";
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Find out what this host's KVM can do, and what pinfold makes of it");
+  doctor->add_flag("--json", json, "Print one JSON object");
+  doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
+
+  Action inspection;
+  add_inspection(app, inspection);
+
+  TraceCommandOptions trace_options;
+  CLI::App* trace = app.add_subcommand("trace", "Print a log of MMU events");
+  add_trace_command(*trace, trace_options);
+  ReplayOptions replay_options;
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Give a log's operations to a fresh validator, and compare every decision");
+  add_replay_command(*replay, replay_options);
+  PictureOptions pictures;
+  CLI::App* report =
+      app.add_subcommand("report", "Make a page of a log: which frame was what, when, and why not");
+  CLI::App* perfetto = app.add_subcommand("export", "Make a trace for ui.perfetto.dev of a log");
+  add_pictures(*report, *perfetto, pictures);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : exit_usage;
+  }
+  if (inspection) return inspection();
+  if (run->count("--stats") != 0) options.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
+  if (trace->parsed()) return trace_command(trace_options);
+  if (replay->parsed()) return replay_command(replay_options);
+  if (report->parsed()) return make_report(pictures);
+  if (perfetto->parsed()) return export_perfetto(pictures);
+  if (run->count("--trace-mmu") != 0) options.trace.to = trace_to;
+  options.trace.system_map = options.system_map;
+  if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||
+      options.memory_bytes > (64ULL << 30)) {
+    std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";
+    return exit_bad_image;
+  }
+  try {
+    return doctor->parsed() ? cli::doctor(json, std::cout, device.c_str()) : cli::run(options);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "pinfold: the host has not enough memory\n";
+    return exit_bad_image;
+  }
+}
+
+}  // namespace pinfold::cli
