@@ -103,12 +103,18 @@ void GuestCpu::know_both_gs_bases() {
 }
 
 /// On from where the gate left. Its system registers stay as they are, but for what the monitor changed:
-/// IRETQ loads the guest's segments, and the gate another CR3 if it has to.
+/// IRETQ loads the guest's segments, and the gate another CR3 if it has to. Until then it runs on the mirror
+/// that it left on, of which the guest may have given up the table: that does no harm before it is used
+/// again.
 void GuestCpu::resume_in_gate(pvmmu::Held held) {
   const Gate& gate = domain_.gate();
   const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), GATE_TASK_SWITCHED) != 0);
   if ((bases_known_ || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
   std::optional<std::uint64_t> cr3 = address_of(domain_.mmu().mirror_of_root(held, root())).raw();
+  if (std::exchange(mirror_may_be_gone_, false)) {
+    vcpu_.sregs().cr3 = *cr3;
+    vcpu_.mark_sregs_dirty();
+  }
   if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !std::exchange(flush_requested_, false)) cr3.reset();
   gate.resume(vcpu_, id_.raw(), cs_, ss_, cr3);
 }

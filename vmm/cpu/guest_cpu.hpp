@@ -311,9 +311,10 @@ class GuestCpu {
   std::uint64_t gs_base_ = 0;
   CpuState state_;
 
-  bool registers_changed_ = true;  ///< regs_ is newer than what KVM holds.
-  bool interrupted_ = false;       ///< The last exit was between two instructions of the guest.
-  bool left_by_gate_ = false;      ///< The last exit was the gate's own, and may go on there.
+  bool registers_changed_ = true;    ///< regs_ is newer than what KVM holds.
+  bool interrupted_ = false;         ///< The last exit was between two instructions of the guest.
+  bool left_by_gate_ = false;        ///< The last exit was the gate's own, and may go on there.
+  bool mirror_may_be_gone_ = false;  ///< The one that it left on: the gate must not go on there.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.

@@ -42,6 +42,7 @@ void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
   const std::uint64_t end = mmu.mirrors().retired_end();
   flush_all();
   await_flushes(lock);
+  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) domain_.cpu(VcpuId(i)).mirror_may_be_gone_ = true;
   mmu.retired_mirrors_forgotten(lock, end);
 }
 
