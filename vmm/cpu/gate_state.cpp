@@ -72,8 +72,9 @@ std::uint64_t GuestCpu::fault_address() {
   return left_by_gate_ ? domain_.gate().state(id_.raw(), GATE_FAULT_ADDRESS) : vcpu_.sregs().cr2;
 }
 
+/// Of a vCPU in the guest KVM would not tell them before it is out.
 void GuestCpu::know_bases() {
-  if (bases_known_) return;
+  if (bases_known_ || in_guest_) return;
   state_.fs_base = vcpu_.sregs().fs.base;
   gs_base_ = vcpu_.sregs().gs.base;
   bases_known_ = true;

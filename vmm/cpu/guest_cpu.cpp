@@ -51,7 +51,7 @@ void GuestCpu::set_active_gs_base(std::uint64_t base) {
 }
 
 std::string GuestCpu::describe(pvmmu::Held held) {
-  if (!in_guest_) know_bases();  // else KVM does not tell before it is out
+  know_bases();
   const auto& r = regs_;
   std::string text = fmt::format(
       "vCPU {} in guest {} mode\n"
