@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstring>
-#include <utility>
 
 #include "pvmmu/pte.hpp"
 
@@ -53,12 +52,13 @@ class Pages {
 
  private:
   [[nodiscard]] bool line_is_used(std::uint64_t index, std::size_t slot) const {
-    if (Pte(load(index, slot)).present()) return true;
-    const std::uint64_t any = [&]<std::size_t... i>(std::index_sequence<i...>) {
-      return (load(index, slot + i) | ...);
-    }
-    (std::make_index_sequence<entries_per_line>());
-    return Pte(any).present();
+    auto* const line = reinterpret_cast<std::uint64_t*>(page(index)) + slot;
+    const auto entry = [line](std::size_t i) {
+      return std::atomic_ref<std::uint64_t>(line[i]).load(std::memory_order_relaxed);
+    };
+    static_assert(entries_per_line == 8);
+    return Pte(entry(0)).present() ||
+           Pte(entry(1) | entry(2) | entry(3) | entry(4) | entry(5) | entry(6) | entry(7)).present();
   }
   [[nodiscard]] std::atomic_ref<std::uint64_t> word(std::uint64_t index, std::size_t slot) const {
     return std::atomic_ref<std::uint64_t>(reinterpret_cast<std::uint64_t*>(page(index))[slot]);

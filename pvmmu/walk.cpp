@@ -8,17 +8,22 @@ namespace pinfold::pvmmu {
 std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
   Leaf leaf{root, 0, Pte(), true, true};
+  std::uint64_t all = ~0ULL, any = 0;  // bits that all entries have, that any has
   for (Level level = Level::l4;; level = below(level)) {
     leaf.slot = static_cast<std::uint16_t>(slot_of(level, va));
     leaf.entry = Pte(machine_.load(leaf.table.raw(), leaf.slot));
-    if (leaf.entry.present()) {
-      leaf.writable = leaf.writable && leaf.entry.writable();
-      leaf.executable = leaf.executable && !leaf.entry.any(bit::no_execute);
+    if (!leaf.entry.present()) {
+      if (level != Level::l1) return std::nullopt;
+      break;
     }
-    if (level == Level::l1) return leaf;
-    if (!leaf.entry.present()) return std::nullopt;
+    all &= leaf.entry.raw();
+    any |= leaf.entry.raw();
+    if (level == Level::l1) break;
     leaf.table = leaf.entry.mfn();
   }
+  leaf.writable = (all & bit::writable) != 0;
+  leaf.executable = (any & bit::no_execute) == 0;
+  return leaf;
 }
 
 Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
