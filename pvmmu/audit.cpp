@@ -58,7 +58,7 @@ class Auditor {
       // A processor may have set A in the mirror (and D, where the entry is writable); a root's
       // machine-to-phys slot may be hidden.
       const std::uint64_t may_differ = bit::accessed | (wanted.writable() ? bit::dirty : 0);
-      const bool hidden = xen && !found.present();
+      const bool hidden = xen && slot == mmu_.machphys_slot() && !found.present();
       if (!hidden && ((found.raw() ^ wanted.raw()) & ~may_differ) != 0)
         report("mirror of table %#" PRIx64 " slot %zu holds %#" PRIx64 " instead of %#" PRIx64, table.raw(),
                slot, found.raw(), wanted.raw());

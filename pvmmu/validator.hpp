@@ -199,6 +199,8 @@ class Validator {
   [[nodiscard]] const Pages& machine() const { return machine_; }
   [[nodiscard]] const MirrorArena& mirrors() const { return mirrors_; }
   [[nodiscard]] const std::array<Pte, xen_slots>& l4_xen_slots() const { return l4_xen_slots_; }
+  /// The slot of an L4 through which the machine-to-phys table is seen.
+  [[nodiscard]] std::size_t machphys_slot() const { return machphys_slot_; }
   [[nodiscard]] const MmuCounters& counters() const { return counters_; }
 
  private:

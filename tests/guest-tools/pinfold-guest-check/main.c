@@ -1,8 +1,8 @@
 // usage: pinfold-guest-check [-m MB] [NAME...]
 // Runs the named checks, or all that every guest passes; prints `check NAME: ok ...` or `check NAME: FAILED
-// ...` for each. Exits with 0 when all hold. -m: the memory that they work on; with less than 100 MB they start
-// fewer processes, too. NAME `clock-markers` prints the lines by which the host measures
-// the guest's clock.
+// ...` for each. Exits with 0 when all hold. -m: the memory that they work on; with less than 100 MB they
+// start fewer processes, too. NAME `clock-markers` prints the lines by which the host measures the guest's
+// clock.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
