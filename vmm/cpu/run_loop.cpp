@@ -37,7 +37,6 @@ void install_kick_handler() {
 void GuestCpu::run() {
   running_cpu = this;
   thread_ = pthread_self();
-  create_host_timer();
   // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a
   // second exit.
   vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
@@ -45,6 +44,7 @@ void GuestCpu::run() {
   std::optional<pvmmu::DomainSharer> sharer;
   if (domain_.config().vcpus > 1 && !watched_) sharer_ = &sharer.emplace(domain_.mutex());
   pvmmu::DomainLock lock(domain_.mutex());
+  create_host_timer();  // under the lock: other vCPUs may set this one's timers before it runs
   rest(false);
   std::uint64_t left_at = __rdtsc();
   while (before_entry(lock)) {
