@@ -93,6 +93,7 @@ class Exporter {
       tell_counters(end);
     } else {
       instant(track, begin, std::string(name(event.kind)), event);
+      on.end = begin;
     }
   }
 
@@ -103,7 +104,7 @@ class Exporter {
 
  private:
   struct Track {
-    std::uint64_t end = 0;  ///< Of the last slice on it, nanoseconds.
+    std::uint64_t end = 0;  ///< Of what came last on it, nanoseconds.
     bool inside = false;    ///< An exit's slice is open.
   };
 
@@ -225,7 +226,7 @@ class Exporter {
     put(on_track(track, track_event::slice_end), time);
   }
 
-  /// The exit's slice lasts to the end of the last operation in it: the log tells no more. A block tells it
+  /// The exit's slice lasts to the end of what came last in it: the log tells no more. A block tells it
   /// again for the events that are in the next one.
   void enter(std::uint64_t track, Track& on, const trace::LogEvent& event, std::uint64_t now) {
     if (event.marks.continued && on.inside) return;

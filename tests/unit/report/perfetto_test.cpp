@@ -153,6 +153,30 @@ TEST(Perfetto, operations_are_within_the_hypercall_that_asked_for_them) {
   EXPECT_GT(updates, 1000U);
 }
 
+TEST(Perfetto, what_comes_behind_an_exits_last_operation_is_within_the_exit) {
+  std::vector<std::byte> log;
+  trace::LogSink sink(std::make_unique<trace::test::MemoryOutput>(log), {});
+  trace::test::World world(sink);
+  sink.vcpu_entered(VcpuId(0), GuestVaddr(0xffffffff81000000), 1);
+  (void)world.domain.mmu.clear_page(world.domain.held, world.frame(41));
+  pvmmu::TraceEvent flush;
+  flush.kind = pvmmu::TraceKind::flushed;
+  sink.event(flush);
+  sink.vcpu_entered(VcpuId(0), GuestVaddr(0xffffffff81000000), 1);
+  (void)sink.close();
+
+  const Decoded trace = exported(log);
+  std::uint64_t flushed = 0, exit_end = 0, depth = 0;
+  for (const Decoded::Event& event : trace.events) {
+    if (trace.tracks.at(event.track) != "vCPU 0") continue;
+    if (event.type == slice_begin) ++depth;
+    if (event.type == slice_end && --depth == 0 && exit_end == 0) exit_end = event.time;
+    if (event.type == instant && trace.names.at(event.name) == "flushed") flushed = event.time;
+  }
+  ASSERT_NE(flushed, 0U);
+  EXPECT_EQ(exit_end, flushed);
+}
+
 TEST(Perfetto, counters_rise_with_the_tables_and_are_zero_at_the_end) {
   const Decoded trace = exported(trace::test::recorded_log());
   std::map<std::string, std::vector<std::uint64_t>> values;
