@@ -22,7 +22,7 @@ std::string Refusal::describe() const {
   if (frame != no_mfn) {
     more("; frame %#" PRIx64, frame.raw());
     if (state.owner() == no_domain)
-      more(" of nobody");
+      more(" of %s", "nobody");
     else if (state.refs == 0)  // another domain's: only its owner is known
       more(" of domain %u", static_cast<unsigned>(state.owner().raw()));
     else

@@ -52,7 +52,7 @@ std::vector<Run> Histories::runs(std::uint32_t resolution) const {
   std::vector<std::uint64_t> borders;
   for (const Many& range : ranges_) borders.insert(borders.end(), {range.first, range.end});
   std::ranges::sort(borders);
-  borders.erase(std::ranges::unique(borders).begin(), borders.end());
+  borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
 
   std::vector<Run> all;
   const auto add = [&](std::uint64_t first, std::uint64_t end, std::vector<Change>&& changes) {

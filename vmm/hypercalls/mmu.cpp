@@ -96,7 +96,7 @@ std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
 /// `one(request)` for each, until it fails, the piece is full or the list is at its end.
 template <class Request, class Many, class One>
 std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& many, One&& one) {
-  const pvmmu::Held held = *call.held;
+  pvmmu::Held held = *call.held;
   const List list(call);
   if (!is_guests(list.requests)) return to_rax(Errno::efault);
   std::uint64_t before = 0;

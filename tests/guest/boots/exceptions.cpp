@@ -5,7 +5,7 @@ using namespace kit;
 
 namespace {
 
-constexpr u64 interrupt_flag = 0x200, direction_flag = 0x400, trap_flag = 0x100;
+constexpr u64 interrupt_flag = 0x200, trap_flag = 0x100;
 Frame seen;
 u64 traps = 0;
 u64 skip = 0;

@@ -47,13 +47,11 @@ void beyond_the_limit() {
   const long before = current();
   domid_t self = DOMID_SELF;
   CHECK(memory(XENMEM_maximum_reservation, &self) >= before);
-  long got = 0;
   for (u32 node = 0; node < 8; ++node) {
     auto request = extents(list, 8, 9);
     request.mem_flags = XENMEMF_node(node * 37) | (node & 1 ? XENMEMF_populate_on_demand : 0);
     const long done = memory(XENMEM_increase_reservation, &request);
     CHECK(done >= 0 && done <= 8);
-    got += done;
     if (done > 0) {
       auto back = extents(list, static_cast<u64>(done), 9);
       CHECK_EQ(memory(XENMEM_decrease_reservation, &back), done);
