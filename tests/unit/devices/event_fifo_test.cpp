@@ -13,8 +13,7 @@ namespace pinfold::devices {
 namespace {
 
 constexpr event_word_t pending = 1U << EVTCHN_FIFO_PENDING, masked = 1U << EVTCHN_FIFO_MASKED,
-                       linked = 1U << EVTCHN_FIFO_LINKED,
-                       link_mask = EVTCHN_FIFO_LINK_MASK;
+                       linked = 1U << EVTCHN_FIFO_LINKED, link_mask = EVTCHN_FIFO_LINK_MASK;
 
 /// A guest on the FIFO ABI: control blocks in frames 100 and 101 at `block`, array pages from frame 0 on.
 class FifoGuest : public Guest {
