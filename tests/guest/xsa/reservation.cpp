@@ -8,7 +8,6 @@ using namespace kit;
 
 namespace {
 
-constexpr long enomem = -12;
 constexpr u64 hole = 0x7654321000, xen_range = 0xffff804000000000, not_canonical = 0x0000800000000000;
 
 long memory(u32 command, void* argument) { return hypercall(__HYPERVISOR_memory_op, command, argument); }
