@@ -52,6 +52,7 @@ std::vector<Run> Histories::runs(std::uint32_t resolution) const {
   std::vector<std::uint64_t> borders;
   for (const Many& range : ranges_) borders.insert(borders.end(), {range.first, range.end});
   std::ranges::sort(borders);
+  // clang 14 does not take what std::ranges::unique gives.
   borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
 
   std::vector<Run> all;
