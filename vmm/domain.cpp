@@ -62,7 +62,11 @@ std::vector<kvm_cpuid_entry2> entries_of(const CpuidPolicy& policy, VcpuId vcpu)
 }  // namespace
 
 Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm)
-    : machine_(machine), config_(config), vm_(std::move(vm)), stale_(config.host.stale_entries) {}
+    : machine_(machine),
+      config_(config),
+      vm_(std::move(vm)),
+      flushes_(config.vcpus, config.host.stale_entries),
+      stale_(config.host.stale_entries) {}
 
 Domain::~Domain() = default;
 

@@ -11,6 +11,7 @@
 
 #include "pvmmu/validator.hpp"
 #include "vmm/clock.hpp"
+#include "vmm/cpu/flush_duties.hpp"
 #include "vmm/cpu/guest_cpu.hpp"
 #include "vmm/cpuid_policy.hpp"
 #include "vmm/emulate/io_ports.hpp"
@@ -104,6 +105,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] Gate& gate() { return *gate_; }
+  [[nodiscard]] FlushDuties& flushes() { return flushes_; }
   [[nodiscard]] View& view() { return *view_; }
   [[nodiscard]] Machine& machine() { return machine_; }
   [[nodiscard]] Clock& clock() { return *clock_; }
@@ -165,6 +167,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   DomainConfig config_;
   Vm vm_;
   pvmmu::DomainMutex mutex_;
+  FlushDuties flushes_;
   std::unique_ptr<View> view_;
   std::unique_ptr<Arena> arena_;
   Mapping m2p_view_;

@@ -138,9 +138,10 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
 /// once.
 bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
   const pvmmu::StaleLog& stale = domain_.stale();
-  if (!flush_requested_ && !stale.wants_draining()) return false;
+  FlushDuties& flushes = domain_.flushes();
+  if (!flushes.due(id_) && !stale.wants_draining()) return false;
   if (stale.empty()) {
-    flush_requested_ = false;
+    flushes.handed_over(id_);
     return false;
   }
   if (exception_in_flight(held)) return false;
@@ -149,13 +150,14 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
   const bool more = settles_below_ != stale.end();
   if (code.empty()) {  // everything is back as it was
     domain_.mmu().stale_entries_settled(held, settles_below_);
-    if (!more) flush_requested_ = false;
+    if (!more) flushes.handed_over(id_);
     return false;
   }
   domain_.statistics().pass_steps += settles_below_ - stale.first();
   if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest
   begin_pass(code);
-  flush_requested_ = more;
+  flushes.handed_over(id_);
+  if (more) flushes.request(id_);
   return more;
 }
 
@@ -163,11 +165,12 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
 /// either.
 bool GuestCpu::prepare_flush(pvmmu::Held held) {
   const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
-  if ((!flush_requested_ && !through_iret) || exception_in_flight(held)) return false;
+  FlushDuties& flushes = domain_.flushes();
+  if ((!flushes.due(id_) && !through_iret) || exception_in_flight(held)) return false;
   PassCode code;
   code.reload_cr3(vcpu_.sregs().cr3);
+  if (code.drops_translations()) flushes.handed_over(id_);
   begin_pass(code);
-  flush_requested_ = false;
   return false;
 }
 

@@ -74,7 +74,7 @@ std::uint64_t GuestCpu::fault_address() {
 
 /// Of a vCPU in the guest KVM would not tell them before it is out.
 void GuestCpu::know_bases() {
-  if (bases_known_ || in_guest_) return;
+  if (bases_known_ || domain_.flushes().in_guest(id_)) return;
   state_.fs_base = vcpu_.sregs().fs.base;
   gs_base_ = vcpu_.sregs().gs.base;
   bases_known_ = true;
@@ -116,7 +116,8 @@ void GuestCpu::resume_in_gate(pvmmu::Held held) {
     vcpu_.sregs().cr3 = *cr3;
     vcpu_.mark_sregs_dirty();
   }
-  if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !std::exchange(flush_requested_, false)) cr3.reset();
+  if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !domain_.flushes().due(id_)) cr3.reset();
+  if (cr3) domain_.flushes().handed_over(id_);
   gate.resume(vcpu_, id_.raw(), cs_, ss_, cr3);
 }
 

@@ -228,6 +228,7 @@ class GuestCpu {
 
   // shootdown.cpp
   void await_flushes(pvmmu::DomainLock& lock);
+  [[nodiscard]] bool may_enter(pvmmu::Held held);
   void forget_retired_mirrors(pvmmu::DomainLock& lock);
 
   // view_fault.cpp
@@ -318,24 +319,16 @@ class GuestCpu {
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
-  bool flush_requested_ = false;
-  bool bases_known_ = true;  ///< state_.fs_base and gs_base_ are, else KVM has them.
+  bool bases_known_ = true;          ///< state_.fs_base and gs_base_ are, else KVM has them.
   bool both_gs_bases_known_ = true;
   std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
   bool watched_ = false;
-  bool in_guest_ = false;      ///< Between entry and exit. Under the domain's lock.
-  std::uint64_t entries_ = 0;  ///< Entries into the guest so far.
-  std::uint8_t stops_ = 0;     ///< StopReasons.
+  std::uint8_t stops_ = 0;  ///< StopReasons.
   bool at_rest_ = true;
   bool stepping_ = false;
   bool step_armed_ = false;  ///< The processor has the trap flag, if the step needs it.
   std::uint64_t step_from_ = 0;
-  struct Awaited {
-    GuestCpu* cpu;
-    std::uint64_t entry;  ///< The entry that it has to come back from.
-  };
-  std::vector<Awaited> awaited_;
   std::array<std::byte, 15> instruction_{};
   struct {
     std::uint64_t rip = 0, address = 0, count = 0;

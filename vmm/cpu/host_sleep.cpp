@@ -12,9 +12,7 @@ void GuestCpu::notice_host_sleep(pvmmu::DomainLock& lock) {
   if (!domain_.clock().host_slept()) return;
   for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) {
     GuestCpu& other = domain_.cpu(VcpuId(i));
-    if (&other == this || !other.in_guest_) continue;
-    awaited_.push_back({&other, other.entries_});
-    other.kick();
+    if (domain_.flushes().await_exit(id_, other.id_)) other.kick();
   }
   await_flushes(lock);
   if (!domain_.clock().host_slept()) return;  // another one was here meanwhile

@@ -50,14 +50,13 @@ void GuestCpu::run() {
   while (before_entry(lock)) {
     const std::uint64_t entered_at = __rdtsc();
     domain_.statistics().monitor_ticks += entered_at - left_at;
-    in_guest_ = true;
-    ++entries_;
+    domain_.flushes().entered(id_);
     lock.unlock();
     const RunResult result = run_to_the_guests_own_exit();
     takes_signals_ = false;
     left_at = __rdtsc();
     lock.lock();
-    in_guest_ = false;
+    domain_.flushes().left(id_);
     domain_.vcpu_left_guest();
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
@@ -83,7 +82,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     load(lock);
     // The last pass leads into the guest itself: a kick that came on the way must not wait for its next exit.
     if (!more_passes_ && kicked_) vcpu_.set_immediate_exit(true);
-    return !domain_.ended();
+    return may_enter(lock);
   }
   while (!domain_.ended()) {
     // In this order: a kick or timer that comes after it sets the flag again, and the next run() returns at
@@ -109,7 +108,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
       continue;
     }
     load(lock);
-    return true;
+    return may_enter(lock);
   }
   return false;
 }
@@ -139,7 +138,7 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
       // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
       domain_.statistics().count(ExitReason::interrupted);
       registers_changed_ = true;
-      flush_requested_ = true;
+      domain_.flushes().request(id_);
       return;
     }
     pass_under_way_ = false;

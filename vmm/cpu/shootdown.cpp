@@ -1,5 +1,7 @@
 // Dropping translations on other vCPUs. The vCPU that asks goes on when each of the others has left the
 // guest; on its way back there each drops its own.
+#include <fmt/format.h>
+
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {
@@ -10,15 +12,7 @@ void GuestCpu::flush(GuestCpu& target) {
 }
 
 void GuestCpu::flush_one(GuestCpu& target) {
-  // What goes stale in KVM's shadow is refreshed by one vCPU for all: KVM itself tells the others.
-  if (&target == this || domain_.config().host.stale_entries) {
-    flush_requested_ = true;
-    return;
-  }
-  target.flush_requested_ = true;
-  if (!target.in_guest_) return;
-  awaited_.push_back({&target, target.entries_});
-  target.kick();
+  if (domain_.flushes().request(id_, target.id_)) target.kick();
 }
 
 void GuestCpu::flush_all() {
@@ -28,10 +22,23 @@ void GuestCpu::flush_all() {
 
 /// A vCPU that waits here is not in the guest: two that wait for each other both go on.
 void GuestCpu::await_flushes(pvmmu::DomainLock& lock) {
-  for (const Awaited& awaited : awaited_)
-    while (!domain_.ended() && awaited.cpu->in_guest_ && awaited.cpu->entries_ == awaited.entry)
-      domain_.wait_for_exits(lock);
-  awaited_.clear();
+  while (domain_.flushes().awaits(id_)) {
+    if (domain_.ended()) return domain_.flushes().stop_waiting(id_);
+    domain_.wait_for_exits(lock);
+  }
+}
+
+/// The last look before an entry. False: the domain is over. Two entries come back before guest code runs,
+/// and a flush may still be due then: a pass that has others behind it, and one that lets out an exception
+/// that KVM holds.
+bool GuestCpu::may_enter(pvmmu::Held held) {
+  if (domain_.ended()) return false;
+  if (more_passes_ || interrupted_) return true;
+  const char* objection = domain_.flushes().objection_to_entry(id_);
+  if (objection == nullptr) return true;
+  domain_.end(Ending::isolation_fault,
+              fmt::format("the monitor was about to run guest code {}\n{}", objection, describe(held)));
+  return false;
 }
 
 /// Mirrors that were given up wait for a flush of all vCPUs: a guest that never asks for one must not use
@@ -40,8 +47,15 @@ void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
   pvmmu::Validator& mmu = domain_.mmu();
   if (domain_.config().host.stale_entries || mmu.mirrors().retired() < pvmmu::StaleLog::enough) return;
   const std::uint64_t end = mmu.mirrors().retired_end();
+  const std::uint64_t mark = domain_.flushes().mark();
   flush_all();
   await_flushes(lock);
+  if (domain_.ended()) return;
+  if (!domain_.flushes().all_dropped_since(mark)) {
+    domain_.end(Ending::isolation_fault,
+                "the monitor was about to reuse page tables that processors may walk");
+    return;
+  }
   for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) domain_.cpu(VcpuId(i)).mirror_may_be_gone_ = true;
   mmu.retired_mirrors_forgotten(lock, end);
 }

@@ -47,6 +47,7 @@ void PassCode::reload_cr3(std::uint64_t cr3) {
   if (steps_++ >= max_steps) std::abort();
   load_rax(cr3);
   emit({0x0f, 0x22, 0xd8});  // mov %rax, %cr3
+  drops_translations_ = true;
 }
 
 std::span<const std::byte> PassCode::finish(std::uint64_t guest_rax) {

@@ -33,6 +33,8 @@ class PassCode {
   void reload_cr3(std::uint64_t cr3);
   [[nodiscard]] bool full() const { return steps_ >= max_steps; }
   [[nodiscard]] bool empty() const { return steps_ == 0; }
+  /// Does it contain a CR3 load?
+  [[nodiscard]] bool drops_translations() const { return drops_translations_; }
 
   /// The finished code: RAX gets the guest's value back, then IRETQ.
   [[nodiscard]] std::span<const std::byte> finish(std::uint64_t guest_rax);
@@ -47,6 +49,7 @@ class PassCode {
   std::array<std::byte, page_size> bytes_{};
   std::size_t used_ = 0;
   std::size_t steps_ = 0;
+  bool drops_translations_ = false;
   std::uint64_t rax_ = 0;
   bool rax_known_ = false;
 };

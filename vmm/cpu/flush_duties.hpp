@@ -1,0 +1,77 @@
+// Which vCPUs have to drop their translations, and who waits until they have left the guest. Nothing here
+// knows KVM: GuestCpu asks this class what to do, and tells it what was done.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "pvmmu/types.hpp"
+
+namespace pinfold::vmm {
+
+/// The flush protocol among the vCPUs of one domain.
+///
+/// - request() makes a flush due on a vCPU. A vCPU does not run guest code while a flush is due on it.
+/// - If the vCPU is in the guest at that moment, whoever asked waits until it has left (awaits()). The flush
+///   itself need not be waited for: it comes before guest code runs on that vCPU again.
+/// - The way into the guest drops translations (a pass, or the gate, loads CR3). handed_over() records that.
+/// - A table that processors may still walk is reused only after all_dropped_since() is true.
+///
+/// Where KVM shadows page tables, one vCPU refreshes what went stale, and KVM tells the others. Then a
+/// request is always the requesting vCPU's own duty, and nobody waits.
+///
+/// All members need the domain's lock. Each is O(1), except the two that look at all vCPUs.
+class FlushDuties {
+ public:
+  FlushDuties(std::uint32_t cpus, bool one_for_all) : one_for_all_(one_for_all), cpus_(cpus) {
+    for (Cpu& cpu : cpus_) cpu.awaited_entry.resize(cpus);
+  }
+
+  // -- requests
+  /// Makes a flush due on `of`.
+  void request(VcpuId of) { at(of).asked = ++clock_; }
+  /// The same for `by`, which waits for `of` if that is in the guest. True: `of` has to be kicked. The first
+  /// of several requests returns true, as long as `of` does not leave the guest in between.
+  [[nodiscard]] bool request(VcpuId by, VcpuId of);
+  /// Makes `by` wait until `of`, if it is in the guest, has left. True: `of` has to be kicked.
+  [[nodiscard]] bool await_exit(VcpuId by, VcpuId of);
+  /// Does `by` still wait for a vCPU? Looks at each of those that it waits for.
+  [[nodiscard]] bool awaits(VcpuId by);
+  /// The domain is over: nobody waits any more.
+  void stop_waiting(VcpuId by);
+
+  // -- the way in
+  [[nodiscard]] bool due(VcpuId of) const { return at(of).asked > at(of).dropped; }
+  /// The vCPU drops all of its translations on its way in, before it runs guest code. If it comes back
+  /// earlier, the caller requests the flush again.
+  void handed_over(VcpuId of) { at(of).dropped = ++clock_; }
+  /// What stands against running guest code, in words for a report; nullptr: nothing.
+  [[nodiscard]] const char* objection_to_entry(VcpuId of);
+  void entered(VcpuId of);
+  void left(VcpuId of) { at(of).in_guest = false; }
+  [[nodiscard]] bool in_guest(VcpuId of) const { return at(of).in_guest; }
+
+  // -- reuse of tables
+  /// A moment, to be passed to all_dropped_since().
+  [[nodiscard]] std::uint64_t mark() { return ++clock_; }
+  /// Has each vCPU dropped its translations since `mark`, or will it before it runs guest code again?
+  [[nodiscard]] bool all_dropped_since(std::uint64_t mark) const;
+
+ private:
+  struct Cpu {
+    bool in_guest = false;
+    std::uint64_t entries = 0;                 ///< Entries into the guest so far.
+    std::uint64_t asked = 0;                   ///< When a flush was last requested, by `clock_`.
+    std::uint64_t dropped = 0;                 ///< When one was last handed over to the way in.
+    std::vector<std::uint64_t> awaited_entry;  ///< By vCPU: the entry that it has to come back from; 0: none.
+    std::vector<VcpuId> awaited;               ///< Those whose awaited_entry is not 0, each once.
+  };
+  [[nodiscard]] Cpu& at(VcpuId id) { return cpus_[id.raw()]; }
+  [[nodiscard]] const Cpu& at(VcpuId id) const { return cpus_[id.raw()]; }
+
+  bool one_for_all_;
+  std::uint64_t clock_ = 0;  ///< Counts requests, drops and marks, so that their order is known.
+  std::vector<Cpu> cpus_;
+};
+
+}  // namespace pinfold::vmm
