@@ -111,10 +111,13 @@ void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want
   verdict = check_owned(mfn);
   if (!verdict) return;
   const Frame& frame = frames_[mfn];
-  // A table of an upper level may be one only for a table that is still to be released.
-  if (is_live_upper(frame) && !releases_finished()) {
-    verdict = unfinished();
-  } else if (is_live_l1(frame)) {
+  // A table of an upper level may be one only for a table that is still to be released. That release may drop
+  // the last reference to the frame: then it is free, or another domain's already.
+  if (is_live_upper(frame)) {
+    verdict = releases_finished() ? check_owned(mfn) : unfinished();
+    if (!verdict) return;
+  }
+  if (is_live_l1(frame)) {
     const Pte old(machine_.load(mfn.raw(), slot));
     const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
     const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);

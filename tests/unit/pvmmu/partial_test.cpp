@@ -116,6 +116,20 @@ TEST(Partial, an_update_of_a_table_that_ends_with_what_is_left_to_be_released_fi
   EXPECT_EQ(g.one.findings(), std::vector<std::string>());
 }
 
+TEST(Partial, an_update_of_a_table_whose_frame_goes_with_what_is_left_to_be_released_is_refused) {
+  Grove g;
+  g.release_with(1);
+  ASSERT_TRUE(g.one.mmu.deallocate(g.one.held, g.tree.l3)) << "the root's entry keeps it until it is released";
+  ASSERT_TRUE(g.one.mmu.owns(g.tree.l3));
+  const Pte before = g.machine.peek(g.tree.l3, 9);
+  g.budget(~0ULL);
+  const auto answer = g.update(g.tree.l3, 9, Pte(g.tree.l2, table));
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().rule, Rule::frame_not_owned);
+  EXPECT_FALSE(g.one.mmu.owns(g.tree.l3));
+  EXPECT_EQ(g.machine.peek(g.tree.l3, 9), before) << "the frame may be another domain's by now";
+}
+
 TEST(Partial, a_piece_is_no_more_work_than_the_budget_and_a_table) {
   for (const std::uint64_t entries : {1ULL, 100ULL, 600ULL}) {
     Grove g;
