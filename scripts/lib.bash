@@ -5,6 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 images=$root/build/images
 # Variables that only the sourcing scripts read.
 export root images
+# A copy of the sources elsewhere (scripts/mutants) finds in the compiler's cache what these were built to.
+export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() {
