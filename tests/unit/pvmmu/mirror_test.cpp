@@ -37,6 +37,17 @@ TEST(MirrorArena, does_not_hand_out_a_retired_mirror_before_processors_forgot_it
   EXPECT_EQ(arena.take(), a);
 }
 
+TEST(MirrorArena, reuses_only_as_many_as_are_forgotten_and_those_that_were_retired_first) {
+  const PageMemory memory(4);
+  MirrorArena arena(memory.pages(), first_mirror_frame);
+  const MirrorId first = arena.take().value(), second = arena.take().value(), third = arena.take().value();
+  for (const MirrorId id : {second, first, third}) arena.retire(id);
+  arena.reuse_retired(1);
+  EXPECT_EQ(arena.retired(), 2U);
+  EXPECT_EQ(arena.take(), second);
+  EXPECT_FALSE(arena.take());
+}
+
 TEST(MirrorArena, hands_out_at_once_what_no_processor_ever_saw) {
   const PageMemory memory(2);
   MirrorArena arena(memory.pages(), first_mirror_frame);

@@ -1,0 +1,45 @@
+// One vCPU makes a page table of a page and data of the table, thousands of times, while another one reads
+// without ever leaving the guest by itself. The monitor uses what stood for the tables again only when the
+// other vCPU can walk it no more, and says so if it does not.
+#include "vcpus/second_vcpu.hpp"
+
+using namespace kit;
+
+namespace {
+
+/// Twice as many as make the monitor ask all vCPUs to flush.
+constexpr u64 rounds = 2200;
+u64 reads = 0;
+Page* page;
+
+void second() {
+  for (;;) {
+    (void)*reinterpret_cast<volatile u64*>(page);
+    __atomic_add_fetch(&reads, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+bool reads_go_on() {
+  const u64 limit = now_ns() + 20'000'000'000;
+  const u64 before = __atomic_load_n(&reads, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&reads, __ATOMIC_SEQ_CST) < before + 2)
+    if (now_ns() > limit) return false;
+  return true;
+}
+
+}  // namespace
+
+void test() {
+  page = new_page();
+  CHECK_EQ(make_read_only(page), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
+  CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
+  CHECK(reads_go_on());
+  long refused = 0;
+  for (u64 round = 0; round < rounds; ++round) {
+    refused += extended(MMUEXT_PIN_L1_TABLE, mfn_of(page)) != 0;
+    refused += extended(MMUEXT_UNPIN_TABLE, mfn_of(page)) != 0;
+  }
+  CHECK_EQ(refused, 0);
+  CHECK(reads_go_on());
+}

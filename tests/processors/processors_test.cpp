@@ -1,0 +1,56 @@
+// No translation that a processor may have cached, of a leaf or of an upper level, does what the domain must
+// not: the validator, the flush protocol and the reuse of mirrors see to that together. Emulated machines
+// flush at every entry, and real ones speculate as they like; this model caches all that could be cached.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "world.hpp"
+
+namespace pinfold::processors {
+namespace {
+
+constexpr std::size_t steps = 1500;
+
+void expect_no_harm(std::uint64_t seed, Tally& tally) {
+  World world;
+  if (const auto wrong = world.run(seed, steps, tally)) ADD_FAILURE() << "seed " << seed << ", " << *wrong;
+}
+
+TEST(Processors, never_use_what_they_remember_against_the_rules) {
+  Tally tally;
+  for (std::uint64_t seed = 1; seed <= 30 && !testing::Test::HasFailure(); ++seed)
+    expect_no_harm(seed, tally);
+  if (testing::Test::HasFailure()) return;
+  EXPECT_GT(tally.mapped, 100U);
+  EXPECT_GT(tally.made_tables, 20U);
+  EXPECT_GT(tally.upper_changes, 100U);
+  EXPECT_GT(tally.entries, 1000U);
+  EXPECT_GT(tally.flushes, 100U);
+  EXPECT_GT(tally.waits, 100U);
+  EXPECT_GT(tally.reused_mirrors, 100U);
+  EXPECT_GT(tally.ended_tables_remembered, 100U) << "caches hardly ever hold anything that is over";
+  EXPECT_GT(tally.outdated_uppers, 100U);
+  std::cout << tally.operations << " operations, " << tally.mapped << " pages mapped, " << tally.made_tables
+            << " made tables, " << tally.upper_changes << " of upper levels; " << tally.entries
+            << " entries, " << tally.flushes << " flushes asked for, " << tally.waits << " waits; "
+            << tally.reused_mirrors << " mirrors reused; at " << tally.ended_tables_remembered
+            << " moments a processor remembered a table that had ended, at " << tally.outdated_uppers
+            << " an entry that had changed\n";
+}
+
+/// Another seed each time; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more of them.
+TEST(Processors, never_use_what_they_remember_against_the_rules_on_a_seed_of_the_day) {
+  const char* given = std::getenv("PINFOLD_SEED");
+  const char* count = std::getenv("PINFOLD_SEQUENCES");
+  const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+  const std::uint64_t sequences = count != nullptr ? std::strtoull(count, nullptr, 0) : 3;
+  std::cout << "PINFOLD_SEED=" << seed << "\n";
+  Tally tally;
+  for (std::uint64_t i = 0; i < sequences && !testing::Test::HasFailure(); ++i)
+    expect_no_harm(seed + i, tally);
+}
+
+}  // namespace
+}  // namespace pinfold::processors

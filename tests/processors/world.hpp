@@ -1,0 +1,92 @@
+// Two domains on one machine, each with several vCPUs that run, leave, change tables, and flush as the
+// monitor makes them.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "operation.hpp"
+#include "translation_cache.hpp"
+#include "vmm/cpu/flush_duties.hpp"
+
+namespace pinfold::processors {
+
+inline constexpr std::uint32_t vcpus = 3;
+inline constexpr std::size_t roots_a_vcpu = 2;  ///< Kernel's and user's.
+/// Retired mirrors that make a vCPU ask for their reuse. The monitor has StaleLog::enough.
+inline constexpr std::size_t retired_enough = 3;
+
+/// How often things happened that the test is about.
+struct Tally {
+  std::uint64_t operations = 0, mapped = 0, made_tables = 0, upper_changes = 0, entries = 0, flushes = 0,
+                waits = 0, reused_mirrors = 0, ended_tables_remembered = 0, outdated_uppers = 0;
+};
+
+/// One domain: the validator, the flush protocol, and its vCPUs' caches. A vCPU's steps are those of GuestCpu
+/// (run_loop.cpp, shootdown.cpp), in the same order.
+class RunningDomain {
+ public:
+  RunningDomain(pvmmu::test::FakeMachine& machine, DomId id);
+  /// All vCPUs on one small tree of tables.
+  void start();
+
+  /// `cpu` is out of the guest and makes a hypercall.
+  void operate(std::uint32_t cpu, const pvmmu::property::Operation& op, Tally& tally);
+  /// The same, aimed at pages that processors know: maps a page by a table that is in use, takes a mapping
+  /// away, or does that and has the page become a table or somebody else's.
+  void change_mapping(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
+  /// MMUEXT_TLB_FLUSH_MULTI, _ALL: those whose bits are set.
+  void request_flush(std::uint32_t cpu, unsigned mask, Tally& tally);
+  /// Tries to go on to the guest, or goes a step on its way there. What is wrong with entering, if it does.
+  [[nodiscard]] std::optional<std::string> go_on(std::uint32_t cpu, Tally& tally);
+  void leave(std::uint32_t cpu) { flushes_.left(VcpuId(cpu)); }
+  [[nodiscard]] bool in_guest(std::uint32_t cpu) const { return flushes_.in_guest(VcpuId(cpu)); }
+
+  /// After every step: processors speculate, and nothing of what they may have cached does harm.
+  [[nodiscard]] std::optional<std::string> check(Tally& tally);
+  pvmmu::test::FakeDomain& domain() { return domain_; }
+
+ private:
+  struct Cpu {
+    TranslationCache cache;
+    std::array<Mfn, roots_a_vcpu> roots{no_mfn, no_mfn};
+    std::uint64_t flushed_at = 0;
+    /// By vCPU: it must have flushed since then before this one runs guest code.
+    std::array<std::uint64_t, vcpus> must_flush{};
+    struct Reuse {
+      std::uint64_t end, mark;
+    };
+    std::optional<Reuse> reuse;  ///< Of retired mirrors, under way: it waits for the others.
+  };
+  void flush_all(std::uint32_t cpu);
+  void finish_operation(std::uint32_t cpu, Tally& tally);
+  void apply(Cpu& cpu, const pvmmu::property::Operation& op);
+  void guest_store(const pvmmu::property::Operation& op);
+
+  pvmmu::test::FakeMachine& machine_;
+  pvmmu::test::FakeDomain domain_;
+  vmm::FlushDuties flushes_{vcpus, false};
+  std::array<Cpu, vcpus> cpus_;
+  std::vector<Mfn> held_;
+  Incarnations tables_;
+  std::uint64_t now_ = 0;
+};
+
+class World {
+ public:
+  World();
+  /// Random steps; what went wrong at one, if anything did.
+  [[nodiscard]] std::optional<std::string> run(std::uint64_t seed, std::size_t steps, Tally& tally);
+
+ private:
+  [[nodiscard]] std::optional<std::string> step(const pvmmu::property::Operation& op, std::mt19937_64& random,
+                                                Tally& tally);
+  pvmmu::test::FakeMachine machine_{pvmmu::property::machine_frames};
+  std::array<std::unique_ptr<RunningDomain>, 2> domains_;
+};
+
+}  // namespace pinfold::processors
