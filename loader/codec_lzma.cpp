@@ -1,6 +1,7 @@
 #include <lzma.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "loader/codecs.hpp"
 
