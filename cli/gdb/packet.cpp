@@ -30,7 +30,8 @@ std::optional<PacketReader::Event> PacketReader::take(char byte) {
   switch (state_) {
     case State::between:
       if (byte == '\x03') return Event{Event::Kind::interrupt, {}};
-      if (byte != '$') return std::nullopt;
+      if (byte == '+' || byte == '-') return std::nullopt;
+      if (byte != '$') return Event{Event::Kind::foreign, {}};
       break;
     case State::payload:
       if (byte == '#') {
@@ -39,8 +40,8 @@ std::optional<PacketReader::Event> PacketReader::take(char byte) {
       }
       if (byte == '$') break;  // the rest of the last one was lost
       sum_ = static_cast<std::uint8_t>(sum_ + static_cast<std::uint8_t>(byte));
-      too_long_ = too_long_ || received_.size() >= longest;
-      if (!too_long_) received_ += byte;
+      if (received_.size() >= longest) return Event{Event::Kind::foreign, {}};
+      received_ += byte;
       return std::nullopt;
     case State::checksum_high:
       high_ = digit(byte);
@@ -50,14 +51,13 @@ std::optional<PacketReader::Event> PacketReader::take(char byte) {
   }
   state_ = State::payload;
   received_.clear();
-  too_long_ = false;
   sum_ = 0;
   return std::nullopt;
 }
 
 PacketReader::Event PacketReader::finish(std::optional<unsigned> low) {
   state_ = State::between;
-  const bool whole = !too_long_ && high_ && low && (*high_ << 4 | *low) == sum_;
+  const bool whole = high_ && low && (*high_ << 4 | *low) == sum_;
   return whole ? Event{Event::Kind::packet, unescaped(received_)} : Event{Event::Kind::damaged, {}};
 }
 

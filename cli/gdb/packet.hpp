@@ -10,8 +10,8 @@
 
 namespace pinfold::cli::gdb {
 
-/// What comes in, cut into packets. Keeps at most one packet of `longest` bytes; what is longer is thrown
-/// away as a whole.
+/// What comes in, cut into packets. Keeps at most one packet of `longest` bytes. What no debugger sends is
+/// told as `foreign`: a web page, for one, can make a browser send any bytes here, after a line of HTTP.
 class PacketReader {
  public:
   static constexpr std::size_t longest = 0x4000;  ///< Bytes of a payload, as on the wire.
@@ -20,12 +20,15 @@ class PacketReader {
     enum class Kind : std::uint8_t {
       packet,     ///< A whole one; `payload` is unescaped.
       interrupt,  ///< The byte 3, outside of packets.
-      damaged,    ///< A packet that was too long, or whose checksum is wrong.
+      damaged,    ///< A packet whose checksum is wrong.
+      foreign,    ///< A byte between packets that is none of the protocol's, or a packet that is too long.
     };
     Kind kind;
     std::string payload;
   };
-  /// Takes one byte; what it completes, if anything. Acknowledgements and noise between packets are dropped.
+  /// Can a debugger's connection begin with this byte?
+  [[nodiscard]] static bool begins(char byte) { return byte == '+' || byte == '$' || byte == '\x03'; }
+  /// Takes one byte; what it completes, if anything. Acknowledgements between packets are dropped.
   [[nodiscard]] std::optional<Event> take(char byte);
 
  private:
@@ -33,7 +36,6 @@ class PacketReader {
   [[nodiscard]] Event finish(std::optional<unsigned> low);
   State state_ = State::between;
   std::string received_;
-  bool too_long_ = false;
   std::uint8_t sum_ = 0;
   std::optional<unsigned> high_;
 };

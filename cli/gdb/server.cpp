@@ -128,7 +128,7 @@ void Server::wake() const {
 void Server::loop() {
   while (true) {
     std::array<pollfd, 3> fds{{{wake_.get(), POLLIN, 0},
-                               {client_.open() ? -1 : listener_.socket().get(), POLLIN, 0},
+                               {session_ ? -1 : listener_.socket().get(), POLLIN, 0},
                                {client_.get(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     std::uint64_t woken = 0;
@@ -136,8 +136,8 @@ void Server::loop() {
     if (over_) break;
     if (fds[0].revents != 0)
       if (const auto stop = target_.take_stop(); stop && session_) send(session_->stopped(*stop));
-    if (fds[1].revents != 0) accept_client();
     if (client_.open() && fds[2].revents != 0) serve_client();
+    if (fds[1].revents != 0 && !session_) accept_client();
   }
   if (session_ && session_->is_running()) send(framed("W00"));
 }
@@ -147,21 +147,27 @@ void Server::accept_client() {
   if (!client_.open()) return;
   const int on = 1;
   (void)::setsockopt(client_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/// False: what begins so is no debugger.
+bool Server::begin_session(char first) {
+  if (!PacketReader::begins(first)) return false;
   const Stop stop = target_.interrupt();
   session_.emplace(target_, stop);
+  return true;
 }
 
 void Server::serve_client() {
   std::array<char, 4096> chunk{};
   const ssize_t n = ::recv(client_.get(), chunk.data(), chunk.size(), 0);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) return hang_up();
+  if (n <= 0 || (!session_ && !begin_session(chunk[0]))) return hang_up();
   send(session_->take(std::string_view(chunk.data(), static_cast<std::size_t>(n))));
   if (session_ && session_->is_over()) hang_up();
 }
 
 void Server::hang_up() {
-  target_.let_go();
+  if (session_) target_.let_go();
   session_.reset();
   client_ = vmm::Fd();
 }

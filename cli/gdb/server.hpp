@@ -33,7 +33,9 @@ class Listener {
 };
 
 /// Serves one debugger at a time, on a thread of its own. The guest is stopped until the first has let it
-/// go; one that comes later stops it anew. A debugger that hangs up lets the guest run.
+/// go; one that comes later stops it anew. A debugger that hangs up lets the guest run. A client is a
+/// debugger once its first byte is one of the protocol's: one that begins otherwise is dropped, and the guest
+/// does not notice; one that has said nothing yet makes place for the next.
 class Server {
  public:
   Server(const Listener& listener, vmm::Domain& domain);
@@ -46,6 +48,7 @@ class Server {
   void loop();
   void accept_client();
   void serve_client();
+  [[nodiscard]] bool begin_session(char first);
   void hang_up();
   void send(std::string_view bytes);
   void wake() const;

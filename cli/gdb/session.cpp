@@ -50,6 +50,10 @@ std::string Session::take(std::string_view bytes) {
 std::string Session::handle(const PacketReader::Event& event) {
   using Kind = PacketReader::Event::Kind;
   if (event.kind == Kind::interrupt) return running_ ? stopped(target_.interrupt()) : std::string();
+  if (event.kind == Kind::foreign) {
+    (void)leave(false);
+    return "";
+  }
   if (event.kind == Kind::damaged) return acknowledges_ ? "-" : "";
   const std::string acknowledgement = acknowledges_ ? "+" : "";
   // Nothing can be asked of a guest that runs, by the protocol's rules.

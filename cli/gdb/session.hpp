@@ -17,12 +17,13 @@ class Session {
   /// `target` is stopped.
   Session(Target& target, Stop stop) : target_(target), stop_(stop), general_(stop.cpu) {}
 
-  /// What to send for bytes that came in: acknowledgements and answers.
+  /// What to send for bytes that came in: acknowledgements and answers. The first byte that no debugger sends
+  /// ends the session, as the debugger's leave does.
   [[nodiscard]] std::string take(std::string_view bytes);
   /// What to send when the running guest has stopped.
   [[nodiscard]] std::string stopped(Stop stop);
   [[nodiscard]] bool is_running() const { return running_; }
-  /// The debugger has taken its leave: the guest has been let go, or ended.
+  /// The debugger has taken its leave, or was none: the guest has been let go, or ended.
   [[nodiscard]] bool is_over() const { return over_; }
 
  private:

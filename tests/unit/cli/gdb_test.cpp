@@ -81,8 +81,8 @@ TEST(GdbPacket, what_is_framed_is_read_back) {
   EXPECT_EQ(events[0].payload, payload);
 }
 
-TEST(GdbPacket, noise_acknowledgements_and_interrupts_are_told_apart) {
-  const auto events = read_all("++-xyz\x03" + framed("?") + "\x03");
+TEST(GdbPacket, acknowledgements_and_interrupts_are_told_apart) {
+  const auto events = read_all("++-\x03" + framed("?") + "\x03");
   ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(events[0].kind, Kind::interrupt);
   EXPECT_EQ(events[1].payload, "?");
@@ -93,7 +93,19 @@ TEST(GdbPacket, damaged_ones_are_noticed) {
   EXPECT_EQ(read_all("$?#00")[0].kind, Kind::damaged);
   EXPECT_EQ(read_all("$?#zz")[0].kind, Kind::damaged);
   EXPECT_EQ(read_all("$lost" + framed("?")).back().payload, "?");
-  EXPECT_EQ(read_all("$" + std::string(PacketReader::longest + 1, 'a') + "#00")[0].kind, Kind::damaged);
+}
+
+TEST(GdbPacket, what_no_debugger_sends_is_told) {
+  for (const char* bytes : {"x", "\n", "+\r", "-\xff", "$?#3fx"})
+    EXPECT_EQ(read_all(bytes).back().kind, Kind::foreign) << bytes;
+  EXPECT_EQ(read_all(std::string(1, '\0'))[0].kind, Kind::foreign);
+  // Before the end of it, which may never come.
+  EXPECT_EQ(read_all("$" + std::string(PacketReader::longest + 1, 'a'))[0].kind, Kind::foreign);
+}
+
+TEST(GdbPacket, a_debugger_begins_in_three_ways) {
+  for (int byte = 0; byte < 256; ++byte)
+    EXPECT_EQ(PacketReader::begins(static_cast<char>(byte)), byte == '+' || byte == '$' || byte == 3) << byte;
 }
 
 TEST(GdbPacket, the_longest_is_taken) {
@@ -205,6 +217,21 @@ TEST_F(GdbSession, leaving_lets_the_guest_go_and_killing_ends_it) {
   (void)other.take(framed("k"));
   EXPECT_TRUE(other.is_over());
   EXPECT_EQ(target.kills, 1);
+}
+
+TEST_F(GdbSession, a_request_of_a_browser_ends_it_and_nothing_in_that_is_obeyed) {
+  const std::string post = "POST / HTTP/1.1\r\nHost: 127.0.0.1:1234\r\nContent-Length: 9\r\n\r\n";
+  EXPECT_EQ(session.take(post + framed("M1000,1:ff") + framed("k")), "");
+  EXPECT_TRUE(session.is_over());
+  EXPECT_EQ(target.let_go_calls, 1);
+  EXPECT_EQ(target.kills, 0);
+  EXPECT_EQ(target.memory[0], std::byte{0});
+  // In the middle of one, too.
+  Session other(target, {});
+  EXPECT_EQ(other.take("+" + framed("?")), "+" + framed("T02thread:1;"));
+  EXPECT_EQ(other.take("GET " + framed("k")), "");
+  EXPECT_TRUE(other.is_over());
+  EXPECT_EQ(target.kills, 0);
 }
 
 TEST_F(GdbSession, without_acknowledgements_after_they_were_turned_off) {
