@@ -33,35 +33,42 @@ class Holders {
     switch (e.kind) {
       case TraceKind::load_root:
         if (e.frame == e.root) return;
-        remove(e.root, OutsideUser::Kind::root, e.vcpu);
+        remove(e.root, true, e.vcpu);
         return add(e.frame, OutsideUser::Kind::root, e.vcpu);
-      case TraceKind::unload_root: return remove(e.root, OutsideUser::Kind::root, e.vcpu);
+      case TraceKind::unload_root: return remove(e.root, true, e.vcpu);
       case TraceKind::hold: return add(e.frame, kind_of(e.wanted), e.vcpu);
-      case TraceKind::release: return remove(e.frame, std::nullopt, e.vcpu);
+      case TraceKind::release: return remove(e.frame, false, e.vcpu);
       default: return;
     }
   }
-  [[nodiscard]] const std::vector<OutsideUser>& all() const { return all_; }
+  [[nodiscard]] std::vector<OutsideUser> all() const {
+    std::vector<OutsideUser> users;
+    for (const auto& [key, user] : users_) users.push_back(user);
+    return users;
+  }
 
  private:
+  using Key = std::tuple<Mfn, bool, VcpuId>;  ///< The bool: as a root.
   static OutsideUser::Kind kind_of(pvmmu::FrameType type) {
     return type == pvmmu::FrameType::seg_desc ? OutsideUser::Kind::descriptors : OutsideUser::Kind::shared;
   }
   void add(Mfn frame, OutsideUser::Kind kind, VcpuId vcpu) {
-    if (frame != no_mfn) all_.push_back({frame, kind, vcpu});
+    if (frame != no_mfn)
+      users_.emplace(Key(frame, kind == OutsideUser::Kind::root, vcpu), OutsideUser{frame, kind, vcpu});
   }
   /// The vCPU's own rather than another's.
-  void remove(Mfn frame, std::optional<OutsideUser::Kind> kind, VcpuId vcpu) {
-    const auto is_it = [&](const OutsideUser& user) {
-      return user.frame == frame && (kind ? user.kind == *kind : user.kind != OutsideUser::Kind::root);
+  void remove(Mfn frame, bool root, VcpuId vcpu) {
+    auto found = users_.lower_bound(Key(frame, root, vcpu));
+    const auto fits = [&] {
+      return found != users_.end() && std::get<Mfn>(found->first) == frame &&
+             std::get<bool>(found->first) == root;
     };
-    auto found =
-        std::ranges::find_if(all_, [&](const OutsideUser& user) { return is_it(user) && user.vcpu == vcpu; });
-    if (found == all_.end()) found = std::ranges::find_if(all_, is_it);
-    if (found != all_.end()) all_.erase(found);
+    if (!fits() || found->second.vcpu != vcpu) found = users_.lower_bound(Key(frame, root, VcpuId(0)));
+    if (fits()) users_.erase(found);
   }
 
-  std::vector<OutsideUser> all_;
+  /// By key: a log may hold as many as it has events.
+  std::multimap<Key, OutsideUser> users_;
 };
 
 /// The refusals that name a frame: as what stood in the way, or as the table.

@@ -30,7 +30,7 @@ std::uint64_t add(std::uint64_t digest, const Validator& mmu, Mfn mfn) {
 }  // namespace
 
 std::vector<std::uint32_t> state_digests(Held, const Validator& mmu) {
-  std::vector<std::uint32_t> digests((mmu.frames().size() + frames_per_digest - 1) / frames_per_digest);
+  std::vector<std::uint32_t> digests(digests_of(mmu.frames().size()));
   for (std::uint64_t i = 0; i < digests.size(); ++i) {
     std::uint64_t digest = 0;
     const std::uint64_t end = std::min((i + 1) * frames_per_digest, mmu.frames().size());

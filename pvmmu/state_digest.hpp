@@ -9,6 +9,10 @@
 namespace pinfold::pvmmu {
 
 inline constexpr std::uint64_t frames_per_digest = 512;
+/// How many digests a machine of so many frames has.
+[[nodiscard]] constexpr std::uint64_t digests_of(std::uint64_t frames) {
+  return (frames + frames_per_digest - 1) / frames_per_digest;
+}
 
 /// One digest for each 512 frames of the machine, from frame 0 up: of the records of those that are the
 /// domain's (references, types, marks, whether there is a mirror) and of the entries of those that are tables

@@ -29,7 +29,7 @@ class Sparse {
   }
 
  private:
-  static constexpr std::uint64_t chunk = 4096;
+  static constexpr std::uint64_t chunk = 512;
   std::uint64_t size_;
   std::vector<std::unique_ptr<std::array<T, chunk>>> chunks_;
 };

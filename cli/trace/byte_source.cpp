@@ -1,6 +1,7 @@
 #include "trace/byte_source.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -25,14 +26,27 @@ class FileSource final : public ByteSource {
   std::size_t read(std::span<std::byte> to) override {
     std::clearerr(file_);  // a file may have grown since its end was seen
     const std::size_t got = std::fread(to.data(), 1, to.size(), file_);
+    read_ += got;
     if (got == 0 && std::ferror(file_) != 0) failure_ = std::strerror(errno);
     return got;
   }
   [[nodiscard]] std::string failure() const override { return failure_; }
-  void rewind() { std::rewind(file_); }
+  [[nodiscard]] std::uint64_t length() const override { return std::max(size_, read_); }
+  void rewind() {
+    std::rewind(file_);
+    read_ = 0;
+  }
 
  private:
+  /// 0 for what is no regular file.
+  static std::uint64_t size_of(std::FILE* file) {
+    struct stat status {};
+    if (::fstat(::fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) return 0;
+    return static_cast<std::uint64_t>(status.st_size);
+  }
+
   std::FILE* file_;
+  std::uint64_t size_ = size_of(file_), read_ = 0;
   std::string failure_;
 };
 
@@ -47,7 +61,10 @@ class ZstdSource final : public ByteSource {
   std::size_t read(std::span<std::byte> to) override {
     ZSTD_outBuffer out{to.data(), to.size(), 0};
     while (out.pos == 0 && failure_.empty() && !to.empty()) {
-      if (in_.pos == in_.size) in_ = {buffer_.data(), packed_->read(buffer_), 0};
+      if (in_.pos == in_.size) {
+        in_ = {buffer_.data(), packed_->read(buffer_), 0};
+        taken_ += in_.size;
+      }
       const bool dry = in_.size == 0;
       const std::size_t result = ZSTD_decompressStream(stream_, &out, &in_);
       if (ZSTD_isError(result) != 0) failure_ = fmt::format("zstd: {}", ZSTD_getErrorName(result));
@@ -57,11 +74,18 @@ class ZstdSource final : public ByteSource {
       }
       whole_ = result == 0;
     }
+    given_ += out.pos;
+    if (given_ > unpacked_of_any_file && (given_ - unpacked_of_any_file) / unpacked_per_byte > taken_) {
+      failure_ = fmt::format("{} compressed bytes become more than {} times as many, which is no log", taken_,
+                             unpacked_per_byte);
+      return 0;
+    }
     return out.pos;
   }
   [[nodiscard]] std::string failure() const override {
     return failure_.empty() ? packed_->failure() : failure_;
   }
+  [[nodiscard]] std::uint64_t length() const override { return packed_->length(); }
 
  private:
   std::unique_ptr<ByteSource> packed_;
@@ -69,6 +93,7 @@ class ZstdSource final : public ByteSource {
   std::vector<std::byte> buffer_;
   ZSTD_inBuffer in_{nullptr, 0, 0};
   bool whole_ = true;  ///< A frame ended with the last byte.
+  std::uint64_t taken_ = 0, given_ = 0;
   std::string failure_;
 };
 

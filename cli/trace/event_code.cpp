@@ -327,7 +327,7 @@ void EventDecoder::refusal(LogEvent& event) {
 }
 
 void EventDecoder::entered(LogEvent& event, bool other_vcpu) {
-  if (other_vcpu) state_.vcpu = static_cast<std::uint32_t>(from_.bounded(0xffff));
+  if (other_vcpu) state_.vcpu = static_cast<std::uint32_t>(from_.bounded(most_vcpus - 1));
   const std::uint64_t index = from_.bounded(state_.ips.size());
   if (index != 0) {
     state_.ip = state_.ips[index - 1];

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::size_t checksum_bytes = 4;
 constexpr std::uint64_t most_ticks_per_second = 1'000'000'000'000;
-constexpr std::uint32_t most_vcpus = 4096;
 constexpr std::uint16_t first_reserved_domain = 0x7ff0;  // xen/xen.h: DOMID_FIRST_RESERVED
 
 std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {

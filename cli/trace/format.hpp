@@ -21,6 +21,7 @@ inline constexpr std::size_t log_header_bytes = 256;
 inline constexpr std::size_t block_header_bytes = 32;
 inline constexpr std::uint32_t most_payload = 16U << 20;  ///< Of a block, in bytes.
 inline constexpr std::uint64_t most_frames = 1ULL << 26;  ///< Of a machine whose log is read: 256 GiB.
+inline constexpr std::uint32_t most_vcpus = 4096;         ///< Of its domain.
 
 /// What is wrong with a log, and how many bytes from its begin (of the log itself, if it is compressed).
 struct LogError {

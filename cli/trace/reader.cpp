@@ -31,17 +31,18 @@ LogResult<LogReader> LogReader::from(std::unique_ptr<ByteSource> source) {
   return reader;
 }
 
-/// Are there so many bytes in the buffer? If not, the source has no more for now.
+/// Are there so many bytes in the buffer? If not, the source has no more for now. `count` is the log's word:
+/// the buffer grows with what is there.
 bool LogReader::buffered(std::size_t count) {
-  std::size_t have = buffer_.size();
-  if (have < count) buffer_.resize(count);
-  while (have < count) {
+  constexpr std::size_t step = 64 << 10;
+  while (buffer_.size() < count) {
+    const std::size_t have = buffer_.size();
+    buffer_.resize(have + std::min(count - have, step));
     const std::size_t got = source_->read(std::span(buffer_).subspan(have));
-    if (got == 0) break;
-    have += got;
+    buffer_.resize(have + got);
+    if (got == 0) return false;
   }
-  buffer_.resize(have);
-  return have >= count;
+  return true;
 }
 
 LogReader::Step LogReader::stop(std::uint64_t offset, std::string message) {
@@ -89,6 +90,11 @@ LogReader::Step LogReader::next() {
   const std::size_t at = decoder_.offset();
   if (!decoder_.next(event_))
     return stop(block_at_ + block_header_bytes + at, "here should be an event, and is none");
+  if (bounded_ && !allowance_.spend(header_, event_, source_->length()))
+    return stop(
+        block_at_ + block_header_bytes + at,
+        fmt::format("with this event the log asks for work on {} frames, more than a log of {} bytes may",
+                    allowance_.spent(), source_->length()));
   event_.number = number_++;
   if (--left_ == 0 && !decoder_.at_end())
     return stop(block_at_ + block_header_bytes + decoder_.offset(), "the block goes on past its last event");

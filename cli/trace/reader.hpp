@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "trace/allowance.hpp"
 #include "trace/byte_source.hpp"
 #include "trace/event_code.hpp"
 #include "trace/format.hpp"
@@ -11,7 +12,8 @@
 namespace pinfold::trace {
 
 /// A log from its begin to its end, or to where it is damaged: what precedes the damage has been given out by
-/// then. Nothing in a log can make it do anything but return.
+/// then. Nothing in a log can make it do anything but return. An event that asks for more work on frames than
+/// a log of that length may (Allowance) is damage.
 ///
 ///     auto log = LogReader::open("boot.log");
 ///     while (log->next() == LogReader::Step::event) use(log->event());
@@ -32,6 +34,8 @@ class LogReader {
   /// Of bytes, for tests; they outlive the reader.
   [[nodiscard]] static LogResult<LogReader> from(std::span<const std::byte> bytes);
 
+  /// From here on events may ask for any work: for readers to whom all events cost the same.
+  void allow_all() { bounded_ = false; }
   [[nodiscard]] const LogHeader& header() const { return header_; }
   [[nodiscard]] Step next();
   /// Good until the next next().
@@ -55,6 +59,8 @@ class LogReader {
   std::uint64_t number_ = 0;  ///< Of the next event.
   std::uint64_t left_ = 0;    ///< Events of the block that are still to come.
   bool damaged_ = false;
+  bool bounded_ = true;
+  Allowance allowance_;
   EventDecoder decoder_;
   LogEvent event_;
   LogError error_;

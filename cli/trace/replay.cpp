@@ -153,9 +153,10 @@ std::optional<std::string> Replay::step(const LogEvent& event) {
 }
 
 std::optional<std::string> Replay::compare_state(const LogEvent& event) {
+  if (event.digests.size() != pvmmu::digests_of(mmu_.frames().size()))
+    return inconsistent("its digests are not those of its machine");
   const auto digests = pvmmu::state_digests(held_, mmu_);
   compared_end_ = true;
-  if (digests.size() != event.digests.size()) return inconsistent("its digests are not those of its machine");
   for (std::size_t i = 0; i < digests.size(); ++i)
     if (digests[i] != event.digests[i])
       return fmt::format("the state at the end differs, in frames {:#x} to {:#x}",

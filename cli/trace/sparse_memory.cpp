@@ -13,6 +13,8 @@ tl::expected<SparseMemory, std::string> SparseMemory::create(std::uint64_t pages
   void* at = ::mmap(nullptr, pages * page_size, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return tl::unexpected(std::string("no address space: ") + std::strerror(errno));
+  // A huge page would be 512 for one that is touched.
+  (void)::madvise(at, pages * page_size, MADV_NOHUGEPAGE);
   SparseMemory memory;
   memory.base_ = static_cast<std::byte*>(at);
   memory.pages_ = pages;
