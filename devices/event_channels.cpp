@@ -279,6 +279,7 @@ Status EventChannels::reset(const evtchn_reset& args) {
     if (auto allowed = only_self(args.dom); !allowed) return allowed;
     for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
     fifo_.reset();
+    ports_.none_lingers();
     ports_.set_limit(std::min(max_ports_, EventBits::ports));
   }
   // Nobody writes into them any more.
@@ -464,7 +465,7 @@ void EventChannels::close_port(Port port) {
     auto* theirs = other != nullptr ? other->ports_.find(peer->remote_port) : nullptr;
     if (theirs != nullptr) theirs->state = port_state::Unbound{self_};
   }
-  ports_.close(port);
+  ports_.close(port, fifo_ && fifo_->is_linked(port));
   // Whoever gets this number next must not see an old event.
   clear_pending(port);
 }

@@ -51,7 +51,11 @@ void EventFifo::clear_pending(Port port) {
 }
 
 bool EventFifo::is_pending(Port port) const { return has_word(port) && (load(port) & pending) != 0; }
-bool EventFifo::is_linked(Port port) const { return has_word(port) && (load(port) & linked) != 0; }
+bool EventFifo::is_linked(Port port) const {
+  if (!has_word(port)) return false;
+  const ArrayPage& page = pages_[port.raw() / words_per_page];
+  return page.last[port.raw() % words_per_page].was_queued && (load(port) & linked) != 0;
+}
 
 /// True when the queue was empty and the vCPU has to be told of it.
 bool EventFifo::append(Port port, VcpuId vcpu, std::uint8_t priority, vmm::VcpuInfoPlace& info) {
@@ -65,7 +69,7 @@ bool EventFifo::append(Port port, VcpuId vcpu, std::uint8_t priority, vmm::VcpuI
   LastQueue& last = page_of(port).last[port.raw() % words_per_page];
   Port& old_tail = queues_[last.vcpu].tails[last.priority];
   if (old_tail == port) old_tail = Port(0);
-  last = {static_cast<std::uint16_t>(vcpu.raw()), priority};
+  last = {static_cast<std::uint16_t>(vcpu.raw()), priority, true};
 
   // A tail that is not linked any more was taken by the guest: the queue is empty, and `port` its new head.
   Port& tail = queues.tails[priority];

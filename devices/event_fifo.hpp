@@ -54,14 +54,16 @@ class EventFifo {
   [[nodiscard]] bool unmask(Port port, VcpuId vcpu, std::uint8_t priority, vmm::VcpuInfoPlace& info);
   void clear_pending(Port port);
   [[nodiscard]] bool is_pending(Port port) const;
-  /// Is it in a queue? Such a port's number must not be used for another channel yet.
+  /// Is it in a queue that it was appended to? Such a port's number must not be used for another channel yet.
+  /// What the word alone says is not believed: the guest writes it.
   [[nodiscard]] bool is_linked(Port port) const;
 
  private:
-  /// Where a port was queued last: its word may still be that queue's tail.
+  /// Where a port was queued last, if ever: its word may still be that queue's tail.
   struct LastQueue {
     std::uint16_t vcpu = 0;
     std::uint8_t priority = default_priority;
+    bool was_queued = false;
   };
   struct ArrayPage {
     vmm::SharedPage words;

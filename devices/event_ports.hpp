@@ -1,9 +1,12 @@
 // A domain's event-channel ports: which exist, and what each is connected to.
 #pragma once
 
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <queue>
 #include <variant>
 #include <vector>
 
@@ -53,16 +56,24 @@ struct EventPort {
 };
 
 /// Grows as ports are opened, never past its limit. Port 0 is reserved: it never opens. Not thread-safe.
+///
+/// A closed port's number can be in use still: it lingers. Each open() looks at a few of those, in turn, so
+/// that a guest which never lets go of them makes no call longer.
 class PortTable {
  public:
   explicit PortTable(std::uint32_t limit) : limit_(limit), ports_(1) {}
 
-  /// Opens the lowest port that is closed and not `in_use` otherwise; ENOSPC when there is none.
+  /// Opens the lowest port that is closed and does not linger; ENOSPC when there is none. `still_in_use` is
+  /// asked of ports that linger, `looks` times at most, or `last_looks` times before ENOSPC.
   [[nodiscard]] tl::expected<Port, Errno> open(EventPort::State state, VcpuId vcpu,
-                                               const std::function<bool(Port)>& in_use = {});
+                                               const std::function<bool(Port)>& still_in_use = {});
+  static constexpr std::size_t looks = 16, last_looks = 1024;
   /// Null for a port that is closed or out of range.
   [[nodiscard]] EventPort* find(Port port);
-  void close(Port port);
+  /// `lingers`: its number is in use until open() finds out that it is not.
+  void close(Port port, bool lingers = false);
+  /// No number is in use any more, but for those of open ports.
+  void none_lingers();
   /// One past the highest port that may be open.
   [[nodiscard]] Port end() const { return Port(static_cast<std::uint32_t>(ports_.size())); }
   [[nodiscard]] std::uint32_t limit() const { return limit_; }
@@ -71,8 +82,12 @@ class PortTable {
 
  private:
   std::uint32_t limit_;
-  std::size_t all_open_below_ = 1;
+  void look_at_lingering(const std::function<bool(Port)>& still_in_use, std::size_t count);
+
   std::vector<EventPort> ports_;
+  // Of those, the closed ones:
+  std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> free_;
+  std::deque<std::uint32_t> lingering_;
 };
 
 }  // namespace pinfold::devices

@@ -12,6 +12,8 @@
 //   count can't be 0, and given to what had none.
 // A refusal is not made here: whoever is told false asks again with the lock held alone, and is refused
 // there, with all that belongs to it.
+#include <cstdlib>
+
 #include "pvmmu/commit.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
@@ -29,6 +31,7 @@ bool Validator::stays_l1(Mfn mfn) const {
 }
 
 std::size_t Validator::update_together(Shared, MmuCounters& counters, std::span<const EntryUpdate> wanted) {
+  if (flush_duty_) std::abort();  // whoever let go of the lock had to take it first
   std::size_t done = 0;
   while (done < wanted.size()) {
     const Mfn mfn = frame_of(wanted[done].where);

@@ -106,7 +106,8 @@ class Validator {
   Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count = 1);
   /// The same as update() for entries of L1 tables, while others do that: as many as are plain, from the
   /// first. How many; the next one is for update() to decide. Counts into `counters`, which the caller has
-  /// for itself and hands in with count().
+  /// for itself and hands in with count(). No flush is due then (take_flush_duty, before the lock is let go
+  /// of).
   [[nodiscard]] std::size_t update_together(Shared, MmuCounters& counters,
                                             std::span<const EntryUpdate> wanted);
   void count(Held, const MmuCounters& together);

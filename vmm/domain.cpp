@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <algorithm>
 #include <cstdint>
+#include <system_error>
 
 #include <xen/xen.h>
 
@@ -200,7 +201,7 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
   if (auto pinned = mmu_->pin(lock, pvmmu::Level::l4, l4); !pinned)
     return tl::unexpected("the initial page tables are refused: " + pinned.error().describe());
   GuestCpu& cpu = *cpus_[0];
-  if (auto loaded = mmu_->load_root(lock, cpu.state().kernel_root, l4); !loaded)
+  if (auto loaded = cpu.load_kernel_root(lock, l4); !loaded)
     return tl::unexpected("the initial root is refused: " + loaded.error().describe());
   cpu.start_at(entry, stack, start_info);
   cpu.publish_time(lock);
@@ -211,7 +212,13 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
 End Domain::run() {
   install_kick_handler();
   std::vector<std::thread> threads;
-  for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
+  // All threads that the domain will ever need, before its first instruction.
+  try {
+    if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
+    for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
+  } catch (const std::system_error& error) {
+    end(Ending::host_failure, std::string("the host has no thread for a vCPU: ") + error.what());
+  }
   cpus_[0]->run();
   for (auto& thread : threads) thread.join();
   watchdog_.stop();

@@ -1,8 +1,18 @@
 #include "vmm/watchdog.hpp"
 
 #include <algorithm>
+#include <system_error>
 
 namespace pinfold::vmm {
+
+bool Watchdog::start() {
+  try {
+    thread_ = std::thread([this] { watch(); });
+  } catch (const std::system_error&) {
+    return false;
+  }
+  return true;
+}
 
 tl::expected<std::uint32_t, Errno> Watchdog::request(std::uint32_t id, std::uint32_t seconds) {
   const std::lock_guard lock(mutex_);
@@ -16,7 +26,6 @@ tl::expected<std::uint32_t, Errno> Watchdog::request(std::uint32_t id, std::uint
     return fail(Errno::einval);
   }
   timers_[id - 1] = {seconds != 0, Clock::now() + std::chrono::seconds(seconds)};
-  if (!thread_.joinable() && !stopped_) thread_ = std::thread([this] { watch(); });
   changed_.notify_one();
   return answer;
 }

@@ -13,7 +13,7 @@
 
 namespace pinfold::vmm {
 
-/// Two timers, as on Xen, and a thread that waits for them, from the first on. Real time of the host: a vCPU
+/// Two timers, as on Xen, and a thread that waits for them. Real time of the host: a vCPU
 /// that does not get to run does not stop it. Any thread may call anything.
 class Watchdog {
  public:
@@ -25,6 +25,9 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
+  /// Starts the thread; false if the host has none to give. Before that no timer expires. Early, not when the
+  /// guest first asks: a failure then would be one that a guest can time.
+  [[nodiscard]] bool start();
   /// `id` 0: takes a timer and sets it, EINVAL without a time, ENOSPC when both are taken; its number, from 1
   /// on. Else sets that timer again, or gives it back when `seconds` is 0; EINVAL for one that is not taken.
   [[nodiscard]] tl::expected<std::uint32_t, Errno> request(std::uint32_t id, std::uint32_t seconds);

@@ -41,7 +41,10 @@ Mfn root_of(std::uint64_t cr3) { return Mfn(cr3 >> page_shift); }
 }  // namespace
 
 Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
-  if (!acceptable(c)) return fail(Errno::einval);
+  if (!acceptable(c)) {
+    unload_roots(held);
+    return fail(Errno::einval);
+  }
   if (auto held_frames = hold_initial_frames(held, c); !held_frames) return held_frames;
 
   const auto& r = c.user_regs;
@@ -80,22 +83,21 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   return {};
 }
 
-/// Descriptor tables and roots; all of them, or nothing is held.
+/// Roots and descriptor tables. The check of a big tree may not be finished: what is loaded by then stays for
+/// the call that goes on, else a kernel root would be checked anew for each piece of the user root's check.
 Status GuestCpu::hold_initial_frames(pvmmu::Held held, const Context& c) {
+  constexpr std::size_t kernel_root = 3, user_root = 1;
+  const bool has_user_root = c.ctrlreg[user_root] != 0;
+  if (!has_user_root) domain_.mmu().unload_root(held, state_.user_root);
+  pvmmu::Verdict<> loaded = load_kernel_root(held, root_of(c.ctrlreg[kernel_root]));
+  if (loaded && has_user_root) loaded = load_user_root(held, root_of(c.ctrlreg[user_root]));
+  if (!loaded && loaded.error().error() == Errno::erestart) return fail(Errno::erestart);
+  // Last, as it is never unfinished.
   std::array<Mfn, 14> frames;
   const std::size_t pages = (c.gdt_ents + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
   for (std::size_t i = 0; i < pages; ++i) frames[i] = Mfn(c.gdt_frames[i]);
-  if (auto set = set_gdt(held, std::span(frames).first(pages)); !set) return set;
-  constexpr std::size_t kernel_root = 3, user_root = 1;
-  pvmmu::Validator& mmu = domain_.mmu();
-  const bool kernel_loaded =
-      mmu.load_root(held, state_.kernel_root, root_of(c.ctrlreg[kernel_root])).has_value();
-  const bool user_loaded =
-      c.ctrlreg[user_root] == 0 ||
-      (kernel_loaded && mmu.load_root(held, state_.user_root, root_of(c.ctrlreg[user_root])).has_value());
-  if (kernel_loaded && user_loaded) return {};
-  if (kernel_loaded) mmu.unload_root(held, state_.kernel_root);
-  (void)set_gdt(held, {});
+  if (loaded && set_gdt(held, std::span(frames).first(pages))) return {};
+  unload_roots(held);
   return fail(Errno::einval);
 }
 

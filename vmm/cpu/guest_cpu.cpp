@@ -11,7 +11,8 @@ GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
       id_(id),
       vcpu_(std::move(vcpu)),
       processor_(*this),
-      watched_(domain.trace() != nullptr) {}
+      watched_(domain.trace() != nullptr),
+      poll_(domain.pollers()) {}
 
 KvmResult<std::unique_ptr<GuestCpu>> GuestCpu::create(Domain& domain, VcpuId id) {
   auto vcpu = domain.vm().create_vcpu(id.raw());

@@ -15,7 +15,9 @@
 #include <pthread.h>
 
 #include "pvmmu/lock.hpp"
+#include "pvmmu/verdict.hpp"
 #include "vmm/cpu/cpu_state.hpp"
+#include "vmm/cpu/poll.hpp"
 #include "vmm/cpu/run_state.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
 #include "vmm/debugger.hpp"
@@ -80,7 +82,8 @@ class GuestCpu {
   /// Registers of the domain's first vCPU (domain_builder).
   void start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
   /// VCPUOP_initialise, on a vCPU that is not: EINVAL, and nothing held, when any part of the context is
-  /// refused. context.cpp
+  /// refused. ERESTART when the check of a root is not finished: the same call made again goes on with it, and
+  /// the vCPU meanwhile holds what was loaded; another context, or a refusal, lets go of that. context.cpp
   [[nodiscard]] Status initialise(pvmmu::Held held, const ::vcpu_guest_context& context);
   void set_up(bool up);
 
@@ -108,6 +111,12 @@ class GuestCpu {
   void forget_ldt_pages(pvmmu::Held held);
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   void drop_everything(pvmmu::Held held);
+
+  // -- roots: roots.cpp
+  /// Makes `root` the kernel's or the programs' page table, as Validator::load_root does.
+  [[nodiscard]] pvmmu::Verdict<> load_kernel_root(pvmmu::Held held, Mfn root);
+  [[nodiscard]] pvmmu::Verdict<> load_user_root(pvmmu::Held held, Mfn root);
+  void unload_roots(pvmmu::Held held);
 
   // -- segment bases
   void set_fs_base(std::uint64_t base);
@@ -137,7 +146,7 @@ class GuestCpu {
   /// Lets other vCPUs have the processor first.
   void request_yield() { yield_requested_ = true; }
   void request_poll(std::vector<Port> ports, std::uint64_t until_ns);
-  [[nodiscard]] bool is_polling() const { return polling_; }
+  [[nodiscard]] bool is_polling() const { return poll_.is_active(); }
   void publish_time(pvmmu::Held held);
   void set_time_area(GuestVaddr area) { time_area_ = area; }
   void set_run_state_area(GuestVaddr area) { run_state_area_ = area; }
@@ -268,6 +277,7 @@ class GuestCpu {
   void sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadline_ns);
 
   // entry.cpp
+  void make_enterable(pvmmu::Held held);
   void load(pvmmu::Held held);
   [[nodiscard]] bool load_segments(pvmmu::Held held);
   [[nodiscard]] bool load_bases();
@@ -350,9 +360,7 @@ class GuestCpu {
   bool tick_paused_ = false;
   bool block_requested_ = false;
   bool yield_requested_ = false;
-  std::atomic<bool> polling_{false};  ///< SCHEDOP_poll was asked for and is not over.
-  std::vector<Port> polled_;
-  std::uint64_t poll_until_ = 0;
+  Poll poll_;
   GuestVaddr time_area_;
   GuestVaddr run_state_area_;
   RunStateClock run_state_;

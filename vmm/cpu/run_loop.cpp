@@ -65,6 +65,7 @@ void GuestCpu::run() {
   }
   domain_.statistics().monitor_ticks += __rdtsc() - left_at;
   rest(true);
+  poll_.end();
   {
     const std::lock_guard nobody_sends_a_signal(sleep_mutex_);
     takes_signals_ = false;
@@ -96,6 +97,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     forget_retired_mirrors(lock);
     await_flushes(lock);
     if (rest_while_stopped(lock)) continue;
+    make_enterable(lock);
     // An event would take a step into its handler: it waits.
     if (!stepping_ && event_deliverable() && !exception_in_flight(lock)) {
       tell_entered(lock, pvmmu::cause_other);

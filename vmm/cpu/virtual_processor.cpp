@@ -35,10 +35,8 @@ Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
     case 2: VcpuInfo(cpu_.domain().vcpu_info(cpu_.id())).set_cr2(value); return {};
     case 3: {
       const Mfn root((value & pvmmu::bit::address) >> page_shift);
-      auto loaded = cpu_.domain().mmu().load_root(*held_, cpu_.state().kernel_root, root);
+      const auto loaded = cpu_.load_kernel_root(*held_, root);
       if (!loaded) return fail(loaded.error().error());
-      cpu_.forget_ldt_pages(*held_);
-      cpu_.flush(cpu_);
       return {};
     }
     case 4: cpu_.state().cr4 = value & cr4_guest; return {};

@@ -47,14 +47,11 @@ void GuestCpu::interrupt(bool by_timer) {
 }
 
 void GuestCpu::request_poll(std::vector<Port> ports, std::uint64_t until_ns) {
-  polled_ = std::move(ports);
-  poll_until_ = until_ns;
-  polling_ = true;
-  ++domain_.pollers();
+  poll_.begin(std::move(ports), until_ns);
 }
 
 bool GuestCpu::polled_port_pending() {
-  for (const Port port : polled_)
+  for (const Port port : poll_.ports())
     if (domain_.events()->is_pending(port)) return true;
   return false;
 }
@@ -90,13 +87,13 @@ void GuestCpu::yield_if_asked(pvmmu::DomainLock& lock) {
 
 /// SCHEDOP_block and SCHEDOP_poll: after the hypercall has returned, before the guest goes on.
 void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
-  if (!block_requested_ && !polling_) return;
-  const std::uint64_t until = polling_ ? poll_until_ : 0;
+  if (!block_requested_ && !poll_.is_active()) return;
+  const std::uint64_t until = poll_.is_active() ? poll_.until_ns() : 0;
   const auto awake = [&] {
     if (domain_.ended()) return true;
     const VcpuInfo info(domain_.vcpu_info(id_));
     if (info.upcall_pending() && !info.upcall_mask()) return true;
-    return polling_ && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
+    return poll_.is_active() && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
   };
   if (!awake()) {
     ++domain_.statistics().sleeps;
@@ -115,7 +112,7 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
     publish_run_state(lock);
   }
   block_requested_ = false;
-  if (polling_.exchange(false)) --domain_.pollers();
+  poll_.end();
 }
 
 void GuestCpu::sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns) {

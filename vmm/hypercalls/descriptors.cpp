@@ -100,8 +100,7 @@ void GuestCpu::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t des
 void GuestCpu::drop_everything(pvmmu::Held held) {
   drop_ldt(held);
   (void)set_gdt(held, {});
-  domain_.mmu().unload_root(held, state_.user_root);
-  domain_.mmu().unload_root(held, state_.kernel_root);
+  unload_roots(held);
 }
 
 namespace hypercalls {

@@ -182,6 +182,9 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   pvmmu::Validator& mmu = domain.mmu();
   pvmmu::MmuCounters counters;
   std::size_t done = 0;
+  // A flush that is due is this vCPU's to wait for: once the lock is free another one might take the duty,
+  // and this one would go on before those in the guest have flushed.
+  if (mmu.take_flush_duty()) cpu.flush_all();
   lock.unlock();
   {
     const pvmmu::DomainShare share(*cpu.sharer());
@@ -217,21 +220,11 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_PIN_L4_TABLE:
       return answer(mmu.pin(held, static_cast<pvmmu::Level>(op.cmd - MMUEXT_PIN_L1_TABLE + 1), mfn));
     case MMUEXT_UNPIN_TABLE: return answer(mmu.unpin(held, mfn));
-    case MMUEXT_NEW_BASEPTR: {
-      cpu.flush(cpu);
-      const auto loaded = mmu.load_root(held, cpu.state().kernel_root, mfn);
-      if (loaded) cpu.forget_ldt_pages(held);
-      return answer(loaded);
-    }
-    case MMUEXT_NEW_USER_BASEPTR: {
-      if (mfn.raw() == 0) {
-        mmu.unload_root(held, cpu.state().user_root);
-        return 0;
-      }
-      const auto loaded = mmu.load_root(held, cpu.state().user_root, mfn);
-      if (loaded && domain.m2p_strict) mmu.hide_machphys(held, mfn);
-      return answer(loaded);
-    }
+    case MMUEXT_NEW_BASEPTR: return answer(cpu.load_kernel_root(held, mfn));
+    case MMUEXT_NEW_USER_BASEPTR:
+      if (mfn.raw() != 0) return answer(cpu.load_user_root(held, mfn));
+      mmu.unload_root(held, cpu.state().user_root);
+      return 0;
     case MMUEXT_TLB_FLUSH_LOCAL:
     case MMUEXT_INVLPG_LOCAL: cpu.flush(cpu); return 0;
     case MMUEXT_TLB_FLUSH_MULTI:

@@ -121,7 +121,13 @@ std::int64_t initialise(GuestCpu& cpu, Hypercall& call) {
   if (!context) return to_rax(Errno::efault);
   if (cpu.state().initialised) return to_rax(Errno::eexist);
   const bool has_info = cpu.id().raw() < XEN_LEGACY_MAX_VCPUS || cpu.state().info_registered;
-  return has_info ? to_rax(cpu.initialise(*call.held, *context)) : to_rax(Errno::einval);
+  if (!has_info) return to_rax(Errno::einval);
+  const Status done = cpu.initialise(*call.held, *context);
+  if (!done && done.error() == Errno::erestart) {
+    call.completion = Completion::restart;
+    return 0;
+  }
+  return to_rax(done);
 }
 
 std::int64_t take_down(Domain& domain, GuestCpu& cpu) {

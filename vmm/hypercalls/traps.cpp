@@ -6,6 +6,7 @@
 #include <xen/nmi.h>
 #include <xen/xen.h>
 
+#include "vmm/cpu/segments.hpp"
 #include "vmm/domain.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 
@@ -78,23 +79,17 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   GuestCpu& cpu = domain.cpu(call.vcpu);
   const std::uint64_t base = call.args[1];
   if (call.args[0] == SEGBASE_GS_USER_SEL) {
+    // A selector that can't be loaded is the null selector, and no error: so does Xen.
     const auto selector = static_cast<std::uint16_t>(base | 3);
-    const std::uint64_t d = (selector & ~3U) == 0 ? 0 : cpu.descriptor(*call.held, selector);
+    const std::uint64_t named = (selector & ~3U) == 0 ? 0 : cpu.descriptor(*call.held, selector);
+    kvm_segment loaded = data_segment(selector, named);
     cpu.know_both_gs_bases();
-    cpu.state().user_gs_base = (d >> 16 & 0xffffff) | (d >> 56 << 24);
-    // The kernel finds out by reading GS whose selector it is: the register is one, whatever the mode.
+    cpu.state().user_gs_base = loaded.unusable != 0 ? 0 : base_of_descriptor(named);
+    // There is one GS register: load the selector now, so that the kernel can read it back. The base there is
+    // the kernel's.
     kvm_segment& gs = cpu.vcpu().sregs().gs;
-    const bool usable = (d >> 47 & 1) != 0;
-    gs.selector = usable ? selector : static_cast<std::uint16_t>(0);
-    gs.unusable = usable ? 0 : 1;
-    gs.present = usable ? 1 : 0;
-    gs.s = 1;
-    gs.dpl = 3;
-    gs.type = static_cast<std::uint8_t>(d >> 40 & 0xf) | 1;
-    gs.db = d >> 54 & 1;
-    gs.g = d >> 55 & 1;
-    const auto limit = static_cast<std::uint32_t>((d & 0xffff) | (d >> 32 & 0xf0000));
-    gs.limit = gs.g != 0 ? limit << 12 | 0xfff : limit;
+    loaded.base = gs.base;
+    gs = loaded;
     cpu.vcpu().mark_sregs_dirty();
     return 0;
   }

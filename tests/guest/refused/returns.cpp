@@ -109,6 +109,60 @@ void user_gs_by_selector() {
   CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, 4, 0), einval);
 }
 
+u64 gs() {
+  u64 selector;
+  asm volatile("mov %%gs, %k0" : "=r"(selector));
+  return selector & 0xffff;
+}
+
+/// A descriptor of the guest's own that a processor does not load is the null selector.
+void user_gs_by_descriptor() {
+  constexpr u64 execute_only = 0x00cff8000000ffff, base = 0x12345UL << 16,
+                data_segment = 0x00cff2000000ffff | base, readable_code = 0x00affa000000ffff,
+                not_present = data_segment & ~(1UL << 47);
+  constexpr u64 descriptors[] = {data_segment, readable_code, execute_only, execute_only | 4UL << 40,
+                                 not_present};
+  constexpr u64 good = 2;
+  Page* table = new_page();
+  for (u64 i = 0; i < sizeof descriptors / sizeof *descriptors; ++i) table->words[1 + i] = descriptors[i];
+  // A call gate that no code reaches is the one system descriptor that a guest may have.
+  table->words[6] = 0x0000'8c00'e030'0000 | word(return_target) % 0x10000;
+  CHECK_EQ(make_read_only(table), 0);
+  u64 frame = mfn_of(table);
+  CHECK_EQ(hypercall(__HYPERVISOR_set_gdt, &frame, 512), 0);
+  for (u64 i = 1; i < 8; ++i) {
+    CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, i * 8), 0);
+    // Where KVM is without VT-x and SVM the register shows what the host's own table has: nothing.
+    CHECK(gs() == 0 || (i <= good && gs() == i * 8 + 3));
+  }
+  CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, 0), 0);
+  CHECK_EQ(hypercall(__HYPERVISOR_set_gdt, nullptr, 0), 0);
+}
+
+/// A SYSCALL whose next instruction would lie where no address is: the kernel takes a fault there.
+void system_call_at_the_end_of_the_lower_half() {
+  constexpr u64 last_page = 0x00007ffffffff000, end = last_page + page_size, flags = present | writable | user;
+  Page *l3 = new_page(), *l2 = new_page(), *l1 = new_page(), *code = new_page();
+  reinterpret_cast<u8*>(code)[page_size - 2] = 0x0f;
+  reinterpret_cast<u8*>(code)[page_size - 1] = 0x05;
+  l1->words[511] = mfn_of(code) * page_size | present | user;
+  l2->words[511] = mfn_of(l1) * page_size | flags;
+  l3->words[511] = mfn_of(l2) * page_size | flags;
+  for (Page* page : {l3, l2, l1, code}) CHECK_EQ(make_read_only(page), 0);
+  const u64 slot = entry_address(4, last_page);
+  CHECK_EQ(set_entry(slot, mfn_of(l3) * page_size | flags), 0);
+  caught = Caught{};
+  asm volatile(
+      "lea 8f(%%rip), %%rax\n mov %%rax, kit_recovery(%%rip)\n mov $29, %%eax\n xor %%edi, %%edi\n jmp *%0\n"
+      "8: movq $0, kit_recovery(%%rip)"
+      :
+      : "r"(end - 2)
+      : "rax", "rcx", "rdi", "r11", "memory", "cc");
+  CHECK_EQ(caught.vector, 13);
+  CHECK_EQ(caught.rip, end);
+  CHECK_EQ(set_entry(slot, 0), 0);
+}
+
 }  // namespace
 
 void test() {
@@ -120,4 +174,6 @@ void test() {
   addresses();
   selectors_of_returns();
   user_gs_by_selector();
+  user_gs_by_descriptor();
+  system_call_at_the_end_of_the_lower_half();
 }

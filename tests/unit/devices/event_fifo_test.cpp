@@ -246,6 +246,14 @@ TEST(EventFifo, a_closed_ports_number_waits_until_it_is_in_no_queue) {
   EXPECT_EQ(g.listen(0), port);
 }
 
+TEST(EventFifo, a_word_that_says_linked_of_a_port_that_was_never_queued_is_not_believed) {
+  FifoGuest g;
+  for (std::uint32_t port = 1; port < 1024; ++port) g.set(port, linked);
+  for (std::uint32_t port = 1; port < 1024; ++port) ASSERT_EQ(g.listen(0), port);
+  for (std::uint32_t port = 1; port < 1024; ++port) ASSERT_EQ(g.port_op(EVTCHNOP_close, port), 0);
+  EXPECT_EQ(g.listen(0), 1U);
+}
+
 TEST(EventFifo, a_vcpu_without_control_block_gets_nothing_and_nothing_breaks) {
   Guest g(1);
   evtchn_init_control args{100, 0, 0, 0, {}};

@@ -1,0 +1,32 @@
+// The roots of a vCPU's two modes. Whatever loads one does it here, so that what belongs to a load can't be
+// forgotten in one of the ways (hypercalls, a store to CR3, VCPUOP_initialise, the domain's start).
+#include "vmm/domain.hpp"
+
+namespace pinfold::vmm {
+
+/// The translations of the old root go, and with them the pages of the LDT that were found through it.
+pvmmu::Verdict<> GuestCpu::load_kernel_root(pvmmu::Held held, Mfn root) {
+  const auto loaded = domain_.mmu().load_root(held, state_.kernel_root, root);
+  if (!loaded) return loaded;
+  forget_ldt_pages(held);
+  flush(*this);
+  return loaded;
+}
+
+/// Under VMASST_TYPE_m2p_strict a root that is loaded for user mode no longer shows the machine-to-phys table
+/// (xen/xen.h).
+pvmmu::Verdict<> GuestCpu::load_user_root(pvmmu::Held held, Mfn root) {
+  pvmmu::Validator& mmu = domain_.mmu();
+  const auto loaded = mmu.load_root(held, state_.user_root, root);
+  if (!loaded || !domain_.m2p_strict) return loaded;
+  mmu.hide_machphys(held, root);
+  if (mmu.take_flush_duty()) flush_all();
+  return loaded;
+}
+
+void GuestCpu::unload_roots(pvmmu::Held held) {
+  domain_.mmu().unload_root(held, state_.user_root);
+  domain_.mmu().unload_root(held, state_.kernel_root);
+}
+
+}  // namespace pinfold::vmm
