@@ -18,6 +18,7 @@ std::optional<MirrorId> MirrorArena::take(Mfn table) {
   if (!free_.empty()) {
     const MirrorId id = free_.back();
     free_.pop_back();
+    dry_ = std::min(dry_, free_.size());
     tables_[id.raw()] = table;
     return id;
   }

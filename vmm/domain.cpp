@@ -85,10 +85,10 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   auto view = View::create(machine_, config_.host.protection);
   if (!view) return tl::unexpected(view.error().message);
   view_ = std::move(*view);
-  const std::uint64_t machine_frames = machine_.frames().size();
-  const std::uint64_t fixed = Gate::pages_needed(config_.vcpus);
-  // A guest whose every eighth frame is a page table has none left for data; more mirrors are refused.
-  const std::uint64_t mirrors = round_up(fixed + machine_frames / 8 + 1024, frames_per_large) - fixed;
+  // Address space for a guest whose memory is all page tables; memory is taken for those that it has.
+  const std::uint64_t least = pvmmu::most_mirrors(machine_.frames().size());
+  const std::uint64_t fixed = Gate::pages_needed(config_.vcpus, least);
+  const std::uint64_t mirrors = round_up(fixed + least, frames_per_large) - fixed;
   auto arena = Arena::create(pvmmu::first_monitor_frame, fixed, mirrors);
   if (!arena) return tl::unexpected(arena.error().message);
   arena_ = std::move(*arena);

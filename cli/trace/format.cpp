@@ -80,7 +80,7 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   for (pvmmu::Pte& entry : header.l4_xen_slots) entry = pvmmu::Pte(from.fixed(8));
   const bool sane = header.ticks_per_second != 0 && header.ticks_per_second <= most_ticks_per_second &&
                     header.machine_frames != 0 && header.machine_frames <= most_frames &&
-                    header.mirror_pages != 0 && header.mirror_pages <= most_frames &&
+                    header.mirror_pages != 0 && header.mirror_pages <= 2 * most_frames &&
                     header.vcpus <= most_vcpus && header.domain.raw() < first_reserved_domain &&
                     header.machphys_slot < pvmmu::entries_per_table;
   if (!sane) return bad(16, "the header describes no machine that can be");

@@ -74,8 +74,10 @@ kvm_segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t li
 
 }  // namespace
 
-std::uint64_t Gate::pages_needed(std::uint32_t cpus) {
-  return cpus * used_pages + 64;  // text, IDT, and the tables that map all this
+std::uint64_t Gate::pages_needed(std::uint32_t cpus, std::uint64_t mirrors) {
+  constexpr std::uint64_t frames_of_an_l2 = 1ULL << 18;
+  // Text, IDT, and the tables that map all this.
+  return cpus * used_pages + 64 + mirrors / frames_of_an_l2;
 }
 
 Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,

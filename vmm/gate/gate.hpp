@@ -44,7 +44,7 @@ struct FastPathCounts {
 class Gate {
  public:
   /// Pages of the arena that a gate for so many vCPUs needs.
-  [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus);
+  [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus, std::uint64_t mirrors);
 
   /// `machphys_frame`, `machphys_bytes`: the machine-to-phys table's slot in the VM's physical space.
   Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,

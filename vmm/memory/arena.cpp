@@ -18,6 +18,12 @@ MemoryResult<std::unique_ptr<Arena>> Arena::create(Mfn first_frame, std::uint64_
   return std::unique_ptr<Arena>(new Arena(std::move(*memory), first_frame, fixed));
 }
 
+void Arena::trim() {
+  mirrors_.let_go_of_memory(kept_free, trimmed_at_once, [this](pvmmu::MirrorId id) {
+    memory_.discard((fixed_ + id.raw()) * page_size, page_size);
+  });
+}
+
 Mfn Arena::take_fixed(std::uint64_t pages) {
   if (next_fixed_ + pages > fixed_) std::abort();
   const Mfn first = first_.plus(next_fixed_);

@@ -10,7 +10,9 @@
 namespace pinfold::vmm {
 
 /// A range of the VM's physical space past everything that guests can own. The first `fixed` pages are handed
-/// out once by `take_fixed`; the rest are mirrors. One per domain: another domain's VM has no slot for it.
+/// out once by `take_fixed`; the rest are mirrors. There is address space for as many as the domain can need,
+/// and host memory for those that are in use and some that were. One per domain: another domain's VM has no
+/// slot for it.
 class Arena {
  public:
   /// `first_frame`: where it lies in the VM's physical space. Sizes in 4 KiB pages.
@@ -25,12 +27,17 @@ class Arena {
   [[nodiscard]] std::uint64_t load(Mfn frame, std::size_t slot) const;
 
   [[nodiscard]] pvmmu::MirrorArena& mirrors() { return mirrors_; }
+  /// Gives memory of free mirrors back to the host, a little at a time: all but `kept_free`, once this was
+  /// called often enough.
+  void trim();
+  static constexpr std::size_t kept_free = 1024;
   [[nodiscard]] Mfn first_frame() const { return first_; }
   [[nodiscard]] std::byte* base() const { return memory_.base(); }
   [[nodiscard]] std::size_t size() const { return memory_.size(); }
 
  private:
   Arena(Mapping memory, Mfn first, std::uint64_t fixed);
+  static constexpr std::size_t trimmed_at_once = 32;
   Mapping memory_;
   Mfn first_;
   std::uint64_t fixed_;

@@ -44,6 +44,10 @@ bool Mapping::populate(std::size_t offset, std::size_t size) {
   return ::madvise(base_ + offset, size, MADV_POPULATE_WRITE) == 0;
 }
 
+void Mapping::discard(std::size_t offset, std::size_t size) {
+  (void)::madvise(base_ + offset, size, MADV_REMOVE);  // what the system refuses stays taken
+}
+
 bool Mapping::set_access(std::size_t offset, std::size_t size, Access access) {
   return ::mprotect(base_ + offset, size, protection(access)) == 0;
 }

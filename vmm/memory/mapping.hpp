@@ -44,6 +44,9 @@ class Mapping {
   /// Has the pages of [offset, offset + size) there at once, which costs less than a fault for each. Stops at
   /// the first page that can't be written, and says so.
   bool populate(std::size_t offset, std::size_t size);
+  /// Gives the memory behind [offset, offset + size) of an anonymous mapping back to the system: it reads as
+  /// zero until it is written again.
+  void discard(std::size_t offset, std::size_t size);
   /// Changes the access of [offset, offset + size); false if the host refused (too many mappings).
   [[nodiscard]] bool set_access(std::size_t offset, std::size_t size, Access access);
 

@@ -56,6 +56,37 @@ TEST(MirrorArena, hands_out_at_once_what_no_processor_ever_saw) {
   EXPECT_EQ(arena.take(), a);
 }
 
+TEST(MirrorArena, lets_go_of_memory_of_those_that_were_free_longest_once_each) {
+  const PageMemory memory(20);
+  MirrorArena arena(memory.pages(), first_mirror_frame);
+  std::vector<MirrorId> taken;
+  for (int i = 0; i < 10; ++i) taken.push_back(arena.take().value());
+  std::vector<MirrorId> dry;
+  const auto let_go = [&](std::size_t kept, std::size_t most) {
+    dry.clear();
+    arena.let_go_of_memory(kept, most, [&](MirrorId id) { dry.push_back(id); });
+    return dry;
+  };
+  using Ids = std::vector<MirrorId>;
+  EXPECT_EQ(let_go(0, 100), Ids()) << "none is free";
+  for (int i = 0; i < 8; ++i) arena.retire(taken[static_cast<std::size_t>(i)]);
+  EXPECT_EQ(let_go(0, 100), Ids()) << "processors may walk those";
+  arena.reuse_retired(8);
+  EXPECT_EQ(let_go(8, 100), Ids());
+  EXPECT_EQ(let_go(4, 3), Ids(taken.begin(), taken.begin() + 3));
+  EXPECT_EQ(let_go(4, 3), Ids(taken.begin() + 3, taken.begin() + 4));
+  EXPECT_EQ(let_go(4, 3), Ids());
+  // Taken again and given back it has memory again; the others still have none.
+  for (int i = 7; i >= 2; --i) EXPECT_EQ(arena.take(), taken[static_cast<std::size_t>(i)]);
+  for (int i = 2; i < 8; ++i) arena.give_back(taken[static_cast<std::size_t>(i)]);
+  EXPECT_EQ(let_go(0, 100), Ids(taken.begin() + 2, taken.begin() + 8));
+}
+
+TEST(MirrorArena, has_room_for_a_guest_whose_frames_are_all_tables) {
+  for (const std::uint64_t frames : {1UL, 4096UL, first_monitor_frame.raw()})
+    EXPECT_GE(most_mirrors(frames), frames + StaleLog::enough + 512);
+}
+
 TEST(StaleLog, that_is_not_enabled_stays_empty) {
   StaleLog log(false);
   log_change(log, MirrorId(1), 0);

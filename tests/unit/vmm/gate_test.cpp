@@ -61,7 +61,7 @@ TEST(GateAddresses, fast_paths_are_each_processors_own) {
 /// What the processor finds at an address of the monitor's, in the tables that a gate made for that host; the
 /// large pages' entry, or the first that is not present.
 pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
-  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1), 2048).value();
+  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1, 2048), 2048).value();
   const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
   const GuestVaddr va(address);
   pvmmu::Pte entry = gate.l4_slots()[slot_of(pvmmu::Level::l4, va) - pvmmu::first_xen_slot];
