@@ -101,9 +101,9 @@ class StaleLog {
   std::vector<Entry> space_;
 };
 
-/// How many mirrors a domain can need on a machine of so many frames, mirror 0 (which is none) among them. Each
-/// table is a frame of the domain's own; those that are given up wait until all processors have flushed, which
-/// the domain asks for once there are StaleLog::enough, after work within one budget.
+/// How many mirrors a domain can need on a machine of so many frames, mirror 0 (which is none) among them.
+/// Each table is a frame of the domain's own; those that are given up wait until all processors have flushed,
+/// which the domain asks for once there are StaleLog::enough, after work within one budget.
 [[nodiscard]] constexpr std::uint64_t most_mirrors(std::uint64_t machine_frames) {
   return machine_frames + 2 * StaleLog::enough;
 }
@@ -130,9 +130,9 @@ class MirrorArena {
   /// Gives a mirror back that no entry ever named: no processor knows it.
   void give_back(MirrorId id) { free_.push_back(id); }
 
-  /// Of the free mirrors but the `kept` that became free last, calls `let_go` for those that still have memory
-  /// behind them, `most` at most. The caller may take that memory away; a mirror that is taken again has fresh
-  /// memory.
+  /// Of the free mirrors but the `kept` that became free last, calls `let_go` for those that still have
+  /// memory behind them, `most` at most. The caller may take that memory away; a mirror that is taken again
+  /// has fresh memory.
   template <class LetGo>
   void let_go_of_memory(std::size_t kept, std::size_t most, LetGo&& let_go) {
     const std::size_t end = std::min(free_.size() - std::min(kept, free_.size()), dry_ + most);
@@ -154,8 +154,8 @@ class MirrorArena {
   Mfn first_;
   std::uint32_t next_ = 1;
   std::vector<Mfn> tables_{no_mfn};  ///< By mirror, for those below next_.
-  std::vector<MirrorId> free_;  ///< The one that became free last is the last.
-  std::size_t dry_ = 0;         ///< So many of free_, from the first, have no memory behind them.
+  std::vector<MirrorId> free_;       ///< The one that became free last is the last.
+  std::size_t dry_ = 0;              ///< So many of free_, from the first, have no memory behind them.
   std::vector<MirrorId> retired_;
   std::uint64_t reused_ = 0;
 };

@@ -150,7 +150,8 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "Nothing in the guest. On the host, raise vm.max_map_count or allow userfaultfd (pinfold doctor).",
      {222, 291}},
     {Rule::mirror_exhausted,
-     "The processor walks a mirror of each table. There is room for a mirror of each frame of the machine, but "
+     "The processor walks a mirror of each table. There is room for a mirror of each frame of the machine, "
+     "but "
      "those that were given up are used again only after all processors have flushed.",
      "Release page tables that are not used, or give the guest more memory."},
     {Rule::machine_exhausted, "Every frame of the machine has an owner.",

@@ -28,8 +28,8 @@ kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
 
 /// A VM entry fails where the code's address is not canonical, or has more than 32 bits although CS is not a
 /// 64-bit segment (Intel SDM vol. 3, 27.3.1.4). A guest can ask for either, by a SYSCALL that ends at the
-/// highest address of the lower half for one. It gets what a processor would do: a fault, or the lower 32 bits.
-/// (Other selectors than the flat ones are loaded by an IRETQ, which sees to it.)
+/// highest address of the lower half for one. It gets what a processor would do: a fault, or the lower 32
+/// bits. (Other selectors than the flat ones are loaded by an IRETQ, which sees to it.)
 void GuestCpu::make_enterable(pvmmu::Held held) {
   if (!is_canonical(regs_.rip)) deliver(held, GuestException{13, 0, 0});
   if (cs_ == gate::code64 || regs_.rip >> 32 == 0 || !processor_loads_selectors() || !flat_selectors(held) ||

@@ -82,8 +82,9 @@ class GuestCpu {
   /// Registers of the domain's first vCPU (domain_builder).
   void start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info);
   /// VCPUOP_initialise, on a vCPU that is not: EINVAL, and nothing held, when any part of the context is
-  /// refused. ERESTART when the check of a root is not finished: the same call made again goes on with it, and
-  /// the vCPU meanwhile holds what was loaded; another context, or a refusal, lets go of that. context.cpp
+  /// refused. ERESTART when the check of a root is not finished: the same call made again goes on with it,
+  /// and the vCPU meanwhile holds what was loaded; another context, or a refusal, lets go of that.
+  /// context.cpp
   [[nodiscard]] Status initialise(pvmmu::Held held, const ::vcpu_guest_context& context);
   void set_up(bool up);
 

@@ -42,7 +42,8 @@ bool GuestCpu::may_enter(pvmmu::Held held) {
 }
 
 /// Mirrors that were given up wait for a flush of all vCPUs: a guest that never asks for one must not use
-/// them all up. Memory of those that were forgotten goes back to the host. Where KVM keeps a shadow, the stale log sees to it.
+/// them all up. Memory of those that were forgotten goes back to the host. Where KVM keeps a shadow, the
+/// stale log sees to it.
 void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
   domain_.arena().trim();
   pvmmu::Validator& mmu = domain_.mmu();

@@ -141,7 +141,8 @@ void user_gs_by_descriptor() {
 
 /// A SYSCALL whose next instruction would lie where no address is: the kernel takes a fault there.
 void system_call_at_the_end_of_the_lower_half() {
-  constexpr u64 last_page = 0x00007ffffffff000, end = last_page + page_size, flags = present | writable | user;
+  constexpr u64 last_page = 0x00007ffffffff000, end = last_page + page_size,
+                flags = present | writable | user;
   Page *l3 = new_page(), *l2 = new_page(), *l1 = new_page(), *code = new_page();
   reinterpret_cast<u8*>(code)[page_size - 2] = 0x0f;
   reinterpret_cast<u8*>(code)[page_size - 1] = 0x05;

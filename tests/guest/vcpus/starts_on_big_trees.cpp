@@ -48,8 +48,8 @@ struct Tree {
   Page* l2 = new_page();
 };
 
-/// A root with the kernel's own mappings and 512 empty L1 tables, from frames that nothing maps: none of it is
-/// checked yet.
+/// A root with the kernel's own mappings and 512 empty L1 tables, from frames that nothing maps: none of it
+/// is checked yet.
 Tree big_tree() {
   Tree tree;
   const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);

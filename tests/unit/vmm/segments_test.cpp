@@ -46,7 +46,8 @@ TEST(DataSegment, takes_data_and_code_that_can_be_read) {
 
 TEST(DataSegment, takes_nothing_that_a_vm_entry_fails_with) {
   constexpr std::uint64_t attributes = 0x00f0ff0000000000;
-  for (const std::uint64_t limit : {0x0ULL, 0xfffULL, 0xffffULL, 0x000f000000000000ULL, 0x000f00000000ffffULL})
+  for (const std::uint64_t limit :
+       {0x0ULL, 0xfffULL, 0xffffULL, 0x000f000000000000ULL, 0x000f00000000ffffULL})
     for (std::uint64_t bits = 0; bits < 4096; ++bits) {
       const std::uint64_t descriptor = ((bits << 44 & 0x00f0000000000000) | (bits & 0xff) << 40) & attributes;
       const kvm_segment s = data_segment(selector, descriptor | limit);
