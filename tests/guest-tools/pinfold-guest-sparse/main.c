@@ -1,7 +1,7 @@
 // usage: pinfold-guest-sparse
-// A program whose memory is page tables: it touches one byte in every 2 MiB of a mapping that is larger than any
-// memory, so that each page comes with a table of its own. The kernel has to end it, and nothing else. Says how far it
-// got, and that the guest goes on: exits with 0 then.
+// A program whose memory is page tables: it touches one byte in every 2 MiB of a mapping that is larger than
+// any memory, so that each page comes with a table of its own. The kernel has to end it, and nothing else.
+// Says how far it got, and that the guest goes on: exits with 0 then.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,15 +13,16 @@
 #define STEP (2UL << 20)
 #define MAPPING (16UL << 40)
 
-static volatile unsigned long *touched; // shared with the child
+static volatile unsigned long* touched;  // shared with the child
 
 static void touch_until_killed(void) {
-  FILE *score = fopen("/proc/self/oom_score_adj", "w");
+  FILE* score = fopen("/proc/self/oom_score_adj", "w");
   if (score != NULL) {
     fputs("1000", score);
     fclose(score);
   }
-  char *memory = mmap(NULL, MAPPING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char* memory =
+      mmap(NULL, MAPPING, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     perror("sparse: mmap");
     _exit(1);
@@ -44,8 +45,8 @@ int main(void) {
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child) return 1;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
-      printf("sparse: round %d: FAILED: the program ended with status %#x after %lu pages\n", round, (unsigned)status,
-             *touched);
+      printf("sparse: round %d: FAILED: the program ended with status %#x after %lu pages\n", round,
+             (unsigned)status, *touched);
       return 1;
     }
     printf("sparse: round %d: killed after %lu pages\n", round, *touched);
