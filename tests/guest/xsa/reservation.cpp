@@ -36,6 +36,11 @@ void extent_orders() {
         auto request = extents(list, count, order);
         CHECK_EQ(memory(command, &request), 0);
       }
+  if (!is_dom0()) {  // which may have larger ones
+    list[0] = reinterpret_cast<const u64*>(info->mfn_list)[info->nr_pages - 1024];
+    auto own = extents(list, 1, 10);
+    CHECK_EQ(memory(XENMEM_decrease_reservation, &own), 0);
+  }
   CHECK_EQ(current(), before);
 }
 
@@ -189,6 +194,16 @@ void exchange_sizes() {
   }
   x.args.in.domid = 0;
   CHECK(x.make() < 0);
+  // Twice among those that are given for one extent.
+  Exchange twice;
+  for (u64 i = 0; i < 4; ++i) twice.in[i] = unmapped_frame();
+  twice.in[2] = twice.in[1];
+  twice.args.in.nr_extents = 4;
+  twice.args.out.extent_order = 2;
+  const long before = current();
+  CHECK_EQ(twice.make(), einval);
+  CHECK_EQ(twice.args.nr_exchanged, 0);
+  CHECK_EQ(current(), before);
 }
 
 /// What exchange is for works, and tells how far it got when it stops half way.
