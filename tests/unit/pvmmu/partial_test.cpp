@@ -119,7 +119,8 @@ TEST(Partial, an_update_of_a_table_that_ends_with_what_is_left_to_be_released_fi
 TEST(Partial, an_update_of_a_table_whose_frame_goes_with_what_is_left_to_be_released_is_refused) {
   Grove g;
   g.release_with(1);
-  ASSERT_TRUE(g.one.mmu.deallocate(g.one.held, g.tree.l3)) << "the root's entry keeps it until it is released";
+  ASSERT_TRUE(g.one.mmu.deallocate(g.one.held, g.tree.l3))
+      << "the root's entry keeps it until it is released";
   ASSERT_TRUE(g.one.mmu.owns(g.tree.l3));
   const Pte before = g.machine.peek(g.tree.l3, 9);
   g.budget(~0ULL);
