@@ -6,13 +6,10 @@
 
 namespace pinfold::pvmmu {
 
-[[gnu::always_inline]] inline void Validator::commit(MachineAddr where, const Frame& table,
+[[gnu::always_inline]] inline void Validator::commit(MachineAddr where, MirrorEntry mirror, Pte before,
                                                      const CheckedEntry& entry, MmuCounters& counters) {
-  const auto guest = machine_.at(where.raw());
-  const auto mirrored = mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where));
-  const Pte before(mirrored.load(std::memory_order_relaxed));
-  guest.store(entry.guest().raw(), std::memory_order_relaxed);
-  mirrored.store(entry.mirror().raw(), std::memory_order_relaxed);
+  machine_.at(where.raw()).store(entry.guest().raw(), std::memory_order_relaxed);
+  mirror.store(entry.mirror());
   ++counters.entries_stored;
   if (logs_stale_) [[unlikely]]
     log_stale(where, before, entry.mirror());

@@ -17,5 +17,7 @@ inline constexpr std::uint32_t max_ldt_entries = 8192;
 /// vol. 3, 3.4.5); of the system segments only call gates to the guest's own code pass, and those with a DPL
 /// that no code of the guest reaches, so that each use faults into the monitor.
 [[nodiscard]] tl::expected<std::uint64_t, Rule> checked_descriptor(std::uint64_t raw);
+/// Is it what checked_descriptor() makes of a descriptor?
+[[nodiscard]] bool is_checked_descriptor(std::uint64_t raw);
 
 }  // namespace pinfold::pvmmu

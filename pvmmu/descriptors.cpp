@@ -39,6 +39,15 @@ tl::expected<std::uint64_t, Rule> checked_descriptor(std::uint64_t raw) {
   return tl::unexpected(Rule::desc_system);
 }
 
+bool is_checked_descriptor(std::uint64_t raw) {
+  const bool is_gate = (raw & present) != 0 && (raw & code_or_data) == 0 &&
+                       ((raw >> type_shift) & 0xf) == call_gate;
+  // A checked gate's DPL is 0 and was moved to its selector: as it is, it would move again.
+  if (is_gate) return (raw & dpl_mask) == 0 && checked_gate(raw).has_value();
+  const auto again = checked_descriptor(raw);
+  return again && *again == raw;
+}
+
 Verdict<std::uint64_t> Validator::write_descriptor_now(MachineAddr where, std::uint64_t descriptor) {
   const Mfn mfn = frame_of(where);
   if (offset_in_page(where) % 8 != 0) return refuse(Rule::desc_misaligned, mfn);

@@ -25,12 +25,14 @@ static_assert((withheld_write & bit::available) != 0 && bit::writable << 8 == wi
 /// clean page faults and D can be set where the guest looks for it. Above: the child's mirror (`child`: its
 /// frame number in the processor's physical space). All is open to CPL3, where both guest modes run; never
 /// global.
+inline constexpr std::uint64_t nameable = bit::address & (address_of(first_monitor_frame).raw() - 1);
+inline constexpr std::uint64_t clean_leaf_bits =
+    bit::present | bit::user | bit::accessed | bit::no_execute | nameable;
+inline constexpr std::uint64_t dirty_leaf_bits = clean_leaf_bits | bit::dirty | bit::writable;
 [[nodiscard]] constexpr Pte mirror_of_adjusted_leaf(Pte guest) {  // present, and U is set
-  constexpr std::uint64_t nameable = bit::address & (address_of(first_monitor_frame).raw() - 1);
-  constexpr std::uint64_t kept = bit::present | bit::user | bit::accessed | bit::no_execute | nameable;
   if (guest.any(bit::dirty)) [[likely]]
-    return Pte(guest.raw() & (kept | bit::dirty | bit::writable));
-  return Pte((guest.raw() & kept) | (guest.raw() & bit::writable) << 8);
+    return Pte(guest.raw() & dirty_leaf_bits);
+  return Pte((guest.raw() & clean_leaf_bits) | (guest.raw() & bit::writable) << 8);
 }
 [[nodiscard]] constexpr Pte mirror_leaf(Pte guest) {
   return guest.present() ? mirror_of_adjusted_leaf(guest.with(bit::user)) : Pte();
@@ -39,6 +41,29 @@ static_assert((withheld_write & bit::available) != 0 && bit::writable << 8 == wi
   if (!guest.present()) return Pte();
   constexpr std::uint64_t kept = bit::present | bit::writable | bit::no_execute;
   return Pte(child, (guest.raw() & kept) | bit::user | bit::accessed);
+}
+
+/// Does an L1 entry that was read from the guest's table differ from what the mirror says was stored there?
+/// Only A may differ: the processor sets it in the mirror alone. D may not, since a mirror's entry is writable
+/// only when the guest's has D.
+[[nodiscard]] constexpr bool leaf_differs(Pte guest, Pte mirrored) {
+  const Pte stored = guest.present() ? mirror_of_adjusted_leaf(guest) : Pte();
+  return ((stored.raw() ^ mirrored.raw()) & ~bit::accessed) != 0;
+}
+/// The same, sooner: true for entries that are dirty or read-only, and marked as accessed in both or in none.
+[[nodiscard]] constexpr bool leaf_is_plain_copy(Pte guest, Pte mirrored) {
+  return (guest.raw() & dirty_leaf_bits) == mirrored.raw();
+}
+/// Do two entries of an L1's mirror stand for different references: to another frame, or of another kind?
+/// The writable kind has RW or `withheld_write`, never both.
+[[nodiscard]] constexpr bool holds_otherwise(Pte mirrored, Pte now) {
+  const std::uint64_t difference = mirrored.raw() ^ now.raw();
+  const std::uint64_t with_withheld = difference ^ ((difference >> 8) & bit::writable);
+  return (with_withheld & (bit::present | bit::writable | bit::address)) != 0;
+}
+/// The same above L1, where `child` is the mirror of the table that the guest's entry names.
+[[nodiscard]] constexpr bool upper_differs(Pte guest, Mfn child, Pte mirrored) {
+  return ((mirror_upper(guest, child).raw() ^ mirrored.raw()) & ~bit::accessed) != 0;
 }
 
 /// Entries of mirrors that a processor may have cached in a form that outlives a plain store: on a
@@ -139,6 +164,11 @@ class MirrorArena {
     for (; dry_ < end; ++dry_) let_go(free_[dry_]);
   }
   [[nodiscard]] Mfn frame(MirrorId id) const { return first_.plus(id.raw()); }
+  /// The mirror in a frame of the processor's physical space; no_mirror if none was ever taken there.
+  [[nodiscard]] MirrorId at(Mfn frame) const {
+    const std::uint64_t id = frame.raw() - first_.raw();
+    return id < next_ ? MirrorId(static_cast<std::uint32_t>(id)) : no_mirror;
+  }
   [[nodiscard]] Pte load(MirrorId id, std::size_t slot) const { return Pte(pages_.load(id.raw(), slot)); }
   /// Where mirrors lie; mirror i is page i.
   [[nodiscard]] const Pages& pages() const { return pages_; }

@@ -47,27 +47,58 @@ Verdict<> Validator::check_owned(Mfn mfn) {
 [[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
                                                         MachineAddr where, Pte want) {
   const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
-  if (!want.present()) return clear_l1(where, old, want);
+  if (!want.present()) return clear_l1(verdict, where, old, want);
   want = adjusted_l1(want);
   // P is not among the flags: the old entry is present as well.
   if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
+  const MirrorEntry mirror = mirror_entry(table, where);
+  const Pte mirrored = mirror.load(), now = mirror_of_adjusted_leaf(want);
+  if (holds_otherwise(mirrored, now)) [[unlikely]]
+    return refuse_forged_l1(verdict, where);
   ++counters_.entries_checked;
-  commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)), counters_);
+  commit(where, mirror, mirrored, CheckedEntry(want, now), counters_);
 }
 
-void Validator::clear_l1(MachineAddr where, Pte old, Pte want) {
-  commit(where, record(frame_of(where)), CheckedEntry::not_present(want), counters_);
+void Validator::refuse_forged_l1(Verdict<>& verdict, MachineAddr where) const {
+  const Pte guest(machine_.at(where.raw()).load(std::memory_order_relaxed));
+  const Pte mirrored = mirror_entry(record(frame_of(where)), where).load();
+  verdict = refuse_breach(Where{frame_of(where), slot_at(where)}, guest, mirrored);
+}
+
+void Validator::clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
+  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
+  const Pte mirrored = mirror.load();
+  if (!leaf_is_plain_copy(old, mirrored)) return clear_marked_l1(verdict, where, old, want);
+  clear_l1_at(where, mirror, mirrored, old, want);
+}
+
+/// The same for any entry: the processor has marked it, or it is writable and clean, or forged.
+void Validator::clear_marked_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
+  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
+  const Pte mirrored = mirror.load();
+  if (leaf_differs(old, mirrored)) [[unlikely]]
+    return refuse_forged_l1(verdict, where);
+  clear_l1_at(where, mirror, mirrored, old, want);
+}
+
+[[gnu::always_inline]] inline void Validator::clear_l1_at(MachineAddr where, MirrorEntry mirror, Pte mirrored,
+                                                          Pte old, Pte want) {
+  commit(where, mirror, mirrored, CheckedEntry::not_present(want), counters_);
   drop_l1_entry<Alone>(old);
 }
 
 void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
+  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
+  const Pte mirrored = mirror.load();
+  if (!leaf_is_plain_copy(old, mirrored) && leaf_differs(old, mirrored)) [[unlikely]]
+    return refuse_forged_l1(verdict, where);
   ++counters_.entries_checked;
   const Checked entry = check_l1<Alone>(want);
   if (!entry) [[unlikely]] {
     verdict = refuse(entry.rule(), Where{frame_of(where), slot_at(where)}, want, want.mfn());
     return;
   }
-  commit(where, record(frame_of(where)), *entry, counters_);
+  commit(where, mirror, mirrored, *entry, counters_);
   drop_l1_entry<Alone>(old);
 }
 
@@ -118,10 +149,9 @@ void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want
     if (!verdict) return;
   }
   if (is_live_l1(frame)) {
-    const Pte old(machine_.load(mfn.raw(), slot));
+    // The mirror has both marks: D as the guest's entry, A as that or as the processor set it.
     const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
-    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
-    if (want.present()) want = want.with(seen & (bit::accessed | bit::dirty));
+    if (want.present()) want = want.with(mirrored.raw() & (bit::accessed | bit::dirty));
     update_l1(verdict, frame, where, want);
   } else if (is_live_upper(frame)) {
     verdict = update_upper(mfn, slot, want, preserve);
@@ -139,9 +169,9 @@ Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
   return update_va_now(held, root, va, want);
 }
 
-Verdict<> Validator::update_va_now(Held held, Mfn root, GuestVaddr va, Pte want) {
+Verdict<> Validator::update_va_now(Held, Mfn root, GuestVaddr va, Pte want) {
   Verdict<> verdict;
-  if (const auto leaf = walk(held, root, va)) [[likely]]
+  if (const auto leaf = find_leaf(root, va)) [[likely]]
     update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
   else
     verdict = refuse(Rule::va_no_l1, Where{}, want);
@@ -172,8 +202,15 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   if (level == Level::l4 && is_xen_slot(slot)) return refuse(Rule::l4_xen_slot, where, want);
 
   const Pte old(machine_.load(table.raw(), slot));
+  const MirrorEntry mirror = mirror_entry(frame, entry_address(table, slot));
+  const Pte mirrored = mirror.load();
+  if (!is_as_stored(old, mirrored)) [[unlikely]]
+    return refuse_breach(where, old, mirrored);
+  const auto store = [&](const CheckedEntry& entry) {
+    commit(entry_address(table, slot), mirror, mirrored, entry, counters_);
+  };
   if (!want.present()) {
-    commit(entry_address(table, slot), frame, CheckedEntry::not_present(want), counters_);
+    store(CheckedEntry::not_present(want));
     flush_duty_ = true;
     drop_upper_entry(old);
     return {};
@@ -183,13 +220,12 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   flush_duty_ = true;
   if (old.present() && ((old.raw() ^ want.raw()) & ~upper_flag_bits) == 0) {
     ++counters_.entries_checked;
-    const Mfn child = mirrors_.frame(MirrorId(frames_[old.mfn()].mirror));
-    commit(entry_address(table, slot), frame, CheckedEntry(want, mirror_upper(want, child)), counters_);
+    store(CheckedEntry(want, mirror_upper(want, mirrored.mfn())));
     return {};
   }
   const auto entry = check_upper(where, want);
   if (!entry) return tl::unexpected(entry.error());
-  commit(entry_address(table, slot), frame, *entry, counters_);
+  store(*entry);
   drop_upper_entry(old);
   return {};
 }

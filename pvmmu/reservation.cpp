@@ -58,10 +58,15 @@ Verdict<> Validator::check_exchangeable_now(Mfn mfn) const {
 /// gets it. One that the host can't take out of the view stays in the domain's reservation: no other domain
 /// may have it while this one can reach it (XSA-222).
 void Validator::free_frame(Mfn mfn) {
+  Frame& frame = record(mfn);
+  if (frame.type_count != 0 || frame.mirror != 0 || frame.allocated || frame.pinned || frame.partial)
+      [[unlikely]] {
+    frame.refs = 1;  // somebody relies on it still: an entry was dropped that held none of its references
+    return note_stray(mfn);
+  }
   view_.revoke(mfn);
   if (!view_.revoked(mfn)) [[unlikely]] {
     if (trace_ != nullptr) tell_host_refused(mfn, true);
-    Frame& frame = frames_[mfn];
     if (frame.special) ++owned_;
     frame.special = false;
     frame.allocated = true;
@@ -69,7 +74,7 @@ void Validator::free_frame(Mfn mfn) {
     return;
   }
   if (trace_ != nullptr) tell_within(TraceKind::freed_frame, mfn, FrameType::none);
-  if (!frames_[mfn].special) --owned_;
+  if (!frame.special) --owned_;
   set_m2p(mfn, no_pfn);
   frames_.give_back(mfn);
 }

@@ -168,6 +168,10 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "and the other vCPUs waiting.",
      "Nothing: the request is made again by itself, and goes on where it stopped.",
      {45, 290, 299, 310}},
+    {Rule::table_not_as_stored,
+     "The references that an entry holds are given back when the entry goes. An entry that was written past "
+     "the validator holds none: dropping what it names would free frames that are in use.",
+     "Nothing: the domain ends. Something wrote one of its tables although its view forbids that."},
 });
 
 constexpr bool all_in_order() {

@@ -54,7 +54,9 @@ namespace pinfold::pvmmu {
   X(machine_exhausted, "machine.exhausted", enomem, "the machine has no free frame of the size asked for")   \
   X(domain_limit, "domain.limit", enomem, "the domain would have more memory than it may")                   \
   X(unfinished, "work.unfinished", erestart,                                                                 \
-    "nothing: it was as much work as may be done at a stretch, and the same request goes on from there")
+    "nothing: it was as much work as may be done at a stretch, and the same request goes on from there")     \
+  X(table_not_as_stored, "table.not-as-stored", einval,                                                      \
+    "the table holds an entry that is not the one that was checked and stored there")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

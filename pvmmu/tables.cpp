@@ -59,7 +59,7 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
       const Checked entry = check_l1<Alone>(want);
       if (!entry) [[unlikely]] {
         const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
-        drop_l1_entries(mfn, slot);
+        drop_l1_entries(mfn, mirror, slot);
         mirrors_.give_back(mirror);
         become_plain(mfn);
         return refusal;
@@ -151,13 +151,11 @@ Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
 }
 
 /// Ends a table whose check stopped for good; no processor has seen its mirror.
-void Validator::give_up(Mfn mfn, std::size_t end) {
-  mirrors_.give_back(MirrorId(std::exchange(frames_[mfn].mirror, 0)));
-  release_entries(mfn, end);
-}
+void Validator::give_up(Mfn mfn, std::size_t end) { release_entries(mfn, end, false); }
 
-void Validator::retire_mirror(Mfn mfn) {
-  const MirrorId mirror(std::exchange(frames_[mfn].mirror, 0));
+/// A table is over. A mirror that a processor may know waits for its flush.
+void Validator::end_mirror(MirrorId mirror, bool was_seen) {
+  if (!was_seen) return mirrors_.give_back(mirror);
   mirrors_.retire(mirror);
   stale_.retired(mirror);
   ++counters_.tables_released;
@@ -165,31 +163,47 @@ void Validator::retire_mirror(Mfn mfn) {
 
 /// What the processor marked as accessed becomes the guest's to see, and the table's entries go.
 void Validator::devalidate_l1(Mfn mfn) {
-  const MirrorId mirror(frames_[mfn].mirror);
-  retire_mirror(mfn);
+  const MirrorId mirror(std::exchange(frames_[mfn].mirror, 0));
+  end_mirror(mirror, true);
   const Pages machine = machine_, mirrors = mirror_pages_;
-  for (std::size_t line = 0; (line = machine.next_used(mfn.raw(), line)) < entries_per_table;
+  for (std::size_t line = 0; (line = mirrors.next_used(mirror.raw(), line)) < entries_per_table;
        line += Pages::entries_per_line) {
     for (std::size_t slot = line; slot < line + Pages::entries_per_line; ++slot) {
       const Pte guest(machine.load(mfn.raw(), slot));
-      const std::uint64_t accessed = mirrors.load(mirror.raw(), slot) & bit::accessed & ~guest.raw();
-      if (accessed != 0) machine.store(mfn.raw(), slot, guest.with(accessed).raw());
-      drop_l1_entry<Alone>(guest);
+      const Pte mirrored(mirrors.load(mirror.raw(), slot));
+      if (leaf_is_plain_copy(guest, mirrored) || end_marked_leaf(Where{mfn, slot}, guest, mirrored))
+        drop_l1_entry<Alone>(guest);
     }
   }
   budget_.spend(whole_table);
 }
 
-void Validator::drop_l1_entries(Mfn mfn, std::size_t end) {
-  for (std::size_t slot = 0; slot < end; ++slot) drop_l1_entry<Alone>(Pte(machine_.load(mfn.raw(), slot)));
+/// An entry of a table that ends, which is not the mirror's to the bit. False: it is not what was stored.
+bool Validator::end_marked_leaf(Where where, Pte guest, Pte mirrored) {
+  if (leaf_differs(guest, mirrored)) [[unlikely]] {
+    note_breach(where, guest, mirrored);
+    return false;
+  }
+  if (mirrored.any(bit::accessed) && !guest.any(bit::accessed))
+    machine_.store(where.table.raw(), where.slot, guest.with(bit::accessed).raw());
+  return true;
+}
+
+/// The same for a table whose check failed at slot `end`.
+void Validator::drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end) {
+  for (std::size_t slot = 0; slot < end; ++slot) {
+    const Pte guest(machine_.load(mfn.raw(), slot));
+    if (end_marked_leaf(Where{mfn, slot}, guest, mirrors_.load(mirror, slot))) drop_l1_entry<Alone>(guest);
+  }
 }
 
 /// From here on the table is one that ends: its first `end` entries hold references still, and it holds one
 /// of itself.
-void Validator::release_entries(Mfn mfn, std::size_t end) {
-  frames_[mfn].validated = false;
-  frames_[mfn].partial = true;
-  releasing_.push_back({mfn, end});
+void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
+  Frame& frame = frames_[mfn];
+  frame.validated = false;
+  frame.partial = true;
+  releasing_.push_back({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});
 }
 
 /// The innermost table first: dropping an entry may add the table that it names.
@@ -197,13 +211,15 @@ bool Validator::work_off_releases() {
   while (!releasing_.empty()) {
     Release& last = releasing_.back();
     const Mfn table = last.table;
+    const MirrorId mirror = last.mirror;
     if (last.end == 0) {
+      end_mirror(mirror, last.was_seen);
       releasing_.pop_back();
       become_plain(table);
       continue;
     }
     if (budget_.used_up()) return false;
-    if (const std::size_t unused = last.end - machine_.last_used(table.raw(), last.end); unused != 0) {
+    if (const std::size_t unused = last.end - mirror_pages_.last_used(mirror.raw(), last.end); unused != 0) {
       const std::size_t looked_at = std::min(unused, budget_.left());
       budget_.spend(looked_at);
       last.end -= looked_at;
@@ -211,8 +227,14 @@ bool Validator::work_off_releases() {
     }
     budget_.spend(1);
     const std::size_t slot = --last.end;
-    if (level_of(frames_[table].type) == Level::l4 && is_xen_slot(slot)) continue;
-    drop_upper_entry(Pte(machine_.load(table.raw(), slot)));
+    const Level level = level_of(frames_[table].type);
+    if (level == Level::l4 && is_xen_slot(slot)) continue;
+    const Pte guest(machine_.load(table.raw(), slot));
+    const Pte mirrored = mirrors_.load(mirror, slot);
+    if (!is_as_stored(guest, mirrored)) [[unlikely]]
+      note_breach(Where{table, slot, level}, guest, mirrored);
+    else
+      drop_upper_entry(guest);
   }
   return true;
 }

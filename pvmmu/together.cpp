@@ -51,23 +51,27 @@ std::size_t Validator::update_together(Shared, MmuCounters& counters, std::span<
 [[gnu::always_inline]] inline bool Validator::change_l1_together(MachineAddr where, const Frame& table,
                                                                  Pte want, MmuCounters& counters) {
   const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
+  const MirrorEntry mirror = mirror_entry(table, where);
+  const Pte mirrored = mirror.load();
+  if (leaf_differs(old, mirrored)) [[unlikely]]
+    return false;
   if (want.present()) {
     want = adjusted_l1(want);
     if (((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0) {
       ++counters.entries_checked;
-      commit(where, table, CheckedEntry(want, mirror_of_adjusted_leaf(want)), counters);
+      commit(where, mirror, mirrored, CheckedEntry(want, mirror_of_adjusted_leaf(want)), counters);
       return true;
     }
   }
   if (old.present() && !stays(old.mfn())) return false;
   if (!want.present()) {
-    commit(where, table, CheckedEntry::not_present(want), counters);
+    commit(where, mirror, mirrored, CheckedEntry::not_present(want), counters);
   } else {
     if (!stays(want.mfn())) return false;
     const Checked entry = check_l1<Together>(want);
     if (!entry) return false;
     ++counters.entries_checked;
-    commit(where, table, *entry, counters);
+    commit(where, mirror, mirrored, *entry, counters);
   }
   drop_l1_entry<Together>(old);
   return true;

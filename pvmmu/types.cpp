@@ -74,10 +74,8 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
 void Validator::drop_type(Mfn mfn) {
   Frame& frame = record(mfn);
   if (frame.type_count == 1 && is_protected(frame.type)) {
-    if (is_table(frame.type) && frame.type != FrameType::l1) {
-      retire_mirror(mfn);
-      return release_entries(mfn, entries_per_table);
-    }
+    if (is_table(frame.type) && frame.type != FrameType::l1)
+      return release_entries(mfn, entries_per_table, true);
     if (frame.type == FrameType::l1) devalidate_l1(mfn);
     return become_plain(mfn);
   }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -57,6 +58,19 @@ struct Leaf {
   bool executable = false;  ///< NX at none.
 };
 
+/// Proof that something wrote a table, a descriptor page or a mirror past the validator: what was read back
+/// is not what was stored. What it says was not used.
+struct Breach {
+  Mfn table = no_mfn;  ///< Where the entry or descriptor is; no_mfn: not known, only what it named.
+  std::uint16_t slot = 0;
+  Level level = Level::l1;
+  Pte guest;           ///< What the guest's table holds.
+  Pte mirror;          ///< What the mirror holds.
+  Mfn named = no_mfn;  ///< A frame that an entry named without holding a reference to it.
+  /// One sentence.
+  [[nodiscard]] std::string describe() const;
+};
+
 /// What an entry is to become; `where` as update() has it.
 struct EntryUpdate {
   MachineAddr where;
@@ -73,6 +87,12 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// new entry names and are the only makers of a CheckedEntry; `commit` (commit.hpp) is the only function that
 /// stores into a guest table and its mirror, takes nothing else, and can't fail; the old entry's references
 /// are dropped last. Whatever can fail happens before the first store.
+///
+/// What was stored is not believed when it is read back. A guest's table may have been written past the view,
+/// a mirror by code that took over the gate: the two are compared wherever references are dropped by what an
+/// entry says, a walk follows the mirrors, and a frame number from either is looked up only if it is the
+/// domain's. A difference is a Breach: the entry is left alone, and the caller must end the domain
+/// (breach()).
 ///
 /// Big trees: what makes a table of an upper level, or ends one, stops when the budget is used up, and the
 /// refusal is Rule::unfinished. A check that was interrupted leaves the table partial; whoever asks for the
@@ -163,18 +183,24 @@ class Validator {
   /// had references, which is 0 unless a count was wrong.
   std::uint64_t destroy(Held);
 
+  // -- what was stored and is found changed
+  /// The first difference that was found between a table and what was stored there; null: there was none.
+  /// The domain must not run on after one.
+  [[nodiscard]] const Breach* breach() const { return breach_ ? &*breach_ : nullptr; }
+  /// Copies the first descriptors of a page that is held as descriptors. False, and a breach: one of them is
+  /// not as a check leaves it.
+  [[nodiscard]] bool read_descriptors(Held, Mfn mfn, std::span<std::uint64_t> to) const;
+
   // -- looking: walk.cpp
-  /// The L1 entry that translates `va` in the guest's own tables; nullopt if a level above is not present, or
-  /// the address is not the guest's. The leaf itself may be not present.
+  /// The L1 entry that translates `va`; nullopt if a level above is not present, the address is not the
+  /// guest's, or the entry differs from its mirror (a breach). The leaf itself may be not present. The levels
+  /// above are those of the mirrors.
   [[nodiscard]] std::optional<Leaf> walk(Held, Mfn root, GuestVaddr va) const;
   /// The guest's entry with the accessed bit that the processor set in the mirror.
   [[nodiscard]] Pte merged_entry(Held, Mfn table, std::size_t slot) const;
   /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that
   /// does not permit the access gives false.
   bool touch(Held, const Leaf& leaf, bool write);
-  /// Does the mirror hold what the leaf's entry says? False only when the guest's frame changed behind the
-  /// validator's back, which the view prevents; what the frame says must then be taken for nothing.
-  [[nodiscard]] bool agrees_with_mirror(Held, const Leaf& leaf) const;
   /// The frame that the processor's CR3 shall hold for a loaded root.
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
   /// Clears or restores the mirror's machine-to-phys slot of a root (VMASST_TYPE_m2p_strict).
@@ -215,6 +241,17 @@ class Validator {
     Level level = Level::l1;
   };
 
+  /// One entry of a mirror, where it is.
+  class MirrorEntry {
+   public:
+    explicit MirrorEntry(std::atomic_ref<std::uint64_t> at) : at_(at) {}
+    [[nodiscard]] Pte load() const { return Pte(at_.load(std::memory_order_relaxed)); }
+    void store(Pte entry) const { at_.store(entry.raw(), std::memory_order_relaxed); }
+
+   private:
+    std::atomic_ref<std::uint64_t> at_;
+  };
+
   /// A CheckedEntry, or the rule that refused it. Plain fields: it stays in registers.
   class Checked {
    public:
@@ -241,7 +278,9 @@ class Validator {
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
 
   // commit.hpp
-  void commit(MachineAddr where, const Frame& table, const CheckedEntry& entry, MmuCounters& counters);
+  /// `before`: what the mirror holds.
+  void commit(MachineAddr where, MirrorEntry mirror, Pte before, const CheckedEntry& entry,
+              MmuCounters& counters);
   [[gnu::noinline]] void log_stale(MachineAddr where, Pte before, Pte now);
 
   // types.cpp: the only place where a type is taken or dropped
@@ -260,15 +299,33 @@ class Validator {
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
-  /// Drops the references that an entry of an L1 held since it was checked.
+  /// Drops the references that an entry of an L1 held since it was checked. It was read from memory: what is
+  /// not the domain's is a breach, and nothing is dropped.
   template <class Way>
   void drop_l1_entry(Pte old) {
     if (!old.present()) return;
-    Frame& frame = record(old.mfn());
-    if (!Way::drop(frame, old.writable())) [[unlikely]]
-      free_frame(old.mfn());
+    const Mfn mfn = old.mfn();
+    if (!owns(mfn)) [[unlikely]]
+      return note_stray(mfn);
+    if (!Way::drop(record(mfn), old.writable())) [[unlikely]]
+      free_frame(mfn);
   }
   void drop_upper_entry(Pte old);
+
+  // breach.cpp
+  /// The mirror's entry beside the one at `where`, which is in the table with this record.
+  [[nodiscard]] MirrorEntry mirror_entry(const Frame& table, MachineAddr where) const {
+    return MirrorEntry(
+        mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
+  }
+  /// Does an upper entry of the guest's table name the table whose mirror the mirror's entry names?
+  [[nodiscard]] bool is_as_stored(Pte guest, Pte mirrored) const;
+  /// Notes a breach, unless there was one.
+  [[gnu::cold, gnu::noinline]] void note_breach(Where where, Pte guest, Pte mirrored) const;
+  [[gnu::cold, gnu::noinline]] tl::unexpected<Refusal> refuse_breach(Where where, Pte guest,
+                                                                     Pte mirrored) const;
+  /// The same where an entry named a frame that it can't have held a reference to.
+  [[gnu::cold, gnu::noinline]] void note_stray(Mfn named) const;
   void drop_reference(Mfn mfn);
 
   // tables.cpp: what a type says of a frame's contents
@@ -279,11 +336,12 @@ class Validator {
   Verdict<> validate_descriptors(Mfn mfn);
   Verdict<> validate_upper_entry(Where where, MirrorId mirror);
   void devalidate_l1(Mfn mfn);
-  void drop_l1_entries(Mfn mfn, std::size_t end);
+  [[gnu::noinline]] bool end_marked_leaf(Where where, Pte guest, Pte mirrored);
+  void drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end);
   Verdict<> interrupt(Mfn mfn, std::size_t slot);
   void give_up(Mfn mfn, std::size_t end);
-  void retire_mirror(Mfn mfn);
-  void release_entries(Mfn mfn, std::size_t end);
+  void release_entries(Mfn mfn, std::size_t end, bool was_seen);
+  void end_mirror(MirrorId mirror, bool was_seen);
   [[nodiscard]] bool releases_finished() { return releasing_.empty() || work_off_releases(); }
   [[nodiscard]] bool work_off_releases();
   static tl::unexpected<Refusal> unfinished();
@@ -334,14 +392,21 @@ class Validator {
   // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
   // calls do.
   void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want);
-  [[gnu::noinline]] void clear_l1(MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
+  [[gnu::noinline]] void clear_marked_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
+  void clear_l1_at(MachineAddr where, MirrorEntry mirror, Pte mirrored, Pte old, Pte want);
   [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
+  [[gnu::cold, gnu::noinline]] void refuse_forged_l1(Verdict<>& verdict, MachineAddr where) const;
   [[gnu::noinline]] void update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
   [[gnu::noinline]] Verdict<> load_new_root(Mfn& root, Mfn wanted);
   void replace_root(Mfn& root, Mfn wanted);
   Verdict<> check_owned(Mfn mfn);
   [[gnu::cold]] void free_frame(Mfn mfn);
+
+  // walk.cpp
+  /// Where the L1 entry for an address is; what the levels above allow. `table` is one of the domain's L1s.
+  [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
 
   // together.cpp
   [[nodiscard]] bool stays(Mfn mfn) const;
@@ -380,11 +445,14 @@ class Validator {
   /// Tables that end, the innermost last. Those of one operation's making, a few at most.
   struct Release {
     Mfn table;
-    std::size_t end;  ///< Entries from here on hold nothing any more.
+    std::size_t end;   ///< Entries from here on hold nothing any more.
+    MirrorId mirror;   ///< Kept until then: it says what the entries hold.
+    bool was_seen;     ///< A processor may know the mirror.
   };
   std::vector<Release> releasing_;
   [[nodiscard]] std::vector<Release>::const_iterator release_of(Mfn table) const;
   MmuCounters counters_;
+  mutable std::optional<Breach> breach_;  ///< Mutable: who only looks finds it as well.
 
   // For those who hold the domain's lock together; who has it alone finds them free.
   struct alignas(64) TableLock {

@@ -5,24 +5,45 @@
 
 namespace pinfold::pvmmu {
 
-std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
+/// Follows the mirrors, of which each entry was checked; only code that took over the gate can have changed
+/// one. Then the way leads astray, but through mirrors only, and what it ends at is a mirror of the domain's.
+std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const {
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
-  Leaf leaf{root, 0, Pte(), true, true};
+  MirrorId mirror(record(root).mirror);
   std::uint64_t all = ~0ULL, any = 0;  // bits that all entries have, that any has
-  for (Level level = Level::l4;; level = below(level)) {
-    leaf.slot = static_cast<std::uint16_t>(slot_of(level, va));
-    leaf.entry = Pte(machine_.load(leaf.table.raw(), leaf.slot));
-    if (!leaf.entry.present()) {
-      if (level != Level::l1) return std::nullopt;
-      break;
+  for (Level level = Level::l4; level != Level::l1; level = below(level)) {
+    const Pte entry = mirrors_.load(mirror, slot_of(level, va));
+    if (!entry.present()) return std::nullopt;
+    all &= entry.raw();
+    any |= entry.raw();
+    mirror = mirrors_.at(entry.mfn());
+    if (mirror == no_mirror) [[unlikely]] {
+      note_breach(Where{root, slot_of(Level::l4, va), level}, Pte(), entry);
+      return std::nullopt;
     }
-    all &= leaf.entry.raw();
-    any |= leaf.entry.raw();
-    if (level == Level::l1) break;
-    leaf.table = leaf.entry.mfn();
   }
-  leaf.writable = (all & bit::writable) != 0;
-  leaf.executable = (any & bit::no_execute) == 0;
+  const Mfn table = mirrors_.table_of(mirror);
+  if (!owns(table) || record(table).mirror != mirror.raw() || record(table).type != FrameType::l1)
+      [[unlikely]] {
+    note_breach(Where{root, slot_of(Level::l4, va), Level::l4}, Pte(), Pte(mirrors_.frame(mirror), 0));
+    return std::nullopt;
+  }
+  return Leaf{table, static_cast<std::uint16_t>(slot_of(Level::l1, va)), Pte(),
+              (all & bit::writable) != 0, (any & bit::no_execute) == 0};
+}
+
+std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
+  auto leaf = find_leaf(root, va);
+  if (!leaf) return std::nullopt;
+  leaf->entry = Pte(machine_.load(leaf->table.raw(), leaf->slot));
+  const Pte mirrored = mirrors_.load(MirrorId(record(leaf->table).mirror), leaf->slot);
+  if (leaf_differs(leaf->entry, mirrored)) [[unlikely]] {
+    note_breach(Where{leaf->table, leaf->slot}, leaf->entry, mirrored);
+    return std::nullopt;
+  }
+  const bool present = leaf->entry.present();
+  leaf->writable = leaf->writable && (!present || leaf->entry.writable());
+  leaf->executable = leaf->executable && !(present && leaf->entry.any(bit::no_execute));
   return leaf;
 }
 
@@ -33,23 +54,21 @@ Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
   return guest.with(mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
 }
 
-bool Validator::agrees_with_mirror(Held, const Leaf& leaf) const {
-  if (!owns(leaf.table) || frames_[leaf.table].mirror == 0) return false;
-  constexpr std::uint64_t marks = bit::accessed | bit::dirty;
-  const Pte mirrored = mirrors_.load(MirrorId(frames_[leaf.table].mirror), leaf.slot);
-  return mirrored.without(marks) == mirror_leaf(leaf.entry).without(marks);
-}
-
-bool Validator::touch(Held held, const Leaf& leaf, bool write) {
+bool Validator::touch(Held, const Leaf& leaf, bool write) {
   if (!leaf.entry.present() || (write && !leaf.writable)) return false;
   const std::uint64_t marks = write ? bit::accessed | bit::dirty : bit::accessed;
   if (leaf.entry.has(marks)) return true;
-  if (!agrees_with_mirror(held, leaf)) return false;
+  const MachineAddr where = entry_address(leaf.table, leaf.slot);
+  const MirrorEntry mirror = mirror_entry(record(leaf.table), where);
+  const Pte mirrored = mirror.load();
+  if (leaf_differs(leaf.entry, mirrored)) [[unlikely]] {
+    note_breach(Where{leaf.table, leaf.slot}, leaf.entry, mirrored);
+    return false;
+  }
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
   if (trace_ != nullptr) tell_touch(leaf, marked, write);
-  commit(entry_address(leaf.table, leaf.slot), frames_[leaf.table], CheckedEntry(marked, mirror_leaf(marked)),
-         counters_);
+  commit(where, mirror, mirrored, CheckedEntry(marked, mirror_of_adjusted_leaf(marked)), counters_);
   return true;
 }
 

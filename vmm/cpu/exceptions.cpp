@@ -47,16 +47,8 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
   const bool write = (error_code & pf_write) != 0;
   const bool fetch = (error_code & pf_fetch) != 0;
   const auto leaf = domain_.mmu().walk(held, root(), va);
+  if (end_on_breach(held)) return;
   if (leaf && leaf->entry.present()) {
-    if (!domain_.mmu().agrees_with_mirror(held, *leaf)) {
-      domain_.end(
-          Ending::isolation_fault,
-          fmt::format(
-              "slot {} of the page table in frame {:#x} holds {:#x}, which was never checked: the guest "
-              "reached the table past its view\n{}",
-              leaf->slot, leaf->table.raw(), leaf->entry.raw(), describe(held)));
-      return;
-    }
     const bool permitted = write ? leaf->writable : !fetch || leaf->executable;
     if (permitted) {
       // The guest's entry allows it: the first write to a clean page, or a translation that changed

@@ -243,6 +243,8 @@ class GuestCpu {
 
   // view_fault.cpp
   void on_view_fault(pvmmu::Held held);
+  /// Ends the domain if the validator found that a table is not what was stored there. Whether it did.
+  [[nodiscard]] bool end_on_breach(pvmmu::Held held);
   [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
   [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 

@@ -103,6 +103,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
       tell_entered(lock, pvmmu::cause_other);
       deliver_event(lock);
     }
+    if (end_on_breach(lock)) return false;
     // Who kicks sets kicked_ and then looks whether a signal is needed; here it is the other way round.
     takes_signals_ = true;
     if (kicked_ || domain_.ended()) {

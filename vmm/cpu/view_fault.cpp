@@ -74,4 +74,12 @@ void GuestCpu::on_view_fault(pvmmu::Held held) {
   domain_.end(Ending::isolation_fault, explain_view_fault(held) + "\n" + describe(held));
 }
 
+bool GuestCpu::end_on_breach(pvmmu::Held held) {
+  const pvmmu::Breach* const breach = domain_.mmu().breach();
+  if (breach == nullptr) [[likely]]
+    return false;
+  domain_.end(Ending::isolation_fault, breach->describe() + "\n" + describe(held));
+  return true;
+}
+
 }  // namespace pinfold::vmm

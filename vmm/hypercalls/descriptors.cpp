@@ -1,6 +1,8 @@
 // set_gdt, update_descriptor and the LDT: the guest's frames are held as descriptor pages, and the processor
 // uses copies.
+#include <array>
 #include <cstdint>
+#include <vector>
 
 #include <xen/xen.h>
 
@@ -11,18 +13,18 @@
 namespace pinfold::vmm {
 namespace {
 
-std::span<const std::byte> page_bytes(const pvmmu::Validator& mmu, Mfn mfn) {
-  return {mmu.machine().page(mfn.raw()), page_size};
-}
+using DescriptorPage = std::array<std::uint64_t, pvmmu::entries_per_table>;
 
 }  // namespace
 
 Status GuestCpu::set_gdt(pvmmu::Held held, std::span<const Mfn> frames) {
   pvmmu::Validator& mmu = domain_.mmu();
-  // The new table is held whole before the old one goes: a failure leaves everything as it was.
+  // The new table is held and copied whole before the old one goes: a failure leaves everything as it was.
+  std::vector<DescriptorPage> pages(frames.size());
   for (std::size_t i = 0; i < frames.size(); ++i) {
-    if (mmu.hold(held, frames[i], pvmmu::FrameType::seg_desc)) continue;
-    for (std::size_t k = 0; k < i; ++k) mmu.release(held, frames[k]);
+    const bool is_held = mmu.hold(held, frames[i], pvmmu::FrameType::seg_desc).has_value();
+    if (is_held && mmu.read_descriptors(held, frames[i], pages[i])) continue;
+    for (std::size_t k = 0; k < i + (is_held ? 1 : 0); ++k) mmu.release(held, frames[k]);
     return fail(Errno::einval);
   }
   for (std::size_t i = 0; i < state_.gdt_frames; ++i) {
@@ -32,7 +34,7 @@ Status GuestCpu::set_gdt(pvmmu::Held held, std::span<const Mfn> frames) {
   state_.gdt_frames = frames.size();
   for (std::size_t i = 0; i < frames.size(); ++i) {
     state_.gdt[i] = frames[i];
-    domain_.gate().set_gdt_page(id_.raw(), i, page_bytes(mmu, frames[i]));
+    domain_.gate().set_gdt_page(id_.raw(), i, std::as_bytes(std::span(pages[i])));
   }
   flush(*this);
   return {};
@@ -58,9 +60,15 @@ bool GuestCpu::bring_in_ldt_page(pvmmu::Held held, std::size_t page) {
   if (!leaf || !leaf->entry.present()) return false;
   const Mfn mfn = leaf->entry.mfn();
   if (!mmu.hold(held, mfn, pvmmu::FrameType::seg_desc)) return false;
-  state_.ldt[page] = mfn;
+  DescriptorPage descriptors;
   const std::size_t here = std::min<std::size_t>(state_.ldt_entries - first, pvmmu::entries_per_table);
-  domain_.gate().set_ldt_page(id_.raw(), page, page_bytes(mmu, mfn).first(here * 8));
+  const auto used = std::span(descriptors).first(here);
+  if (!mmu.read_descriptors(held, mfn, used)) {
+    mmu.release(held, mfn);
+    return false;
+  }
+  state_.ldt[page] = mfn;
+  domain_.gate().set_ldt_page(id_.raw(), page, std::as_bytes(used));
   return true;
 }
 
