@@ -40,8 +40,8 @@ tl::expected<std::uint64_t, Rule> checked_descriptor(std::uint64_t raw) {
 }
 
 bool is_checked_descriptor(std::uint64_t raw) {
-  const bool is_gate = (raw & present) != 0 && (raw & code_or_data) == 0 &&
-                       ((raw >> type_shift) & 0xf) == call_gate;
+  const bool is_gate =
+      (raw & present) != 0 && (raw & code_or_data) == 0 && ((raw >> type_shift) & 0xf) == call_gate;
   // A checked gate's DPL is 0 and was moved to its selector: as it is, it would move again.
   if (is_gate) return (raw & dpl_mask) == 0 && checked_gate(raw).has_value();
   const auto again = checked_descriptor(raw);

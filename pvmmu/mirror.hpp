@@ -44,8 +44,8 @@ inline constexpr std::uint64_t dirty_leaf_bits = clean_leaf_bits | bit::dirty | 
 }
 
 /// Does an L1 entry that was read from the guest's table differ from what the mirror says was stored there?
-/// Only A may differ: the processor sets it in the mirror alone. D may not, since a mirror's entry is writable
-/// only when the guest's has D.
+/// Only A may differ: the processor sets it in the mirror alone. D may not, since a mirror's entry is
+/// writable only when the guest's has D.
 [[nodiscard]] constexpr bool leaf_differs(Pte guest, Pte mirrored) {
   const Pte stored = guest.present() ? mirror_of_adjusted_leaf(guest) : Pte();
   return ((stored.raw() ^ mirrored.raw()) & ~bit::accessed) != 0;

@@ -149,9 +149,11 @@ void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want
     if (!verdict) return;
   }
   if (is_live_l1(frame)) {
-    // The mirror has both marks: D as the guest's entry, A as that or as the processor set it.
+    // Both marks may be what the guest likes. An entry that is not present has some, and no mirror.
+    const Pte old(machine_.load(mfn.raw(), slot));
     const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
-    if (want.present()) want = want.with(mirrored.raw() & (bit::accessed | bit::dirty));
+    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
+    if (want.present()) want = want.with(seen & (bit::accessed | bit::dirty));
     update_l1(verdict, frame, where, want);
   } else if (is_live_upper(frame)) {
     verdict = update_upper(mfn, slot, want, preserve);

@@ -315,8 +315,7 @@ class Validator {
   // breach.cpp
   /// The mirror's entry beside the one at `where`, which is in the table with this record.
   [[nodiscard]] MirrorEntry mirror_entry(const Frame& table, MachineAddr where) const {
-    return MirrorEntry(
-        mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
+    return MirrorEntry(mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
   }
   /// Does an upper entry of the guest's table name the table whose mirror the mirror's entry names?
   [[nodiscard]] bool is_as_stored(Pte guest, Pte mirrored) const;
@@ -445,9 +444,9 @@ class Validator {
   /// Tables that end, the innermost last. Those of one operation's making, a few at most.
   struct Release {
     Mfn table;
-    std::size_t end;   ///< Entries from here on hold nothing any more.
-    MirrorId mirror;   ///< Kept until then: it says what the entries hold.
-    bool was_seen;     ///< A processor may know the mirror.
+    std::size_t end;  ///< Entries from here on hold nothing any more.
+    MirrorId mirror;  ///< Kept until then: it says what the entries hold.
+    bool was_seen;    ///< A processor may know the mirror.
   };
   std::vector<Release> releasing_;
   [[nodiscard]] std::vector<Release>::const_iterator release_of(Mfn table) const;

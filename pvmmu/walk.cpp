@@ -28,8 +28,8 @@ std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const {
     note_breach(Where{root, slot_of(Level::l4, va), Level::l4}, Pte(), Pte(mirrors_.frame(mirror), 0));
     return std::nullopt;
   }
-  return Leaf{table, static_cast<std::uint16_t>(slot_of(Level::l1, va)), Pte(),
-              (all & bit::writable) != 0, (any & bit::no_execute) == 0};
+  return Leaf{table, static_cast<std::uint16_t>(slot_of(Level::l1, va)), Pte(), (all & bit::writable) != 0,
+              (any & bit::no_execute) == 0};
 }
 
 std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {

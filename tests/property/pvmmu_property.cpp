@@ -61,7 +61,8 @@ std::vector<Operation> simplify(std::vector<Operation> operations) {
     };
     try_with([](Operation& op) { op.va = GuestVaddr(0); });
     try_with([](Operation& op) { op.other = Mfn(0); });
-    try_with([](Operation& op) { op.choice = 0; });
+    // There is no level 0.
+    try_with([](Operation& op) { op.choice = op.kind == Kind::pin ? 1 : 0; });
     try_with([](Operation& op) { op.slot = 0; });
     try_with([](Operation& op) { op.value = 0; });
     try_with([](Operation& op) { op.value &= bit::address | bit::present | bit::writable; });

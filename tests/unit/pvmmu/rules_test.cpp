@@ -213,6 +213,16 @@ const std::multimap<Rule, Provocation>& provocations() {
          s.one.mmu.set_budget(s.one.held, Budget(1));
          return Scene::rule_of(s.one.mmu.pin(s.one.held, Level::l2, s.page));
        }},
+      {Rule::table_not_as_stored,
+       [](Scene& s) {
+         s.machine.poke(s.tree.l1, 9, Pte(s.page, ro));
+         return s.update(s.tree.l1, 9, Pte());
+       }},
+      {Rule::table_not_as_stored,
+       [](Scene& s) {
+         s.machine.poke(s.tree.l2, 9, Pte(s.tree.l1, table));
+         return s.update(s.tree.l2, 9, Pte());
+       }},
   };
   return all;
 }
