@@ -85,7 +85,7 @@ Json describe_record(const pvmmu::Validator& mmu, pvmmu::Pages m2p, Mfn mfn) {
   Json frame{{"frame", mfn.raw()}};
   if (!mmu.owns(mfn)) {
     // Of a frame of another domain, only that it is foreign: the rest is its owner's business.
-    const DomId owner = mmu.frame(mfn).owner();
+    const DomId owner = mmu.contains(mfn) ? mmu.frame(mfn).owner() : no_domain;
     frame["owner"] = owner == no_domain ? Json() : Json(owner.raw());
     frame["owned"] = false;
     frame["view"] = view_of(mmu, mfn);

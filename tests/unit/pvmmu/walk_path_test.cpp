@@ -53,5 +53,13 @@ TEST(WalkPath, has_no_way_for_addresses_that_are_not_the_guests) {
   EXPECT_TRUE(walk_path(s.one.held, s.one.mmu, no_mfn, va_of(300, 9)).empty());
 }
 
+TEST(WalkPath, ends_at_an_entry_that_names_no_table_of_the_domain) {
+  for (const Mfn named : {Mfn(63), Mfn(64), Mfn((1ULL << 40) - 2)}) {
+    Scene s;
+    s.machine.poke(s.tree.l3, 300, Pte(named, table));
+    EXPECT_EQ(walk_path(s.one.held, s.one.mmu, s.tree.l4, va_of(300, 9)).size(), 2U);
+  }
+}
+
 }  // namespace
 }  // namespace pinfold::pvmmu::test
