@@ -1,4 +1,4 @@
-// A walk ends where a processor's would.
+// A walk ends where a processor's would, and believes no table that differs from its mirror.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"
@@ -34,9 +34,9 @@ class Walks : public testing::Test {
   }
 
   test::FakeMachine machine{64};
-  test::FakeDomain domain{machine, DomId(1)};
+  test::FakeDomain domain{machine, DomId(1)}, other{machine, DomId(2)};
   test::Tree tree = test::build_tree(machine, domain, upper_half_slot);
-  Mfn page = domain.allocate();
+  Mfn page = domain.allocate(), second_page = domain.allocate(), foreign = other.allocate();
 };
 
 TEST_F(Walks, of_addresses_of_both_halves_end_at_their_entry) {
@@ -65,6 +65,43 @@ TEST_F(Walks, of_addresses_that_are_not_canonical_lead_nowhere) {
     EXPECT_TRUE(walk_path(domain.held, domain.mmu, tree.l4, GuestVaddr(va)).empty()) << std::hex << va;
     EXPECT_FALSE(update(GuestVaddr(va)).has_value()) << std::hex << va;
   }
+}
+
+/// At each level the guest's frame is changed behind the validator's back: to a table of the right level that
+/// maps something else, to somebody else's frame, to no frame at all, to nothing.
+TEST_F(Walks, follow_no_entry_that_was_changed_past_the_validator) {
+  const test::Tree forged = test::build_tree(machine, domain);
+  machine.poke(forged.l1, l1_slot, Pte(second_page, rw));
+  const GuestVaddr va = test::va_of(0, l1_slot);
+  for (const Level level : {Level::l4, Level::l3, Level::l2, Level::l1}) {
+    const Mfn table = test::table_of(tree, level);
+    const std::size_t slot = level == Level::l1 ? l1_slot : 0;
+    const Mfn false_child = level == Level::l1 ? second_page : test::table_of(forged, below(level));
+    const Pte right = machine.peek(table, slot);
+    for (const Mfn target : {false_child, foreign, Mfn(machine.frames.size()), Mfn((1ULL << 40) - 1)}) {
+      machine.poke(table, slot, Pte(target, rw));
+      // Either nothing, or what the processor finds.
+      if (const auto leaf = walk(va)) {
+        EXPECT_EQ(leaf->table, tree.l1) << number(level) << ' ' << target.raw();
+        EXPECT_EQ(leaf->slot, l1_slot);
+        EXPECT_EQ(leaf->entry.mfn(), page) << number(level) << ' ' << target.raw();
+      }
+      machine.poke(table, slot, right);
+    }
+  }
+}
+
+/// The bits count as well: what the table says it permits is not what the processor does.
+TEST_F(Walks, give_no_permission_that_was_added_past_the_validator) {
+  const GuestVaddr va = test::va_of(0, l1_slot);
+  ASSERT_TRUE(update(va).has_value());
+  machine.poke(tree.l1, l1_slot, Pte(page, rw));
+  const auto leaf = walk(va);
+  if (leaf) {
+    EXPECT_FALSE(domain.mmu.touch(domain.held, *leaf, true));
+  }
+  const MirrorId mirror(machine.frames[tree.l1].mirror);
+  EXPECT_FALSE(domain.mirrors.load(mirror, l1_slot).writable());
 }
 
 }  // namespace
