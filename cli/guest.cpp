@@ -29,7 +29,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
   vmm::Domain& d = *guest->domain_;
   guest->events_ = std::make_unique<devices::EventChannels>(d.id(), d);
   guest->events_->register_with(d.hypercalls());
-  d.set_events(*guest->events_);
+  d.set_events(guest->events_.get());
   guest->grants_ = std::make_unique<devices::GrantTable>(d.id(), d.shared_frames());
   guest->grants_->register_with(d.hypercalls());
   guest->console_io_.register_with(d.hypercalls());
@@ -60,9 +60,15 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
   const auto built = loader::build_domain(plan);
   if (!built) return tl::unexpected(built.error().message);
 
+  // Before the tables are checked: no table of the guest's, the initial ones included, gets at a ring.
+  auto console_ring = hold_ring(built->console_ring, "console");
+  if (!console_ring) return tl::unexpected(console_ring.error());
+  auto store_ring = hold_ring(built->xenstore_ring, "xenstore");
+  if (!store_ring) return tl::unexpected(store_ring.error());
+
   devices::EventChannels& events = *events_;
   console_ =
-      std::make_unique<devices::Console>(d.shared_page(built->console_ring), parts_.console_output,
+      std::make_unique<devices::Console>(std::move(*console_ring), parts_.console_output,
                                          [&events, port = console_port_] { events.notify_guest(port); });
   store_ = std::make_shared<devices::xenstore::Store>();
   devices::xenstore::DomainNodes nodes;
@@ -76,10 +82,26 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
   nodes.store_port = store_port_;
   if (auto filled = populate(*store_, nodes); !filled)
     return tl::unexpected(std::string("xenstore refuses the guest's name"));
-  store_connection_ =
-      devices::xenstore::Connection::create(store_, d.id(), d.shared_page(built->xenstore_ring),
-                                            [&events, port = store_port_] { events.notify_guest(port); });
+  store_connection_ = devices::xenstore::Connection::create(
+      store_, d.id(), std::move(*store_ring), [&events, port = store_port_] { events.notify_guest(port); });
   return d.adopt(built->l4, built->entry, built->stack_top, built->start_info);
+}
+
+tl::expected<vmm::SharedPage, std::string> Guest::hold_ring(Mfn frame, const char* what) {
+  const pvmmu::DomainLock lock(domain_->mutex());
+  auto page = domain_->holds().hold(lock, frame);
+  if (!page)
+    return tl::unexpected(std::string("the ") + what + " ring can't be held: " + page.error().describe());
+  return std::move(*page);
+}
+
+vmm::Domain::Leftovers Guest::tear_down(bool audit) {
+  console_.reset();
+  store_connection_.reset();
+  grants_.reset();
+  domain_->set_events(nullptr);
+  events_.reset();
+  return domain_->tear_down(audit);
 }
 
 void Guest::drain_console() { console_->on_room(); }

@@ -39,12 +39,17 @@ class Guest {
                                                       std::string_view command_line);
 
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
+  /// Ends the devices, then the domain: after its run, when no other thread uses this guest any more.
+  [[nodiscard]] vmm::Domain::Leftovers tear_down(bool audit);
   /// Hands on what the guest has written to its console: when there is room for more, and after its end.
   void drain_console();
   /// Types on the guest's console; how many bytes were taken.
   std::size_t type(std::span<const std::byte> bytes);
 
  private:
+  /// Holds a device's ring for as long as the device has it; the refusal's words, which name `what`.
+  [[nodiscard]] tl::expected<vmm::SharedPage, std::string> hold_ring(Mfn frame, const char* what);
+
   explicit Guest(GuestParts parts)
       : parts_(std::move(parts)),
         console_io_(parts_.early_console ? parts_.console_output : devices::ConsoleSink{}) {}

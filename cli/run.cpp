@@ -208,7 +208,7 @@ std::optional<int> run_once(const RunOptions& options) {
   if (code != exit_powered_off) fmt::print(stderr, "{}", crash_report(domain, end, *symbols));
   if (options.stats == StatsFormat::table) fmt::print(stderr, "{}", stats_table(domain, times));
   if (options.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, times));
-  const auto left = domain.tear_down(options.audit);
+  const auto left = (*guest)->tear_down(options.audit);
   if (*trace) close_trace_sink(**trace);
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
   if (left.frames != 0)

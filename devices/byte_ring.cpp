@@ -1,11 +1,12 @@
 #include "devices/byte_ring.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace pinfold::devices {
 
 RingReader::RingReader(vmm::SharedPage page, RingLayout layout)
-    : page_(page), layout_(layout), consumer_(page.load<std::uint32_t>(layout.consumer)) {}
+    : page_(std::move(page)), layout_(layout), consumer_(page_.load<std::uint32_t>(layout.consumer)) {}
 
 std::size_t RingReader::read(std::span<std::byte> to) {
   const std::uint32_t available = page_.load<std::uint32_t>(layout_.producer) - consumer_;
@@ -24,7 +25,7 @@ std::size_t RingReader::read(std::span<std::byte> to) {
 }
 
 RingWriter::RingWriter(vmm::SharedPage page, RingLayout layout)
-    : page_(page), layout_(layout), producer_(page.load<std::uint32_t>(layout.producer)) {}
+    : page_(std::move(page)), layout_(layout), producer_(page_.load<std::uint32_t>(layout.producer)) {}
 
 std::size_t RingWriter::write(std::span<const std::byte> from) {
   const std::uint32_t used = producer_ - page_.load<std::uint32_t>(layout_.consumer);

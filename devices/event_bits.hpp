@@ -2,6 +2,8 @@
 // vcpu_info).
 #pragma once
 
+#include <utility>
+
 #include "devices/event_raised.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/events.hpp"
@@ -17,7 +19,7 @@ class EventBits {
   static constexpr std::uint32_t ports = 4096;
 
   EventBits() = default;
-  explicit EventBits(vmm::SharedPage shared_info) : shared_(shared_info) {}
+  explicit EventBits(vmm::SharedPage shared_info) : shared_(std::move(shared_info)) {}
 
   /// Marks a port pending; a masked port gets no selector bit, so it loses the edge until it is unmasked.
   [[nodiscard]] Raised set_pending(Port port, vmm::VcpuInfoPlace& vcpu);

@@ -106,6 +106,7 @@ EventChannels::~EventChannels() {
 }
 
 void EventChannels::register_with(vmm::HypercallTable& table) {
+  prepare();
   table.set(__HYPERVISOR_event_channel_op, "event_channel_op",
             [this](vmm::Hypercall& call) { return event_channel_op(call); });
 }
@@ -130,9 +131,9 @@ std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {
     case EVTCHNOP_status: return in_out<evtchn_status>(call, [this](auto& args) { return status(args); });
     case EVTCHNOP_reset: return in<evtchn_reset>(call, [this](auto& args) { return reset(args); });
     case EVTCHNOP_init_control:
-      return in_out<evtchn_init_control>(call, [this](auto& args) { return init_control(args); });
+      return in_out<evtchn_init_control>(call, [&](auto& args) { return init_control(*call.held, args); });
     case EVTCHNOP_expand_array:
-      return in<evtchn_expand_array>(call, [this](auto& args) { return expand_array(args); });
+      return in<evtchn_expand_array>(call, [&](auto& args) { return expand_array(*call.held, args); });
     case EVTCHNOP_set_priority:
       return in<evtchn_set_priority>(call, [this](auto& args) { return set_priority(args); });
     default: return to_rax(Errno::enosys);
@@ -274,20 +275,16 @@ Status EventChannels::status(evtchn_status& args) {
 }
 
 Status EventChannels::reset(const evtchn_reset& args) {
-  {
-    const Lock lock(network_->mutex_);
-    if (auto allowed = only_self(args.dom); !allowed) return allowed;
-    for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
-    fifo_.reset();
-    ports_.none_lingers();
-    ports_.set_limit(std::min(max_ports_, EventBits::ports));
-  }
-  // Nobody writes into them any more.
-  for (const Mfn frame : std::exchange(fifo_frames_, {})) target_.release_frame(frame);
+  const Lock lock(network_->mutex_);
+  if (auto allowed = only_self(args.dom); !allowed) return allowed;
+  for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
+  fifo_.reset();
+  ports_.none_lingers();
+  ports_.set_limit(std::min(max_ports_, EventBits::ports));
   return {};
 }
 
-Status EventChannels::init_control(evtchn_init_control& args) {
+Status EventChannels::init_control(pvmmu::Held held, evtchn_init_control& args) {
   if (!vcpu_exists(args.vcpu)) return fail(Errno::enoent);
   if (args.offset > page_size - sizeof(evtchn_fifo_control_block) || args.offset % 8 != 0)
     return fail(Errno::einval);
@@ -297,13 +294,11 @@ Status EventChannels::init_control(evtchn_init_control& args) {
     if (fifo_ && fifo_->has_control_block(vcpu)) return fail(Errno::einval);
   }
   // Another vCPU can't come in between: the domain's lock is held.
-  const Mfn frame(args.control_gfn);
-  const auto page = target_.hold_frame(frame);
+  auto page = target_.hold_frame(held, Mfn(args.control_gfn));
   if (!page) return fail(page.error());
-  fifo_frames_.push_back(frame);
   const Lock lock(network_->mutex_);
   if (!fifo_) switch_to_fifo();
-  fifo_->set_control_block(vcpu, *page, args.offset);
+  fifo_->set_control_block(vcpu, std::move(*page), args.offset);
   args.link_bits = EVTCHN_FIFO_LINK_BITS;
   return {};
 }
@@ -318,20 +313,18 @@ void EventChannels::switch_to_fifo() {
   }
 }
 
-Status EventChannels::expand_array(const evtchn_expand_array& args) {
+Status EventChannels::expand_array(pvmmu::Held held, const evtchn_expand_array& args) {
   {
     const Lock lock(network_->mutex_);
     if (!fifo_) return fail(Errno::eopnotsupp);
     if (fifo_->is_full()) return fail(Errno::enospc);
   }
-  const Mfn frame(args.array_gfn);
-  const auto page = target_.hold_frame(frame);
+  auto page = target_.hold_frame(held, Mfn(args.array_gfn));
   if (!page) return fail(page.error());
-  fifo_frames_.push_back(frame);
   std::array<DeferredKick, EventFifo::words_per_page> kicks;
   const Lock lock(network_->mutex_);
   const Port first = fifo_->end();
-  fifo_->add_page(*page);
+  fifo_->add_page(std::move(*page));
   for (std::uint32_t i = 0; i < kicks.size(); ++i) {
     auto* waiting = ports_.find(first.plus(i));
     if (waiting == nullptr || !std::exchange(waiting->pending_without_word, false)) continue;

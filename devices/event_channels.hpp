@@ -35,10 +35,11 @@ class EventSwitch {
 /// The ports of one domain, and the hypercall that works on them.
 ///
 /// Offers: event_channel_op with Xen's errors; virtual interrupts; channels whose other end is the monitor.
-/// Needs: an EventTarget that answers from the first operation other than open_monitor_channel on, and calls
-/// vcpu_info_moved when it says something new. Two domains on one switch must both exist while either runs.
-/// Concurrency: any thread may call anything. The target and the monitor's callbacks are called without any
-/// lock of this class; callbacks run in the sending vCPU's hypercall, i.e. with the domain's lock held.
+/// Needs: an EventTarget that answers from register_with on, or else from the first operation other than
+/// open_monitor_channel, and that calls vcpu_info_moved when it says something new. Two domains on one switch
+/// must both exist while either runs. Concurrency: any thread may call anything. The target and the monitor's
+/// callbacks are called without any lock of this class; callbacks run in the sending vCPU's hypercall, i.e.
+/// with the domain's lock held.
 class EventChannels final : public vmm::EventSource {
  public:
   /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, besides what the guest's ABI
@@ -77,8 +78,8 @@ class EventChannels final : public vmm::EventSource {
   Status unmask(const evtchn_unmask& args);
   Status status(evtchn_status& args);
   Status reset(const evtchn_reset& args);
-  Status init_control(evtchn_init_control& args);
-  Status expand_array(const evtchn_expand_array& args);
+  Status init_control(pvmmu::Held held, evtchn_init_control& args);
+  Status expand_array(pvmmu::Held held, const evtchn_expand_array& args);
   Status set_priority(const evtchn_set_priority& args);
 
   /// Asks the target where its pages are, once; before any lock.
@@ -103,8 +104,6 @@ class EventChannels final : public vmm::EventSource {
   PortTable ports_;
   EventBits bits_;
   std::optional<EventFifo> fifo_;  ///< In place of bits_ from the first control block on.
-  /// Frames of the guest that fifo_ works on. Changed in hypercalls only, i.e. with the domain's lock held.
-  std::vector<Mfn> fifo_frames_;
   std::vector<vmm::VcpuInfoPlace> vcpu_infos_;
   /// Per vCPU, which port each VIRQ is bound to (0: none); those that are not per vCPU are vCPU 0's.
   std::vector<std::array<Port, NR_VIRQS>> virq_ports_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "devices/event_raised.hpp"
@@ -38,11 +39,11 @@ class EventFifo {
   [[nodiscard]] bool has_control_block(VcpuId vcpu) const { return queues_[vcpu.raw()].block.page.present(); }
   /// `offset` is a multiple of 8, and the block fits behind it.
   void set_control_block(VcpuId vcpu, vmm::SharedPage page, std::size_t offset) {
-    queues_[vcpu.raw()].block = {page, offset};
+    queues_[vcpu.raw()].block = {std::move(page), offset};
   }
   [[nodiscard]] bool is_full() const { return pages_.size() == max_pages; }
   /// Adds the words of the next 1,024 ports; not when it is full.
-  void add_page(vmm::SharedPage page) { pages_.push_back({page, {}}); }
+  void add_page(vmm::SharedPage page) { pages_.push_back({std::move(page), {}}); }
   [[nodiscard]] bool has_word(Port port) const { return port.raw() / words_per_page < pages_.size(); }
   /// One past the last port that has a word.
   [[nodiscard]] Port end() const { return Port(static_cast<std::uint32_t>(pages_.size()) * words_per_page); }

@@ -1,6 +1,7 @@
 #include "devices/grant_entries.hpp"
 
 #include <cstdlib>
+#include <utility>
 
 #include "devices/xen_abi.hpp"
 
@@ -18,19 +19,19 @@ constexpr DomId domain_of(std::uint32_t head) { return DomId(static_cast<std::ui
 
 }  // namespace
 
-Status GrantEntries::grow(std::uint32_t count) {
+Status GrantEntries::grow(pvmmu::Held held, std::uint32_t count) {
   if (count > max_) return fail(Errno::enospc);
   while (frames_.size() < count) {
-    const auto frame = source_.allocate();
+    auto frame = source_.allocate(held);
     if (!frame) return fail(frame.error());
-    frames_.push_back(*frame);
+    frames_.push_back(std::move(*frame));
   }
   return {};
 }
 
 tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, bool write) {
   if (!exists(ref)) return fail(Errno::einval);
-  auto page = page_of(ref);
+  auto& page = page_of(ref);
   const std::uint32_t in_use = GTF_reading | (write ? GTF_writing : 0U);
   auto head = page.load<std::uint32_t>(offset_of(ref));
   // A guest that keeps changing the entry is not waited for.
@@ -70,9 +71,7 @@ Status GrantEntries::swap(GrantRef a, GrantRef b) {
   return {};
 }
 
-vmm::SharedPage GrantEntries::page_of(GrantRef ref) {
-  return source_.page(frames_[ref.raw() / entries_per_frame]);
-}
+vmm::SharedPage& GrantEntries::page_of(GrantRef ref) { return frames_[ref.raw() / entries_per_frame].page; }
 
 std::size_t GrantEntries::offset_of(GrantRef ref) {
   return ref.raw() % entries_per_frame * sizeof(grant_entry_v1);

@@ -21,9 +21,9 @@ class GrantEntries {
       : source_(source), max_(max_frames) {}
 
   [[nodiscard]] std::uint32_t max_frames() const { return max_; }
-  [[nodiscard]] const std::vector<Mfn>& frames() const { return frames_; }
+  [[nodiscard]] const std::vector<vmm::SharedFrame>& frames() const { return frames_; }
   /// At least `count` frames; ENOSPC above the maximum, otherwise the source's error.
-  [[nodiscard]] Status grow(std::uint32_t count);
+  [[nodiscard]] Status grow(pvmmu::Held held, std::uint32_t count);
 
   /// For a backend: takes the grant into use, and says which frame of the granting domain it names. The
   /// number is the guest's word: the caller has to check ownership and take its own reference. EINVAL if
@@ -40,12 +40,12 @@ class GrantEntries {
     std::uint32_t writers = 0;
   };
   [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() / entries_per_frame < frames_.size(); }
-  [[nodiscard]] vmm::SharedPage page_of(GrantRef ref);
+  [[nodiscard]] vmm::SharedPage& page_of(GrantRef ref);
   [[nodiscard]] static std::size_t offset_of(GrantRef ref);
 
   vmm::SharedFrameSource& source_;
   std::uint32_t max_;
-  std::vector<Mfn> frames_;
+  std::vector<vmm::SharedFrame> frames_;
   std::map<GrantRef, Use> uses_;
 };
 

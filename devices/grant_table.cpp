@@ -64,7 +64,7 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
     case GNTTABOP_setup_table:
       return one<gnttab_setup_table>(call, count, [&](auto& args) { return setup_table(call, args); });
     case GNTTABOP_query_size:
-      return one<gnttab_query_size>(call, count, [this](auto& args) { return query_size(args); });
+      return one<gnttab_query_size>(call, count, [&](auto& args) { return query_size(*call.held, args); });
     case GNTTABOP_set_version:
       return one<gnttab_set_version>(call, count, [this](auto& args) { return set_version(args); });
     case GNTTABOP_get_version:
@@ -91,27 +91,27 @@ std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& a
     args.status = GNTST_bad_domain;
     return 0;
   }
-  if (!entries_.grow(args.nr_frames)) {
+  if (!entries_.grow(*call.held, args.nr_frames)) {
     args.status = GNTST_general_error;
     return 0;
   }
   args.status = GNTST_okay;
   const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
   for (std::uint32_t i = 0; i < args.nr_frames; ++i) {
-    if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_.frames()[i].raw())) continue;
+    if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_.frames()[i].mfn.raw())) continue;
     args.status = GNTST_bad_virt_addr;
     break;
   }
   return 0;
 }
 
-std::int64_t GrantTable::query_size(gnttab_query_size& args) {
+std::int64_t GrantTable::query_size(pvmmu::Held held, gnttab_query_size& args) {
   if (!is_self(args.dom)) {
     args.status = GNTST_bad_domain;
     return 0;
   }
   // A table has one frame from the start.
-  if (!entries_.grow(1)) {
+  if (!entries_.grow(held, 1)) {
     args.status = GNTST_general_error;
     return 0;
   }

@@ -30,7 +30,7 @@ class GrantTable {
 
  private:
   std::int64_t setup_table(vmm::Hypercall& call, gnttab_setup_table& args);
-  std::int64_t query_size(gnttab_query_size& args);
+  std::int64_t query_size(pvmmu::Held held, gnttab_query_size& args);
   std::int64_t set_version(gnttab_set_version& args);
   std::int64_t get_version(gnttab_get_version& args) const;
   std::int64_t get_status_frames(gnttab_get_status_frames& args) const;

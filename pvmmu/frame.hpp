@@ -90,6 +90,18 @@ struct Frame {
 static_assert(sizeof(Frame) == 16, "a frame's record is at most 16 bytes: 0.4 % of the memory it describes");
 static_assert(Frame{}.type == FrameType::none);
 
+/// May the monitor write the frame for its owner now? Not while it is relied upon as a table or a descriptor
+/// page.
+[[nodiscard]] constexpr bool may_be_written(const Frame& frame) {
+  return frame.type_count == 0 || !is_protected(frame.type);
+}
+
+/// The type as a thread without the owner's lock may read it, for a second look at a frame that is held: its
+/// type does not change while the hold is right.
+[[nodiscard]] inline FrameType type_as_of_now(const Frame& frame) {
+  return std::atomic_ref(const_cast<FrameType&>(frame.type)).load(std::memory_order_relaxed);
+}
+
 /// Counts stop here: a guest that maps one frame this often is refused, so that no count can wrap.
 inline constexpr std::uint32_t max_references = 0x7fff'ffff;
 

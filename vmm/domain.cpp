@@ -12,7 +12,6 @@
 #include "vmm/cpuid_native.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 #include "vmm/memory/large_pages.hpp"
-#include "vmm/vcpu_info.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -114,6 +113,13 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
       config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), arena_->mirrors(), stale_, *view_,
       gate_->l4_slots(), m2p_l4_slot, config_.frames, config_.trace});
 
+  holds_ = std::make_unique<FrameHolds>(*mmu_, [this](Mfn frame, pvmmu::FrameType type) {
+    end(Ending::isolation_fault,
+        fmt::format("the monitor was about to write frame {:#x}, which it shares with the guest as data, and "
+                    "which is typed {}; nothing was written",
+                    frame.raw(), pvmmu::name(type)));
+  });
+
   // The guest's memory, and the page that it shares with the monitor.
   const pvmmu::DomainLock lock(mutex_);
   const auto shared = mmu_->allocate_special(lock);
@@ -121,12 +127,15 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   if (!shared || !first)
     return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
+  auto page = holds_->hold(lock, shared_info_);
+  if (!page) return tl::unexpected("shared_info can't be held: " + page.error().describe());
+  shared_info_page_ = std::move(*page);
   frames_.reserve(config_.frames);
   prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
   for (std::uint64_t i = 0; i < config_.frames; ++i) frames_.push_back(first->plus(i));
   (void)mmu_->set_machphys(lock, *first, Pfn(0), config_.frames);
   for (std::uint32_t i = 0; i < XEN_LEGACY_MAX_VCPUS; ++i) {
-    vcpu_infos_.push_back(VcpuInfoPlace{shared_page(shared_info_), i * VcpuInfo::size});
+    vcpu_infos_.push_back(VcpuInfoPlace{shared_info_page_, i * VcpuInfo::size});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
   }
   if (config_.host.fast_paths)
@@ -134,7 +143,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
       gate_->map_info(i, shared_info_, i * VcpuInfo::size);
   // Past the legacy ones a vCPU has no vcpu_info until it registers one; what is written there is not read.
   while (vcpu_infos_.size() < config_.vcpus) {
-    vcpu_infos_.push_back(VcpuInfoPlace{SharedPage(nowhere_.data()), 0});
+    vcpu_infos_.push_back(VcpuInfoPlace{SharedPage::of_monitor(), 0});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
   }
 
@@ -241,8 +250,11 @@ Domain::Leftovers Domain::tear_down(bool audit) {
   const pvmmu::DomainLock lock(mutex_);
   if (audit) left.findings = this->audit(lock);
   for (const auto& cpu : cpus_) cpu->drop_everything(lock);
-  for (const Mfn mfn : held_frames_) mmu_->release(lock, mfn);
-  held_frames_.clear();
+  vcpu_infos_.clear();
+  shared_info_page_ = SharedPage();
+  holds_->settle(lock);
+  for (const Mfn mfn : holds_->frames())
+    left.findings.push_back(fmt::format("frame {:#x} is still held for a device", mfn.raw()));
   view_->close();
   left.frames = mmu_->destroy(lock);
   return left;
@@ -259,7 +271,7 @@ std::vector<std::string> Domain::audit(pvmmu::Held held) {
     for (const Mfn mfn : s.ldt)
       if (mfn.raw() != 0) outside.add(mfn);
   }
-  for (const Mfn mfn : held_frames_) outside.add(mfn);
+  for (const Mfn mfn : holds_->frames()) outside.add(mfn);
   return pvmmu::audit(held, *mmu_, outside);
 }
 
@@ -276,28 +288,18 @@ void Domain::mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done) {
                                  cpu.describe(held)));
 }
 
-tl::expected<Mfn, Errno> Domain::allocate() {
-  if (answering_ == nullptr) std::abort();
-  const auto mfn = mmu_->allocate_special(*answering_);
+tl::expected<SharedFrame, Errno> Domain::allocate(pvmmu::Held held) {
+  const auto mfn = mmu_->allocate_special(held);
   if (!mfn) return fail(Errno::enomem);
-  return *mfn;
+  auto page = holds_->hold(held, *mfn);
+  if (!page) return fail(Errno::enomem);
+  return SharedFrame{*mfn, std::move(*page)};
 }
 
-SharedPage Domain::shared_page(Mfn mfn) { return SharedPage(machine_.pages().page(mfn.raw())); }
-
-tl::expected<SharedPage, Errno> Domain::hold_frame(Mfn frame) {
-  if (answering_ == nullptr) std::abort();
-  if (!mmu_->owns(frame) || !mmu_->hold(*answering_, frame, pvmmu::FrameType::writable))
-    return fail(Errno::einval);
-  held_frames_.push_back(frame);
-  return shared_page(frame);
-}
-
-void Domain::release_frame(Mfn frame) {
-  const auto held = std::find(held_frames_.begin(), held_frames_.end(), frame);
-  if (answering_ == nullptr || held == held_frames_.end()) std::abort();
-  held_frames_.erase(held);
-  mmu_->release(*answering_, frame);
+tl::expected<SharedPage, Errno> Domain::hold_frame(pvmmu::Held held, Mfn frame) {
+  auto page = holds_->hold(held, frame);
+  if (!page) return fail(Errno::einval);
+  return std::move(*page);
 }
 
 void Domain::wake_pollers(Port) {
@@ -307,25 +309,21 @@ void Domain::wake_pollers(Port) {
     if (cpu->is_polling()) cpu->kick();
 }
 
-VcpuInfoPlace Domain::vcpu_info(VcpuId vcpu) { return vcpu_infos_[vcpu.raw()]; }
-
-void Domain::set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset) {
+void Domain::set_vcpu_info(pvmmu::Held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset) {
   // What the guest had in the old place comes along; then everything is looked at again (xen/vcpu.h).
-  const VcpuInfoPlace old = vcpu_infos_[vcpu.raw()];
+  VcpuInfoPlace& place = vcpu_infos_[vcpu.raw()];
   std::array<std::byte, VcpuInfo::size> content{};
-  old.page.copy_out(old.offset, content);
-  SharedPage page = shared_page(frame);
-  page.copy_in(offset, content);
-  vcpu_infos_[vcpu.raw()] = VcpuInfoPlace{page, offset};
-  held_frames_.push_back(frame);
-  if (config_.host.fast_paths) gate_->map_info(vcpu.raw(), frame, offset);
+  place.page.copy_out(place.offset, content);
+  place = VcpuInfoPlace{frame.page, offset};
+  place.page.copy_in(offset, content);
+  if (config_.host.fast_paths) gate_->map_info(vcpu.raw(), frame.mfn, offset);
   if (events_ != nullptr) events_->vcpu_info_moved(vcpu);
 }
 
 void Domain::publish_wall_clock() {
   constexpr std::uint64_t second = 1'000'000'000;
   const std::uint64_t at = clock_->wall_at_zero();
-  SharedPage page = shared_info();
+  SharedPage& page = shared_info_page_;
   const auto version = page.load<std::uint32_t>(offsetof(shared_info_t, wc_version));
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_version), version | 1);
   page.store<std::uint32_t>(offsetof(shared_info_t, wc_sec), static_cast<std::uint32_t>(at / second));

@@ -18,9 +18,11 @@
 #include "vmm/events.hpp"
 #include "vmm/hypercall.hpp"
 #include "vmm/memory/arena.hpp"
+#include "vmm/memory/frame_holds.hpp"
 #include "vmm/memory/view.hpp"
 #include "vmm/shared_frames.hpp"
 #include "vmm/statistics.hpp"
+#include "vmm/vcpu_info.hpp"
 #include "vmm/watchdog.hpp"
 
 namespace pinfold::vmm {
@@ -68,8 +70,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] Mfn shared_info_frame() const { return shared_info_; }
   /// Pages of the monitor's own, shared with the guest (grant table); for use in hypercalls.
   [[nodiscard]] SharedFrameSource& shared_frames() { return *this; }
-  [[nodiscard]] SharedPage shared_page(Mfn mfn);
-  void set_events(EventSource& events) { events_ = &events; }
+  /// Null: there are none any more.
+  void set_events(EventSource* events) { events_ = events; }
   [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
   /// Validates and pins the initial tables and starts vCPU 0 on them; the refusal's words if they don't pass.
   [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack,
@@ -80,7 +82,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// Ends it, from any thread. The first reason stays.
   void end(Ending ending, std::string why);
   [[nodiscard]] bool ended() const { return ending_.load() != Ending::none; }
-  /// After run(): audits, releases everything, and says how many frames still had references (0).
+  /// After run(), when devices have let go of their pages: audits, releases everything, and says how many
+  /// frames still had references (0).
   struct Leftovers {
     std::uint64_t frames = 0;
     std::vector<std::string> findings;  ///< Of the last audit.
@@ -89,12 +92,12 @@ class Domain final : public EventTarget, private SharedFrameSource {
 
   // -- EventTarget
   [[nodiscard]] std::uint32_t vcpu_count() const override { return config_.vcpus; }
-  [[nodiscard]] SharedPage shared_info() override { return shared_page(shared_info_); }
-  [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override;
+  [[nodiscard]] SharedPage shared_info() override { return shared_info_page_; }
+  /// Needs the domain's lock, or that no vCPU runs yet.
+  [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override { return vcpu_infos_[vcpu.raw()]; }
   void kick(VcpuId vcpu) override { cpu(vcpu).kick(); }
   void wake_pollers(Port port) override;
-  [[nodiscard]] tl::expected<SharedPage, Errno> hold_frame(Mfn frame) override;
-  void release_frame(Mfn frame) override;
+  [[nodiscard]] tl::expected<SharedPage, Errno> hold_frame(pvmmu::Held held, Mfn frame) override;
 
   // -- for vCPUs and hypercalls
   [[nodiscard]] DomId id() const { return config_.id; }
@@ -118,9 +121,12 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] GuestCpu& cpu(VcpuId n) { return *cpus_[n.raw()]; }
   [[nodiscard]] Statistics& statistics() { return statistics_; }
   [[nodiscard]] Watchdog& watchdog() { return watchdog_; }
-  void set_vcpu_info(VcpuId vcpu, Mfn frame, std::size_t offset);
-  /// Frames of the guest's that it shares with the monitor, once for each use.
-  [[nodiscard]] const std::vector<Mfn>& held_frames() const { return held_frames_; }
+  /// What is in a vCPU's vcpu_info, wherever it is now. Needs the domain's lock.
+  [[nodiscard]] VcpuInfo info_of(VcpuId vcpu) { return VcpuInfo(vcpu_infos_[vcpu.raw()]); }
+  /// Moves a vCPU's vcpu_info into a page of the guest's.
+  void set_vcpu_info(pvmmu::Held held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset);
+  /// Frames that the guest shares with the monitor and its devices.
+  [[nodiscard]] FrameHolds& holds() { return *holds_; }
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);
@@ -140,8 +146,6 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   /// How many vCPUs wait in SCHEDOP_poll.
   std::atomic<std::uint32_t>& pollers() { return pollers_; }
-  /// The hypercall that is being answered holds this lock; null afterwards.
-  void set_answering(const pvmmu::DomainLock* lock) { answering_ = lock; }
   /// Counts one MMU hypercall; audits when it is time to.
   void mmu_operation(pvmmu::Held held);
   /// Notes whether an MMU request of this vCPU's was done or refused. A guest that asks for nothing but what
@@ -159,8 +163,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
   [[nodiscard]] tl::expected<void, std::string> create_processors(const Kvm& kvm);
   void register_hypercalls();
-  [[nodiscard]] tl::expected<Mfn, Errno> allocate() override;
-  [[nodiscard]] SharedPage page(Mfn frame) override { return shared_page(frame); }
+  [[nodiscard]] tl::expected<SharedFrame, Errno> allocate(pvmmu::Held held) override;
   [[nodiscard]] std::vector<std::string> audit(pvmmu::Held held);
 
   Machine& machine_;
@@ -174,6 +177,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::unique_ptr<Gate> gate_;
   pvmmu::StaleLog stale_;
   std::unique_ptr<pvmmu::Validator> mmu_;
+  std::unique_ptr<FrameHolds> holds_;
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<CpuidPolicy> cpuid_;
   IoPorts ports_;
@@ -183,13 +187,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::vector<std::unique_ptr<GuestCpu>> cpus_;
   std::vector<Mfn> frames_;
   Mfn shared_info_ = no_mfn;
+  SharedPage shared_info_page_;
   std::vector<VcpuInfoPlace> vcpu_infos_;
-  /// Frames of the guest's that the monitor holds outside of any vCPU: vcpu_info, event words and queues.
-  std::vector<Mfn> held_frames_;
   std::atomic<std::uint32_t> pollers_{0};
-  alignas(page_size) std::array<std::byte, page_size> nowhere_{};
-  /// The lock of the exit that is being answered: for devices that allocate in a hypercall.
-  const pvmmu::DomainLock* answering_ = nullptr;
   std::uint64_t operations_since_audit_ = 0;
   std::uint64_t refusals_in_a_row_ = 0;
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "pvmmu/errno.hpp"
+#include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/shared_page.hpp"
 
@@ -32,11 +33,9 @@ class EventTarget {
   /// that it notifies, nor need there be an upcall (PV spinlocks poll a masked port).
   virtual void wake_pollers(Port port) = 0;
 
-  // In hypercalls only, with the domain's lock held:
   /// Holds a data frame of the guest's, for the FIFO ABI: it stays the guest's, and can't become a page table
-  /// or descriptor page, until it is released. EINVAL for any other frame. Held twice, it is released twice.
-  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold_frame(Mfn frame) = 0;
-  virtual void release_frame(Mfn frame) = 0;
+  /// or descriptor page, while there is a copy of the page that is returned. EINVAL for any other frame.
+  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold_frame(pvmmu::Held held, Mfn frame) = 0;
 };
 
 /// Offered by the event channels to the rest of the monitor. Any thread may call it.

@@ -1,21 +1,33 @@
 #include "vmm/shared_page.hpp"
 
+#include <array>
 #include <cstdlib>
 
 namespace pinfold::vmm {
 
+SharedPage SharedPage::of_monitor() {
+  struct alignas(page_size) Page {
+    std::array<std::byte, page_size> bytes{};
+  };
+  const auto page = std::make_shared<Page>();
+  Hold hold;
+  hold.base = page->bytes.data();
+  return SharedPage(
+      std::shared_ptr<const Hold>(new Hold(std::move(hold)), [page](const Hold* h) { delete h; }));
+}
+
 void SharedPage::copy_out(std::size_t offset, std::span<std::byte> to) const {
   check(offset, to.size(), 1);
-  std::memcpy(to.data(), base_ + offset, to.size());
+  std::memcpy(to.data(), hold_->base + offset, to.size());
 }
 
 void SharedPage::copy_in(std::size_t offset, std::span<const std::byte> from) {
   check(offset, from.size(), 1);
-  std::memcpy(base_ + offset, from.data(), from.size());
+  if (may_be_written()) std::memcpy(hold_->base + offset, from.data(), from.size());
 }
 
 void SharedPage::check(std::size_t offset, std::size_t size, std::size_t alignment) const {
-  if (base_ == nullptr || offset > page_size || size > page_size - offset || offset % alignment != 0)
+  if (hold_ == nullptr || offset > page_size || size > page_size - offset || offset % alignment != 0)
     std::abort();
 }
 

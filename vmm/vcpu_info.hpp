@@ -13,18 +13,18 @@ class VcpuInfo {
   static constexpr std::size_t size = 64;
   static constexpr std::size_t time_offset = 32;
 
-  explicit VcpuInfo(VcpuInfoPlace place) : place_(place) {}
+  /// `place` outlives this object.
+  explicit VcpuInfo(VcpuInfoPlace& place) : place_(place) {}
   [[nodiscard]] bool upcall_pending() const { return place_.page.load<std::uint8_t>(place_.offset) != 0; }
   [[nodiscard]] bool upcall_mask() const { return place_.page.load<std::uint8_t>(place_.offset + 1) != 0; }
-  void set_upcall_pending() const { page().store<std::uint8_t>(place_.offset, 1); }
-  void set_upcall_mask(bool on) const { page().store<std::uint8_t>(place_.offset + 1, on ? 1 : 0); }
+  void set_upcall_pending() const { place_.page.store<std::uint8_t>(place_.offset, 1); }
+  void set_upcall_mask(bool on) const { place_.page.store<std::uint8_t>(place_.offset + 1, on ? 1 : 0); }
   [[nodiscard]] std::uint64_t cr2() const { return place_.page.load<std::uint64_t>(place_.offset + 16); }
-  void set_cr2(std::uint64_t address) const { page().store<std::uint64_t>(place_.offset + 16, address); }
+  void set_cr2(std::uint64_t address) const { place_.page.store<std::uint64_t>(place_.offset + 16, address); }
   [[nodiscard]] const VcpuInfoPlace& place() const { return place_; }
 
  private:
-  [[nodiscard]] SharedPage page() const { return place_.page; }
-  VcpuInfoPlace place_;
+  VcpuInfoPlace& place_;
 };
 
 }  // namespace pinfold::vmm

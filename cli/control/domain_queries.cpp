@@ -43,7 +43,7 @@ std::vector<OutsideUser> outside_users(pvmmu::Held, vmm::Domain& domain) {
     for (const Mfn mfn : s.ldt)
       if (mfn.raw() != 0) all.push_back({mfn, Kind::ldt, vcpu});
   }
-  for (const Mfn mfn : domain.held_frames()) all.push_back({mfn, Kind::shared, VcpuId()});
+  for (const Mfn mfn : domain.holds().frames()) all.push_back({mfn, Kind::shared, VcpuId()});
   return all;
 }
 

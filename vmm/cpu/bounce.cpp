@@ -24,7 +24,7 @@ void GuestCpu::toggle_mode() {
 }
 
 void GuestCpu::bounce(pvmmu::Held held, const Handler& handler, std::optional<std::uint64_t> error_code) {
-  const VcpuInfo info(domain_.vcpu_info(id_));
+  const VcpuInfo info = domain_.info_of(id_);
   const bool from_user = !state_.kernel_mode;
   const bool masked = info.upcall_mask();
   const std::uint64_t old_cs = from_user ? cs_ : cs_ & ~rpl3;
@@ -77,7 +77,7 @@ void GuestCpu::deliver(pvmmu::Held held, const GuestException& exception) {
   }
   std::optional<std::uint64_t> error_code;
   if (Gate::has_error_code(exception.vector)) error_code = exception.error_code;
-  if (exception.vector == 14) VcpuInfo(domain_.vcpu_info(id_)).set_cr2(exception.address);
+  if (exception.vector == 14) domain_.info_of(id_).set_cr2(exception.address);
   bounce(held, Handler{trap.address, gate::code64, trap.masks_events}, error_code);
 }
 
@@ -123,7 +123,7 @@ void GuestCpu::iret(pvmmu::Held held) {
     }
     toggle_mode();
   }
-  const VcpuInfo info(domain_.vcpu_info(id_));
+  const VcpuInfo info = domain_.info_of(id_);
   regs_[Gpr::rax] = frame->rax;
   regs_.rip = frame->rip;
   regs_[Gpr::rsp] = frame->rsp;

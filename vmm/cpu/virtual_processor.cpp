@@ -19,7 +19,7 @@ constexpr std::uint64_t cr4_osxsave = 1U << 18;
 tl::expected<std::uint64_t, Errno> VirtualProcessor::read_cr(unsigned n) {
   switch (n) {
     case 0: return cr0_fixed | (cpu_.state().task_switched ? cr0_ts : 0);
-    case 2: return VcpuInfo(cpu_.domain().vcpu_info(cpu_.id())).cr2();
+    case 2: return cpu_.domain().info_of(cpu_.id()).cr2();
     case 3: return address_of(cpu_.state().kernel_root).raw();
     case 4: return cr4_shown | cpu_.state().cr4;
     default: return fail(Errno::eperm);
@@ -32,7 +32,7 @@ Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
       if (((value ^ cr0_fixed) & ~cr0_ts) != 0) return fail(Errno::eperm);
       cpu_.state().task_switched = (value & cr0_ts) != 0;
       return {};
-    case 2: VcpuInfo(cpu_.domain().vcpu_info(cpu_.id())).set_cr2(value); return {};
+    case 2: cpu_.domain().info_of(cpu_.id()).set_cr2(value); return {};
     case 3: {
       const Mfn root((value & pvmmu::bit::address) >> page_shift);
       const auto loaded = cpu_.load_kernel_root(*held_, root);

@@ -21,11 +21,11 @@ constexpr std::uint64_t longest_sleep_ns = 3'600'000'000'000;
 
 bool GuestCpu::event_deliverable() const {
   if (state_.event.address == 0) return false;
-  const VcpuInfo info(domain_.vcpu_info(id_));
+  const VcpuInfo info = domain_.info_of(id_);
   return info.upcall_pending() && !info.upcall_mask();
 }
 
-void GuestCpu::set_upcall_mask(bool masked) { VcpuInfo(domain_.vcpu_info(id_)).set_upcall_mask(masked); }
+void GuestCpu::set_upcall_mask(bool masked) { domain_.info_of(id_).set_upcall_mask(masked); }
 
 void GuestCpu::kick() {
   {
@@ -91,7 +91,7 @@ void GuestCpu::sleep_if_asked(pvmmu::DomainLock& lock) {
   const std::uint64_t until = poll_.is_active() ? poll_.until_ns() : 0;
   const auto awake = [&] {
     if (domain_.ended()) return true;
-    const VcpuInfo info(domain_.vcpu_info(id_));
+    const VcpuInfo info = domain_.info_of(id_);
     if (info.upcall_pending() && !info.upcall_mask()) return true;
     return poll_.is_active() && (polled_port_pending() || (until != 0 && domain_.clock().now() >= until));
   };

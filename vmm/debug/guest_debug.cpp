@@ -16,9 +16,7 @@ std::optional<GuestDebug::Place> GuestDebug::locate(pvmmu::Held held, Mfn root, 
 }
 
 bool GuestDebug::may_be_written(Mfn frame) const {
-  if (!mmu_.owns(frame)) return false;
-  const pvmmu::Frame& record = mmu_.frame(frame);
-  return record.type_count == 0 || !pvmmu::is_protected(record.type);
+  return mmu_.owns(frame) && pvmmu::may_be_written(mmu_.frame(frame));
 }
 
 std::byte& GuestDebug::at(const Place& place) const {

@@ -21,6 +21,8 @@ std::int64_t dispatch(Domain& domain, Hypercall& call) {
     return to_rax(Errno::enosys);
   }
   ++statistics.hypercalls[call.number];
+  // Frames that devices let go of are the guest's own again.
+  domain.holds().settle(*call.held);
   return (*handler)(call);
 }
 
@@ -31,9 +33,7 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
   for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
   tell_entered(lock, call.number);
-  domain_.set_answering(&lock);
   const std::int64_t result = dispatch(domain_, call);
-  domain_.set_answering(nullptr);
   switch (call.completion) {
     case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;
     case Completion::restart:

@@ -191,7 +191,6 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
     done = mmu.update_together(share, counters, std::span(wanted).first(count));
   }
   lock.lock();
-  domain.set_answering(&lock);  // others answered hypercalls meanwhile
   mmu.count(lock, counters);
   domain.statistics().mmu_updates += done;
   domain.statistics().mmu_updates_together += done;

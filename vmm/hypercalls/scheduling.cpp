@@ -99,9 +99,10 @@ std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   if (request->offset % 8 != 0 || request->offset > page_size - VcpuInfo::size) return to_rax(Errno::enxio);
   const Mfn mfn(request->mfn);
   if (!domain.mmu().owns(mfn)) return to_rax(Errno::einval);
-  if (!domain.mmu().hold(*call.held, mfn, pvmmu::FrameType::writable)) return to_rax(Errno::eacces);
+  auto page = domain.holds().hold(*call.held, mfn);
+  if (!page) return to_rax(Errno::eacces);
   cpu.state().info_registered = true;
-  domain.set_vcpu_info(cpu.id(), mfn, request->offset);
+  domain.set_vcpu_info(*call.held, cpu.id(), {mfn, std::move(*page)}, request->offset);
   domain.cpu(call.vcpu).flush(cpu);  // the gate of its has a mapping of the old place
   cpu.publish_time(*call.held);
   return 0;

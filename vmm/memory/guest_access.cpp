@@ -6,8 +6,7 @@ namespace pinfold::vmm {
 
 bool GuestAccess::permitted(Mfn mfn, Kind kind) const {
   if (!mmu_.owns(mfn)) return false;
-  const pvmmu::Frame& frame = mmu_.frame(mfn);
-  return kind != Kind::write || frame.type_count == 0 || !pvmmu::is_protected(frame.type);
+  return kind != Kind::write || pvmmu::may_be_written(mmu_.frame(mfn));
 }
 
 std::byte* GuestAccess::locate(GuestVaddr va, Kind kind) {

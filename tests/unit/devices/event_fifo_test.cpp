@@ -103,7 +103,7 @@ TEST(EventFifo, before_it_is_set_up_its_operations_are_refused) {
 
 TEST(EventFifo, bad_control_blocks_are_refused_and_hold_nothing) {
   FifoGuest g(0);
-  const int held = g.target.frames_held();
+  const std::size_t held = g.target.frames_held();
   EXPECT_EQ(g.init_at(2, 5, 0), enoent);
   EXPECT_EQ(g.init_at(~0U, 5, 0), enoent);
   EXPECT_EQ(g.init(0), einval) << "each vCPU has one";

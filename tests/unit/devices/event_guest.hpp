@@ -29,7 +29,7 @@ class Guest {
     return rax;
   }
   std::int64_t call_at(std::uint64_t op, std::uint64_t address) {
-    vmm::Hypercall hypercall{VcpuId(0), 32, {op, address}, memory};
+    vmm::Hypercall hypercall{VcpuId(0), 32, {op, address}, memory, &lock.held};
     return channels.event_channel_op(hypercall);
   }
 
@@ -63,6 +63,7 @@ class Guest {
 
   FakeTarget target{2};
   FakeMemory memory;
+  FakeLock lock;
   EventChannels channels;
 };
 

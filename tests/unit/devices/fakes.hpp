@@ -16,17 +16,15 @@
 
 namespace pinfold::devices {
 
-/// One zeroed page, and the shared view of it.
+/// One zeroed page, which may be shared.
 class FakePage {
  public:
-  FakePage() : bytes_(std::make_unique<Bytes>()) {}
-  [[nodiscard]] vmm::SharedPage shared() { return vmm::SharedPage(bytes_->data); }
+  [[nodiscard]] vmm::SharedPage shared() const { return page_; }
+  /// How many others have it.
+  [[nodiscard]] std::size_t users() const { return page_.sharers() - 1; }
 
  private:
-  struct alignas(page_size) Bytes {
-    std::byte data[page_size]{};
-  };
-  std::unique_ptr<Bytes> bytes_;
+  vmm::SharedPage page_ = vmm::SharedPage::of_monitor();
 };
 
 class FakeTarget : public vmm::EventTarget {
@@ -43,13 +41,14 @@ class FakeTarget : public vmm::EventTarget {
   void wake_pollers(Port) override { ++poller_wakes; }
   /// Frames below frame_count are the guest's data.
   static constexpr std::uint64_t frame_count = 200;
-  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold_frame(Mfn frame) override {
+  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold_frame(pvmmu::Held, Mfn frame) override {
     if (frame.raw() >= frame_count) return fail(Errno::einval);
-    ++held[frame.raw()];
     return frames[frame.raw()].shared();
   }
-  void release_frame(Mfn frame) override { --held[frame.raw()]; }
-  [[nodiscard]] int frames_held() const { return std::accumulate(held.begin(), held.end(), 0); }
+  [[nodiscard]] std::size_t frames_held() const {
+    return std::accumulate(frames.begin(), frames.end(), std::size_t{0},
+                           [](std::size_t sum, const FakePage& page) { return sum + page.users(); });
+  }
 
   [[nodiscard]] bool pending(std::uint32_t port) {
     return (info.shared().load<std::uint64_t>(2048 + port / 64 * std::size_t{8}) >> (port % 64) & 1) != 0;
@@ -86,10 +85,15 @@ class FakeTarget : public vmm::EventTarget {
   std::vector<std::atomic<int>> kicks;
   std::atomic<int> poller_wakes{0};
   std::vector<FakePage> frames{frame_count};
-  std::array<int, frame_count> held{};
   std::array<unsigned, 64> handled{};
   VcpuId moved;
   FakePage* moved_to = nullptr;
+};
+
+/// The lock of a domain that nobody else asks for.
+struct FakeLock {
+  pvmmu::DomainMutex mutex;
+  pvmmu::DomainLock held{mutex};
 };
 
 /// Guest memory from address 0x1000 on; everything else faults.

@@ -13,12 +13,11 @@ constexpr std::int64_t esrch = -3, efault = -14, einval = -22, enosys = -38, eop
 
 class FakeFrames : public vmm::SharedFrameSource {
  public:
-  [[nodiscard]] tl::expected<Mfn, Errno> allocate() override {
+  [[nodiscard]] tl::expected<vmm::SharedFrame, Errno> allocate(pvmmu::Held) override {
     if (pages.size() >= limit) return fail(Errno::enomem);
     pages.emplace_back();
-    return Mfn(0x100 + pages.size() - 1);
+    return vmm::SharedFrame{Mfn(0x100 + pages.size() - 1), pages.back().shared()};
   }
-  [[nodiscard]] vmm::SharedPage page(Mfn frame) override { return pages.at(frame.raw() - 0x100).shared(); }
 
   std::vector<FakePage> pages;
   std::size_t limit = 100;
@@ -34,7 +33,7 @@ class GrantTableTest : public testing::Test {
     return rax;
   }
   std::int64_t call_at(std::uint32_t op, std::uint64_t address, std::uint64_t count) {
-    vmm::Hypercall hypercall{VcpuId(0), 20, {op, address, count}, memory};
+    vmm::Hypercall hypercall{VcpuId(0), 20, {op, address, count}, memory, &lock.held};
     return table.grant_table_op(hypercall);
   }
   std::int16_t setup(std::uint32_t frames_wanted, std::uint64_t list = 0x4000,
@@ -50,16 +49,17 @@ class GrantTableTest : public testing::Test {
     return args.status;
   }
   void grant(std::uint32_t ref, std::uint16_t flags, std::uint16_t dom, std::uint32_t frame) {
-    auto page = frames.page(table.entries().frames().at(ref / 512));
+    auto page = table.entries().frames().at(ref / 512).page;
     page.store<std::uint32_t>(ref % 512 * 8 + 4, frame);
     page.store<std::uint32_t>(ref % 512 * 8, flags | std::uint32_t{dom} << 16);
   }
   std::uint16_t flags(std::uint32_t ref) {
-    return frames.page(table.entries().frames().at(ref / 512)).load<std::uint16_t>(ref % 512 * 8);
+    return table.entries().frames().at(ref / 512).page.load<std::uint16_t>(ref % 512 * 8);
   }
 
   FakeFrames frames;
   FakeMemory memory;
+  FakeLock lock;
   GrantTable table{DomId(1), frames, 4};
 };
 

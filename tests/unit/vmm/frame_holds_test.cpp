@@ -1,0 +1,179 @@
+// Frames that are shared with a device: what a hold keeps the guest from, how long, and the second look.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+
+#include "fake_machine.hpp"
+#include "vmm/memory/frame_holds.hpp"
+
+namespace pinfold::vmm::test {
+namespace {
+
+using namespace pvmmu;
+using namespace pvmmu::test;
+
+struct Scene {
+  SharedPage hold(Mfn wanted) {
+    auto page = holds.hold(one.held, wanted);
+    EXPECT_TRUE(page);
+    return page ? std::move(*page) : SharedPage();
+  }
+  void settle() { holds.settle(one.held); }
+  /// What the audit finds, with the holds as the outside references.
+  std::vector<std::string> findings() {
+    OutsideReferences outside;
+    for (const Mfn mfn : holds.frames()) outside.add(mfn);
+    return audit(one.held, one.mmu, outside);
+  }
+
+  FakeMachine machine{64};
+  FakeDomain one{machine, DomId(1)};
+  FakeDomain two{machine, DomId(2)};
+  Mfn frame = one.allocate();
+  std::vector<FrameType> wrong;
+  FrameHolds holds{one.mmu, [this](Mfn mfn, FrameType type) {
+                     EXPECT_EQ(mfn, frame);
+                     wrong.push_back(type);
+                   }};
+};
+
+constexpr std::array protected_types{FrameType::l1, FrameType::l2, FrameType::l3, FrameType::l4,
+                                     FrameType::seg_desc};
+
+TEST(FrameHolds, a_held_frame_becomes_no_table_and_no_descriptor_page) {
+  Scene s;
+  const SharedPage page = s.hold(s.frame);
+  for (const FrameType type : protected_types) {
+    const auto taken = s.one.mmu.hold(s.one.held, s.frame, type);
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error().rule, Rule::frame_wrong_type);
+  }
+  for (const Level level : {Level::l1, Level::l2, Level::l3, Level::l4})
+    EXPECT_FALSE(s.one.mmu.pin(s.one.held, level, s.frame));
+  EXPECT_EQ(s.one.mmu.frame(s.frame).type, FrameType::writable);
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+}
+
+TEST(FrameHolds, a_table_or_another_domains_frame_can_t_be_held) {
+  Scene s;
+  for (const FrameType type : protected_types) {
+    ASSERT_TRUE(s.one.mmu.hold(s.one.held, s.frame, type));
+    EXPECT_FALSE(s.holds.hold(s.one.held, s.frame));
+    s.one.mmu.release(s.one.held, s.frame);
+  }
+  for (const Mfn other : {s.two.allocate(), Mfn(0), Mfn(64), Mfn(1ULL << 40), no_mfn}) {
+    const auto refused = s.holds.hold(s.one.held, other);
+    EXPECT_FALSE(refused) << other.raw();
+  }
+  EXPECT_TRUE(s.holds.frames().empty());
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+}
+
+TEST(FrameHolds, the_last_copy_ends_a_hold_and_settling_releases_the_frame) {
+  Scene s;
+  SharedPage page = s.hold(s.frame);
+  {
+    const SharedPage copy = page;  // NOLINT(performance-unnecessary-copy-initialization)
+    page = SharedPage();
+    s.settle();
+    EXPECT_EQ(s.holds.frames().size(), 1U);
+    EXPECT_FALSE(s.one.mmu.pin(s.one.held, Level::l1, s.frame));
+  }
+  EXPECT_EQ(s.holds.frames().size(), 1U) << "it counts until it is settled";
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+  s.settle();
+  EXPECT_TRUE(s.holds.frames().empty());
+  EXPECT_TRUE(s.one.mmu.pin(s.one.held, Level::l1, s.frame));
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+}
+
+TEST(FrameHolds, a_frame_held_twice_is_released_twice) {
+  Scene s;
+  SharedPage first = s.hold(s.frame), second = s.hold(s.frame);
+  EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 2U);
+  first = SharedPage();
+  s.settle();
+  EXPECT_FALSE(s.one.mmu.pin(s.one.held, Level::l1, s.frame));
+  second = SharedPage();
+  s.settle();
+  EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 0U);
+}
+
+TEST(FrameHolds, a_frame_that_is_given_back_stays_the_domains_until_its_hold_ends) {
+  Scene s;
+  SharedPage page = s.hold(s.frame);
+  ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.frame));
+  EXPECT_TRUE(s.one.mmu.owns(s.frame));
+  EXPECT_FALSE(s.one.mmu.pin(s.one.held, Level::l1, s.frame));
+  page.store(8, 7U);
+  EXPECT_EQ(page.load<std::uint32_t>(8), 7U);
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+  page = SharedPage();
+  s.settle();
+  EXPECT_FALSE(s.one.mmu.owns(s.frame));
+  EXPECT_TRUE(s.wrong.empty());
+}
+
+TEST(FrameHolds, a_held_frame_can_t_be_exchanged) {
+  Scene s;
+  EXPECT_TRUE(s.one.mmu.check_exchangeable(s.one.held, s.frame));
+  const SharedPage page = s.hold(s.frame);
+  EXPECT_FALSE(s.one.mmu.check_exchangeable(s.one.held, s.frame));
+}
+
+TEST(FrameHolds, the_monitors_own_pages_are_held_as_well) {
+  Scene s;
+  const Mfn special = s.one.mmu.allocate_special(s.one.held).value();
+  SharedPage page = s.hold(special);
+  page.store(0, 5U);
+  EXPECT_EQ(page.load<std::uint32_t>(0), 5U);
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+}
+
+TEST(FrameHolds, another_thread_may_let_go) {
+  Scene s;
+  SharedPage page = s.hold(s.frame);
+  std::thread([mine = std::exchange(page, SharedPage())]() mutable {
+    mine.store(0, 1U);
+    mine = SharedPage();
+  }).join();
+  s.settle();
+  EXPECT_TRUE(s.holds.frames().empty());
+}
+
+TEST(FrameHolds, pages_may_outlive_the_holds) {
+  SharedPage page;
+  {
+    Scene s;
+    page = s.hold(s.frame);
+  }
+  page = SharedPage();
+}
+
+/// A validator's mistake: the frame became something else although it is held.
+TEST(FrameHolds, what_is_not_writable_any_more_is_not_written) {
+  Scene s;
+  SharedPage page = s.hold(s.frame);
+  page.store(0, std::uint64_t{0x11});
+  for (const FrameType type : {FrameType::l1, FrameType::l4, FrameType::seg_desc, FrameType::none}) {
+    s.machine.frames[s.frame].type = type;
+    s.wrong.clear();
+    page.store(0, std::uint64_t{0x22});
+    EXPECT_EQ(page.exchange(0, std::uint64_t{0x22}), 0x11U);
+    EXPECT_EQ(page.fetch_or(0, std::uint64_t{0x22}), 0x11U);
+    EXPECT_EQ(page.fetch_and(0, std::uint64_t{0}), 0x11U);
+    std::uint64_t expected = 0x11;
+    EXPECT_TRUE(page.compare_exchange(0, expected, std::uint64_t{0x22}));
+    expected = 0x12;
+    EXPECT_FALSE(page.compare_exchange(0, expected, std::uint64_t{0x22}));
+    EXPECT_EQ(expected, 0x11U);
+    page.copy_in(0, std::array{std::byte{0x22}});
+    EXPECT_EQ(page.load<std::uint64_t>(0), 0x11U);
+    EXPECT_EQ(s.wrong, std::vector<FrameType>(7, type));
+  }
+  s.machine.frames[s.frame].type = FrameType::writable;
+}
+
+}  // namespace
+}  // namespace pinfold::vmm::test
