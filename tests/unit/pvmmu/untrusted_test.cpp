@@ -287,6 +287,30 @@ TEST_P(UntrustedUpper, a_walk_over_forged_mirrors_ends_at_an_l1_of_the_domain_or
   }
 }
 
+TEST_P(UntrustedUpper, a_table_of_another_domain_is_not_the_one_whose_mirror_has_the_same_number) {
+  const Tree theirs = build_tree(s.machine, s.two);
+  ASSERT_TRUE(s.two.mmu.pin(s.two.held, Level::l4, theirs.l4));
+  const Mfn child = table_of(s.tree, below(GetParam())), their_child = table_of(theirs, below(GetParam()));
+  ASSERT_EQ(s.machine.frames[child].mirror, s.machine.frames[their_child].mirror);
+  s.machine.poke(table_here(), 0, Pte(their_child, table));
+  const auto before = s.counts();
+  EXPECT_FALSE(s.one.mmu.update(s.one.held, entry_at(table_here(), 0), Pte(), Preserve::nothing));
+  EXPECT_NE(s.one.mmu.breach(), nullptr);
+  EXPECT_EQ(s.counts(), before);
+}
+
+TEST(Untrusted, no_l1_entry_is_written_where_forged_mirrors_lead) {
+  for (const Level level : {Level::l2, Level::l3, Level::l4}) {
+    Scene s;
+    const Mfn there = table_of(s.tree, level);
+    const MirrorId mirror(s.machine.frames[there].mirror);
+    s.forge_mirror(s.tree.l2, 0, Pte(s.one.mirrors.frame(mirror), table));
+    EXPECT_FALSE(s.one.mmu.update_va(s.one.held, s.tree.l4, va_of(0, 5), Pte(s.spare, rw)));
+    EXPECT_NE(s.one.mmu.breach(), nullptr);
+    EXPECT_EQ(s.machine.peek(there, 5), Pte());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(levels, UntrustedUpper, testing::Values(Level::l2, Level::l3, Level::l4),
                          [](const auto& level) { return "l" + std::to_string(number(level.param)); });
 
