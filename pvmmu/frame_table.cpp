@@ -33,7 +33,8 @@ std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t cou
 
 std::uint64_t FrameTable::free_frames() const {
   const PoolLock held(pool_);
-  return size_ - next_ + returned_.size();
+  const std::uint64_t withheld = next_ < withheld_.end().raw() ? withheld_.count : 0;
+  return size_ - next_ - withheld + returned_.size();
 }
 
 std::optional<FrameTable::Taken> FrameTable::find(PoolHeld held, std::uint64_t count,
@@ -43,9 +44,13 @@ std::optional<FrameTable::Taken> FrameTable::find(PoolHeld held, std::uint64_t c
     returned_.pop_back();
     return Taken{mfn, true};
   }
-  const std::uint64_t first = (next_ + alignment - 1) / alignment * alignment;
+  const auto aligned = [alignment](std::uint64_t at) { return (at + alignment - 1) / alignment * alignment; };
+  std::uint64_t first = aligned(next_);
+  const std::uint64_t gap = withheld_.first.raw(), gap_end = withheld_.end().raw();
+  if (first < gap_end && (first >= gap || count > gap - first)) first = aligned(gap_end);
   if (first > size_ || count > size_ - first) return find_returned(held, count, alignment);
-  for (std::uint64_t skipped = next_; skipped < first; ++skipped) returned_.emplace_back(skipped);
+  for (std::uint64_t skipped = next_; skipped < first; ++skipped)
+    if (!withheld_.contains(Mfn(skipped))) returned_.emplace_back(skipped);
   next_ = first + count;
   return Taken{Mfn(first), false};
 }
@@ -56,7 +61,8 @@ std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64
   if (count > returned_.size()) return std::nullopt;
   for (std::uint64_t first = alignment; first + count <= next_; first += alignment) {
     std::uint64_t free = 0;
-    while (free < count && records_[first + free].owner_tag() == 0) ++free;
+    while (free < count && records_[first + free].owner_tag() == 0 && !withheld_.contains(Mfn(first + free)))
+      ++free;
     if (free < count) continue;
     std::erase_if(returned_, [&](Mfn mfn) { return mfn.raw() >= first && mfn.raw() - first < count; });
     return Taken{Mfn(first), true};

@@ -22,6 +22,17 @@ class FrameTable {
   /// system.
   explicit FrameTable(std::uint64_t frames);
 
+  /// Frames side by side.
+  struct Range {
+    Mfn first;
+    std::uint64_t count = 0;
+    [[nodiscard]] Mfn end() const { return first.plus(count); }
+    [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() - first.raw() < count; }
+  };
+  /// No domain ever gets these frames of the machine. To be said before any frame is taken.
+  void withhold(Range range) { withheld_ = range; }
+  [[nodiscard]] Range withheld() const { return withheld_; }
+
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < size_; }
   [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
@@ -53,6 +64,7 @@ class FrameTable {
   std::optional<Taken> find_returned(PoolHeld, std::uint64_t count, std::uint64_t alignment);
   std::unique_ptr<Frame[], Free> records_;
   std::uint64_t size_;
+  Range withheld_{};
   mutable PoolMutex pool_;  ///< Guards what follows.
   std::uint64_t next_ =
       1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.

@@ -17,7 +17,7 @@ namespace pinfold::vmm {
 namespace {
 
 constexpr std::uint64_t frames_per_large = 512;
-constexpr std::uint32_t machine_slot = 0, arena_slot_number = 1, m2p_slot = 2;
+constexpr std::uint32_t arena_slot_number = 0, m2p_slot = 1, first_machine_slot = 2;
 
 [[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) {
   return (n + unit - 1) / unit * unit;
@@ -102,7 +102,10 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
     if (!set) return tl::unexpected(set.error().message);
     return {};
   };
-  if (auto s = slot(machine_slot, Mfn(0), machine_.bytes(), view_->base(), 0); !s) return s;
+  std::uint32_t number = first_machine_slot;
+  for (const auto& [first, count] : Machine::slots(machine_.frames().size()))
+    if (auto s = slot(number++, first, count * page_size, view_->base() + address_of(first).raw(), 0); !s)
+      return s;
   if (auto s = slot(arena_slot_number, pvmmu::first_monitor_frame, arena_->size(), arena_->base(), 0); !s)
     return s;
   if (auto s = slot(m2p_slot, m2p_first, m2p_view_.size(), m2p_view_.base(), KVM_MEM_READONLY); !s) return s;
@@ -123,17 +126,12 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   // The guest's memory, and the page that it shares with the monitor.
   const pvmmu::DomainLock lock(mutex_);
   const auto shared = mmu_->allocate_special(lock);
-  const auto first = mmu_->allocate(lock, config_.frames);
-  if (!shared || !first)
+  if (!shared || !allocate_memory(lock))
     return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   shared_info_ = *shared;
   auto page = holds_->hold(lock, shared_info_);
   if (!page) return tl::unexpected("shared_info can't be held: " + page.error().describe());
   shared_info_page_ = std::move(*page);
-  frames_.reserve(config_.frames);
-  prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
-  for (std::uint64_t i = 0; i < config_.frames; ++i) frames_.push_back(first->plus(i));
-  (void)mmu_->set_machphys(lock, *first, Pfn(0), config_.frames);
   for (std::uint32_t i = 0; i < XEN_LEGACY_MAX_VCPUS; ++i) {
     vcpu_infos_.push_back(VcpuInfoPlace{shared_info_page_, i * VcpuInfo::size});
     VcpuInfo(vcpu_infos_.back()).set_upcall_mask(true);
@@ -150,6 +148,23 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   if (auto made = create_processors(kvm); !made) return made;
   register_hypercalls();
   return {};
+}
+
+/// The domain's memory, in its order: one extent, or two around the frames that the machine withholds.
+bool Domain::allocate_memory(pvmmu::Held held) {
+  frames_.reserve(config_.frames);
+  prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
+  const auto withheld = machine_.frames().withheld();
+  // Behind frame 0, which is nobody's, and shared_info.
+  const std::uint64_t before = withheld.count == 0 ? config_.frames : withheld.first.raw() - 2;
+  for (std::uint64_t count = std::min(before, config_.frames); count != 0;
+       count = config_.frames - frames_.size()) {
+    const auto first = mmu_->allocate(held, count);
+    if (!first) return false;
+    (void)mmu_->set_machphys(held, *first, Pfn(frames_.size()), count);
+    for (std::uint64_t i = 0; i < count; ++i) frames_.push_back(first->plus(i));
+  }
+  return true;
 }
 
 tl::expected<void, std::string> Domain::create_processors(const Kvm& kvm) {

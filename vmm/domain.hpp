@@ -161,6 +161,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
  private:
   Domain(Machine& machine, const DomainConfig& config, Vm vm);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  [[nodiscard]] bool allocate_memory(pvmmu::Held held);
   [[nodiscard]] tl::expected<void, std::string> create_processors(const Kvm& kvm);
   void register_hypercalls();
   [[nodiscard]] tl::expected<SharedFrame, Errno> allocate(pvmmu::Held held) override;

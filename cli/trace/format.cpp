@@ -46,6 +46,8 @@ std::vector<std::byte> encode(const LogHeader& header) {
   to.fixed(header.vcpus, 4);
   to.fixed(header.machphys_slot, 8);
   for (const pvmmu::Pte entry : header.l4_xen_slots) to.fixed(entry.raw(), 8);
+  to.fixed(header.withheld.first.raw(), 8);
+  to.fixed(header.withheld.count, 8);
   bytes.resize(log_header_bytes - checksum_bytes);
   to.fixed(crc(0, bytes), checksum_bytes);
   return bytes;
@@ -78,8 +80,12 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   header.vcpus = static_cast<std::uint32_t>(from.fixed(4));
   header.machphys_slot = from.fixed(8);
   for (pvmmu::Pte& entry : header.l4_xen_slots) entry = pvmmu::Pte(from.fixed(8));
+  header.withheld.first = Mfn(from.fixed(8));
+  header.withheld.count = from.fixed(8);
   const bool sane = header.ticks_per_second != 0 && header.ticks_per_second <= most_ticks_per_second &&
                     header.machine_frames != 0 && header.machine_frames <= most_frames &&
+                    header.withheld.first.raw() <= header.machine_frames &&
+                    header.withheld.count <= header.machine_frames - header.withheld.first.raw() &&
                     header.mirror_pages != 0 && header.mirror_pages <= 2 * most_frames &&
                     header.vcpus <= most_vcpus && header.domain.raw() < first_reserved_domain &&
                     header.machphys_slot < pvmmu::entries_per_table;

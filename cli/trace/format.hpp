@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "pvmmu/frame_table.hpp"
 #include "pvmmu/pte.hpp"
 #include "pvmmu/trace.hpp"
 
@@ -44,6 +45,7 @@ struct LogHeader {
   Mfn mirrors_at = no_mfn;         ///< The frame number of mirror page 0 in the processor's physical space.
   std::uint64_t machphys_slot = 0;
   std::array<pvmmu::Pte, pvmmu::xen_slots> l4_xen_slots{};
+  pvmmu::FrameTable::Range withheld{};  ///< Frames of the machine that no domain gets.
 
   [[nodiscard]] double nanoseconds(std::uint64_t ticks) const {
     return static_cast<double>(ticks) * 1e9 / static_cast<double>(ticks_per_second);

@@ -88,6 +88,7 @@ void LogSink::started(const pvmmu::ValidatorParts& parts) {
   header_.domain = parts.domain;
   header_.machine_frames = parts.frames.size();
   header_.max_frames = parts.max_frames;
+  header_.withheld = parts.frames.withheld();
   header_.mirror_pages = parts.mirrors.pages().count();
   header_.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
   header_.machphys_slot = parts.machphys_slot;

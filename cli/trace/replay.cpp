@@ -129,7 +129,9 @@ Replay::Replay(const LogHeader& header, SparseMemory machine, SparseMemory m2p, 
       view_(listener_, machine_.pages()),
       mmu_(pvmmu::ValidatorParts{header.domain, frames_, machine_.pages(), m2p_.pages(), mirrors_, stale_,
                                  view_, header.l4_xen_slots, header.machphys_slot, header.max_frames,
-                                 &listener_}) {}
+                                 &listener_}) {
+  frames_.withhold(header.withheld);
+}
 
 bool Replay::is_live_l1(Mfn mfn) const {
   return mmu_.owns(mfn) && mmu_.frame(mfn).type == pvmmu::FrameType::l1 && mmu_.frame(mfn).mirror != 0;

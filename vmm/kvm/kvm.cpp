@@ -8,13 +8,10 @@
 #include <cstring>
 #include <system_error>
 
+#include "vmm/kvm/private_memory.hpp"
+
 namespace pinfold::vmm {
 namespace {
-
-/// Below the 4 GiB line and above any memory slot that a 32-bit BIOS would know: Intel hosts want three pages
-/// for the TSS and one for the identity map that real mode needs. No guest of ours is ever in real mode.
-constexpr unsigned long tss_address = 0xfffbd000;
-constexpr std::uint64_t identity_map_address = 0xfffbc000;
 
 constexpr std::size_t cpuid_limit = 4096;
 

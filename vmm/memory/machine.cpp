@@ -1,15 +1,27 @@
 #include "vmm/memory/machine.hpp"
 
+#include <algorithm>
 #include <cstring>
 
+#include "vmm/kvm/private_memory.hpp"
 #include "vmm/memory/large_pages.hpp"
 
 namespace pinfold::vmm {
+
+std::vector<pvmmu::FrameTable::Range> Machine::slots(std::uint64_t frames) {
+  std::vector<pvmmu::FrameTable::Range> slots{{Mfn(0), std::min(frames, first_private_frame.raw())}};
+  if (frames > private_frames_end.raw())
+    slots.push_back({private_frames_end, frames - private_frames_end.raw()});
+  return slots;
+}
 
 MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
   if (frames > pvmmu::first_monitor_frame.raw())
     return tl::unexpected(MemoryError{"a machine has at most 256 GiB of memory"});
   std::unique_ptr<Machine> machine(new Machine(frames));
+  if (frames > first_private_frame.raw())
+    machine->frames_.withhold(
+        {first_private_frame, std::min(private_pages, frames - first_private_frame.raw())});
   const std::span records = machine->frames_.records();
   prefer_large_pages(records.data(), records.size_bytes());
   constexpr std::size_t large_page = 2ULL << 20;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/memory.hpp"
@@ -15,6 +16,10 @@ class Machine {
  public:
   /// `frames`: size in 4 KiB frames. Host memory is taken as frames are touched.
   [[nodiscard]] static MemoryResult<std::unique_ptr<Machine>> create(std::uint64_t frames);
+
+  /// What of a machine of so many frames a VM has as memory: all but the few that KVM takes for itself, which
+  /// no domain gets.
+  [[nodiscard]] static std::vector<pvmmu::FrameTable::Range> slots(std::uint64_t frames);
 
   [[nodiscard]] pvmmu::FrameTable& frames() { return frames_; }
   [[nodiscard]] pvmmu::Pages pages() const { return pvmmu::Pages(memory_.base(), frames_.size()); }
