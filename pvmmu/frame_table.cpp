@@ -1,5 +1,7 @@
 #include "pvmmu/frame_table.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <new>
 
 namespace pinfold::pvmmu {
@@ -11,7 +13,7 @@ std::string_view name(FrameType type) {
 }
 
 FrameTable::FrameTable(std::uint64_t frames)
-    : records_(static_cast<Frame*>(std::calloc(frames, sizeof(Frame)))), size_(frames) {
+    : records_(static_cast<Frame*>(std::calloc(frames, sizeof(Frame)))), size_(frames), returned_(frames) {
   if (!records_) throw std::bad_alloc();
 }
 
@@ -34,40 +36,41 @@ std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t cou
 std::uint64_t FrameTable::free_frames() const {
   const PoolLock held(pool_);
   const std::uint64_t withheld = next_ < withheld_.end().raw() ? withheld_.count : 0;
-  return size_ - next_ - withheld + returned_.size();
+  return size_ - next_ - withheld + returned_.count();
+}
+
+std::uint64_t FrameTable::pool_steps() const {
+  const PoolLock held(pool_);
+  return returned_.steps();
 }
 
 std::optional<FrameTable::Taken> FrameTable::find(PoolHeld held, std::uint64_t count,
                                                   std::uint64_t alignment) {
-  if (count == 1 && alignment == 1 && !returned_.empty()) {
-    const Mfn mfn = returned_.back();
-    returned_.pop_back();
-    return Taken{mfn, true};
-  }
+  if (count == 1 && alignment == 1)
+    if (const auto mfn = returned_.take(0)) return Taken{*mfn, true};
+  if (count == 0 || alignment == 0 || alignment > size_) return std::nullopt;
   const auto aligned = [alignment](std::uint64_t at) { return (at + alignment - 1) / alignment * alignment; };
   std::uint64_t first = aligned(next_);
   const std::uint64_t gap = withheld_.first.raw(), gap_end = withheld_.end().raw();
   if (first < gap_end && (first >= gap || count > gap - first)) first = aligned(gap_end);
   if (first > size_ || count > size_ - first) return find_returned(held, count, alignment);
   for (std::uint64_t skipped = next_; skipped < first; ++skipped)
-    if (!withheld_.contains(Mfn(skipped))) returned_.emplace_back(skipped);
+    if (!withheld_.contains(Mfn(skipped))) returned_.add(Mfn(skipped));
   next_ = first + count;
   return Taken{Mfn(first), false};
 }
 
-/// Frames that were given back, where enough of them lie side by side.
+/// Frames that were given back, where enough of them lie side by side. The block that is taken has a power of
+/// two of them, at a multiple of that; what the caller does not need of it goes back.
 std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64_t count,
                                                            std::uint64_t alignment) {
-  if (count > returned_.size()) return std::nullopt;
-  for (std::uint64_t first = alignment; first + count <= next_; first += alignment) {
-    std::uint64_t free = 0;
-    while (free < count && records_[first + free].owner_tag() == 0 && !withheld_.contains(Mfn(first + free)))
-      ++free;
-    if (free < count) continue;
-    std::erase_if(returned_, [&](Mfn mfn) { return mfn.raw() >= first && mfn.raw() - first < count; });
-    return Taken{Mfn(first), true};
-  }
-  return std::nullopt;
+  constexpr std::uint64_t most = 1ULL << FreeFrames::max_order;
+  if (!std::has_single_bit(alignment) || std::max(count, alignment) > most) return std::nullopt;
+  const std::uint64_t size = std::bit_ceil(std::max(count, alignment));
+  const auto first = returned_.take(static_cast<unsigned>(std::countr_zero(size)));
+  if (!first) return std::nullopt;
+  for (std::uint64_t i = count; i < size; ++i) returned_.add(first->plus(i));
+  return Taken{*first, true};
 }
 
 void FrameTable::give_back(Mfn mfn) {
@@ -77,7 +80,7 @@ void FrameTable::give_back(Mfn mfn) {
   frame.type = FrameType::none;
   frame.pinned = frame.validated = frame.partial = frame.allocated = frame.special = false;
   const PoolLock held(pool_);
-  returned_.push_back(mfn);
+  returned_.add(mfn);
   frame.set_owner_tag(0);
 }
 

@@ -5,9 +5,9 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <vector>
 
 #include "pvmmu/frame.hpp"
+#include "pvmmu/free_frames.hpp"
 #include "pvmmu/lock.hpp"
 
 namespace pinfold::pvmmu {
@@ -46,7 +46,8 @@ class FrameTable {
 
   /// Takes `count` contiguous frames out of the pool for `owner`, the first at a multiple of `alignment`;
   /// nullopt if there are none. `used_before` says whether a frame may hold somebody's data: who takes it
-  /// must scrub it.
+  /// must scrub it. Frames that were never used serve any request that they are enough for. Of those that
+  /// were given back an extent is at most 2^FreeFrames::max_order frames, at a power of two.
   struct Taken {
     Mfn first;
     bool used_before = false;
@@ -55,6 +56,8 @@ class FrameTable {
   /// Puts a frame back that the caller's domain owns; its record becomes all zero.
   void give_back(Mfn mfn);
   [[nodiscard]] std::uint64_t free_frames() const;
+  /// What finding and giving back frames has cost, in words looked at under the pool's lock: for tests.
+  [[nodiscard]] std::uint64_t pool_steps() const;
 
  private:
   struct Free {
@@ -68,7 +71,7 @@ class FrameTable {
   mutable PoolMutex pool_;  ///< Guards what follows.
   std::uint64_t next_ =
       1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
-  std::vector<Mfn> returned_;
+  FreeFrames returned_;
 };
 
 }  // namespace pinfold::pvmmu
