@@ -34,11 +34,13 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
   guest->grants_->register_with(d.hypercalls());
   guest->console_io_.register_with(d.hypercalls());
   Guest* self = guest.get();
-  guest->store_port_ = guest->events_->open_monitor_channel([self] {
-    if (self->store_connection_) self->store_connection_->on_guest_event();
+  guest->store_port_ = guest->events_->open_monitor_channel([self](vmm::Hypercall& call) {
+    return self->store_connection_ ? self->store_connection_->on_guest_event(call.budget)
+                                   : devices::Served::all;
   });
-  guest->console_port_ = guest->events_->open_monitor_channel([self] {
+  guest->console_port_ = guest->events_->open_monitor_channel([self](vmm::Hypercall&) {
     if (self->console_) self->console_->on_guest_event();
+    return devices::Served::all;
   });
   return guest;
 }

@@ -63,7 +63,7 @@ class EventChannels::DeferredKick {
   DeferredKick& operator=(const DeferredKick&) = delete;
   ~DeferredKick() {
     if (target_ == nullptr) return;
-    target_->wake_pollers(port_);
+    if (wakes_pollers_) target_->wake_pollers(port_);
     if (upcall_) target_->kick(vcpu_);
   }
   void set(vmm::EventTarget& target, Port port, VcpuId vcpu, bool upcall) {
@@ -72,12 +72,16 @@ class EventChannels::DeferredKick {
     vcpu_ = vcpu;
     upcall_ = upcall;
   }
+  [[nodiscard]] bool is_set() const { return target_ != nullptr; }
+  /// Another kick of the same moment wakes them: they look at all their ports.
+  void leave_pollers() { wakes_pollers_ = false; }
 
  private:
   vmm::EventTarget* target_ = nullptr;
   Port port_;
   VcpuId vcpu_;
   bool upcall_ = false;
+  bool wakes_pollers_ = true;
 };
 
 EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network,
@@ -113,6 +117,8 @@ void EventChannels::register_with(vmm::HypercallTable& table) {
 
 std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {
   prepare();
+  // An event may wake each vCPU that polls.
+  call.spend(vcpu_infos_.size());
   switch (call.args[0]) {
     case EVTCHNOP_alloc_unbound:
       return in_out<evtchn_alloc_unbound>(call, [this](auto& args) { return alloc_unbound(args); });
@@ -126,13 +132,15 @@ std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {
     case EVTCHNOP_bind_vcpu:
       return in<evtchn_bind_vcpu>(call, [this](auto& args) { return bind_vcpu(args); });
     case EVTCHNOP_close: return in<evtchn_close>(call, [this](auto& args) { return close(args); });
-    case EVTCHNOP_send: return in<evtchn_send>(call, [this](auto& args) { return send(args); });
+    case EVTCHNOP_send: return in<evtchn_send>(call, [&](auto& args) { return send(call, args); });
     case EVTCHNOP_unmask: return in<evtchn_unmask>(call, [this](auto& args) { return unmask(args); });
     case EVTCHNOP_status: return in_out<evtchn_status>(call, [this](auto& args) { return status(args); });
-    case EVTCHNOP_reset: return in<evtchn_reset>(call, [this](auto& args) { return reset(args); });
+    case EVTCHNOP_reset: return in<evtchn_reset>(call, [&](auto& args) { return reset(call, args); });
     case EVTCHNOP_init_control:
+      call.spend(EventBits::ports);  // looked at when the guest changes over
       return in_out<evtchn_init_control>(call, [&](auto& args) { return init_control(*call.held, args); });
     case EVTCHNOP_expand_array:
+      call.spend(EventFifo::words_per_page);
       return in<evtchn_expand_array>(call, [&](auto& args) { return expand_array(*call.held, args); });
     case EVTCHNOP_set_priority:
       return in<evtchn_set_priority>(call, [this](auto& args) { return set_priority(args); });
@@ -215,8 +223,8 @@ Status EventChannels::close(const evtchn_close& args) {
   return {};
 }
 
-Status EventChannels::send(const evtchn_send& args) {
-  std::shared_ptr<const std::function<void()>> on_send;
+Status EventChannels::send(vmm::Hypercall& call, const evtchn_send& args) {
+  std::shared_ptr<const MonitorChannel> on_send;
   {
     DeferredKick kick;
     const Lock lock(network_->mutex_);
@@ -227,7 +235,9 @@ Status EventChannels::send(const evtchn_send& args) {
     if (const auto* monitor = port->as<port_state::Monitor>()) on_send = monitor->on_guest_send;
     // An unbound port drops what is sent.
   }
-  if (on_send && *on_send) (*on_send)();
+  if (!on_send || !*on_send) return {};
+  call.spend(pvmmu::cost::ring);
+  if ((*on_send)(call) == Served::some) call.completion = vmm::Completion::restart;
   return {};
 }
 
@@ -274,13 +284,27 @@ Status EventChannels::status(evtchn_status& args) {
   return {};
 }
 
-Status EventChannels::reset(const evtchn_reset& args) {
+/// When enough was done for one stretch, the guest makes the hypercall again, and `reset_next_` says where
+/// that goes on. A port that another vCPU opens meanwhile is closed, too: with one left open beyond the
+/// 2-level ABI's ports, the table could not shrink to those.
+Status EventChannels::reset(vmm::Hypercall& call, const evtchn_reset& args) {
   const Lock lock(network_->mutex_);
   if (auto allowed = only_self(args.dom); !allowed) return allowed;
-  for (Port port{1}; port < ports_.end(); port = port.plus(1)) close_port(port);
+  for (bool first = true; ports_.open_ports() != 0; first = false) {
+    if (!first && call.has_done_enough()) {
+      call.completion = vmm::Completion::restart;
+      return {};
+    }
+    if (reset_next_ >= ports_.end()) reset_next_ = Port(1);
+    const auto* closing = ports_.find(reset_next_);
+    call.spend(closing != nullptr && closing->is<port_state::Virq>() ? vcpu_infos_.size() : 1);
+    close_port(reset_next_);
+    reset_next_ = reset_next_.plus(1);
+  }
+  reset_next_ = Port(1);
   fifo_.reset();
-  ports_.none_lingers();
   ports_.set_limit(std::min(max_ports_, EventBits::ports));
+  ports_.none_lingers();  // of the few that are left
   return {};
 }
 
@@ -325,10 +349,13 @@ Status EventChannels::expand_array(pvmmu::Held held, const evtchn_expand_array& 
   const Lock lock(network_->mutex_);
   const Port first = fifo_->end();
   fifo_->add_page(std::move(*page));
+  bool pollers_are_woken = false;
   for (std::uint32_t i = 0; i < kicks.size(); ++i) {
     auto* waiting = ports_.find(first.plus(i));
     if (waiting == nullptr || !std::exchange(waiting->pending_without_word, false)) continue;
     raise(first.plus(i), kicks[i]);
+    if (pollers_are_woken) kicks[i].leave_pollers();
+    pollers_are_woken = pollers_are_woken || kicks[i].is_set();
   }
   return {};
 }
@@ -343,8 +370,8 @@ Status EventChannels::set_priority(const evtchn_set_priority& args) {
   return {};
 }
 
-Port EventChannels::open_monitor_channel(std::function<void()> on_guest_send) {
-  auto shared = std::make_shared<const std::function<void()>>(std::move(on_guest_send));
+Port EventChannels::open_monitor_channel(MonitorChannel on_guest_send) {
+  auto shared = std::make_shared<const MonitorChannel>(std::move(on_guest_send));
   const Lock lock(network_->mutex_);
   return open_port(port_state::Monitor{std::move(shared)}, VcpuId(0)).value_or(Port(0));
 }

@@ -23,8 +23,8 @@ namespace pinfold::devices {
 class EventChannels;
 
 /// The domains whose ports can be connected. One lock serves all their port tables, because connecting and
-/// closing change two tables at once. It is held for a few loads and stores only, and never while calling
-/// out.
+/// closing change two tables at once. It is held for a few loads and stores only, in a reset for those of one
+/// stretch of work, and never while calling out.
 class EventSwitch {
  private:
   friend class EventChannels;
@@ -55,8 +55,9 @@ class EventChannels final : public vmm::EventSource {
   std::int64_t event_channel_op(vmm::Hypercall& call);
 
   /// Opens a channel from the guest to the monitor: the guest's send on it runs `on_guest_send`, notify_guest
-  /// raises it. Port 0 when the table is full. The guest may close it; notify_guest is then dropped.
-  [[nodiscard]] Port open_monitor_channel(std::function<void()> on_guest_send);
+  /// raises it. Port 0 when the table is full. The guest may close it; notify_guest is then dropped. When
+  /// `on_guest_send` has served only some of what there is, the guest takes its events and then sends again.
+  [[nodiscard]] Port open_monitor_channel(MonitorChannel on_guest_send);
 
   void raise_virq(VcpuId vcpu, std::uint32_t virq) override;
   void notify_guest(Port port) override;
@@ -74,10 +75,10 @@ class EventChannels final : public vmm::EventSource {
   Status bind_ipi(evtchn_bind_ipi& args);
   Status bind_vcpu(const evtchn_bind_vcpu& args);
   Status close(const evtchn_close& args);
-  Status send(const evtchn_send& args);
+  Status send(vmm::Hypercall& call, const evtchn_send& args);
   Status unmask(const evtchn_unmask& args);
   Status status(evtchn_status& args);
-  Status reset(const evtchn_reset& args);
+  Status reset(vmm::Hypercall& call, const evtchn_reset& args);
   Status init_control(pvmmu::Held held, evtchn_init_control& args);
   Status expand_array(pvmmu::Held held, const evtchn_expand_array& args);
   Status set_priority(const evtchn_set_priority& args);
@@ -103,6 +104,7 @@ class EventChannels final : public vmm::EventSource {
   std::uint32_t max_ports_;
   PortTable ports_;
   EventBits bits_;
+  Port reset_next_{1};             ///< The port that a reset under way closes next.
   std::optional<EventFifo> fifo_;  ///< In place of bits_ from the first control block on.
   std::vector<vmm::VcpuInfoPlace> vcpu_infos_;
   /// Per vCPU, which port each VIRQ is bound to (0: none); those that are not per vCPU are vCPU 0's.

@@ -18,6 +18,7 @@ tl::expected<Port, Errno> PortTable::open(EventPort::State state, VcpuId vcpu,
   const std::uint32_t number = free_.top();
   free_.pop();
   ports_[number] = EventPort{std::move(state), vcpu};
+  ++open_ports_;
   return Port(number);
 }
 
@@ -41,6 +42,7 @@ void PortTable::close(Port port, bool lingers) {
   auto* open_port = find(port);
   if (open_port == nullptr) return;
   *open_port = EventPort{};
+  --open_ports_;
   if (lingers)
     lingering_.push_back(port.raw());
   else

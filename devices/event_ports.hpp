@@ -10,11 +10,16 @@
 #include <variant>
 #include <vector>
 
+#include "devices/served.hpp"
 #include "devices/xen_abi.hpp"
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
+#include "vmm/hypercall.hpp"
 
 namespace pinfold::devices {
+
+/// What the guest's send to the monitor runs. The call is there to spend from.
+using MonitorChannel = std::function<Served(vmm::Hypercall&)>;
 
 namespace port_state {
 struct Closed {};
@@ -28,7 +33,7 @@ struct Interdomain {
 };
 /// The other end is this monitor. The guest sees an interdomain channel to domain 0.
 struct Monitor {
-  std::shared_ptr<const std::function<void()>> on_guest_send;
+  std::shared_ptr<const MonitorChannel> on_guest_send;
 };
 struct Virq {
   std::uint32_t virq;
@@ -74,6 +79,7 @@ class PortTable {
   void close(Port port, bool lingers = false);
   /// No number is in use any more, but for those of open ports.
   void none_lingers();
+  [[nodiscard]] std::uint32_t open_ports() const { return open_ports_; }
   /// One past the highest port that may be open.
   [[nodiscard]] Port end() const { return Port(static_cast<std::uint32_t>(ports_.size())); }
   [[nodiscard]] std::uint32_t limit() const { return limit_; }
@@ -84,6 +90,7 @@ class PortTable {
   std::uint32_t limit_;
   void look_at_lingering(const std::function<bool(Port)>& still_in_use, std::size_t count);
 
+  std::uint32_t open_ports_ = 0;
   std::vector<EventPort> ports_;
   // Of those, the closed ones:
   std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>> free_;

@@ -25,21 +25,22 @@ std::int64_t one(vmm::Hypercall& call, std::uint32_t count, Operation operation)
   return stored ? rax : to_rax(stored);
 }
 
-/// An array of operations, each with a status of its own. A long one is done in pieces, each of which the
-/// guest makes the hypercall for again.
+/// An array of operations, each with a status of its own. When enough was done for one stretch, the guest
+/// makes the hypercall again for the rest.
 template <class Args, class Operation>
 std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
-  const std::uint32_t piece = std::min(count, GrantTable::operations_a_piece);
-  for (std::uint32_t i = 0; i < piece; ++i) {
-    const GuestVaddr at = call.pointer(1).plus(i * sizeof(Args));
+  std::uint32_t done = 0;
+  for (; done < count && (done == 0 || !call.has_done_enough()); ++done) {
+    call.spend(pvmmu::cost::request);
+    const GuestVaddr at = call.pointer(1).plus(done * sizeof(Args));
     auto args = call.memory.fetch<Args>(at);
     if (!args) return to_rax(args.error());
     operation(*args);
     if (auto stored = call.memory.store(at, *args); !stored) return to_rax(stored);
   }
-  if (piece == count) return 0;
-  call.args[1] = call.pointer(1).plus(piece * sizeof(Args)).raw();
-  call.args[2] = count - piece;
+  if (done == count) return 0;
+  call.args[1] = call.pointer(1).plus(done * sizeof(Args)).raw();
+  call.args[2] = count - done;
   call.completion = vmm::Completion::restart;
   return 0;
 }
@@ -96,6 +97,7 @@ std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& a
     return 0;
   }
   args.status = GNTST_okay;
+  call.spend(args.nr_frames);
   const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
   for (std::uint32_t i = 0; i < args.nr_frames; ++i) {
     if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_.frames()[i].mfn.raw())) continue;

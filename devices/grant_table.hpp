@@ -16,8 +16,6 @@ class GrantTable {
  public:
   /// Xen's own default.
   static constexpr std::uint32_t default_max_frames = 64;
-  /// Operations of one hypercall before the guest may take an event.
-  static constexpr std::uint32_t operations_a_piece = 1024;
 
   GrantTable(DomId self, vmm::SharedFrameSource& frames, std::uint32_t max_frames = default_max_frames)
       : self_(self), entries_(frames, max_frames) {}

@@ -296,6 +296,7 @@ Verdict<> Validator::clear_page_now(Mfn mfn) {
   if (auto owned = check_owned(mfn); !owned) return owned;
   if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_wrong_type, mfn);
+  budget_.spend(cost::page);
   machine_.clear(mfn.raw());
   return {};
 }
@@ -305,6 +306,7 @@ Verdict<> Validator::copy_page_now(Mfn to, Mfn from) {
   if (auto owned = check_owned(from); !owned) return owned;
   if (transition(frames_[to], FrameType::writable) == Transition::refuse)
     return refuse(Rule::frame_wrong_type, to);
+  budget_.spend(cost::page);
   machine_.copy(to.raw(), from.raw());
   return {};
 }

@@ -9,6 +9,7 @@ Verdict<Mfn> Validator::allocate_now(std::uint64_t count, std::uint64_t alignmen
     return refuse(Rule::domain_limit, no_mfn);
   const auto taken = frames_.take(domain_, count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
+  budget_.spend(cost::view + count * (taken->used_before ? cost::page : 1));
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
     if (taken->used_before) machine_.clear(mfn.raw());
@@ -64,6 +65,7 @@ void Validator::free_frame(Mfn mfn) {
     frame.refs = 1;  // somebody relies on it still: an entry was dropped that held none of its references
     return note_stray(mfn);
   }
+  budget_.spend(cost::view);
   view_.revoke(mfn);
   if (!view_.revoked(mfn)) [[unlikely]] {
     if (trace_ != nullptr) tell_host_refused(mfn, true);

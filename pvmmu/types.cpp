@@ -86,6 +86,7 @@ void Validator::drop_type(Mfn mfn) {
 /// The last type reference of a protected frame, whose entries hold nothing any more, and its general one.
 void Validator::become_plain(Mfn mfn) {
   Frame& frame = frames_[mfn];
+  if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);
   if (trace_ != nullptr) tell_within(TraceKind::plain_frame, mfn, frame.type);
   frame.type_count = 0;
   frame.type = FrameType::none;

@@ -146,6 +146,8 @@ class Validator {
   /// What the operations from here on may do together.
   void set_budget(Held, Budget budget) { budget_ = budget; }
   [[nodiscard]] bool budget_used_up() const { return budget_.used_up(); }
+  /// For work other than the validator's own that is done in the same stretch.
+  [[nodiscard]] Budget& budget(Held) { return budget_; }
   /// Goes on releasing what operations have left; true: nothing is left.
   [[nodiscard]] bool finish_releases(Held) { return releasing_.empty() || finish_releases_watched(); }
   /// How many of a table's entries, from the first, hold references.

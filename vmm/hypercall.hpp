@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "pvmmu/budget.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/guest_memory.hpp"
@@ -28,7 +29,15 @@ struct Hypercall {
   /// The domain's lock, which the caller holds. Null in tests of handlers that don't need it.
   pvmmu::DomainLock* held = nullptr;
   Completion completion = Completion::result;
+  /// What may be done before the guest's events are served, shared with all other work of this exit. Null in
+  /// tests of handlers: without a bound.
+  pvmmu::Budget* budget = nullptr;
 
+  void spend(std::uint64_t entries) const {
+    if (budget != nullptr) budget->spend(entries);
+  }
+  /// Is it time to stop, at a place from which a restarted call goes on? A call does something first.
+  [[nodiscard]] bool has_done_enough() const { return budget != nullptr && budget->used_up(); }
   [[nodiscard]] GuestVaddr pointer(std::size_t i) const { return GuestVaddr(args[i]); }
 };
 

@@ -42,23 +42,27 @@ Connection::Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPa
 
 Connection::~Connection() { store_->remove_client(client_); }
 
-void Connection::on_guest_event() {
+Served Connection::on_guest_event(pvmmu::Budget* budget) {
   bool progress = false;
+  auto unlimited = pvmmu::Budget::unlimited();
+  Served served = Served::all;
   {
     const std::lock_guard lock(mutex_);
-    serve();
+    served = serve(budget != nullptr ? *budget : unlimited);
     progress = std::exchange(progress_, false);
   }
   if (progress && notify_) notify_();
   // What this guest changed may be watched by another: its connection's lock is taken with ours released.
   store_->deliver();
+  return served;
 }
 
 void Connection::events_ready() {
   bool progress = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!broken_) send_events();
+    auto unlimited = pvmmu::Budget::unlimited();
+    if (!broken_) (void)send_events(unlimited);
     progress = std::exchange(progress_, false);
   }
   if (progress && notify_) notify_();
@@ -69,26 +73,32 @@ bool Connection::broken() {
   return broken_;
 }
 
-void Connection::serve() {
+Served Connection::serve(pvmmu::Budget& budget) {
   // What was in the ring at the start is at most one ring of bytes; whoever adds to it sends another event.
-  std::size_t budget = XENSTORE_RING_SIZE;
-  while (!broken_ && flush() && receive(budget)) {
+  std::size_t bytes = XENSTORE_RING_SIZE;
+  while (!broken_ && flush() && receive(bytes)) {
     xsd_sockmsg header{};
     std::memcpy(&header, incoming_.data(), sizeof(header));
     const Message request{header.type, header.req_id, TransactionId(header.tx_id),
                           incoming_.substr(sizeof(header))};
     incoming_.clear();
+    const std::uint64_t before = store_->steps();
     outgoing_ = Protocol(*store_, client_, domain_).answer(request).wire();
+    budget.spend(pvmmu::cost::call + store_->steps() - before);
+    if (budget.used_up()) return Served::some;
   }
-  if (!broken_) send_events();
+  return broken_ ? Served::all : send_events(budget);
 }
 
-void Connection::send_events() {
+Served Connection::send_events(pvmmu::Budget& budget) {
   while (flush()) {
     const auto event = store_->next_event(client_);
-    if (!event) return;
+    if (!event) break;
     if (const auto message = Protocol::tell(*event)) outgoing_ = message->wire();
+    budget.spend(pvmmu::cost::call);
+    if (budget.used_up()) return Served::some;
   }
+  return Served::all;
 }
 
 /// Moves what waits into the ring; true when nothing waits any more.

@@ -8,8 +8,10 @@
 #include <string>
 
 #include "devices/byte_ring.hpp"
+#include "devices/served.hpp"
 #include "devices/xenstore/protocol.hpp"
 #include "devices/xenstore/store.hpp"
+#include "pvmmu/budget.hpp"
 
 namespace pinfold::devices::xenstore {
 
@@ -27,8 +29,10 @@ class Connection final : public EventListener, public std::enable_shared_from_th
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  /// The guest sent an event on the store's port: it wrote requests, or made room for replies.
-  void on_guest_event();
+  /// The guest sent an event on the store's port: it wrote requests, or made room for replies. What that
+  /// takes is spent from `budget`; when it is used up, what is left in the ring waits for another call. Null:
+  /// without a bound.
+  Served on_guest_event(pvmmu::Budget* budget = nullptr);
   void events_ready() override;
   /// Did the guest break the protocol?
   [[nodiscard]] bool broken();
@@ -37,8 +41,8 @@ class Connection final : public EventListener, public std::enable_shared_from_th
   Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPage ring, std::function<void()> notify);
 
   // These need the lock.
-  void serve();
-  void send_events();
+  [[nodiscard]] Served serve(pvmmu::Budget& budget);
+  [[nodiscard]] Served send_events(pvmmu::Budget& budget);
   bool flush();
   bool receive(std::size_t& budget);
   void give_up(std::uint32_t error, const char* why);

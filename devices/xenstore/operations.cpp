@@ -1,5 +1,7 @@
 #include "devices/xenstore/operations.hpp"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 namespace pinfold::devices::xenstore {
@@ -33,8 +35,8 @@ Status Operations::remove(const Path& path) {
     accessed_.insert(path.parent());
     return tree_.find(path.parent()) != nullptr ? Status() : Status(fail(Errno::enoent));
   }
-  note_removal(path, **node, false);
-  tree_.remove(path);
+  const Permissions permissions = (*node)->permissions;
+  changes_.push_back({path, permissions, permissions, tree_.remove(path)});
   return {};
 }
 
@@ -54,40 +56,29 @@ Status Operations::set_permissions(const Path& path, Permissions permissions) {
 
 tl::expected<const Node*, Errno> Operations::find(const Path& path, Want want) {
   accessed_.insert(path);
-  const Node* node = tree_.find(path);
-  if (node == nullptr) {
-    // What is missing takes its rights from the nearest node above: who may not write there can't create it,
-    // and who may not read there does not learn that it is missing.
-    for (Path above = path; node == nullptr;) {
-      above = above.parent();
-      node = tree_.find(above);
-      if (node != nullptr) accessed_.insert(above);
-    }
-    return fail(node->permissions.allows(actor_, want) ? Errno::enoent : Errno::eacces);
-  }
-  if (!node->permissions.allows(actor_, want)) return fail(Errno::eacces);
-  return node;
+  const Tree::Nearest found = tree_.nearest(path);
+  const bool allowed = found.node->permissions.allows(actor_, want);
+  if (found.length == path.text().size())
+    return allowed ? tl::expected<const Node*, Errno>(found.node) : fail(Errno::eacces);
+  // What is missing takes its rights from the nearest node above: who may not write there can't create it,
+  // and who may not read there does not learn that it is missing.
+  accessed_.insert(path.first(found.length));
+  return fail(allowed ? Errno::enoent : Errno::eacces);
 }
 
 /// After `find` said that the actor may create it.
 Status Operations::create(const Path& path) {
-  std::vector<Path> missing;
-  Path above = path;
-  for (; tree_.find(above) == nullptr; above = above.parent()) missing.push_back(above);
-  if (!actor_.privileged && tree_.owned_by(actor_.dom) + missing.size() > quotas_.nodes) {
-    return fail(Errno::enospc);
-  }
+  const Tree::Nearest above = tree_.nearest(path);
+  const std::string_view rest = std::string_view(path.text()).substr(above.length);
+  const auto slashes = static_cast<std::size_t>(std::count(rest.begin(), rest.end(), '/'));
+  const std::size_t missing = above.length == 1 ? slashes + 1 : slashes;
+  if (!actor_.privileged && tree_.owned_by(actor_.dom) + missing > quotas_.nodes) return fail(Errno::enospc);
   // New nodes inherit their parent's permissions, but whoever has no privilege owns what it creates.
-  Permissions permissions = tree_.find(above)->permissions;
+  Permissions permissions = above.node->permissions;
   if (!actor_.privileged) permissions.set_owner(actor_.dom);
-  for (auto it = missing.rbegin(); it != missing.rend(); ++it) tree_.create(*it, permissions);
+  tree_.create(path, permissions);
   changes_.push_back({path, permissions, permissions});
   return {};
-}
-
-void Operations::note_removal(const Path& path, const Node& node, bool exact) {
-  changes_.push_back({path, node.permissions, node.permissions, exact});
-  for (const auto& [name, child] : node.children) note_removal(path.child(name), *child, true);
 }
 
 }  // namespace pinfold::devices::xenstore

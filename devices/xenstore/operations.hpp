@@ -1,6 +1,7 @@
 // What a client may do to a tree: xenstore's permission and quota rules over one Tree.
 #pragma once
 
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,6 +19,9 @@ struct Quotas {
   std::uint32_t transactions = 10;
   /// Nodes looked at plus changes made, in one transaction.
   std::uint32_t transaction_nodes = 1024;
+  /// Steps of a transaction's operations (Tree): committing takes as many again, at a stretch. Enough for as
+  /// many nodes as above, eight names deep.
+  std::uint64_t transaction_steps = 16384;
   /// Watch events that wait for a client; more are dropped.
   std::uint32_t events = 1024;
 };
@@ -28,8 +32,9 @@ struct Change {
   /// Who may see it: the node's permissions before and after (the same where only one exists).
   Permissions before;
   Permissions after;
-  /// Fires only for watches on this very path: a node that went away with one above it.
-  bool exact = false;
+  /// The node, if it went away: with it went all below it, for each of which only watches on its very path
+  /// fire.
+  std::shared_ptr<const Node> gone = nullptr;
 };
 
 /// One actor's operations on one tree. An operation that fails changes nothing. Errors are xenstored's:
@@ -57,7 +62,6 @@ class Operations {
  private:
   [[nodiscard]] tl::expected<const Node*, Errno> find(const Path& path, Want want);
   [[nodiscard]] Status create(const Path& path);
-  void note_removal(const Path& path, const Node& node, bool exact);
 
   Tree& tree_;
   Actor actor_;

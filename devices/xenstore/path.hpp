@@ -26,6 +26,8 @@ class Path {
   /// The root is its own parent.
   [[nodiscard]] Path parent() const;
   [[nodiscard]] Path child(std::string_view name) const;
+  /// The path that its first `length` characters are; they end where a name does.
+  [[nodiscard]] Path first(std::size_t length) const { return Path(text_.substr(0, length)); }
   /// The last name; empty for the root.
   [[nodiscard]] std::string_view name() const;
   /// The names from the root down.

@@ -60,8 +60,9 @@ tl::expected<std::string, Errno> Store::read(ClientId id, TransactionId tx, cons
 }
 
 tl::expected<Listing, Errno> Store::directory(ClientId id, TransactionId tx, const Path& path) {
-  return look<Listing>(id, tx, path, [](const Node& node) {
+  return look<Listing>(id, tx, path, [this](const Node& node) {
     Listing listing{{}, node.generation};
+    tree_.count_steps(node.children.size());
     for (const auto& [name, child] : node.children) listing.names.push_back(name);
     return listing;
   });
@@ -139,6 +140,11 @@ std::optional<WatchEvent> Store::next_event(ClientId id) {
   return client(id).watches.next_event();
 }
 
+std::uint64_t Store::steps() {
+  const std::lock_guard lock(mutex_);
+  return tree_.steps();
+}
+
 bool Store::is_introduced(DomId domain) {
   const std::lock_guard lock(mutex_);
   return std::any_of(clients_.begin(), clients_.end(),
@@ -165,6 +171,7 @@ Store::Client& Store::client(ClientId id) {
 
 void Store::fire(const std::vector<Change>& changes) {
   for (auto& [id, c] : clients_) {
+    tree_.count_steps(changes.size() * c.watches.size());
     for (const auto& change : changes) {
       if (c.watches.fire(change)) to_wake_.insert(id);
     }

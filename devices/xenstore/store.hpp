@@ -71,6 +71,8 @@ class Store {
   [[nodiscard]] bool has_transaction(ClientId id, TransactionId tx);
 
   [[nodiscard]] std::optional<WatchEvent> next_event(ClientId id);
+  /// What all operations have cost so far, in steps of Tree; a watch that a change is compared with is one.
+  [[nodiscard]] std::uint64_t steps();
   /// Is there a client of this domain?
   [[nodiscard]] bool is_introduced(DomId domain);
   void deliver();

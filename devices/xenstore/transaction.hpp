@@ -19,7 +19,7 @@ class Transaction {
 
   /// Runs an operation on the snapshot; `op` must do the same again when it is replayed.
   using Op = std::function<Status(Operations&)>;
-  /// A change. ENOSPC when the transaction has grown too large.
+  /// A change. ENOSPC when the transaction has grown too large, or has taken too many steps.
   [[nodiscard]] Status change(Op op);
   /// Valid until the next call.
   [[nodiscard]] tl::expected<const Node*, Errno> read(const Path& path);
@@ -30,11 +30,13 @@ class Transaction {
 
  private:
   [[nodiscard]] Status remember(const Operations& done);
+  [[nodiscard]] bool may_go_on() const { return actor_.privileged || steps_ < quotas_.transaction_steps; }
 
   Tree base_;
   Tree tree_;
   Actor actor_;
   const Quotas& quotas_;
+  std::uint64_t steps_ = 0;  ///< What its operations took so far.
   std::set<Path> accessed_;
   std::vector<Op> log_;
 };

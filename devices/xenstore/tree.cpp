@@ -5,13 +5,21 @@
 namespace pinfold::devices::xenstore {
 
 const Node* Tree::find(const Path& path) const {
-  const Node* node = root_.get();
+  const Nearest found = nearest(path);
+  return found.length == path.text().size() ? found.node : nullptr;
+}
+
+Tree::Nearest Tree::nearest(const Path& path) const {
+  Nearest found{root_.get(), 1};
+  count_steps(1);
   for (const auto name : path.names()) {
-    const auto child = node->children.find(name);
-    if (child == node->children.end()) return nullptr;
-    node = child->second.get();
+    const auto child = found.node->children.find(name);
+    if (child == found.node->children.end()) break;
+    count_steps(1);
+    found.node = child->second.get();
+    found.length = static_cast<std::size_t>(name.data() + name.size() - path.text().data());
   }
-  return node;
+  return found;
 }
 
 std::uint64_t Tree::generation_of(const Path& path) const {
@@ -24,52 +32,75 @@ std::uint32_t Tree::owned_by(DomId domain) const {
   return found == owned_.end() ? 0 : found->second;
 }
 
-void Tree::create(const Path& path, Permissions permissions) {
-  count(permissions.owner(), 1);
-  auto node = std::make_shared<Node>();
-  node->permissions = std::move(permissions);
-  node->generation = ++last_generation_;
-  edit(path.parent(), [&](Node& parent) { parent.children.emplace(path.name(), std::move(node)); });
+void Tree::create(const Path& path, const Permissions& permissions) {
+  std::vector<std::string_view> missing;
+  Node* parent = &for_change(path, missing);
+  parent->generation = ++last_generation_;
+  for (const auto name : missing) {
+    count(permissions.owner(), 1);
+    count_steps(1);
+    auto node = std::make_shared<Node>();
+    node->permissions = permissions;
+    node->generation = ++last_generation_;
+    parent = parent->children.emplace(name, std::move(node)).first->second.get();
+  }
 }
 
 void Tree::set_value(const Path& path, std::string value) {
-  edit(path, [&](Node& node) { node.value = std::move(value); });
+  Node& node = for_change(path);
+  node.value = std::move(value);
+  node.generation = ++last_generation_;
 }
 
 void Tree::set_permissions(const Path& path, Permissions permissions) {
-  edit(path, [&](Node& node) {
-    count(node.permissions.owner(), -1);
-    count(permissions.owner(), 1);
-    node.permissions = std::move(permissions);
-  });
+  Node& node = for_change(path);
+  count(node.permissions.owner(), -1);
+  count(permissions.owner(), 1);
+  node.permissions = std::move(permissions);
+  node.generation = ++last_generation_;
 }
 
-void Tree::remove(const Path& path) {
-  edit(path.parent(), [&](Node& parent) {
-    const auto child = parent.children.find(path.name());
-    forget(*child->second);
-    parent.children.erase(child);
-  });
+std::shared_ptr<const Node> Tree::remove(const Path& path) {
+  Node& parent = for_change(path.parent());
+  parent.generation = ++last_generation_;
+  auto removed = parent.children.extract(parent.children.find(path.name()));
+  forget(*removed.mapped());
+  return std::move(removed.mapped());
 }
 
-template <class Edit>
-void Tree::edit(const Path& path, Edit edit) {
-  auto root = std::make_shared<Node>(*root_);
-  Node* node = root.get();
-  for (const auto name : path.names()) {
-    auto& link = node->children.find(name)->second;
-    auto copy = std::make_shared<Node>(*link);
-    node = copy.get();
-    link = std::move(copy);
+Node& Tree::for_change(const Path& path, std::vector<std::string_view>& rest) {
+  rest = path.names();
+  Node* node = &own(root_);
+  std::size_t found = 0;
+  for (; found < rest.size(); ++found) {
+    const auto child = node->children.find(rest[found]);
+    if (child == node->children.end()) break;
+    node = &own(child->second);
   }
-  edit(*node);
-  node->generation = ++last_generation_;
-  root_ = std::move(root);
+  rest.erase(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(found));
+  return *node;
+}
+
+Node& Tree::for_change(const Path& path) {
+  std::vector<std::string_view> none;
+  return for_change(path, none);
+}
+
+/// Only this tree's from here on: what others have, too, is copied. Nobody else counts references meanwhile.
+Node& Tree::own(std::shared_ptr<Node>& link) const {
+  count_steps(1);
+  if (link.use_count() != 1) {
+    constexpr std::size_t line = 64;
+    for (const auto& [name, child] : link->children) count_steps(1 + name.size() / line);
+    link = std::make_shared<Node>(*link);
+  }
+  return *link;
 }
 
 void Tree::count(DomId owner, int change) { owned_[owner] += static_cast<std::uint32_t>(change); }
 
 void Tree::forget(const Node& node) {
+  count_steps(1);
   count(node.permissions.owner(), -1);
   for (const auto& [name, child] : node.children) forget(*child);
 }

@@ -1,11 +1,13 @@
-// The nodes of a xenstore, as a value: copying a tree is cheap, and a copy never changes when the original
-// does.
+// The nodes of a xenstore, as a value: copying a tree costs nothing, and a copy never changes when the
+// original does.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "devices/xenstore/path.hpp"
 #include "devices/xenstore/permissions.hpp"
@@ -15,42 +17,57 @@ namespace pinfold::devices::xenstore {
 struct Node {
   std::string value;
   Permissions permissions{DomId(0)};
-  std::map<std::string, std::shared_ptr<const Node>, std::less<>> children;
+  std::map<std::string, std::shared_ptr<Node>, std::less<>> children;
   /// Changes with the value, the permissions and the set of children's names; not with what happens further
   /// down.
   std::uint64_t generation = 0;
 };
 
-/// Nodes are shared between copies and never modified: a change replaces the nodes on the way from the root.
-/// No permission or quota is looked at here. Not thread-safe.
+/// Copies share their nodes until either changes: a change copies those nodes on the way from the root that
+/// it shares with another tree, each with the list of its children, and changes the others in place. So after
+/// a copy each directory is copied once at most, however many of its nodes change.
+///
+/// Work is counted in steps: a node looked at, changed, copied or forgotten, or a child's entry copied. All
+/// copies of a tree count together. No permission or quota is looked at here. Not thread-safe.
 class Tree {
  public:
-  Tree() : root_(std::make_shared<const Node>()) {}
+  Tree() : root_(std::make_shared<Node>()), steps_(std::make_shared<std::uint64_t>(0)) {}
 
   /// Null if there is none. Valid until this tree is changed.
   [[nodiscard]] const Node* find(const Path& path) const;
+  /// The node at `path`, or the nearest above it that there is, and how many characters of the path name it.
+  struct Nearest {
+    const Node* node;
+    std::size_t length;
+  };
+  [[nodiscard]] Nearest nearest(const Path& path) const;
   /// 0 for a node that does not exist.
   [[nodiscard]] std::uint64_t generation_of(const Path& path) const;
   /// How many nodes the domain owns.
   [[nodiscard]] std::uint32_t owned_by(DomId domain) const;
 
-  /// Adds a node without value below an existing parent, which has no such child.
-  void create(const Path& path, Permissions permissions);
+  /// Adds a node without value where there is none, and those above it that are missing.
+  void create(const Path& path, const Permissions& permissions);
   /// Of an existing node.
   void set_value(const Path& path, std::string value);
   void set_permissions(const Path& path, Permissions permissions);
-  /// Removes an existing node, not the root, with all below it.
-  void remove(const Path& path);
+  /// Removes an existing node, not the root, with all below it, which it gives back.
+  std::shared_ptr<const Node> remove(const Path& path);
+
+  /// Steps so far, of this tree and all copies.
+  [[nodiscard]] std::uint64_t steps() const { return *steps_; }
+  void count_steps(std::uint64_t n) const { *steps_ += n; }
 
  private:
-  /// Replaces the node at `path` and those above it by copies, the lowest changed by `edit` and a generation
-  /// younger.
-  template <class Edit>
-  void edit(const Path& path, Edit edit);
+  /// The node at `path`, or the nearest above it, for changing; `rest` is what it is not named by.
+  [[nodiscard]] Node& for_change(const Path& path, std::vector<std::string_view>& rest);
+  [[nodiscard]] Node& for_change(const Path& path);
+  [[nodiscard]] Node& own(std::shared_ptr<Node>& link) const;
   void count(DomId owner, int change);
   void forget(const Node& node);
 
-  std::shared_ptr<const Node> root_;
+  std::shared_ptr<Node> root_;
+  std::shared_ptr<std::uint64_t> steps_;
   std::map<DomId, std::uint32_t> owned_;
   std::uint64_t last_generation_ = 0;
 };

@@ -4,6 +4,20 @@
 #include <utility>
 
 namespace pinfold::devices::xenstore {
+namespace {
+
+/// The node at `path` of a tree whose top, at `above`, is `top`; null if there is none.
+const Node* node_below(const Node& top, const Path& path, const Path& above) {
+  const Node* node = &top;
+  const auto names = path.names();
+  for (std::size_t i = above.names().size(); node != nullptr && i < names.size(); ++i) {
+    const auto child = node->children.find(names[i]);
+    node = child == node->children.end() ? nullptr : child->second.get();
+  }
+  return node;
+}
+
+}  // namespace
 
 Status WatchList::add(std::string_view text, std::string token) {
   Watch watch{std::string(text), std::nullopt, std::move(token)};
@@ -38,19 +52,28 @@ void WatchList::clear() {
 }
 
 bool WatchList::fire(const Change& change) {
-  if (!change.before.allows(actor_, Want::read) && !change.after.allows(actor_, Want::read)) return false;
+  const bool seen = change.before.allows(actor_, Want::read) || change.after.allows(actor_, Want::read);
   bool fired = false;
   for (const auto& watch : watches_) {
+    if (events_.size() >= quotas_.events) break;
     if (!watch.path) continue;
-    const bool concerned = change.exact ? change.path == *watch.path : change.path.is_within(*watch.path);
-    if (!concerned) continue;
-    // A relative watch speaks in relative paths: what the client wrote, and what lies below it.
-    const bool relative = !watch.text.starts_with('/');
-    std::string path =
-        relative ? watch.text + change.path.text().substr(watch.path->text().size()) : change.path.text();
-    fired = queue({std::move(path), watch.token}) || fired;
+    if (change.path.is_within(*watch.path)) {
+      if (seen) fired = tell(watch, change.path) || fired;
+    } else if (change.gone && watch.path->is_within(change.path)) {
+      const Node* node = node_below(*change.gone, *watch.path, change.path);
+      if (node != nullptr && node->permissions.allows(actor_, Want::read))
+        fired = tell(watch, *watch.path) || fired;
+    }
   }
   return fired;
+}
+
+/// A relative watch speaks in relative paths: what the client wrote, and what lies below it.
+bool WatchList::tell(const Watch& watch, const Path& changed) {
+  const bool relative = !watch.text.starts_with('/');
+  std::string path =
+      relative ? watch.text + changed.text().substr(watch.path->text().size()) : changed.text();
+  return queue({std::move(path), watch.token});
 }
 
 std::optional<WatchEvent> WatchList::next_event() {

@@ -38,6 +38,8 @@ class WatchList {
   /// Queues events for the watches that the change concerns; true if any was queued.
   bool fire(const Change& change);
   [[nodiscard]] std::optional<WatchEvent> next_event();
+  /// How many watches a change is compared with.
+  [[nodiscard]] std::size_t size() const { return watches_.size(); }
 
  private:
   struct Watch {
@@ -45,6 +47,7 @@ class WatchList {
     std::optional<Path> path;  ///< none for a special name, which never fires here
     std::string token;
   };
+  bool tell(const Watch& watch, const Path& changed);
   bool queue(WatchEvent event);
 
   Actor actor_;

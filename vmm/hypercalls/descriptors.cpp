@@ -119,6 +119,8 @@ void register_descriptors(Domain& domain) {
     const std::uint64_t entries = call.args[1] & 0xffffffff;  // of 32 bits in the ABI
     if (entries > pvmmu::first_reserved_gdt_entry) return to_rax(Errno::einval);
     const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
+    // The pages that the vCPU has now go, and those that it gets are copied for the processor.
+    call.spend((pages + domain.cpu(call.vcpu).state().gdt_frames) * pvmmu::whole_table);
     std::array<Mfn, 14> frames;
     for (std::size_t i = 0; i < pages; ++i) {
       const auto mfn = call.memory.fetch<std::uint64_t>(call.pointer(0).plus(i * sizeof(std::uint64_t)));
@@ -129,6 +131,7 @@ void register_descriptors(Domain& domain) {
   });
   table.set(__HYPERVISOR_update_descriptor, "update_descriptor", [&domain](Hypercall& call) -> std::int64_t {
     const MachineAddr where(call.args[0]);
+    call.spend(domain.vcpu_count());
     const auto written = domain.mmu().write_descriptor(*call.held, where, call.args[1]);
     if (!written) return to_rax(written.error().error());
     domain.descriptor_changed(frame_of(where), offset_in_page(where) / 8, *written);

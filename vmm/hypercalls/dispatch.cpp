@@ -31,6 +31,7 @@ std::int64_t dispatch(Domain& domain, Hypercall& call) {
 void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   auto memory_here = kernel_memory(lock);
   Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
+  call.budget = &domain_.mmu().budget(lock);
   for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
   tell_entered(lock, call.number);
   const std::int64_t result = dispatch(domain_, call);
@@ -48,6 +49,8 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
 namespace hypercalls {
 namespace {
 
+/// Stops between two calls when enough was done, or behind one that is to be made again: of that one the
+/// entry then has the arguments with which it goes on, as on Xen, and no result yet.
 std::int64_t multicall(Domain& domain, Hypercall& call) {
   const GuestVaddr list = call.pointer(0);
   const std::uint64_t count = call.args[1] & 0xffffffff;  // of 32 bits in the ABI
@@ -57,7 +60,8 @@ std::int64_t multicall(Domain& domain, Hypercall& call) {
     const auto entry = call.memory.fetch<multicall_entry>(at);
     if (!entry) return to_rax(Errno::efault);
     ++domain.statistics().multicall_entries;
-    Hypercall inner{call.vcpu, entry->op, {}, call.memory, call.held};
+    call.spend(pvmmu::cost::call);
+    Hypercall inner{call.vcpu, entry->op, {}, call.memory, call.held, Completion::result, call.budget};
     for (std::size_t k = 0; k < inner.args.size(); ++k) inner.args[k] = entry->args[k];
     const std::int64_t result =
         entry->op == __HYPERVISOR_multicall ? to_rax(Errno::einval) : dispatch(domain, inner);
@@ -72,11 +76,9 @@ std::int64_t multicall(Domain& domain, Hypercall& call) {
     } else if (!call.memory.store(at.plus(offsetof(multicall_entry, result)), result)) {
       return to_rax(Errno::efault);
     }
-    constexpr std::uint64_t calls_a_piece = 64;
     const bool restart = inner.completion == Completion::restart;
     if (domain.ended()) return 0;
-    const bool enough = i + 1 >= calls_a_piece || domain.mmu().budget_used_up();
-    if (restart || (enough && i + 1 < count)) {
+    if (restart || (call.has_done_enough() && i + 1 < count)) {
       const std::uint64_t done = restart ? i : i + 1;
       call.args[0] = list.plus(done * sizeof(multicall_entry)).raw();
       call.args[1] = count - done;

@@ -13,10 +13,7 @@
 namespace pinfold::vmm::hypercalls {
 namespace {
 
-constexpr unsigned max_order = 9;  ///< Of an extent that a domU may ask for.
-/// Frames that change hands before the guest may take an event (it then makes the hypercall again).
-constexpr std::uint64_t frames_a_piece = 4096;
-constexpr std::uint64_t extents_a_piece = 512;
+constexpr unsigned max_order = 9;           ///< Of an extent that a domU may ask for.
 constexpr unsigned start_extent_shift = 6;  ///< A restarted operation goes on at cmd >> 6 (xen/memory.h).
 
 GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std::uint64_t>(pointer)); }
@@ -35,15 +32,14 @@ std::int64_t over_extents(Hypercall& call, One&& one) {
       count >> 40 != 0)
     return static_cast<std::int64_t>(start);
   const GuestVaddr list = handle_of(reservation->extent_start.p);
-  const std::uint64_t piece =
-      std::min(extents_a_piece, std::max<std::uint64_t>(frames_a_piece >> reservation->extent_order, 1));
   std::uint64_t done = start;
   for (; done < count; ++done) {
-    if (done - start == piece) {
+    if (done != start && call.has_done_enough()) {
       call.args[0] = (call.args[0] & ((1U << start_extent_shift) - 1)) | done << start_extent_shift;
       call.completion = Completion::restart;
       return 0;
     }
+    call.spend(pvmmu::cost::request);
     if (!one(*reservation, list.plus(done * sizeof(std::uint64_t)))) break;
   }
   return static_cast<std::int64_t>(done);
@@ -52,6 +48,7 @@ std::int64_t over_extents(Hypercall& call, One&& one) {
 bool decrease_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot) {
   const auto mfn = call.memory.fetch<std::uint64_t>(slot);
   if (!mfn) return false;
+  call.spend(1ULL << r.extent_order);
   for (std::uint64_t i = 0; i < 1ULL << r.extent_order; ++i)
     if (!domain.mmu().deallocate(*call.held, Mfn(*mfn + i))) return false;
   return true;
@@ -165,11 +162,11 @@ std::int64_t exchange(Domain& domain, Hypercall& call) {
 
   Status status;
   std::uint64_t done = args->nr_exchanged;
-  std::uint64_t frames = 0;
-  while (status && done < in.nr_extents && frames < frames_a_piece) {
+  const std::uint64_t before = done;
+  while (status && done < in.nr_extents && (done == before || !call.has_done_enough())) {
+    call.spend((x.in_extents + x.out_extents) * pvmmu::cost::request + x.unit_frames());
     status = exchange_unit(domain, call, x, done);
     if (status) done += x.in_extents;
-    frames += x.unit_frames();
   }
   const GuestVaddr told = call.pointer(1).plus(offsetof(xen_memory_exchange, nr_exchanged));
   const Status stored = call.memory.store<std::uint64_t>(told, done);

@@ -18,9 +18,6 @@
 namespace pinfold::vmm::hypercalls {
 namespace {
 
-/// A guest's list is worked on in pieces; after each the guest may take an event (it makes the hypercall
-/// again).
-constexpr std::uint64_t requests_a_piece = 1024;
 constexpr std::size_t requests_a_fetch = 32;
 /// Fewer than this are worked off with the lock as it is: to let go of it and take it again is as much work
 /// as they are.
@@ -102,11 +99,12 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& man
   std::uint64_t before = 0;
   if (list.preempted && list.done_count.raw() != 0)
     before = call.memory.fetch<std::uint32_t>(list.done_count).value_or(0);
+  const std::uint64_t most = std::max<std::uint64_t>(call.budget->left() / pvmmu::cost::request, 1);
   std::uint64_t done = 0;
   std::int64_t result = 0;
   std::array<Request, requests_a_fetch> fetched;
   std::size_t available = 0, next = 0;
-  while (result == 0 && done < list.count && done < requests_a_piece && !domain.mmu().budget_used_up()) {
+  while (result == 0 && done < list.count && done < most && !call.has_done_enough()) {
     if (next == available) {
       available = static_cast<std::size_t>(std::min<std::uint64_t>(requests_a_fetch, list.count - done));
       const GuestVaddr from = list.requests.plus(done * sizeof(Request));
@@ -126,6 +124,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& man
     result = one(fetched[next++]);
     if (result == 0) ++done;
   }
+  call.spend((done + 1) * pvmmu::cost::request);
   if (domain.mmu().take_flush_duty()) cpu.flush_all();
   domain.mmu_operation(held);
   const bool refused = result != 0 && result != unfinished;
@@ -185,12 +184,15 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   // A flush that is due is this vCPU's to wait for: once the lock is free another one might take the duty,
   // and this one would go on before those in the guest have flushed.
   if (mmu.take_flush_duty()) cpu.flush_all();
+  const pvmmu::Budget left = mmu.budget(lock);
   lock.unlock();
   {
     const pvmmu::DomainShare share(*cpu.sharer());
     done = mmu.update_together(share, counters, std::span(wanted).first(count));
   }
   lock.lock();
+  // Others answered hypercalls meanwhile, each out of a budget of its own.
+  mmu.set_budget(lock, left);
   mmu.count(lock, counters);
   domain.statistics().mmu_updates += done;
   domain.statistics().mmu_updates_together += done;
@@ -229,10 +231,14 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI: {
       const GuestVaddr mask(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p));
+      mmu.budget(held).spend(domain.vcpu_count());
       return to_rax(flush_masked(domain, cpu, memory, mask));
     }
     case MMUEXT_TLB_FLUSH_ALL:
-    case MMUEXT_INVLPG_ALL: cpu.flush_all(); return 0;
+    case MMUEXT_INVLPG_ALL:
+      mmu.budget(held).spend(domain.vcpu_count());
+      cpu.flush_all();
+      return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: return to_rax(Errno::eacces);
     case MMUEXT_SET_LDT: return to_rax(cpu.set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
@@ -258,6 +264,7 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
   if (domain.mmu().take_flush_duty()) cpu.flush_all();
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];
+  call.spend(domain.vcpu_count());
   if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_NONE) return 0;
   const std::uint64_t bitmap = flags & ~std::uint64_t{UVMF_FLUSHTYPE_MASK};
   if (bitmap == UVMF_ALL) {

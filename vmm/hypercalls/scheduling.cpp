@@ -47,6 +47,7 @@ std::int64_t poll(Domain& domain, Hypercall& call) {
   const auto request = call.memory.fetch<sched_poll>(call.pointer(1));
   if (!request) return to_rax(Errno::efault);
   if (request->nr_ports > max_polled_ports) return to_rax(Errno::einval);
+  call.spend(request->nr_ports);
   std::vector<Port> ports;
   const GuestVaddr list(std::bit_cast<std::uint64_t>(request->ports.p));
   for (std::uint32_t i = 0; i < request->nr_ports; ++i) {
@@ -121,6 +122,7 @@ std::int64_t initialise(GuestCpu& cpu, Hypercall& call) {
   const auto context = call.memory.fetch<vcpu_guest_context>(call.pointer(2));
   if (!context) return to_rax(Errno::efault);
   if (cpu.state().initialised) return to_rax(Errno::eexist);
+  call.spend((context->gdt_ents / pvmmu::entries_per_table + 1) * pvmmu::whole_table);
   const bool has_info = cpu.id().raw() < XEN_LEGACY_MAX_VCPUS || cpu.state().info_registered;
   if (!has_info) return to_rax(Errno::einval);
   const Status done = cpu.initialise(*call.held, *context);
@@ -141,6 +143,7 @@ std::int64_t take_down(Domain& domain, GuestCpu& cpu) {
 
 std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
   if (!domain.has_cpu(call.args[1])) return to_rax(Errno::enoent);
+  call.spend(domain.vcpu_count());
   GuestCpu& cpu = domain.cpu(VcpuId(static_cast<std::uint32_t>(call.args[1])));
   const bool self = cpu.id() == call.vcpu;
   switch (call.args[0]) {

@@ -21,6 +21,7 @@ std::int64_t set_trap_table(Domain& domain, Hypercall& call) {
     return 0;
   }
   for (std::size_t i = 0; i <= state.traps.size(); ++i) {
+    call.spend(1);
     const auto info = call.memory.fetch<trap_info_t>(call.pointer(0).plus(i * sizeof(trap_info_t)));
     if (!info) return to_rax(Errno::efault);
     if (info->address == 0) return 0;

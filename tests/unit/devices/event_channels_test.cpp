@@ -182,14 +182,34 @@ TEST(EventChannels, a_send_on_a_monitor_channel_runs_the_callback_without_a_lock
   Guest g(1);
   int sends = 0;
   Port port;
-  port = g.channels.open_monitor_channel([&] {
+  port = g.channels.open_monitor_channel([&](vmm::Hypercall&) {
     ++sends;
     g.channels.notify_guest(port);  // would not return if a lock were held
+    return Served::all;
   });
   EXPECT_EQ(g.port_op(EVTCHNOP_send, port.raw()), 0);
   EXPECT_EQ(sends, 1);
   EXPECT_TRUE(g.target.pending(port.raw()));
   EXPECT_EQ(g.status(port.raw()).status, unsigned{EVTCHNSTAT_interdomain});
+}
+
+TEST(EventChannels, a_reset_closes_all_ports_in_pieces_and_goes_on_where_it_stopped) {
+  Guest g(1);
+  constexpr std::uint32_t ports = 1000;
+  for (std::uint32_t i = 0; i < ports; ++i) (void)g.bind_ipi(i % 2);
+  ASSERT_TRUE(g.memory.store(GuestVaddr(FakeMemory::base), evtchn_reset{DOMID_SELF}));
+  int calls = 0;
+  for (bool again = true; again && calls < 100; ++calls) {
+    pvmmu::Budget budget(102);
+    vmm::Hypercall call{VcpuId(0), 32, {EVTCHNOP_reset, FakeMemory::base}, g.memory};
+    call.budget = &budget;
+    EXPECT_EQ(g.channels.event_channel_op(call), 0);
+    EXPECT_TRUE(budget.used_up() || call.completion == vmm::Completion::result);
+    again = call.completion == vmm::Completion::restart;
+  }
+  EXPECT_EQ(calls, 10);
+  EXPECT_EQ(g.status(1).status, unsigned{EVTCHNSTAT_closed});
+  EXPECT_EQ(g.bind_ipi(0), 1U);
 }
 
 TEST(EventChannels, the_monitor_cannot_raise_a_port_that_is_not_its_own) {

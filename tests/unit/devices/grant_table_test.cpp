@@ -156,7 +156,7 @@ TEST_F(GrantTableTest, an_array_that_leaves_memory_is_efault) {
 }
 
 TEST_F(GrantTableTest, a_long_array_is_done_in_pieces) {
-  constexpr std::uint64_t count = GrantTable::operations_a_piece + 3;
+  constexpr std::uint64_t piece = 1024, count = piece + 3;
   ASSERT_LE(count * sizeof(gnttab_swap_grant_ref), memory.bytes.size());
   const auto status_of = [&](std::uint64_t i) {
     return memory
@@ -167,12 +167,20 @@ TEST_F(GrantTableTest, a_long_array_is_done_in_pieces) {
     ASSERT_TRUE(memory.store(GuestVaddr(FakeMemory::base + i * sizeof(gnttab_swap_grant_ref)),
                              gnttab_swap_grant_ref{~0U, ~0U, 99}));
   vmm::Hypercall hypercall{VcpuId(0), 20, {GNTTABOP_swap_grant_ref, FakeMemory::base, count}, memory};
+  pvmmu::Budget budget(piece * pvmmu::cost::request);
+  hypercall.budget = &budget;
   EXPECT_EQ(table.grant_table_op(hypercall), 0);
   EXPECT_EQ(hypercall.completion, vmm::Completion::restart);
   EXPECT_EQ(hypercall.args[2], 3U);
   EXPECT_EQ(status_of(count - 4), GNTST_bad_gntref);
   EXPECT_EQ(status_of(count - 3), 99);
   hypercall.completion = vmm::Completion::result;
+  // With nothing left it does one, and gets on.
+  EXPECT_EQ(table.grant_table_op(hypercall), 0);
+  EXPECT_EQ(hypercall.completion, vmm::Completion::restart);
+  EXPECT_EQ(hypercall.args[2], 2U);
+  hypercall.completion = vmm::Completion::result;
+  budget = pvmmu::Budget(2 * pvmmu::cost::request);
   EXPECT_EQ(table.grant_table_op(hypercall), 0);
   EXPECT_EQ(hypercall.completion, vmm::Completion::result);
   EXPECT_EQ(status_of(count - 1), GNTST_bad_gntref);
