@@ -10,7 +10,7 @@ using namespace kit;
 
 namespace {
 
-constexpr u64 rounds = 300, entries = 64, names = 16;
+constexpr u64 rounds = 2000, entries = 512, names = 16;
 Page* tables[2];
 Page* upper_tables[2];
 Page* pages[names];
