@@ -67,6 +67,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
       ->check(CLI::Range(1U, vmm::max_vcpus))
       ->capture_default_str();
   app.add_option("--name", options.name, "The guest's name, by which other commands find it");
+  app.add_option("--uuid", options.uuid, "The guest's UUID; a random one if not given");
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")

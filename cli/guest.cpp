@@ -17,6 +17,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(const vmm::Kvm& 
   guest->machine_ = std::move(*machine);
 
   vmm::DomainConfig config;
+  config.uuid = guest->parts_.uuid;
   config.frames = guest->parts_.frames;
   config.vcpus = guest->parts_.vcpus;
   config.host = guest->parts_.host;
@@ -76,6 +77,7 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
   devices::xenstore::DomainNodes nodes;
   nodes.domain = d.id();
   nodes.name = parts_.name;
+  nodes.uuid = d.config().uuid.text();
   nodes.memory_kib = parts_.frames * page_size / 1024;
   nodes.vcpus = d.vcpu_count();
   nodes.console_ring = built->console_ring;
@@ -83,7 +85,7 @@ tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
   nodes.store_ring = built->xenstore_ring;
   nodes.store_port = store_port_;
   if (auto filled = populate(*store_, nodes); !filled)
-    return tl::unexpected(std::string("xenstore refuses the guest's name"));
+    return tl::unexpected(std::string("xenstore refuses the guest's name or UUID"));
   store_connection_ = devices::xenstore::Connection::create(
       store_, d.id(), std::move(*store_ring), [&events, port = store_port_] { events.notify_guest(port); });
   return d.adopt(built->l4, built->entry, built->stack_top, built->start_info);

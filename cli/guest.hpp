@@ -17,6 +17,7 @@ namespace pinfold::cli {
 struct GuestParts {
   std::string name;
   std::uint64_t frames = 0;  ///< Memory in 4 KiB frames.
+  vmm::Uuid uuid;
   std::uint32_t vcpus = 1;
   vmm::HostTraits host;
   std::uint64_t audit_interval = 0;

@@ -110,7 +110,7 @@ int exit_code(vmm::Ending ending) {
 }
 
 /// One domain's life; nullopt: the guest asked for a reboot, and gets it.
-std::optional<int> run_once(const RunOptions& options) {
+std::optional<int> run_once(const RunOptions& options, const vmm::Uuid& uuid) {
   const auto start = SteadyClock::now();
   const auto elapsed_ms = [start] {
     return std::chrono::duration<double, std::milli>(SteadyClock::now() - start).count();
@@ -156,6 +156,7 @@ std::optional<int> run_once(const RunOptions& options) {
   GuestParts parts;
   parts.trace = trace->get();
   parts.name = control->name();
+  parts.uuid = uuid;
   parts.vcpus = options.vcpus;
   parts.frames = options.memory_bytes / page_size;
   parts.host = vmm::traits_of(*facts);
@@ -225,8 +226,14 @@ std::optional<int> run_once(const RunOptions& options) {
 }  // namespace
 
 int run(const RunOptions& options) {
+  // One for all its lives.
+  const auto uuid = options.uuid ? vmm::Uuid::parse(*options.uuid) : vmm::Uuid::random();
+  if (!uuid)
+    return complain(exit_bad_image, options.uuid
+                                        ? "--uuid: 32 hexadecimal digits as 8-4-4-4-12, not all of them 0"
+                                        : "--uuid is needed: this host gives no random numbers");
   for (;;)
-    if (const auto code = run_once(options)) return *code;
+    if (const auto code = run_once(options, *uuid)) return *code;
 }
 
 }  // namespace pinfold::cli

@@ -24,6 +24,7 @@ struct RunOptions {
   std::uint64_t memory_bytes = 512ULL << 20;
   std::uint32_t vcpus = 1;
   std::string name;  ///< In xenstore and for the control socket; empty: "guest-" and the process's number.
+  std::optional<std::string> uuid;  ///< nullopt: a random one.
   StatsFormat stats = StatsFormat::none;
   OnReboot on_reboot = OnReboot::restart;
   bool audit = false;

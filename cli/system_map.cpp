@@ -7,11 +7,15 @@
 #include <fstream>
 #include <sstream>
 
+#include "loader/load_error.hpp"
+
 namespace pinfold::cli {
 namespace {
 
 constexpr std::uint64_t farthest = 1 << 20;          ///< Bytes past the last function that still are its.
 constexpr std::uintmax_t most_bytes = 256ULL << 20;  ///< Of a map; Linux's are 5 to 15 MiB.
+
+constexpr std::size_t longest_name = 512;  ///< Linux: KSYM_NAME_LEN, include/linux/kallsyms.h.
 
 }  // namespace
 
@@ -40,7 +44,9 @@ SystemMap SystemMap::parse(std::string_view text) {
     const std::string_view after(rest, static_cast<std::size_t>(line.data() + line.size() - rest));
     if (error != std::errc() || after.size() < 4 || after[0] != ' ' || after[2] != ' ') continue;
     if (std::string_view("tTwW").find(after[1]) == std::string_view::npos) continue;
-    const std::string_view name = after.substr(3, after.find_first_of(" \t\r", 3) - 3);
+    // A copy of a guest's kallsyms holds what the guest likes.
+    const std::string name =
+        loader::printable(after.substr(3, after.find_first_of(" \t\r", 3) - 3), longest_name);
     if (name.empty()) continue;
     map.functions_.push_back(
         {address, static_cast<std::uint32_t>(map.names_.size()), static_cast<std::uint32_t>(name.size())});

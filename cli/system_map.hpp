@@ -24,7 +24,8 @@ class SystemMap {
   /// No names: every address is described by its number.
   SystemMap() = default;
   /// Reads lines of "address type name", as `nm` and the kernel's build print them; other lines, and symbols
-  /// that are not code (types other than t, T, w and W), are passed over. An error says what is wrong with
+  /// that are not code (types other than t, T, w and W), are passed over. Names become fit for a terminal
+  /// (loader::printable). An error says what is wrong with
   /// the file; one without any function is an error as well.
   [[nodiscard]] static tl::expected<SystemMap, std::string> load(const std::filesystem::path& file);
   [[nodiscard]] static SystemMap parse(std::string_view text);

@@ -22,6 +22,7 @@
 #include "vmm/memory/view.hpp"
 #include "vmm/shared_frames.hpp"
 #include "vmm/statistics.hpp"
+#include "vmm/uuid.hpp"
 #include "vmm/vcpu_info.hpp"
 #include "vmm/watchdog.hpp"
 
@@ -31,6 +32,7 @@ inline constexpr std::uint32_t max_vcpus = gate::max_cpus;
 
 struct DomainConfig {
   DomId id{1};
+  Uuid uuid;
   std::uint64_t frames = 0;  ///< Memory, in 4 KiB frames.
   std::uint32_t vcpus = 1;
   HostTraits host;

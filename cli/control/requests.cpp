@@ -63,6 +63,7 @@ Json GuestControl::status() {
   Json vcpus = Json::array();
   for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) vcpus.push_back(describe(domain_.cpu(VcpuId(i))));
   return {{"name", name_},
+          {"uuid", domain_.config().uuid.text()},
           {"pid", ::getpid()},
           {"state", domain_.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user) ? "paused" : "running"},
           {"seconds", std::chrono::duration<double>(running_for).count()},

@@ -25,6 +25,7 @@ std::string_view word_for(ShutdownRequest request) {
 }  // namespace
 
 Status populate(Store& store, const DomainNodes& nodes) {
+  if (nodes.uuid.empty()) return fail(Errno::einval);
   const auto text = [](auto number) { return std::to_string(number); };
   const std::string memory = text(nodes.memory_kib);
   std::vector<std::pair<std::string, std::string>> readable = {

@@ -12,7 +12,7 @@ namespace pinfold::devices::xenstore {
 struct DomainNodes {
   DomId domain;
   std::string name;
-  std::string uuid = "00000000-0000-0000-0000-000000000000";
+  std::string uuid{};  ///< As text. Has to be there.
   std::uint64_t memory_kib = 0;
   std::uint32_t vcpus = 1;
   Mfn console_ring{};

@@ -46,7 +46,10 @@ std::int64_t xen_version(Domain& domain, Hypercall& call) {
     }
     case XENVER_pagesize:
       return call.args[1] == 0 ? static_cast<std::int64_t>(page_size) : to_rax(Errno::einval);
-    case XENVER_guest_handle: return to_rax(call.memory.store(call.pointer(1), xen_domain_handle_t{}));
+    case XENVER_guest_handle: {
+      static_assert(sizeof(xen_domain_handle_t) == sizeof(Uuid::bytes));
+      return to_rax(call.memory.store(call.pointer(1), domain.config().uuid.bytes));
+    }
     case XENVER_commandline: return store_text<sizeof(xen_commandline_t)>(call, "");
     case XENVER_build_id: return to_rax(Errno::enodata);
     default: return to_rax(Errno::enosys);

@@ -308,11 +308,13 @@ TEST_F(StoreTest, committed_counters_never_lose_an_increment) {
 
 constexpr std::size_t req_cons = 2048, req_prod = 2052, rsp_cons = 2056, rsp_prod = 2060, error_field = 2072;
 
+const std::string uuid = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+
 /// The guest's side of the ring page.
 class ConnectionTest : public testing::Test {
  protected:
   ConnectionTest() {
-    DomainNodes nodes{.domain = DomId(1), .name = "guest", .memory_kib = 262144, .vcpus = 2};
+    DomainNodes nodes{.domain = DomId(1), .name = "guest", .uuid = uuid, .memory_kib = 262144, .vcpus = 2};
     EXPECT_TRUE(populate(*store, nodes));
   }
   void put(const std::string& bytes) {
@@ -381,6 +383,11 @@ TEST_F(ConnectionTest, a_guest_finds_its_nodes) {
   EXPECT_EQ(ask(XS_DIRECTORY, "device\0"s).payload, "");
   EXPECT_EQ(ask(XS_DIRECTORY, "cpu\0"s).payload, "0\0001\0"s);
   EXPECT_EQ(ask(XS_READ, "/local/domain/1/name\0"s).payload, "guest");
+  EXPECT_EQ(ask(XS_READ, "vm\0"s).payload, "/vm/" + uuid);
+  EXPECT_EQ(ask(XS_READ, "/vm/" + uuid + "/uuid\0"s).payload, uuid);
+  EXPECT_EQ(ask(XS_WRITE, "/vm/" + uuid + "/uuid\0mine"s).payload, "EACCES\0"s);
+  DomainNodes without{.domain = DomId(2), .name = "guest"};
+  EXPECT_FALSE(populate(*store, without));
   EXPECT_EQ(ask(XS_GET_PERMS, "name\0"s).payload, "n0\0r1\0"s);
   EXPECT_EQ(ask(XS_WRITE, "name\0mine"s).payload, "EACCES\0"s);
   EXPECT_EQ(ask(XS_WRITE, "data/x\0mine"s).payload, "OK\0"s);

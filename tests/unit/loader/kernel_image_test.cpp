@@ -400,6 +400,28 @@ TEST(Notes, loader_or_guest_os_must_be_known) {
   EXPECT_EQ(error_of(with(odd, string_note(XEN_ELFNOTE_LOADER, "generic"))), "no error");
 }
 
+TEST(Notes, whatever_text_is_told_is_fit_for_a_terminal) {
+  const std::string bad = "\x1b]0;x\x07\n\x9b\x7f";
+  const auto legacy = [&](const std::string& text) {
+    ElfSpec spec;
+    spec.notes.clear();
+    spec.xen_guest = text;
+    return error_of(spec);
+  };
+  for (const std::string& message :
+       {error_of(with({}, string_note(XEN_ELFNOTE_XEN_VERSION, bad))),
+        error_of(with({}, string_note(XEN_ELFNOTE_GUEST_OS, bad))),
+        error_of(
+            with(with({}, string_note(XEN_ELFNOTE_GUEST_OS, "other")), string_note(XEN_ELFNOTE_LOADER, bad))),
+        error_of(with({}, string_note(XEN_ELFNOTE_FEATURES, "!" + bad))),
+        legacy("XEN_VER=xen-3.0,LOADER=generic,VIRT_BASE=" + bad),
+        legacy("XEN_VER=" + bad + ",LOADER=generic"), legacy("XEN_VER=xen-3.0,GUEST_OS=" + bad),
+        legacy("XEN_VER=xen-3.0,LOADER=generic,FEATURES=!" + bad)}) {
+    EXPECT_THAT(message, HasSubstr("?]0;x?")) << message;
+    for (const char c : message) EXPECT_TRUE(c >= 0x20 && c < 0x7f) << message;
+  }
+}
+
 TEST(Notes, features_are_refused_only_if_required) {
   const auto features = [](std::string_view list) {
     return error_of(with({}, string_note(XEN_ELFNOTE_FEATURES, list)));
