@@ -233,6 +233,8 @@ class Validator {
   [[nodiscard]] const MmuCounters& counters() const { return counters_; }
 
  private:
+  friend struct StateAccess;  ///< Of tests that go back to earlier states.
+
   /// An entry by its place. Small, so that it travels in registers.
   struct Where {
     Where() = default;

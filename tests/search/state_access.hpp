@@ -1,0 +1,50 @@
+// The parts of a validator's state that no operation can set, for a search that goes back to earlier states.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu {
+
+/// A friend of Validator. Sets and reads what the records, the tables and the mirrors do not show.
+struct StateAccess {
+  /// A check that was interrupted, or a release, whose table's mirror is here only.
+  struct Progress {
+    Mfn table;
+    std::size_t position = 0;
+    MirrorId mirror = no_mirror;
+    bool was_seen = false;
+  };
+  static void set(Validator& mmu, std::span<const Progress> interrupted, std::span<const Progress> releasing,
+                  std::uint64_t owned) {
+    mmu.interrupted_.clear();
+    for (const Progress& p : interrupted) mmu.interrupted_.emplace(p.table, p.position);
+    mmu.releasing_.clear();
+    for (const Progress& p : releasing) mmu.releasing_.push_back({p.table, p.position, p.mirror, p.was_seen});
+    mmu.owned_ = owned;
+  }
+  template <class Visit>
+  static void each_interrupted(const Validator& mmu, Visit&& visit) {
+    for (const auto& [table, position] : mmu.interrupted_) visit(table, position);
+  }
+  template <class Visit>
+  static void each_releasing(const Validator& mmu, Visit&& visit) {
+    for (const auto& r : mmu.releasing_) visit(Progress{r.table, r.end, r.mirror, r.was_seen});
+  }
+  /// Gives up all checks that were interrupted and finishes all releases.
+  static void settle(Validator& mmu, Held held) {
+    mmu.set_budget(held, Budget::unlimited());
+    (void)mmu.finish_releases(held);
+    while (!mmu.interrupted_.empty()) {
+      const auto [table, position] = *mmu.interrupted_.begin();
+      mmu.interrupted_.erase(table);
+      mmu.give_up(table, position);
+      (void)mmu.finish_releases(held);
+    }
+  }
+  [[nodiscard]] static std::uint64_t budget_left(const Validator& mmu) { return mmu.budget_.left(); }
+};
+
+}  // namespace pinfold::pvmmu
