@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -58,8 +59,12 @@ Result list_guests() {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   Json statuses = Json::array();
-  for (const std::string& name : names_in(*directory))
-    if (auto status = ask_guest(name, "status")) statuses.push_back(std::move(*status));
+  constexpr time_t patience_s = 2;
+  for (const std::string& name : names_in(*directory)) {
+    auto status = ask_guest(name, "status", Json::object(), patience_s);
+    if (!status && std::ranges::count(names_in(*directory), name) == 0) continue;  // it ended meanwhile
+    statuses.push_back(status ? std::move(*status) : Json{{"name", name}, {"state", "silent"}});
+  }
   return statuses;
 }
 

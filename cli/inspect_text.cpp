@@ -90,8 +90,11 @@ std::string guests_text(const Json& statuses) {
   std::string out =
       fmt::format("{:<20} {:>8} {:<8} {:>5} {:>10}\n", "NAME", "PID", "STATE", "VCPUS", "MEMORY");
   for (const Json& s : statuses)
-    out += fmt::format("{:<20} {:>8} {:<8} {:>5} {:>8} M\n", text(s, "name"), count(s, "pid"),
-                       text(s, "state"), s.at("vcpus").size(), count(s, "frames") / 256);
+    if (s.contains("pid"))
+      out += fmt::format("{:<20} {:>8} {:<8} {:>5} {:>8} M\n", text(s, "name"), count(s, "pid"),
+                         text(s, "state"), s.at("vcpus").size(), count(s, "frames") / 256);
+    else
+      out += fmt::format("{:<20} {:>8} {:<8}\n", text(s, "name"), "-", text(s, "state"));
   return out;
 }
 

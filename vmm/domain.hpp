@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <string>
@@ -134,6 +135,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void go_on(pvmmu::Held held, StopReason reason);
   /// Until each vCPU that is stopped rests, or the domain is over.
   void wait_until_stopped(pvmmu::DomainLock& lock);
+  /// The same, for so long at most. False: a vCPU has not come out of the guest yet; it will rest when it
+  /// does.
+  [[nodiscard]] bool wait_until_stopped(pvmmu::DomainLock& lock, std::chrono::milliseconds limit);
   /// Takes the guest's debug traps from now on; null: nobody does.
   void set_debugger(pvmmu::Held, Debugger* debugger) { debugger_ = debugger; }
   [[nodiscard]] Debugger* debugger() { return debugger_; }

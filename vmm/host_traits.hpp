@@ -10,8 +10,13 @@ namespace pinfold::vmm {
 
 /// Defaults are those of a shadow-paging host; a probe replaces them.
 struct HostTraits {
-  /// SYSCALL at CPL3 arrives at LSTAR still at CPL3, and KVM can be told to leave the VM there at once.
+  /// SYSCALL at CPL3 arrives at LSTAR still at CPL3.
   bool syscall_stays_at_cpl3 = true;
+  /// KVM can be told to leave the VM there at once; else the code at LSTAR has to do it, at CPL3.
+  bool leaves_at_syscall = true;
+  /// KVM says at each exit whether it can interrupt the guest, which it can't while an exception waits. Else
+  /// it is asked for waiting exceptions.
+  bool tells_if_interruptible = true;
   /// KVM shadows the tables: its copy of an entry that was present survives the monitor's store.
   bool stale_entries = true;
   /// Code at CPL3 can use L4 slot 256.
@@ -24,6 +29,9 @@ struct HostTraits {
   /// can.
   bool fast_paths = false;
   WriteProtection protection = WriteProtection::mprotect;
+
+  /// May code at CPL3 use the gate's port? Where it may not, a port exit was made at CPL0.
+  [[nodiscard]] bool port_open_to_cpl3() const { return syscall_stays_at_cpl3 && !leaves_at_syscall; }
 };
 
 }  // namespace pinfold::vmm

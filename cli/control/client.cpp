@@ -15,7 +15,6 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr time_t patience_s = 10;
 /// More than the tables of any guest that fits into a machine.
 constexpr std::size_t longest_answer = 1UL << 30;
 
@@ -37,7 +36,7 @@ tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
 }  // namespace
 
 tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
-                                          const Json& arguments) {
+                                          const Json& arguments, time_t patience_s) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   const auto socket = connect_to_guest(*directory, name);

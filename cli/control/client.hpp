@@ -1,13 +1,16 @@
 // Asks a running guest through its control socket.
 #pragma once
 
+#include <ctime>
+
 #include "cli/control/protocol.hpp"
 
 namespace pinfold::cli {
 
 /// One request, one answer. The error is one line: no such guest, a refusal, or a monitor that does not
-/// answer (10 s without a byte).
+/// answer (`patience_s` seconds without a byte).
 [[nodiscard]] tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
-                                                        const Json& arguments = Json::object());
+                                                        const Json& arguments = Json::object(),
+                                                        time_t patience_s = 10);
 
 }  // namespace pinfold::cli

@@ -1,6 +1,9 @@
 #include "cli/control/requests.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
+
+#include <chrono>
 
 #include "cli/control/domain_queries.hpp"
 
@@ -24,6 +27,19 @@ Json describe(vmm::GuestCpu& cpu) {
   vcpu["kernel_root"] = s.kernel_root == no_mfn ? Json() : Json(s.kernel_root.raw());
   vcpu["user_root"] = s.user_root == no_mfn ? Json() : Json(s.user_root.raw());
   return vcpu;
+}
+
+/// The first vCPU that is stopped and does not rest yet; the number of vCPUs if there is none.
+std::uint32_t first_running(vmm::Domain& domain) {
+  std::uint32_t i = 0;
+  while (i < domain.vcpu_count() && (!domain.cpu(VcpuId(i)).is_stopped() || domain.cpu(VcpuId(i)).at_rest()))
+    ++i;
+  return i;
+}
+
+const char* state_of(vmm::Domain& domain) {
+  if (!domain.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user)) return "running";
+  return first_running(domain) == domain.vcpu_count() ? "paused" : "pausing";
 }
 
 }  // namespace
@@ -65,7 +81,7 @@ Json GuestControl::status() {
   return {{"name", name_},
           {"uuid", domain_.config().uuid.text()},
           {"pid", ::getpid()},
-          {"state", domain_.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user) ? "paused" : "running"},
+          {"state", state_of(domain_)},
           {"seconds", std::chrono::duration<double>(running_for).count()},
           {"domain", domain_.id().raw()},
           {"frames", domain_.mmu().allocated_frames()},
@@ -77,15 +93,18 @@ Json GuestControl::status() {
 }
 
 /// After the answer to "pause" no vCPU runs guest code until "unpause".
-Json GuestControl::set_paused(bool paused) {
+tl::expected<Json, std::string> GuestControl::set_paused(bool paused) {
+  constexpr std::chrono::seconds patience(5);
   pvmmu::DomainLock lock(domain_.mutex());
-  if (paused) {
-    domain_.stop(lock, vmm::StopReason::user);
-    domain_.wait_until_stopped(lock);
-  } else {
+  if (!paused) {
     domain_.go_on(lock, vmm::StopReason::user);
+    return Json{{"state", "running"}};
   }
-  return {{"state", paused ? "paused" : "running"}};
+  domain_.stop(lock, vmm::StopReason::user);
+  if (domain_.wait_until_stopped(lock, patience)) return Json{{"state", "paused"}};
+  return tl::unexpected(
+      fmt::format("vCPU {} has not come out of the guest for {} s; the guest stays to be paused",
+                  first_running(domain_), patience.count()));
 }
 
 }  // namespace pinfold::cli

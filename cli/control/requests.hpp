@@ -21,7 +21,7 @@ class GuestControl {
  private:
   [[nodiscard]] tl::expected<Json, std::string> carry_out(const Request& request);
   [[nodiscard]] Json status();
-  [[nodiscard]] Json set_paused(bool paused);
+  [[nodiscard]] tl::expected<Json, std::string> set_paused(bool paused);
 
   std::string name_;
   vmm::Domain& domain_;

@@ -55,6 +55,7 @@ void GuestCpu::load(pvmmu::Held held) {
     vcpu_.mark_regs_dirty();
   }
   const bool in_gate = left_by_gate_;
+  entered_through_ = in_gate ? "through the gate" : "directly";
   if (in_gate)
     resume_in_gate(held);
   else if (load_segments(held))
@@ -147,8 +148,6 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
 
 /// The log is a TLB's twin: it is drained when the guest, or the validator for it, asks for a flush. What one
 /// vCPU makes KVM forget is forgotten for all. True if a part is left for another pass.
-/// Not while KVM is about to deliver an exception: that belongs to the guest's code, and leaves the VM at
-/// once.
 bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
   const pvmmu::StaleLog& stale = domain_.stale();
   FlushDuties& flushes = domain_.flushes();
@@ -157,7 +156,6 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
     flushes.handed_over(id_);
     return false;
   }
-  if (exception_in_flight(held)) return false;
   PassCode code;
   settles_below_ = refresh_stale_entries(code);
   const bool more = settles_below_ != stale.end();
@@ -167,29 +165,29 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
     return false;
   }
   domain_.statistics().pass_steps += settles_below_ - stale.first();
-  if (more) vcpu_.regs().rip = gate::user_text;  // comes straight back for the rest
-  begin_pass(code);
+  begin_pass(code, more);
   flushes.handed_over(id_);
   if (more) flushes.request(id_);
   return more;
 }
 
-/// A flush of the TLB, or selectors that only an IRETQ loads. Not while KVM is about to deliver an exception,
-/// either.
+/// A flush of the TLB, or selectors that only an IRETQ loads.
 bool GuestCpu::prepare_flush(pvmmu::Held held) {
   const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
   FlushDuties& flushes = domain_.flushes();
-  if ((!flushes.due(id_) && !through_iret) || exception_in_flight(held)) return false;
+  if (!flushes.due(id_) && !through_iret) return false;
   PassCode code;
   code.reload_cr3(vcpu_.sregs().cr3);
   if (code.drops_translations()) flushes.handed_over(id_);
-  begin_pass(code);
+  begin_pass(code, false);
   return false;
 }
 
-void GuestCpu::begin_pass(const PassCode& code) {
+/// `leaves`: the pass does not lead to guest code, but back here.
+void GuestCpu::begin_pass(const PassCode& code, bool leaves) {
   ++domain_.statistics().passes;
-  domain_.gate().prepare_pass(vcpu_, id_.raw(), code);
+  domain_.gate().prepare_pass(vcpu_, id_.raw(), code, leaves);
+  entered_through_ = leaves ? "through a pass that leaves" : "through a pass";
   pass_under_way_ = true;
 }
 

@@ -14,8 +14,6 @@ constexpr std::uint64_t pf_present = 1, pf_write = 2, pf_user = 4, pf_fetch = 16
 /// Error codes that name a descriptor (vol. 3, 6.13): bit 1 says that it was the IDT's.
 constexpr std::uint64_t error_idt = 2;
 
-constexpr std::uint64_t same_fault_limit = 100'000;
-
 }  // namespace
 
 void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
@@ -54,9 +52,8 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
       // The guest's entry allows it: the first write to a clean page, or a translation that changed
       // meanwhile.
       (void)domain_.mmu().touch(held, *leaf, write);
-      const bool same = same_fault_.rip == regs_.rip && same_fault_.address == address;
-      same_fault_ = {regs_.rip, address, same ? same_fault_.count + 1 : 0};
-      if (same_fault_.count < same_fault_limit) return;
+      repeats_fault_ = true;
+      if (!repeated_fault_.repeats(regs_.rip, address, domain_.mmu().counters().entries_stored)) return;
       domain_.end(Ending::host_failure,
                   fmt::format("access to {:#x} faults forever, although the tables permit it\n{}", address,
                               describe(held)));

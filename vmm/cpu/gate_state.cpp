@@ -21,31 +21,55 @@ std::uint64_t flags_of(const Callback& callback) { return callback.masks_events 
 
 }  // namespace
 
-/// In KVM's registers SS.DPL is the CPL, whatever CS is (Intel SDM vol. 3, 24.4.1; AMD APM vol. 2, 15.5.1).
-bool GuestCpu::at_cpl0() { return vcpu_.sregs().ss.dpl == 0; }
+/// Of a port exit the processor has checked the privilege level, where CPL3 has no ports (Intel SDM vol. 1,
+/// 19.5.2). Else it is SS.DPL in KVM's registers, whatever CS is (vol. 3, 24.4.1; AMD APM vol. 2, 15.5.1).
+bool GuestCpu::at_cpl0() {
+  if (left_by_port_ && !domain_.config().host.port_open_to_cpl3()) return true;
+  return vcpu_.sregs().ss.dpl == 0;
+}
 
-/// Was the vCPU interrupted while the gate was at work, with half of it done?
-bool GuestCpu::inside_gate(const RunResult& result) {
-  const bool interruption =
-      result.kind == RunResult::Kind::interrupted ||
-      (result.kind == RunResult::Kind::exited && (vcpu_.shared().exit_reason == KVM_EXIT_INTR ||
-                                                  vcpu_.shared().exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN));
+std::optional<GateAddress> GuestCpu::gate_address() {
   const std::uint64_t rip = vcpu_.regs().rip;
-  return interruption && Gate::in_fast_paths(id_.raw(), rip) && at_cpl0() &&
-         Gate::fast_exit(id_.raw(), rip) != GateExit::returning;
+  constexpr unsigned cpl3 = 3;
+  if (!in_xen_range(rip)) return std::nullopt;  // without asking KVM
+  return GateAddress::at(at_cpl0() ? 0 : cpl3, rip);
+}
+
+bool GuestCpu::is_interruption(const RunResult& result) const {
+  const std::uint32_t reason = vcpu_.shared().exit_reason;
+  return result.kind == RunResult::Kind::interrupted ||
+         (result.kind == RunResult::Kind::exited &&
+          (reason == KVM_EXIT_INTR || reason == KVM_EXIT_IRQ_WINDOW_OPEN));
+}
+
+/// Was the vCPU interrupted while the gate was at work, with half of it done? Also where only the IRETQ is
+/// left, if that has faulted and the exception waits.
+bool GuestCpu::inside_gate(const RunResult& result) {
+  if (!is_interruption(result)) return false;
+  const auto at = gate_address();
+  if (!at || !Gate::in_fast_paths(id_.raw(), *at)) return false;
+  if (Gate::fast_exit(id_.raw(), *at) != GateExit::returning) return true;
+  const auto events = vcpu_.events();
+  return !events || events->exception.injected != 0 || events->exception.pending != 0;
+}
+
+RunResult GuestCpu::run_vcpu() {
+  const RunResult result = vcpu_.run();
+  left_by_port_ = result.kind == RunResult::Kind::exited && vcpu_.shared().exit_reason == KVM_EXIT_IO;
+  return result;
 }
 
 /// Enters the guest. Interrupted inside the gate it lets that finish, which takes a few hundred instructions,
 /// and has it come out then in place of going to the guest. As long as that takes the vCPU counts as one that
 /// has not left.
 RunResult GuestCpu::run_to_the_guests_own_exit() {
-  RunResult result = vcpu_.run();
+  RunResult result = run_vcpu();
   if (!domain_.config().host.fast_paths) return result;
   while (inside_gate(result) && !domain_.ended()) {
     ++interruptions_in_gate_;
     domain_.gate().set_state(id_.raw(), GATE_ATTENTION, 1);
     vcpu_.set_immediate_exit(false);
-    result = vcpu_.run();
+    result = run_vcpu();
   }
   return result;
 }

@@ -18,6 +18,7 @@
 #include "pvmmu/verdict.hpp"
 #include "vmm/cpu/cpu_state.hpp"
 #include "vmm/cpu/poll.hpp"
+#include "vmm/cpu/repeated_fault.hpp"
 #include "vmm/cpu/run_state.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
 #include "vmm/debugger.hpp"
@@ -194,11 +195,16 @@ class GuestCpu {
 
   // run_loop.cpp
   bool before_entry(pvmmu::DomainLock& lock);
-  [[nodiscard]] bool exception_in_flight(pvmmu::Held held);
+  [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
+  [[nodiscard]] bool leaves_pass(pvmmu::DomainLock& lock, const RunResult& result);
+  void on_shutdown(pvmmu::Held held);
   void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
+  void on_interruption_at_cpl0(pvmmu::DomainLock& lock);
   void on_port(pvmmu::DomainLock& lock);
+  [[nodiscard]] bool is_syscall_at_cpl3(AtOut stopped);
+  void on_guests_own_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
   void flush_one(GuestCpu& target);
@@ -207,6 +213,7 @@ class GuestCpu {
   [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
+  void on_raised(pvmmu::Held held, const GuestException& raised);
   struct LdtFault {
     GuestException exception;  ///< What the guest gets unless it was resolved.
     bool in_ldt = false;
@@ -221,8 +228,12 @@ class GuestCpu {
 
   // gate_state.cpp
   [[nodiscard]] RunResult run_to_the_guests_own_exit();
+  [[nodiscard]] RunResult run_vcpu();
+  [[nodiscard]] bool is_interruption(const RunResult& result) const;
   [[nodiscard]] bool inside_gate(const RunResult& result);
   [[nodiscard]] bool at_cpl0();
+  /// Where in the gate the vCPU stopped; nothing for guest code, whatever its RIP.
+  [[nodiscard]] std::optional<GateAddress> gate_address();
   void take_from_gate();
   void resume_in_gate(pvmmu::Held held);
   void give_to_gate(pvmmu::Held held);
@@ -288,7 +299,7 @@ class GuestCpu {
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
   [[nodiscard]] bool prepare_refreshing(pvmmu::Held held);
   [[nodiscard]] bool prepare_flush(pvmmu::Held held);
-  void begin_pass(const PassCode& code);
+  void begin_pass(const PassCode& code, bool leaves);
   [[nodiscard]] std::uint64_t refresh_stale_entries(PassCode& code) const;
   [[nodiscard]] bool is_64bit_code(pvmmu::Held held, std::uint16_t selector);
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
@@ -325,10 +336,12 @@ class GuestCpu {
   std::uint64_t gs_base_ = 0;
   CpuState state_;
 
-  bool registers_changed_ = true;    ///< regs_ is newer than what KVM holds.
-  bool interrupted_ = false;         ///< The last exit was between two instructions of the guest.
-  bool left_by_gate_ = false;        ///< The last exit was the gate's own, and may go on there.
-  bool mirror_may_be_gone_ = false;  ///< The one that it left on: the gate must not go on there.
+  bool registers_changed_ = true;               ///< regs_ is newer than what KVM holds.
+  bool interrupted_ = false;                    ///< The last exit was between two instructions of the guest.
+  bool left_by_port_ = false;                   ///< The last exit was a KVM_EXIT_IO.
+  const char* entered_through_ = "not at all";  ///< The last entry, in words.
+  bool left_by_gate_ = false;                   ///< The last exit was the gate's own, and may go on there.
+  bool mirror_may_be_gone_ = false;             ///< The one that it left on: the gate must not go on there.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
@@ -343,9 +356,8 @@ class GuestCpu {
   bool step_armed_ = false;  ///< The processor has the trap flag, if the step needs it.
   std::uint64_t step_from_ = 0;
   std::array<std::byte, 15> instruction_{};
-  struct {
-    std::uint64_t rip = 0, address = 0, count = 0;
-  } same_fault_;  ///< Finds a fault that repeats although nothing stands against the access.
+  RepeatedFault repeated_fault_;
+  bool repeats_fault_ = false;  ///< The last exit was one for repeated_fault_.
 
   // waiting.cpp
   std::atomic<bool> kicked_{false};

@@ -39,7 +39,8 @@ void GuestCpu::run() {
   thread_ = pthread_self();
   // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a
   // second exit.
-  vcpu_.shared().request_interrupt_window = domain_.config().host.syscall_stays_at_cpl3 ? 1 : 0;
+  const HostTraits& host = domain_.config().host;
+  vcpu_.shared().request_interrupt_window = host.syscall_stays_at_cpl3 && host.leaves_at_syscall ? 1 : 0;
 
   std::optional<pvmmu::DomainSharer> sharer;
   if (domain_.config().vcpus > 1 && !watched_) sharer_ = &sharer.emplace(domain_.mutex());
@@ -99,7 +100,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     if (rest_while_stopped(lock)) continue;
     make_enterable(lock);
     // An event would take a step into its handler: it waits.
-    if (!stepping_ && event_deliverable() && !exception_in_flight(lock)) {
+    if (!stepping_ && event_deliverable()) {
       tell_entered(lock, pvmmu::cause_other);
       deliver_event(lock);
     }
@@ -116,17 +117,28 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   return false;
 }
 
-/// After an interruption KVM may hold an exception that it was about to deliver. It belongs to the registers
-/// as they are, so an event has to wait: the exception comes out at the gate at once.
-bool GuestCpu::exception_in_flight(pvmmu::Held held) {
-  if (!interrupted_) return false;
+/// What KVM was about to deliver when the guest was interrupted, taken from it: the exception belongs to the
+/// registers as they are, so it is answered before anything else changes them. Nothing: there is none, or the
+/// instruction raises it again.
+std::optional<GuestException> GuestCpu::take_waiting_exception() {
+  const HostTraits& host = domain_.config().host;
+  if (host.tells_if_interruptible && vcpu_.interruptible()) return std::nullopt;
   const auto events = vcpu_.events();
-  if (!events || events->exception.injected != 0 || events->exception.pending != 0) return true;
-  // KVM does not tell of a breakpoint trap that waits, and forgets it when registers are set. If there is
-  // none after all, the event waits until the next exit, at the latest the host's next tick.
-  constexpr std::byte int3{0xcc};
-  const auto before = memory(held).fetch<std::byte>(GuestVaddr(regs_.rip - 1));
-  return before && *before == int3;
+  if (!events || !vcpu_.drop_exception()) {
+    domain_.end(Ending::host_failure,
+                "KVM does not tell, or drop, the exception that it was about to deliver");
+    return std::nullopt;
+  }
+  const auto& waiting = events->exception;
+  if (waiting.injected != 0 || waiting.pending != 0) {
+    const std::uint64_t error_code = waiting.has_error_code != 0 ? waiting.error_code : 0;
+    return GuestException{waiting.nr, error_code, waiting.nr == 14 ? vcpu_.sregs().cr2 : 0};
+  }
+  // KVM never shows a breakpoint (arch/x86/kvm/x86.c, kvm_vcpu_ioctl_x86_get_vcpu_events). Without VT-x and
+  // SVM the INT3 is done and RIP behind it; with them RIP is still at it.
+  constexpr std::uint8_t breakpoint = 3;
+  if (!host.syscall_stays_at_cpl3 || events->interrupt.shadow != 0) return std::nullopt;
+  return GuestException{breakpoint, 0, 0};
 }
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
@@ -136,21 +148,8 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   left_by_gate_ = false;
   if (domain_.config().host.fast_paths) take_from_gate();
   interrupted_ = false;
-  if (pass_under_way_) {
-    if (Gate::in_pass(id_.raw(), vcpu_.regs().rip) && result.kind != RunResult::Kind::failed) {
-      // Interrupted on the way: the guest's registers are still in regs_, and the stores can be made again.
-      domain_.statistics().count(ExitReason::interrupted);
-      registers_changed_ = true;
-      domain_.flushes().request(id_);
-      return;
-    }
-    pass_under_way_ = false;
-    domain_.mmu().stale_entries_settled(lock, std::exchange(settles_below_, 0));
-    if (more_passes_) {
-      registers_changed_ = true;
-      return;
-    }
-  }
+  repeats_fault_ = false;
+  if (pass_under_way_ && leaves_pass(lock, result)) return;
   switch (result.kind) {
     case RunResult::Kind::exited: on_exit(lock); break;
     case RunResult::Kind::interrupted: on_interruption(lock, ExitReason::interrupted); break;
@@ -161,6 +160,27 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
       else
         domain_.end(Ending::host_failure, std::string("KVM_RUN failed: ") + std::strerror(result.error));
   }
+  // A mere interruption is no progress.
+  if (!repeats_fault_ && !interrupted_) repeated_fault_.other_exit();
+}
+
+/// True: the vCPU did not get behind the pass, so there is nothing to answer. Interrupted on the way the
+/// guest's registers are still in regs_, and all that the pass does can be done again.
+bool GuestCpu::leaves_pass(pvmmu::DomainLock& lock, const RunResult& result) {
+  const auto at = gate_address();
+  const bool inside = at && Gate::in_pass(id_.raw(), *at);
+  if (inside && is_interruption(result)) {
+    (void)vcpu_.drop_exception();  // its IRETQ raises it again
+    domain_.statistics().count(ExitReason::interrupted);
+    registers_changed_ = true;
+    domain_.flushes().request(id_);
+    return true;
+  }
+  pass_under_way_ = false;
+  domain_.mmu().stale_entries_settled(lock, std::exchange(settles_below_, 0));
+  if (!more_passes_ || !inside || !left_by_port_) return false;
+  registers_changed_ = true;
+  return true;
 }
 
 /// The guest's registers, at an exit from CPL3.
@@ -192,12 +212,7 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
                   explain_physical_access(Mfn(run.mmio.phys_addr >> page_shift), run.mmio.is_write != 0) +
                       "\n" + describe(lock));
       return;
-    case KVM_EXIT_SHUTDOWN:
-      capture();
-      if (end_if_gate_is_lost(lock)) return;
-      domain_.end(Ending::host_failure,
-                  "the gate took a fault it can't handle (triple fault)\n" + describe(lock));
-      return;
+    case KVM_EXIT_SHUTDOWN: return on_shutdown(lock);
     default: break;
   }
   capture();
@@ -221,8 +236,8 @@ bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
   std::string what;
   if (s.cr3 != mirror_of(state_.kernel_root) && s.cr3 != mirror_of(state_.user_root))
     what = fmt::format("ran on page tables at {:#x}, which are none of its mirrors", s.cr3);
-  else if (!Gate::contains(regs_.rip))
-    what = fmt::format("ran at {:#x}, which is not the gate", regs_.rip);
+  else if (!gate_address())
+    what = fmt::format("ran at {:#x}, which is not the gate", vcpu_.regs().rip);
   else
     return false;
   domain_.end(Ending::isolation_fault,
@@ -230,45 +245,111 @@ bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
   return true;
 }
 
+/// A triple fault. On AMD's processors KVM has reset the vCPU's registers by now (svm.c,
+/// shutdown_interception): then those of the last entry are all that is known.
+void GuestCpu::on_shutdown(pvmmu::Held held) {
+  domain_.statistics().count(ExitReason::other);
+  constexpr std::uint64_t cr0_pg = 1ULL << 31;
+  const kvm_sregs& s = vcpu_.sregs();
+  std::string where;
+  if ((s.cr0 & cr0_pg) != 0) {
+    where = fmt::format("at {:#x}, at CPL{}, on page tables at {:#x}", vcpu_.regs().rip, unsigned{s.ss.dpl},
+                        s.cr3);
+    capture();
+  } else {
+    where = fmt::format("at an unknown address, since KVM has reset it; it was last entered for {:#x}, {}",
+                        regs_.rip, entered_through_);
+  }
+  domain_.end(Ending::host_failure,
+              fmt::format("vCPU {} shut down (triple fault) {}\n{}", id_.raw(), where, describe(held)));
+}
+
 /// The guest was stopped between two instructions: its own, or those of the gate that were about to leave
 /// anyway.
 void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
-  const std::uint64_t rip = vcpu_.regs().rip;
-  if (domain_.config().host.fast_paths && at_cpl0() && Gate::fast_exit(id_.raw(), rip) == GateExit::returning)
-    return on_fast_exit(lock, GateExit::returning);
-  if (const auto entry = Gate::syscall_entry(rip)) {
+  if (at_cpl0()) return on_interruption_at_cpl0(lock);
+  if (const auto raised = take_waiting_exception()) {
     capture();
-    return on_syscall(lock, *entry);
+    registers_changed_ = true;
+    return on_raised(lock, *raised);
   }
-  if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
+  if (is_syscall_at_cpl3(AtOut::before)) {
+    capture();
+    return on_syscall(lock, SyscallEntry::bits64);
+  }
   domain_.statistics().count(reason);
   capture();
   interrupted_ = true;
   if (reason == ExitReason::filled) fault_around(lock);
 }
 
-void GuestCpu::on_port(pvmmu::DomainLock& lock) {
-  const std::uint64_t rip = vcpu_.regs().rip;
-  if (const auto entry = Gate::syscall_entry(rip)) {
-    if (domain_.config().host.syscall_stays_at_cpl3) ++domain_.statistics().slow_syscalls;
-    capture();
-    return on_syscall(lock, *entry);
+void GuestCpu::on_interruption_at_cpl0(pvmmu::DomainLock& lock) {
+  if (const auto at = gate_address()) {
+    if (domain_.config().host.fast_paths && Gate::fast_exit(id_.raw(), *at) == GateExit::returning)
+      return on_fast_exit(lock, GateExit::returning);
+    if (const auto entry = Gate::syscall_entry(*at, AtOut::before)) {
+      capture();
+      return on_syscall(lock, *entry);
+    }
+    if (const auto vector = Gate::exception_vector(*at, AtOut::before))
+      return on_gate_exception(lock, *vector);
   }
-  if (const auto vector = Gate::exception_vector(rip)) return on_gate_exception(lock, *vector);
-  // A guest's own OUT faults there, so this one was made at CPL0, and at that address by the gate.
-  if (domain_.config().host.fast_paths)
-    if (const GateExit why = Gate::fast_exit(id_.raw(), rip); why != GateExit::none || at_cpl0())
-      return on_fast_exit(lock, why);
+  on_fast_exit(lock, GateExit::none);
+}
 
-  // The guest's own OUT to the gate's port, in user or kernel mode: a guest has no such port.
+void GuestCpu::on_port(pvmmu::DomainLock& lock) {
+  const auto at = gate_address();
+  if (at && is_finished_out(vcpu_.shared())) {
+    if (domain_.config().host.fast_paths)
+      if (const GateExit why = Gate::fast_exit(id_.raw(), *at); why != GateExit::none)
+        return on_fast_exit(lock, why);
+    if (const auto entry = Gate::syscall_entry(*at, AtOut::behind)) {
+      capture();
+      return on_syscall(lock, *entry);
+    }
+    if (const auto vector = Gate::exception_vector(*at, AtOut::behind))
+      return on_gate_exception(lock, *vector);
+  }
+  if (at_cpl0()) return on_fast_exit(lock, GateExit::none);
+  if (is_finished_out(vcpu_.shared()) && is_syscall_at_cpl3(AtOut::behind)) {
+    ++domain_.statistics().slow_syscalls;
+    capture();
+    return on_syscall(lock, SyscallEntry::bits64);
+  }
+  on_guests_own_port(lock);
+}
+
+/// Did the SYSCALL that stays at CPL3 bring the vCPU here? A program may jump to the same address. So RCX and
+/// R11 have to be what SYSCALL makes of RIP and RFLAGS (Intel SDM vol. 2, SYSCALL): RCX canonical, and R11
+/// the flags, of which RFLAGS still has those that IA32_FMASK does not clear. Whoever jumps here with such
+/// registers gets what a SYSCALL in front of RCX would give.
+bool GuestCpu::is_syscall_at_cpl3(AtOut stopped) {
+  constexpr std::uint64_t kept = rflags::cf | rflags::pf | rflags::af | rflags::zf | rflags::sf | rflags::of;
+  const kvm_regs& r = vcpu_.regs();
+  return domain_.config().host.syscall_stays_at_cpl3 && Gate::is_syscall_entry_at_cpl3(r.rip, stopped) &&
+         is_canonical(r.rcx) && ((r.r11 ^ r.rflags) & kept) == 0;
+}
+
+/// IN, OUT, or their string forms, executed by the guest where the gate's port is open to CPL3. It is made
+/// the fault that it is elsewhere, at the instruction, or behind its prefixes: KVM moves RIP past an OUT at
+/// once.
+void GuestCpu::on_guests_own_port(pvmmu::DomainLock& lock) {
+  const kvm_run& run = vcpu_.shared();
   capture();
   domain_.statistics().count(ExitReason::protection_fault);
   registers_changed_ = true;
-  std::array<std::byte, 2> before{};
-  const bool immediate = memory(lock).read(GuestVaddr(regs_.rip - 2), before).has_value() &&
-                         before[0] == std::byte{0xe6} && before[1] == std::byte{gate::port};
-  regs_.rip -= immediate ? 2 : 1;
-  deliver(lock, GuestException{13, 0, 0});
+  constexpr std::byte repeat{0xf3};
+  const auto code = instruction(lock);
+  const bool repeats = !code.empty() && code.front() == repeat;  // more of it is to come, at the same RIP
+  if (run.io.direction == KVM_EXIT_IO_OUT && !repeats) {
+    const auto last = memory(lock).fetch<std::byte>(GuestVaddr(regs_.rip - 1));
+    regs_.rip -= last && *last == std::byte{gate::port} ? 2 : 1;  // the port is an immediate byte, or in DX
+  }
+  if (auto finished = vcpu_.finish_access(); !finished) {
+    domain_.end(Ending::host_failure, finished.error().message + "\n" + describe(lock));
+    return;
+  }
+  on_protection_fault(lock, 0);
 }
 
 /// The processor looks for a descriptor in a page of the LDT that is not there yet, or not at all: what the
@@ -307,8 +388,8 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
 
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
   const GuestException raised{vector, frame.error_code, vector == 14 ? fault_address() : 0};
-  if ((frame.cs & 3) == 0 && Gate::in_pass(id_.raw(), frame.rip)) return on_fault_of_return(lock, raised);
-  const LdtFault fault = look_into_ldt(lock, raised);
+  const auto in_gate = GateAddress::at(frame.cs & 3, frame.rip);
+  if (in_gate && Gate::in_pass(id_.raw(), *in_gate)) return on_fault_of_return(lock, raised);
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = stepping_ ? frame.rflags & ~rflags::tf : frame.rflags;
@@ -322,9 +403,15 @@ void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const Ex
   }
   if (processor_loads_selectors())
     set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
-  if (!fault.in_ldt) return on_exception(lock, raised);
+  on_raised(lock, raised);
+}
+
+/// An exception of guest code, whose registers are in regs_.
+void GuestCpu::on_raised(pvmmu::Held held, const GuestException& raised) {
+  const LdtFault fault = look_into_ldt(held, raised);
+  if (!fault.in_ldt) return on_exception(held, raised);
   domain_.statistics().count(ExitReason::page_fault);
-  if (!fault.resolved) deliver(lock, fault.exception);
+  if (!fault.resolved) deliver(held, fault.exception);
 }
 
 /// A pass ended in an IRETQ that the processor refused: the guest returned to selectors that its descriptor
@@ -337,7 +424,7 @@ void GuestCpu::on_refused_return(pvmmu::Held held, const GuestException& excepti
 
 void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {
   regs_.rip = regs_[Gpr::rcx];
-  regs_.rflags = regs_[Gpr::r11];
+  regs_.rflags = regs_[Gpr::r11] & (rflags::guests_own | rflags::nt | rflags::if_ | rflags::fixed);
   registers_changed_ = true;
   if (entry == SyscallEntry::bits32)
     cs_ = gate::code32;

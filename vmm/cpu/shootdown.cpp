@@ -28,12 +28,11 @@ void GuestCpu::await_flushes(pvmmu::DomainLock& lock) {
   }
 }
 
-/// The last look before an entry. False: the domain is over. Two entries come back before guest code runs,
-/// and a flush may still be due then: a pass that has others behind it, and one that lets out an exception
-/// that KVM holds.
+/// The last look before an entry. False: the domain is over. Only a pass that has others behind it leaves
+/// again before guest code runs, and a flush may still be due then.
 bool GuestCpu::may_enter(pvmmu::Held held) {
   if (domain_.ended()) return false;
-  if (more_passes_ || interrupted_) return true;
+  if (more_passes_) return true;
   const char* objection = domain_.flushes().objection_to_entry(id_);
   if (objection == nullptr) return true;
   domain_.end(Ending::isolation_fault,

@@ -21,10 +21,9 @@ void GuestCpu::go_on(pvmmu::Held, StopReason reason) {
 }
 
 /// Before guest code would run: rests as long as somebody wants it to. Did it? Then what is due has to be
-/// looked at anew. An exception that KVM is about to deliver is let out first: it belongs to the instruction
-/// that was executed, and KVM would forget it, or the registers would not fit it any more.
+/// looked at anew.
 bool GuestCpu::rest_while_stopped(pvmmu::DomainLock& lock) {
-  if (stops_ == 0 || domain_.ended() || exception_in_flight(lock)) return false;
+  if (stops_ == 0 || domain_.ended()) return false;
   const RunState before = run_state_.state();
   run_state_.enter(RunState::offline, domain_.clock().now());
   while (stops_ != 0) {
@@ -76,15 +75,17 @@ void Domain::go_on(pvmmu::Held held, StopReason reason) {
   for (const auto& cpu : cpus_) cpu->go_on(held, reason);
 }
 
-/// A vCPU that let an exception out first is in the guest again, perhaps with nothing that would bring it
-/// back: it is kicked until it rests.
 void Domain::wait_until_stopped(pvmmu::DomainLock& lock) {
-  constexpr std::chrono::milliseconds patience(10);
-  const auto rests = [](const auto& cpu) { return !cpu->is_stopped() || cpu->at_rest(); };
-  while (!ended() && !std::ranges::all_of(cpus_, rests))
-    if (left_guest_.wait_for(lock, patience) == std::cv_status::timeout)
-      for (const auto& cpu : cpus_)
-        if (!rests(cpu)) cpu->kick();
+  while (!wait_until_stopped(lock, std::chrono::seconds(1))) {
+  }
+}
+
+bool Domain::wait_until_stopped(pvmmu::DomainLock& lock, std::chrono::milliseconds limit) {
+  const auto all_rest = [this] {
+    return ended() ||
+           std::ranges::all_of(cpus_, [](const auto& cpu) { return !cpu->is_stopped() || cpu->at_rest(); });
+  };
+  return left_guest_.wait_for(lock, limit, all_rest);
 }
 
 }  // namespace pinfold::vmm

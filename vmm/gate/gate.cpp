@@ -57,6 +57,8 @@ constexpr std::uint64_t cr4_osxsave = 1U << 18;
   return cpu_area(cpu) + fast_text_page * page_size;
 }
 
+constexpr std::uint64_t out_length = 2;  // KVM leaves with RIP behind the OUT
+
 /// Where on the stack page a pass's IRETQ frame lies, far below where exceptions push.
 constexpr std::size_t pass_frame_offset = 512;
 
@@ -86,7 +88,7 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
       host_(host),
       cpus_(cpus),
       machphys_address_(slot_base(host.slot_256_usable ? machphys_slot : machphys_slot_elsewhere)),
-      user_text_(arena.take_fixed()),
+      syscall_text_(arena.take_fixed()),
       kernel_text_(arena.take_fixed()),
       idt_(arena.take_fixed()),
       areas_(arena.take_fixed(cpus * used_pages)),
@@ -95,7 +97,7 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
   build_text();
   build_idt(idt_, kernel_text);
   for (std::uint32_t cpu = 0; cpu < cpus; ++cpu) build_cpu(cpu);
-  map_page(user_text, user_text_, supervisor | bit::user);
+  map_page(syscall_text, syscall_text_, host.port_open_to_cpl3() ? supervisor | bit::user : supervisor);
   map_page(kernel_text, kernel_text_, supervisor);
   map_page(idt, idt_, data);
   map_large(machphys_address_, machphys_frame, machphys_bytes, supervisor | bit::user | bit::no_execute);
@@ -106,7 +108,7 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
 }
 
 void Gate::build_text() {
-  std::memcpy(arena_.bytes(user_text_), pinfold_gate_user_begin,
+  std::memcpy(arena_.bytes(syscall_text_), pinfold_gate_user_begin,
               static_cast<std::size_t>(pinfold_gate_user_end - pinfold_gate_user_begin));
   std::memcpy(arena_.bytes(kernel_text_), pinfold_gate_kernel_begin,
               static_cast<std::size_t>(pinfold_gate_kernel_end - pinfold_gate_kernel_begin));
@@ -155,9 +157,9 @@ void Gate::build_cpu(std::uint32_t cpu) {
   std::memcpy(bytes + tss_rsp0, &rsp0, sizeof rsp0);
   std::memcpy(bytes + tss_io_base, &io_base, sizeof io_base);
   std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
-  // CPL3 gets the port only where SYSCALL leaves it there; elsewhere a guest's own OUT is a #GP like any
-  // other.
-  if (host_.syscall_stays_at_cpl3) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
+  // CPL3 gets the port only where nothing else leaves the VM at a SYSCALL; elsewhere a guest's own IN or OUT
+  // is a #GP like any other.
+  if (host_.port_open_to_cpl3()) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
 }
 
 void Gate::build_fast_paths(std::uint32_t cpu) {
@@ -237,7 +239,7 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   // interrupts, and IF is that window).
   const std::uint64_t mask = host_.syscall_stays_at_cpl3 ? syscall_clears : syscall_clears | rflags::if_;
   const std::uint64_t lstar =
-      host_.fast_paths ? fast_text(cpu) + fast_offset(pinfold_fast_syscall) : user_text;
+      host_.fast_paths ? fast_text(cpu) + fast_offset(pinfold_fast_syscall) : syscall_text;
   const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
                                  {msr_lstar, lstar},
                                  {msr_cstar, compat_entry},
@@ -245,15 +247,21 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   return vcpu.set_msrs(msrs);
 }
 
-std::optional<SyscallEntry> Gate::syscall_entry(std::uint64_t rip) {
-  if (rip == user_text || rip == user_text + 2) return SyscallEntry::bits64;
-  if (rip == compat_entry || rip == compat_entry + 2) return SyscallEntry::bits32;
+std::optional<SyscallEntry> Gate::syscall_entry(GateAddress at, AtOut stopped) {
+  const std::uint64_t entry = at.raw() - (stopped == AtOut::behind ? out_length : 0);
+  if (entry == syscall_text) return SyscallEntry::bits64;
+  if (entry == compat_entry) return SyscallEntry::bits32;
   return std::nullopt;
 }
 
-std::optional<std::uint8_t> Gate::exception_vector(std::uint64_t rip) {
-  if (rip < kernel_text || rip >= kernel_text + exceptions * exception_stub_size) return std::nullopt;
-  return static_cast<std::uint8_t>((rip - kernel_text) / exception_stub_size);
+bool Gate::is_syscall_entry_at_cpl3(std::uint64_t rip, AtOut stopped) {
+  return rip - (stopped == AtOut::behind ? out_length : 0) == syscall_text;
+}
+
+std::optional<std::uint8_t> Gate::exception_vector(GateAddress at, AtOut stopped) {
+  const std::uint64_t offset = at.raw() - (stopped == AtOut::behind ? out_length : 0) - kernel_text;
+  if (offset >= exceptions * exception_stub_size || offset % exception_stub_size != 0) return std::nullopt;
+  return static_cast<std::uint8_t>(offset / exception_stub_size);
 }
 
 bool Gate::has_error_code(std::uint8_t vector) {
@@ -273,14 +281,13 @@ ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool 
   return {error_code ? stack_word(cpu, rsp) : 0, word(0), word(1), word(2), word(3), word(4)};
 }
 
-bool Gate::in_fast_paths(std::uint32_t cpu, std::uint64_t rip) {
-  return rip >= fast_text(cpu) && rip - fast_text(cpu) < page_size;
+bool Gate::in_fast_paths(std::uint32_t cpu, GateAddress at) {
+  return at.raw() >= fast_text(cpu) && at.raw() - fast_text(cpu) < page_size;
 }
 
-GateExit Gate::fast_exit(std::uint32_t cpu, std::uint64_t rip) {
-  if (!in_fast_paths(cpu, rip)) return GateExit::none;
-  constexpr std::uint64_t out_length = 2;  // KVM leaves with RIP behind the OUT
-  const std::uint64_t offset = rip - fast_text(cpu);
+GateExit Gate::fast_exit(std::uint32_t cpu, GateAddress at) {
+  if (!in_fast_paths(cpu, at)) return GateExit::none;
+  const std::uint64_t offset = at.raw() - fast_text(cpu);
   if (offset >= fast_offset(pinfold_fast_return) &&
       offset <= fast_offset(pinfold_fast_return_out) + out_length)
     return GateExit::returning;
@@ -370,11 +377,11 @@ void Gate::set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t des
                descriptor);
 }
 
-void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const {
+void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code, bool leaves) const {
   kvm_regs& r = vcpu.regs();
   kvm_sregs& s = vcpu.sregs();
   PassCode finished = code;
-  const auto bytes = finished.finish(r.rax);
+  const auto bytes = leaves ? finished.finish_with_out(port) : finished.finish(r.rax);
   std::memcpy(arena_.bytes(area(cpu, pass_page)), bytes.data(), bytes.size());
   const std::array<std::uint64_t, 5> frame{r.rip, s.cs.selector, r.rflags, r.rsp, s.ss.selector};
   std::memcpy(arena_.bytes(area(cpu, stack_page)) + pass_frame_offset, frame.data(), sizeof frame);
@@ -392,9 +399,9 @@ void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) con
   vcpu.mark_sregs_dirty();
 }
 
-bool Gate::in_pass(std::uint32_t cpu, std::uint64_t rip) {
+bool Gate::in_pass(std::uint32_t cpu, GateAddress at) {
   const std::uint64_t begin = cpu_area(cpu) + pass_page * page_size;
-  return rip >= begin && rip < begin + page_size;
+  return at.raw() >= begin && at.raw() < begin + page_size;
 }
 
 std::uint64_t Gate::arena_address(Mfn frame, std::size_t offset) const {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "pvmmu/pte.hpp"
+#include "vmm/gate/gate_address.hpp"
 #include "vmm/gate/layout.hpp"
 #include "vmm/gate/pass.hpp"
 #include "vmm/host_traits.hpp"
@@ -58,19 +59,22 @@ class Gate {
   /// System registers of a new vCPU, once: descriptor tables, SYSCALL entry, control registers.
   [[nodiscard]] KvmResult<void> set_up(Vcpu& vcpu, std::uint32_t cpu) const;
 
-  /// What an address of the gate means, when a processor left the VM there.
-  [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(std::uint64_t rip);
-  [[nodiscard]] static std::optional<std::uint8_t> exception_vector(std::uint64_t rip);
+  /// Which entry of the gate a vCPU stands at. Entries consist of one OUT.
+  [[nodiscard]] static std::optional<SyscallEntry> syscall_entry(GateAddress at, AtOut stopped);
+  [[nodiscard]] static std::optional<std::uint8_t> exception_vector(GateAddress at, AtOut stopped);
+  /// The same for a SYSCALL that stays at CPL3. Programs can jump there, so it takes more to believe it
+  /// (GuestCpu::looks_like_syscall).
+  [[nodiscard]] static bool is_syscall_entry_at_cpl3(std::uint64_t rip, AtOut stopped);
   [[nodiscard]] static bool has_error_code(std::uint8_t vector);
   /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's
   /// stack.
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
 
   // -- where the gate finishes what it can
-  /// Is this address in the vCPU's fast paths (at CPL0; nothing can be concluded from RIP alone)?
-  [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, std::uint64_t rip);
+  /// Is this address in the vCPU's fast paths?
+  [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, GateAddress at);
   /// What a vCPU that left the VM at this address wants.
-  [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, std::uint64_t rip);
+  [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, GateAddress at);
   /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is
   /// behind.
   [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
@@ -107,14 +111,10 @@ class Gate {
 
   /// Sends the vCPU to the guest by way of a pass (pass.hpp): its registers and system registers are those of
   /// the guest already, and become those of the pass. The guest's own are put back by the pass's last two
-  /// instructions.
-  void prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code) const;
+  /// instructions. `leaves`: the pass ends in an OUT instead.
+  void prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code, bool leaves) const;
   /// Is this an address inside a pass of that vCPU (the guest has not gone on yet)?
-  [[nodiscard]] static bool in_pass(std::uint32_t cpu, std::uint64_t rip);
-  /// Is this an address of the monitor's part of the address space?
-  [[nodiscard]] static bool contains(std::uint64_t address) {
-    return pvmmu::is_xen_slot(pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(address)));
-  }
+  [[nodiscard]] static bool in_pass(std::uint32_t cpu, GateAddress at);
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
 
@@ -140,7 +140,7 @@ class Gate {
   std::uint32_t cpus_;
   std::uint64_t machphys_address_;
   std::array<pvmmu::Pte, pvmmu::xen_slots> l4_slots_{};
-  Mfn user_text_, kernel_text_, idt_, areas_;
+  Mfn syscall_text_, kernel_text_, idt_, areas_;
   pvmmu::Pages states_;  ///< The first vCPU's state page, and `used_pages` further on the next one's.
 };
 

@@ -24,10 +24,11 @@ inline constexpr std::uint64_t gate_slot = 258;
 inline constexpr std::uint64_t arena_slot = 259;
 
 inline constexpr std::uint64_t base = slot_base(gate_slot);
-/// One page that CPL3 may execute: where SYSCALL arrives.
-inline constexpr std::uint64_t user_text = base;
+/// Where SYSCALL arrives, but for the fast paths. CPL3 may execute this page only where SYSCALL stays at CPL3
+/// and KVM does not leave the VM there.
+inline constexpr std::uint64_t syscall_text = base;
 /// Where SYSCALL of 32-bit code arrives, on AMD's processors.
-inline constexpr std::uint64_t compat_entry = user_text + 0x10;
+inline constexpr std::uint64_t compat_entry = syscall_text + 0x10;
 /// One page for CPL0: exception entries and the stores that only a processor can make.
 inline constexpr std::uint64_t kernel_text = base + 0x1000;
 inline constexpr std::uint64_t idt = base + 0x2000;

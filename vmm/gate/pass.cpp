@@ -56,4 +56,9 @@ std::span<const std::byte> PassCode::finish(std::uint64_t guest_rax) {
   return std::span(bytes_.data(), used_);
 }
 
+std::span<const std::byte> PassCode::finish_with_out(std::uint8_t port) {
+  emit({0xe6, port, 0x0f, 0x0b});  // out %al, $port; ud2
+  return std::span(bytes_.data(), used_);
+}
+
 }  // namespace pinfold::vmm

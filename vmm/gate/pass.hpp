@@ -38,6 +38,8 @@ class PassCode {
 
   /// The finished code: RAX gets the guest's value back, then IRETQ.
   [[nodiscard]] std::span<const std::byte> finish(std::uint64_t guest_rax);
+  /// The same, but it ends in an OUT of one byte: the guest's registers are not back yet.
+  [[nodiscard]] std::span<const std::byte> finish_with_out(std::uint8_t port);
 
  private:
   void load_rax(std::uint64_t value);

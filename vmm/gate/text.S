@@ -9,7 +9,7 @@
         .section .rodata
         .balign 16
 
-        // -- executable at CPL3 --
+        // -- executable at CPL3 where SYSCALL stays there and KVM does not leave the VM by itself --
         .global pinfold_gate_user_begin, pinfold_gate_user_end
 pinfold_gate_user_begin:
         // LSTAR: RCX and R11 hold the caller's RIP and RFLAGS; nothing else was touched. The monitor goes on elsewhere.

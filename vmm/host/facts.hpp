@@ -21,6 +21,15 @@ struct HostFacts {
   bool int_n_through_idt = false;
   /// An OUT to port 0x7e leaves with RIP behind the instruction and nothing pending (KVM's default quirk).
   bool out_7e_completes = false;
+  /// IN, OUT, INS and OUTS at CPL3 raise #GP where the TSS's I/O map keeps the port from CPL3: a port exit
+  /// then was made at CPL0.
+  bool closed_port_faults = false;
+  /// KVM_RUN with immediate_exit completes an IN that left the guest, and enters the guest no more: registers
+  /// that are set after it stay as they are.
+  bool access_is_finished_on_request = false;
+  /// kvm_run::ready_for_interrupt_injection is 0 while an exception waits to be delivered, and 1 when none
+  /// does; also for a breakpoint, which KVM_GET_VCPU_EVENTS never shows.
+  bool tells_if_interruptible = false;
   /// CPUID at CPL3 shows what KVM_SET_CPUID2 says; else the host's own leaves.
   bool cpuid_intercepted = false;
   /// KVM_VCPU_TSC_OFFSET changes what RDTSC at CPL3 reads.

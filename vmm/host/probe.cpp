@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "pvmmu/pte.hpp"
@@ -17,7 +18,7 @@ using Kind = ProbeOutcome::Kind;
 
 constexpr std::uint64_t a_value = 0xaaaa, b_value = 0xbbbb, c_value = 0xcccc;
 constexpr std::uint64_t slot_256 = 0xffff800000000000;
-constexpr unsigned vector_nm = 7, vector_int_80 = 0x80;
+constexpr unsigned vector_bp = 3, vector_nm = 7, vector_gp = 13, vector_int_80 = 0x80;
 constexpr std::uint64_t cr0_ts = 1U << 3;
 
 ProbeOutcome load(ProbeGuest& guest, std::uint64_t from) { return guest.user(pinfold_probe_load, from); }
@@ -109,6 +110,49 @@ bool is_exception(const ProbeOutcome& outcome, unsigned vector) {
   return outcome.kind == Kind::exception && outcome.vector == vector;
 }
 
+bool closed_port_faults(ProbeGuest& guest) {
+  for (const unsigned char* piece : {pinfold_probe_closed_out, pinfold_probe_closed_in,
+                                     pinfold_probe_closed_ins, pinfold_probe_closed_outs})
+    if (!is_exception(guest.user(piece, ProbeGuest::fixed), vector_gp)) return false;
+  return true;
+}
+
+/// Leaves by an IN at CPL0, has KVM finish it, and runs something else: is that not disturbed?
+bool access_is_finished_on_request(ProbeGuest& guest) {
+  (void)guest.supervisor(pinfold_probe_in_7e);
+  const kvm_run& run = guest.vcpu().shared();
+  if (run.exit_reason != KVM_EXIT_IO || run.io.direction != KVM_EXIT_IO_IN) return false;
+  if (!guest.vcpu().access_pending() || !guest.vcpu().finish_access()) return false;
+  guest.set_word(ProbeGuest::data_c, c_value);
+  const auto next = load(guest, ProbeGuest::fixed);
+  return next.done() && next.rax == c_value;
+}
+
+/// Without entering the guest: exceptions are put before KVM, which is asked to run and not to enter.
+bool tells_if_interruptible(ProbeGuest& guest) {
+  Vcpu& vcpu = guest.vcpu();
+  const auto interruptible_with = [&](unsigned vector) {
+    auto events = vcpu.events();
+    if (!events) return std::optional<bool>();
+    events->exception = {};
+    events->exception.injected = vector != 0 ? 1 : 0;
+    events->exception.nr = static_cast<std::uint8_t>(vector);
+    events->exception.has_error_code = vector == vector_gp ? 1 : 0;
+    if (!vcpu.set_events(*events)) return std::optional<bool>();
+    vcpu.set_immediate_exit(true);
+    (void)vcpu.run();
+    vcpu.set_immediate_exit(false);
+    return std::optional(vcpu.interruptible());
+  };
+  constexpr std::uint64_t rflags_if = 0x202;
+  vcpu.regs().rflags = rflags_if;
+  vcpu.mark_regs_dirty();
+  bool right = interruptible_with(0) == true;
+  for (const unsigned vector : {vector_bp, vector_gp})
+    right = interruptible_with(vector) == false && interruptible_with(0) == true && right;
+  return right;
+}
+
 /// Last of all: leaves CR0.TS set.
 bool task_switched_flag_works(ProbeGuest& guest) {
   guest.vcpu().sregs().cr0 |= cr0_ts;
@@ -150,6 +194,9 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.slot_256_at_cpl3 = high.done() && high.rax == c_value;
   facts.int_n_through_idt = is_exception(guest->user(pinfold_probe_int_80), vector_int_80);
   facts.cpuid_intercepted = cpuid_intercepted(*guest);
+  facts.closed_port_faults = closed_port_faults(*guest);
+  facts.access_is_finished_on_request = access_is_finished_on_request(*guest);
+  facts.tells_if_interruptible = tells_if_interruptible(*guest);
   facts.tsc_offset_works = tsc_offset_works(*guest);
   facts.task_switched_flag_works = task_switched_flag_works(*guest);
   facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
@@ -164,6 +211,8 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
 HostTraits traits_of(const HostFacts& facts) {
   HostTraits traits;
   traits.syscall_stays_at_cpl3 = facts.syscall_stays_at_cpl3;
+  traits.leaves_at_syscall = facts.window_exit_at_syscall;
+  traits.tells_if_interruptible = facts.tells_if_interruptible;
   traits.stale_entries = facts.stale_entries;
   traits.slot_256_usable = facts.slot_256_at_cpl3;
   traits.native_cpuid = !facts.cpuid_intercepted;
@@ -182,6 +231,11 @@ const char* objection_to(const HostFacts& facts) {
   if (!facts.mprotect_protects)
     return "KVM lets the guest touch pages that are kept from it: no isolation here";
   if (!facts.out_7e_completes) return "KVM does not finish an OUT to port 0x7e before it leaves the guest";
+  if (!facts.closed_port_faults) return "KVM lets programs use ports that the processor keeps from them";
+  if (!facts.access_is_finished_on_request)
+    return "KVM does not finish a port access before the guest is entered again";
+  if (facts.syscall_stays_at_cpl3 && !facts.tells_if_interruptible)
+    return "KVM does not tell whether a breakpoint of the guest's waits to be delivered";
   if (facts.syscall_stays_at_cpl3 && !facts.stale_entries)
     return "SYSCALL stays at CPL3 although the processor walks the page tables: no kind of KVM that is known "
            "here";

@@ -35,6 +35,22 @@ PIECE(rdtsc):
 PIECE(sse):
         movaps %xmm0, %xmm1
         int3
+// Accesses to a port that the I/O map keeps from CPL3.
+PIECE(closed_out):
+        out %al, $0x80
+        int3
+PIECE(closed_in):
+        in $0x80, %al
+        int3
+PIECE(closed_ins):
+        mov $0x80, %edx
+        insb
+        int3
+PIECE(closed_outs):
+        mov $0x80, %edx
+        mov %rdi, %rsi
+        rep outsb
+        int3
 PIECE(user_end):
 
 // Mapped for CPL0 only: a stub of 8 bytes per vector, which the IDT points to, then CPL0's own pieces.
@@ -48,6 +64,11 @@ PIECE(supervisor_begin):
         .balign 8
 PIECE(invlpg):
         invlpg (%rdi)
+        out %al, $0x7e
+        hlt
+        .balign 8
+PIECE(in_7e):
+        in $0x7e, %al
         out %al, $0x7e
         hlt
 PIECE(supervisor_end):

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <stdexcept>
 #include <system_error>
 
 #include "vmm/kvm/private_memory.hpp"
@@ -14,6 +15,14 @@ namespace pinfold::vmm {
 namespace {
 
 constexpr std::size_t cpuid_limit = 4096;
+
+/// KVM would enter the guest again after a page of a repeated access, and exits for 8 bytes of MMIO at a
+/// time.
+constexpr int pieces_of_an_access = 2 * 4096 / 8;
+
+bool leaves_access_pending(const kvm_run& run) {
+  return run.exit_reason == KVM_EXIT_MMIO || (run.exit_reason == KVM_EXIT_IO && !is_finished_out(run));
+}
 
 tl::unexpected<KvmError> failed(const std::string& what, int error = errno) {
   return tl::unexpected(KvmError{KvmError::Kind::failed, error, what + ": " + std::strerror(error)});
@@ -175,6 +184,7 @@ int Vm::extension(int cap) const {
 Vcpu::Vcpu(Vcpu&& other) noexcept
     : fd_(std::move(other.fd_)),
       run_(std::exchange(other.run_, nullptr)),
+      access_pending_(other.access_pending_),
       sregs_known_(other.sregs_known_),
       run_size_(other.run_size_) {}
 
@@ -183,6 +193,7 @@ Vcpu& Vcpu::operator=(Vcpu&& other) noexcept {
   release();
   fd_ = std::move(other.fd_);
   run_ = std::exchange(other.run_, nullptr);
+  access_pending_ = other.access_pending_;
   sregs_known_ = other.sregs_known_;
   run_size_ = other.run_size_;
   return *this;
@@ -195,6 +206,11 @@ void Vcpu::release() {
   run_ = nullptr;
 }
 
+bool is_finished_out(const kvm_run& run) {
+  return run.exit_reason == KVM_EXIT_IO && run.io.direction == KVM_EXIT_IO_OUT &&
+         run.io.port == port_that_leaves && run.io.size == 1 && run.io.count == 1;
+}
+
 RunResult Vcpu::run() {
   const int result = call(fd_, KVM_RUN);
   const int error = errno;
@@ -202,9 +218,40 @@ RunResult Vcpu::run() {
   // old ones.
   run_->kvm_dirty_regs = 0;
   sregs_known_ = (run_->kvm_valid_regs & KVM_SYNC_X86_SREGS) != 0;
+  access_pending_ = result == 0 && leaves_access_pending(*run_);
   if (result == 0) return {RunResult::Kind::exited, 0};
   if (error == EINTR) return {RunResult::Kind::interrupted, EINTR};
   return {RunResult::Kind::failed, error};
+}
+
+KvmResult<void> Vcpu::finish_access() {
+  const std::uint8_t immediate_exit = run_->immediate_exit;
+  set_immediate_exit(true);
+  RunResult finished{RunResult::Kind::interrupted, 0};
+  for (int i = 0; access_pending_ && i < pieces_of_an_access; ++i) {
+    if (run_->exit_reason == KVM_EXIT_MMIO)
+      std::memset(run_->mmio.data, 0, sizeof run_->mmio.data);
+    else if (const auto data = io_data(); run_->io.direction == KVM_EXIT_IO_IN)
+      std::memset(data.data(), 0, data.size());
+    finished = run();
+  }
+  set_immediate_exit(immediate_exit != 0);
+  if (finished.kind == RunResult::Kind::failed)
+    return failed("KVM does not finish an access of the guest's", finished.error);
+  if (access_pending_) return unusable("KVM does not come to the end of an access of the guest's");
+  return drop_exception();
+}
+
+KvmResult<void> Vcpu::drop_exception() {
+  auto now = events();
+  if (!now) return tl::unexpected(now.error());
+  now->exception = {};
+  return set_events(*now);
+}
+
+void Vcpu::refuse_registers() {
+  throw std::logic_error(
+      "registers of a vCPU were to be set while KVM holds an unfinished access of its guest's");
 }
 
 std::span<std::byte> Vcpu::io_data() {

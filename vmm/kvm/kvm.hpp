@@ -51,6 +51,14 @@ struct RunResult {
   int error = 0;
 };
 
+/// The port that leaves the VM without a rest: KVM moves RIP past a one-byte OUT to this port before it exits
+/// (KVM_X86_QUIRK_OUT_7E_INC_RIP).
+inline constexpr std::uint16_t port_that_leaves = 0x7e;
+
+/// Is this exit one OUT of one byte to port_that_leaves, not repeated? After every other KVM_EXIT_IO, KVM
+/// completes the instruction at the next KVM_RUN, in whatever registers the vCPU has by then.
+[[nodiscard]] bool is_finished_out(const kvm_run& run);
+
 /// A virtual processor. Its registers are exchanged through the kvm_run page (KVM_CAP_SYNC_REGS): after each
 /// exit regs() and sregs() are the guest's; a change is taken over by the next run() if the set was marked as
 /// dirty. KVM takes longer to gather the second set than for most of what an exit is about: whoever rarely
@@ -67,6 +75,19 @@ class Vcpu {
   /// afterwards, also after a failure.
   [[nodiscard]] RunResult run();
 
+  /// Does KVM still hold an unfinished access of the guest's (IN, INS, OUTS, another OUT than
+  /// is_finished_out(), MMIO)? KVM would complete it at the next run(), and then move RIP and write RAX or
+  /// memory. Registers must not be set before: mark_regs_dirty() and mark_sregs_dirty() throw
+  /// std::logic_error.
+  [[nodiscard]] bool access_pending() const { return access_pending_; }
+  /// Has KVM complete that access without running guest code; registers and memory are then as if the guest
+  /// had read zeroes. An exception that this raised is dropped. An error if KVM does not come to an end.
+  [[nodiscard]] KvmResult<void> finish_access();
+
+  /// Can KVM interrupt the guest here? False between an exception and its delivery (also of a breakpoint,
+  /// which events() does not show), behind STI or MOV SS, and with RFLAGS.IF clear. As of the last run().
+  [[nodiscard]] bool interruptible() const { return run_->ready_for_interrupt_injection != 0; }
+
   [[nodiscard]] kvm_run& shared() { return *run_; }
   [[nodiscard]] const kvm_run& shared() const { return *run_; }
   /// The data of a KVM_EXIT_IO: size × count bytes inside the run page; empty if KVM's numbers do not fit
@@ -82,8 +103,8 @@ class Vcpu {
   }
   /// From the next run() on sregs() asks KVM, once an exit.
   void fetch_sregs_on_demand() { run_->kvm_valid_regs = KVM_SYNC_X86_REGS; }
-  void mark_regs_dirty() { run_->kvm_dirty_regs |= KVM_SYNC_X86_REGS; }
-  void mark_sregs_dirty() { run_->kvm_dirty_regs |= KVM_SYNC_X86_SREGS; }
+  void mark_regs_dirty() { mark_dirty(KVM_SYNC_X86_REGS); }
+  void mark_sregs_dirty() { mark_dirty(KVM_SYNC_X86_SREGS); }
   /// Reads both sets by ioctl: before the first run(), and wherever the page may be behind.
   [[nodiscard]] KvmResult<void> refresh();
 
@@ -109,6 +130,8 @@ class Vcpu {
   [[nodiscard]] KvmResult<kvm_debugregs> debug_registers() const;
   [[nodiscard]] KvmResult<void> set_events(const kvm_vcpu_events& events);
   [[nodiscard]] KvmResult<kvm_vcpu_events> events() const;
+  /// Forgets an exception that KVM was about to deliver, also one that events() does not show.
+  [[nodiscard]] KvmResult<void> drop_exception();
 
   /// Guest TSC minus host TSC.
   [[nodiscard]] KvmResult<void> set_tsc_offset(std::uint64_t offset);
@@ -123,9 +146,16 @@ class Vcpu {
   Vcpu(Fd fd, kvm_run* run, std::size_t run_size) : fd_(std::move(fd)), run_(run), run_size_(run_size) {}
   void release();
   [[gnu::cold]] void fetch_sregs();
+  void mark_dirty(std::uint64_t set) {
+    if (access_pending_) [[unlikely]]
+      refuse_registers();
+    run_->kvm_dirty_regs |= set;
+  }
+  [[noreturn, gnu::cold]] static void refuse_registers();
 
   Fd fd_;
   kvm_run* run_ = nullptr;
+  bool access_pending_ = false;
   bool sregs_known_ = false;  ///< What the run page has is KVM's, or newer.
   std::size_t run_size_ = 0;
 };

@@ -1,6 +1,6 @@
 // With a gate that loads whatever page tables the guest names and runs the guest's code at CPL0: from there
 // it writes its own tables, or reads, writes, runs or makes a root of a frame that is not its own, as the
-// command line says. Only the view is left to stop it.
+// command line says. Only the view is left to stop it. Or it uses a port, or loads an empty root.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -41,14 +41,23 @@ void test() {
   install_traps();
   constexpr u64 store = 0x198948, load = 0x198b48,
                 jump = 0xe1ff;  // mov %rbx,(%rcx); mov (%rcx),%rbx; jmp *%rcx
+  constexpr u64 port_in = 0x7ee4, port_out32 = 0x7ee7, port_outs = 0x6ef3;  // in, outl, rep outsb
   const bool own = asked_for("own-l1") || asked_for("own-l4");
   const bool runs = asked_for("execute");
   const u64 frame = own ? mfn_of(table_of(asked_for("own-l4") ? 4 : 1, word(&test))) : foreign_frame();
+  const u64 port = asked_for("port-in")     ? port_in
+                   : asked_for("port-outl") ? port_out32
+                   : asked_for("port-outs") ? port_outs
+                                            : 0;
   for (u64 gate_text : gate_texts)
-    map_here(gate_text, mfn_of(runs ? code(jump, 2) : code(asked_for("read") ? load : store, 3)));
+    map_here(gate_text, mfn_of(port != 0 ? code(port, 2)
+                               : runs    ? code(jump, 2)
+                                         : code(asked_for("read") ? load : store, 3)));
   map_here(target, frame);
-  const u64 cr3 = (asked_for("root") ? frame : mfn_of(root)) * page_size;
+  // An empty root: the next instruction can't be fetched, nor any handler of that.
+  const u64 cr3 = (asked_for("root") ? frame : mfn_of(asked_for("nowhere") ? new_page() : root)) * page_size;
   say("about to leave the gate's path for frame ", hex(frame));
-  FAULTING("mov %1, %%rax; int3", "r"(0UL), "r"(cr3), "c"(target), "b"(0x1234567UL));
+  FAULTING("mov %1, %%rax; int3", "r"(0UL), "r"(cr3), "c"(port == port_outs ? 4 : target), "b"(0x1234567UL),
+           "d"(0x7eUL), "S"(gate_texts[0]));
   say(caught.vector == 3 ? "the gate stands, or REACHED the frame" : "the gate did something else");
 }

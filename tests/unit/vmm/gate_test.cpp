@@ -7,41 +7,69 @@
 namespace pinfold::vmm {
 namespace {
 
+GateAddress at(std::uint64_t rip) { return GateAddress::at(0, rip).value(); }
+
+TEST(GateAddresses, only_cpl0_in_the_monitors_slots_is_in_the_gate) {
+  for (const std::uint64_t rip : {gate::syscall_text, gate::kernel_text, gate::cpu_area(0)}) {
+    EXPECT_TRUE(GateAddress::at(0, rip)) << rip;
+    for (const unsigned cpl : {1U, 2U, 3U}) EXPECT_FALSE(GateAddress::at(cpl, rip)) << rip;
+  }
+  EXPECT_FALSE(GateAddress::at(0, 0));
+  EXPECT_FALSE(GateAddress::at(0, 0xffffffff81000000));
+  EXPECT_FALSE(GateAddress::at(0, gate::slot_base(255)));
+  EXPECT_TRUE(GateAddress::at(0, gate::slot_base(256)));
+  EXPECT_FALSE(GateAddress::at(0, gate::slot_base(272)));
+}
+
 TEST(GateAddresses, system_calls_of_both_widths_are_told_apart) {
-  EXPECT_EQ(Gate::syscall_entry(gate::user_text), SyscallEntry::bits64);
-  EXPECT_EQ(Gate::syscall_entry(gate::user_text + 2), SyscallEntry::bits64);
-  EXPECT_EQ(Gate::syscall_entry(gate::compat_entry), SyscallEntry::bits32);
-  EXPECT_EQ(Gate::syscall_entry(gate::compat_entry + 2), SyscallEntry::bits32);
+  EXPECT_EQ(Gate::syscall_entry(at(gate::syscall_text), AtOut::before), SyscallEntry::bits64);
+  EXPECT_EQ(Gate::syscall_entry(at(gate::syscall_text + 2), AtOut::behind), SyscallEntry::bits64);
+  EXPECT_EQ(Gate::syscall_entry(at(gate::compat_entry), AtOut::before), SyscallEntry::bits32);
+  EXPECT_EQ(Gate::syscall_entry(at(gate::compat_entry + 2), AtOut::behind), SyscallEntry::bits32);
+  EXPECT_TRUE(Gate::is_syscall_entry_at_cpl3(gate::syscall_text, AtOut::before));
+  EXPECT_TRUE(Gate::is_syscall_entry_at_cpl3(gate::syscall_text + 2, AtOut::behind));
 }
 
 TEST(GateAddresses, addresses_between_the_entries_are_no_system_call) {
   for (const std::uint64_t offset : {1ULL, 3ULL, 4ULL, 15ULL, 17ULL, 19ULL, 0x1000ULL})
-    EXPECT_FALSE(Gate::syscall_entry(gate::user_text + offset)) << offset;
-  EXPECT_FALSE(Gate::syscall_entry(0));
-  EXPECT_FALSE(Gate::syscall_entry(gate::user_text - 1));
+    for (const AtOut stopped : {AtOut::before, AtOut::behind}) {
+      EXPECT_FALSE(Gate::syscall_entry(at(gate::syscall_text + offset), stopped)) << offset;
+      EXPECT_FALSE(Gate::is_syscall_entry_at_cpl3(gate::syscall_text + offset, stopped)) << offset;
+    }
+  EXPECT_FALSE(Gate::syscall_entry(at(gate::syscall_text + 2), AtOut::before));
+  EXPECT_FALSE(Gate::syscall_entry(at(gate::syscall_text), AtOut::behind));
+  EXPECT_FALSE(Gate::is_syscall_entry_at_cpl3(gate::syscall_text + 2, AtOut::before));
+  EXPECT_FALSE(Gate::is_syscall_entry_at_cpl3(gate::syscall_text, AtOut::behind));
+  EXPECT_FALSE(Gate::is_syscall_entry_at_cpl3(gate::compat_entry, AtOut::before));
 }
 
 TEST(GateAddresses, each_exception_entry_names_its_vector) {
   for (unsigned vector = 0; vector < gate::exceptions; ++vector) {
-    EXPECT_EQ(Gate::exception_vector(gate::kernel_text + vector * gate::exception_stub_size), vector);
-    EXPECT_EQ(Gate::exception_vector(gate::kernel_text + vector * gate::exception_stub_size + 2), vector);
+    const std::uint64_t entry = gate::kernel_text + vector * gate::exception_stub_size;
+    EXPECT_EQ(Gate::exception_vector(at(entry), AtOut::before), vector);
+    EXPECT_EQ(Gate::exception_vector(at(entry + 2), AtOut::behind), vector);
+    EXPECT_FALSE(Gate::exception_vector(at(entry + 2), AtOut::before));
+    EXPECT_FALSE(Gate::exception_vector(at(entry), AtOut::behind));
+    EXPECT_FALSE(Gate::exception_vector(at(entry + 4), AtOut::before));
   }
-  EXPECT_FALSE(Gate::exception_vector(gate::kernel_text + gate::exceptions * gate::exception_stub_size));
-  EXPECT_FALSE(Gate::exception_vector(gate::user_text));
+  EXPECT_FALSE(Gate::exception_vector(at(gate::kernel_text + gate::exceptions * gate::exception_stub_size),
+                                      AtOut::before));
+  EXPECT_FALSE(Gate::exception_vector(at(gate::syscall_text), AtOut::before));
 }
 
 TEST(GateAddresses, a_pass_is_its_own_processors_page) {
   const std::uint64_t pass = gate::cpu_area(1) + gate::pass_page * page_size;
-  EXPECT_TRUE(Gate::in_pass(1, pass));
-  EXPECT_TRUE(Gate::in_pass(1, pass + page_size - 1));
-  EXPECT_FALSE(Gate::in_pass(1, pass + page_size));
-  EXPECT_FALSE(Gate::in_pass(0, pass));
+  EXPECT_TRUE(Gate::in_pass(1, at(pass)));
+  EXPECT_TRUE(Gate::in_pass(1, at(pass + page_size - 1)));
+  EXPECT_FALSE(Gate::in_pass(1, at(pass + page_size)));
+  EXPECT_FALSE(Gate::in_pass(0, at(pass)));
 }
 
 TEST(GateAddresses, fast_paths_leave_at_a_few_places_and_nowhere_else) {
   const std::uint64_t text = gate::cpu_area(3) + gate::fast_text_page * page_size;
   std::map<GateExit, unsigned> places;
-  for (std::uint64_t offset = 0; offset < page_size; ++offset) ++places[Gate::fast_exit(3, text + offset)];
+  for (std::uint64_t offset = 0; offset < page_size; ++offset)
+    ++places[Gate::fast_exit(3, at(text + offset))];
   for (const GateExit exit : {GateExit::syscall, GateExit::exception, GateExit::refused, GateExit::broken})
     EXPECT_EQ(places[exit], 1U);
   EXPECT_LT(places[GateExit::returning], 20U);
@@ -50,12 +78,12 @@ TEST(GateAddresses, fast_paths_leave_at_a_few_places_and_nowhere_else) {
 
 TEST(GateAddresses, fast_paths_are_each_processors_own) {
   const std::uint64_t text = gate::cpu_area(3) + gate::fast_text_page * page_size;
-  EXPECT_TRUE(Gate::in_fast_paths(3, text));
-  EXPECT_FALSE(Gate::in_fast_paths(2, text));
-  EXPECT_FALSE(Gate::in_fast_paths(3, text - 1));
-  EXPECT_FALSE(Gate::in_fast_paths(3, text + page_size));
+  EXPECT_TRUE(Gate::in_fast_paths(3, at(text)));
+  EXPECT_FALSE(Gate::in_fast_paths(2, at(text)));
+  EXPECT_FALSE(Gate::in_fast_paths(3, at(text - 1)));
+  EXPECT_FALSE(Gate::in_fast_paths(3, at(text + page_size)));
   for (std::uint64_t offset = 0; offset < page_size; ++offset)
-    EXPECT_EQ(Gate::fast_exit(2, text + offset), GateExit::none);
+    EXPECT_EQ(Gate::fast_exit(2, at(text + offset)), GateExit::none);
 }
 
 /// What the processor finds at an address of the monitor's, in the tables that a gate made for that host; the
@@ -68,6 +96,31 @@ pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
   for (const pvmmu::Level level : {pvmmu::Level::l3, pvmmu::Level::l2})
     if (entry.present()) entry = pvmmu::Pte(arena->load(entry.mfn(), slot_of(level, va)));
   return entry;
+}
+
+/// The entry of a page that a gate made for that host.
+pvmmu::Pte small_page_at(std::uint64_t address, const HostTraits& host) {
+  using pvmmu::Level;
+  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1), 2048).value();
+  const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
+  const GuestVaddr va(address);
+  pvmmu::Pte entry = gate.l4_slots()[slot_of(Level::l4, va) - pvmmu::first_xen_slot];
+  for (const Level level : {Level::l3, Level::l2, Level::l1})
+    entry = pvmmu::Pte(arena->load(entry.mfn(), slot_of(level, va)));
+  return entry;
+}
+
+TEST(GateMapping, programs_can_run_the_system_call_entry_only_where_nothing_else_leaves_there) {
+  HostTraits host;  // of the kind where SYSCALL stays at CPL3 and KVM leaves
+  EXPECT_FALSE(host.port_open_to_cpl3());
+  EXPECT_FALSE(small_page_at(gate::syscall_text, host).any(pvmmu::bit::user));
+  host.leaves_at_syscall = false;
+  EXPECT_TRUE(host.port_open_to_cpl3());
+  EXPECT_TRUE(small_page_at(gate::syscall_text, host).any(pvmmu::bit::user));
+  host.syscall_stays_at_cpl3 = false;
+  EXPECT_FALSE(host.port_open_to_cpl3());
+  EXPECT_FALSE(small_page_at(gate::syscall_text, host).any(pvmmu::bit::user));
+  EXPECT_FALSE(small_page_at(gate::kernel_text, host).any(pvmmu::bit::user));
 }
 
 TEST(GateMapping, mirrors_are_there_for_cpl0_alone_and_writable_only_where_kvm_has_to_see_the_stores) {

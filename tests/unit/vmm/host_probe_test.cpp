@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <stdexcept>
 
 #include "vmm/host/probe_guest.hpp"
 
@@ -38,6 +39,55 @@ TEST_F(HostProbe, only_a_syscall_that_stays_at_cpl3_can_be_a_window_exit) {
   const auto facts = probe(*kvm_);
   ASSERT_TRUE(facts) << facts.error().message;
   EXPECT_TRUE(facts->syscall_stays_at_cpl3 || !facts->window_exit_at_syscall);
+}
+
+TEST_F(HostProbe, ports_are_closed_and_waiting_exceptions_told) {
+  const auto facts = probe(*kvm_);
+  ASSERT_TRUE(facts) << facts.error().message;
+  EXPECT_TRUE(facts->closed_port_faults);
+  EXPECT_TRUE(facts->access_is_finished_on_request);
+  EXPECT_TRUE(facts->tells_if_interruptible);
+}
+
+TEST_F(HostProbe, registers_are_not_set_over_an_unfinished_access) {
+  auto guest = ProbeGuest::create(*kvm_);
+  ASSERT_TRUE(guest) << guest.error().message;
+  (void)guest->supervisor(pinfold_probe_in_7e);
+  Vcpu& vcpu = guest->vcpu();
+  ASSERT_TRUE(vcpu.access_pending());
+  EXPECT_THROW(vcpu.mark_regs_dirty(), std::logic_error);
+  EXPECT_THROW(vcpu.mark_sregs_dirty(), std::logic_error);
+  vcpu.regs().rax = ~0ULL;  // what is read replaces AL
+  const std::uint64_t at = vcpu.regs().rip;
+  ASSERT_TRUE(vcpu.finish_access());
+  EXPECT_FALSE(vcpu.access_pending());
+  EXPECT_EQ(vcpu.regs().rip, at + 2);
+  EXPECT_EQ(vcpu.regs().rax & 0xff, 0U);
+  EXPECT_EQ(vcpu.shared().immediate_exit, 0);
+  vcpu.mark_regs_dirty();
+}
+
+kvm_run io_exit(std::uint8_t direction, std::uint8_t size, std::uint32_t count, std::uint16_t port) {
+  kvm_run run{};
+  run.exit_reason = KVM_EXIT_IO;
+  run.io.direction = direction;
+  run.io.size = size;
+  run.io.count = count;
+  run.io.port = port;
+  return run;
+}
+
+TEST(FinishedOut, only_one_out_of_one_byte_to_that_port_leaves_nothing_pending) {
+  EXPECT_TRUE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, 1, port_that_leaves)));
+  EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_IN, 1, 1, port_that_leaves)));
+  for (const std::uint8_t size : {2, 4})
+    EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, size, 1, 0x7e)));
+  for (const std::uint32_t count : {0U, 2U, 4096U})
+    EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, count, 0x7e)));
+  EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, 1, 0x7f)));
+  kvm_run mmio = io_exit(KVM_EXIT_IO_OUT, 1, 1, port_that_leaves);
+  mmio.exit_reason = KVM_EXIT_MMIO;
+  EXPECT_FALSE(is_finished_out(mmio));
 }
 
 TEST_F(HostProbe, page_fault_is_told_with_its_vector) {
@@ -80,7 +130,8 @@ TEST(HostTraitsOf, only_an_invariant_tsc_is_told_to_be_stable) {
 
 HostFacts shadowing_host() {
   HostFacts facts;
-  facts.mprotect_protects = facts.out_7e_completes = true;
+  facts.mprotect_protects = facts.out_7e_completes = facts.closed_port_faults = true;
+  facts.access_is_finished_on_request = facts.tells_if_interruptible = true;
   facts.stale_entries = facts.syscall_stays_at_cpl3 = true;
   facts.tsc_khz = 1'000'000;
   facts.address_bits = 39;
@@ -95,8 +146,10 @@ TEST(ObjectionTo, both_known_kinds_of_host_may_run_guests) {
 }
 
 TEST(ObjectionTo, a_missing_wall_or_an_unknown_mixture_is_objected_to) {
-  for (bool HostFacts::*fact : {&HostFacts::mprotect_protects, &HostFacts::out_7e_completes,
-                                &HostFacts::stale_entries, &HostFacts::syscall_stays_at_cpl3}) {
+  for (bool HostFacts::*fact :
+       {&HostFacts::mprotect_protects, &HostFacts::out_7e_completes, &HostFacts::stale_entries,
+        &HostFacts::syscall_stays_at_cpl3, &HostFacts::closed_port_faults,
+        &HostFacts::access_is_finished_on_request, &HostFacts::tells_if_interruptible}) {
     HostFacts facts = shadowing_host();
     facts.*fact = false;
     EXPECT_NE(objection_to(facts), nullptr);
