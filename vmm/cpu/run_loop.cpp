@@ -342,8 +342,9 @@ void GuestCpu::on_guests_own_port(pvmmu::DomainLock& lock) {
   const auto code = instruction(lock);
   const bool repeats = !code.empty() && code.front() == repeat;  // more of it is to come, at the same RIP
   if (run.io.direction == KVM_EXIT_IO_OUT && !repeats) {
+    // The port is an immediate byte, also in the gate's own OUT, which can't be read here; or it is in DX.
     const auto last = memory(lock).fetch<std::byte>(GuestVaddr(regs_.rip - 1));
-    regs_.rip -= last && *last == std::byte{gate::port} ? 2 : 1;  // the port is an immediate byte, or in DX
+    regs_.rip -= last && *last != std::byte{gate::port} ? 1 : 2;
   }
   if (auto finished = vcpu_.finish_access(); !finished) {
     domain_.end(Ending::host_failure, finished.error().message + "\n" + describe(lock));
