@@ -101,7 +101,7 @@ pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
 /// The entry of a page that a gate made for that host.
 pvmmu::Pte small_page_at(std::uint64_t address, const HostTraits& host) {
   using pvmmu::Level;
-  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1), 2048).value();
+  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1, 2048), 2048).value();
   const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
   const GuestVaddr va(address);
   pvmmu::Pte entry = gate.l4_slots()[slot_of(Level::l4, va) - pvmmu::first_xen_slot];
