@@ -327,7 +327,7 @@ bool GuestCpu::is_syscall_at_cpl3(AtOut stopped) {
   constexpr std::uint64_t kept = rflags::cf | rflags::pf | rflags::af | rflags::zf | rflags::sf | rflags::of;
   const kvm_regs& r = vcpu_.regs();
   return domain_.config().host.syscall_stays_at_cpl3 && Gate::is_syscall_entry_at_cpl3(r.rip, stopped) &&
-         is_canonical(r.rcx) && ((r.r11 ^ r.rflags) & kept) == 0;
+         is_canonical(r.rcx - 1) && ((r.r11 ^ r.rflags) & kept) == 0;
 }
 
 /// IN, OUT, or their string forms, executed by the guest where the gate's port is open to CPL3. It is made
