@@ -246,22 +246,23 @@ bool GuestCpu::end_if_gate_is_lost(pvmmu::Held held) {
 }
 
 /// A triple fault. On AMD's processors KVM has reset the vCPU's registers by now (svm.c,
-/// shutdown_interception): then those of the last entry are all that is known.
+/// shutdown_interception): then those of the last entry are all that is known. Elsewhere they still show code
+/// that got past the gate.
 void GuestCpu::on_shutdown(pvmmu::Held held) {
   domain_.statistics().count(ExitReason::other);
   constexpr std::uint64_t cr0_pg = 1ULL << 31;
   const kvm_sregs& s = vcpu_.sregs();
-  std::string where;
+  std::string where =
+      fmt::format("an unknown address, since KVM has reset it; it was last entered for {:#x}, {}", regs_.rip,
+                  entered_through_);
   if ((s.cr0 & cr0_pg) != 0) {
-    where = fmt::format("at {:#x}, at CPL{}, on page tables at {:#x}", vcpu_.regs().rip, unsigned{s.ss.dpl},
-                        s.cr3);
     capture();
-  } else {
-    where = fmt::format("at an unknown address, since KVM has reset it; it was last entered for {:#x}, {}",
-                        regs_.rip, entered_through_);
+    if (end_if_gate_is_lost(held)) return;
+    where =
+        fmt::format("{:#x}, CPL {}, on page tables at {:#x}", vcpu_.regs().rip, unsigned{s.ss.dpl}, s.cr3);
   }
   domain_.end(Ending::host_failure,
-              fmt::format("vCPU {} shut down (triple fault) {}\n{}", id_.raw(), where, describe(held)));
+              fmt::format("vCPU {} shut down (triple fault) at {}\n{}", id_.raw(), where, describe(held)));
 }
 
 /// The guest was stopped between two instructions: its own, or those of the gate that were about to leave
