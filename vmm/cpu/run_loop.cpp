@@ -19,6 +19,7 @@ constexpr std::uint64_t entries_an_exit = 16384;
 
 /// Page-fault error code: from user mode (Intel SDM vol. 3, 4.7).
 constexpr std::uint64_t pf_user = 4;
+constexpr std::uint8_t vector_ac = 17;
 
 void on_kick(int, siginfo_t* info, void*) {
   if (running_cpu != nullptr) running_cpu->interrupt(info->si_code == SI_TIMER);
@@ -213,6 +214,13 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
                       "\n" + describe(lock));
       return;
     case KVM_EXIT_SHUTDOWN: return on_shutdown(lock);
+    case KVM_EXIT_EXCEPTION:
+      // A lock across cache lines, on a host with split_lock_detect=fatal (arch/x86/kvm/vmx/vmx.c): a
+      // program's, which must not end its guest.
+      if (run.ex.exception != vector_ac || at_cpl0()) break;
+      capture();
+      registers_changed_ = true;
+      return on_raised(lock, GuestException{vector_ac, 0, 0});
     default: break;
   }
   capture();
