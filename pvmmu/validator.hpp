@@ -410,6 +410,7 @@ class Validator {
   // walk.cpp
   /// Where the L1 entry for an address is; what the levels above allow. `table` is one of the domain's L1s.
   [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
+  [[nodiscard]] std::optional<Leaf> follow_mirrors(Mfn root, GuestVaddr va) const;
 
   // together.cpp
   [[nodiscard]] bool stays(Mfn mfn) const;

@@ -7,10 +7,11 @@ namespace pinfold::pvmmu {
 
 /// Follows the mirrors, of which each entry was checked; only code that took over the gate can have changed
 /// one. Then the way leads astray, but through mirrors only, and what it ends at is a mirror of the domain's.
-std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const {
+[[gnu::always_inline]] inline std::optional<Leaf> Validator::follow_mirrors(Mfn root, GuestVaddr va) const {
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
   MirrorId mirror(record(root).mirror);
   std::uint64_t all = ~0ULL, any = 0;  // bits that all entries have, that any has
+#pragma GCC unroll 3
   for (Level level = Level::l4; level != Level::l1; level = below(level)) {
     const Pte entry = mirrors_.load(mirror, slot_of(level, va));
     if (!entry.present()) return std::nullopt;
@@ -32,8 +33,10 @@ std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const {
               (any & bit::no_execute) == 0};
 }
 
+std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const { return follow_mirrors(root, va); }
+
 std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
-  auto leaf = find_leaf(root, va);
+  auto leaf = follow_mirrors(root, va);
   if (!leaf) return std::nullopt;
   leaf->entry = Pte(machine_.load(leaf->table.raw(), leaf->slot));
   const Pte mirrored = mirrors_.load(MirrorId(record(leaf->table).mirror), leaf->slot);

@@ -22,7 +22,7 @@ bool FlushDuties::await_exit(VcpuId by, VcpuId of) {
   return true;
 }
 
-bool FlushDuties::awaits(VcpuId by) {
+bool FlushDuties::some_is_inside(VcpuId by) {
   Cpu& waiting = at(by);
   std::erase_if(waiting.awaited, [&](VcpuId of) {
     std::uint64_t& entry = waiting.awaited_entry[of.raw()];
@@ -38,15 +38,9 @@ void FlushDuties::stop_waiting(VcpuId by) {
   at(by).awaited.clear();
 }
 
-const char* FlushDuties::objection_to_entry(VcpuId of) {
-  if (due(of)) return "with translations that had to be dropped";
-  if (awaits(of)) return "before another vCPU had left the guest to drop its translations";
-  return nullptr;
-}
-
-void FlushDuties::entered(VcpuId of) {
-  at(of).in_guest = true;
-  ++at(of).entries;
+const char* FlushDuties::words_for_objection(VcpuId of) const {
+  return due(of) ? "with translations that had to be dropped"
+                 : "before another vCPU had left the guest to drop its translations";
 }
 
 bool FlushDuties::all_dropped_since(std::uint64_t mark) const {

@@ -36,7 +36,7 @@ class FlushDuties {
   /// Makes `by` wait until `of`, if it is in the guest, has left. True: `of` has to be kicked.
   [[nodiscard]] bool await_exit(VcpuId by, VcpuId of);
   /// Does `by` still wait for a vCPU? Looks at each of those that it waits for.
-  [[nodiscard]] bool awaits(VcpuId by);
+  [[nodiscard]] bool awaits(VcpuId by) { return !at(by).awaited.empty() && some_is_inside(by); }
   /// The domain is over: nobody waits any more.
   void stop_waiting(VcpuId by);
 
@@ -46,8 +46,13 @@ class FlushDuties {
   /// earlier, the caller requests the flush again.
   void handed_over(VcpuId of) { at(of).dropped = ++clock_; }
   /// What stands against running guest code, in words for a report; nullptr: nothing.
-  [[nodiscard]] const char* objection_to_entry(VcpuId of);
-  void entered(VcpuId of);
+  [[nodiscard]] const char* objection_to_entry(VcpuId of) {
+    return due(of) || awaits(of) ? words_for_objection(of) : nullptr;
+  }
+  void entered(VcpuId of) {
+    at(of).in_guest = true;
+    ++at(of).entries;
+  }
   void left(VcpuId of) { at(of).in_guest = false; }
   [[nodiscard]] bool in_guest(VcpuId of) const { return at(of).in_guest; }
 
@@ -68,6 +73,8 @@ class FlushDuties {
   };
   [[nodiscard]] Cpu& at(VcpuId id) { return cpus_[id.raw()]; }
   [[nodiscard]] const Cpu& at(VcpuId id) const { return cpus_[id.raw()]; }
+  [[nodiscard]] bool some_is_inside(VcpuId by);
+  [[nodiscard]] const char* words_for_objection(VcpuId of) const;
 
   bool one_for_all_;
   std::uint64_t clock_ = 0;  ///< Counts requests, drops and marks, so that their order is known.
