@@ -20,6 +20,16 @@ void expect_nothing_found(const Size& size) {
   EXPECT_TRUE(result.complete);
 }
 
+TEST(Search, every_state_of_four_frames_and_two_domains) { expect_nothing_found(sizes().at("pair")); }
+
+TEST(Search, every_state_of_a_domain_of_three_frames_beside_another) {
+  expect_nothing_found(sizes().at("domains"));
+}
+
+TEST(Search, every_state_of_three_frames_that_are_roots_or_held) {
+  expect_nothing_found(sizes().at("roots"));
+}
+
 TEST(Search, every_state_of_two_frames_with_all_kinds_of_entries) {
   expect_nothing_found(sizes().at("held"));
 }

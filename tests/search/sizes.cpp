@@ -25,13 +25,13 @@ const std::map<std::string, Size>& sizes() {
        })},
       {"refusing",
        with([](Size& s) { s.frames = s.first_has = 2, s.host_refuses = s.special = true, s.mirrors = 2; })},
-      // Larger ones.
       {"roots", with([](Size& s) { s.user_root = s.writable_holds = s.descriptor_holds = true; })},
       {"pair", with([](Size& s) {
          all_kinds(s);
          s.frames = 4, s.first_has = s.second_has = 2, s.second = Second::little;
        })},
       {"domains", with([](Size& s) { s.frames = 4, s.second = Second::little, s.pieces = false; })},
+      // Larger ones.
       {"pieces", with([](Size& s) { s.frames = 4, s.second = Second::little; })},
       {"rights", with([](Size& s) { s.clean = s.read_only_tables = true; })},
       {"leaves", with([](Size& s) { s.two_leaves = true; })},
