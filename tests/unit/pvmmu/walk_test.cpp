@@ -55,6 +55,7 @@ TEST_F(Walks, of_addresses_in_the_hypervisors_slots_lead_nowhere) {
   EXPECT_TRUE(walk_path(domain.held, domain.mmu, tree.l4, va).empty());
   ASSERT_FALSE(update(va).has_value());
   EXPECT_EQ(machine.peek(tree.l1, in_xens_range).raw() & rw, rw);
+  EXPECT_EQ(domain.mmu.breach(), nullptr) << "such an address is no attack";
 }
 
 TEST_F(Walks, of_addresses_that_are_not_canonical_lead_nowhere) {
