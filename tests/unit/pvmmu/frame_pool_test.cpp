@@ -2,6 +2,7 @@
 // looked at.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 
