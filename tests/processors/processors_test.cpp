@@ -32,12 +32,14 @@ TEST(Processors, never_use_what_they_remember_against_the_rules) {
   EXPECT_GT(tally.reused_mirrors, 100U);
   EXPECT_GT(tally.ended_tables_remembered, 100U) << "caches hardly ever hold anything that is over";
   EXPECT_GT(tally.outdated_uppers, 100U);
+  EXPECT_GT(tally.arrivals_on_ended_roots, 10U);
   std::cout << tally.operations << " operations, " << tally.mapped << " pages mapped, " << tally.made_tables
             << " made tables, " << tally.upper_changes << " of upper levels; " << tally.entries
             << " entries, " << tally.flushes << " flushes asked for, " << tally.waits << " waits; "
             << tally.reused_mirrors << " mirrors reused; at " << tally.ended_tables_remembered
             << " moments a processor remembered a table that had ended, at " << tally.outdated_uppers
-            << " an entry that had changed\n";
+            << " an entry that had changed; " << tally.arrivals_on_ended_roots
+            << " entries by way of a root that had ended\n";
 }
 
 /// Another seed each time; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more of them.

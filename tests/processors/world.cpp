@@ -1,5 +1,6 @@
 #include "world.hpp"
 
+#include <algorithm>
 #include <bit>
 
 namespace pinfold::processors {
@@ -108,6 +109,12 @@ void RunningDomain::finish_operation(std::uint32_t cpu, Tally& tally) {
   flush_all(cpu);
 }
 
+void RunningDomain::load_root(Cpu& cpu) {
+  const Mfn root = cpu.roots[0] != no_mfn ? cpu.roots[0] : cpu.roots[1];
+  cpu.cr3 = MirrorId(machine_.frames[root].mirror);
+  cpu.cr3_life = tables_.live(cpu.cr3);
+}
+
 void RunningDomain::flush_all(std::uint32_t cpu) {
   for (std::uint32_t of = 0; of < vcpus; ++of) (void)flushes_.request(VcpuId(cpu), VcpuId(of));
 }
@@ -125,6 +132,7 @@ void RunningDomain::request_flush(std::uint32_t cpu, unsigned mask, Tally& tally
 std::optional<std::string> RunningDomain::go_on(std::uint32_t cpu, Tally& tally) {
   const VcpuId id(cpu);
   Cpu& self = cpus_[cpu];
+  if (self.roots[0] == no_mfn && self.roots[1] == no_mfn) return std::nullopt;  // nothing to run on
   ++now_;
   if (!self.reuse && domain_.mirrors.retired() >= retired_enough) {
     self.reuse = Cpu::Reuse{domain_.mirrors.retired_end(), flushes_.mark()};
@@ -146,12 +154,18 @@ std::optional<std::string> RunningDomain::go_on(std::uint32_t cpu, Tally& tally)
     self.flushed_at = now_;
     flushes_.handed_over(id);
   }
+  if (self.cr3 == pvmmu::no_mirror || flushes_.root_may_be_gone(id)) {
+    load_root(self);
+    flushes_.root_loaded(id);
+  }
   if (const char* objection = flushes_.objection_to_entry(id)) return std::string("enters ") + objection;
   for (std::uint32_t of = 0; of < vcpus; ++of)
     if ((of == cpu || in_guest(of)) && cpus_[of].flushed_at < self.must_flush[of])
       return "vCPU " + std::to_string(cpu) + " goes on before vCPU " + std::to_string(of) +
              " has flushed, which it asked for";
   flushes_.entered(id);
+  self.arrives = true;
+  tally.arrivals_on_ended_roots += tables_.live(self.cr3) != self.cr3_life ? 1 : 0;
   ++tally.entries;
   return std::nullopt;
 }
@@ -163,6 +177,8 @@ std::optional<std::string> RunningDomain::check(Tally& tally) {
     const std::string who = "vCPU " + std::to_string(i) + ": ";
     if (in_guest(i))
       if (auto wrong = cpu.cache.reused_table(tables_)) return who + *wrong;
+    if (const auto life = tables_.live(cpu.cr3); cpu.arrives && life && life != cpu.cr3_life)
+      return who + "the gate runs on a root whose mirror is another table's by now";
     std::vector<MirrorId> roots;
     for (const Mfn root : cpu.roots)
       if (root != no_mfn) roots.emplace_back(machine_.frames[root].mirror);
@@ -192,7 +208,7 @@ std::optional<std::string> World::step(const Operation& op, std::mt19937_64& ran
   const auto cpu = static_cast<std::uint32_t>(random() % vcpus);
   const std::uint64_t choice = random() % 100;
   if (domain.in_guest(cpu)) {
-    if (choice < 70) domain.leave(cpu);
+    choice < 70 ? domain.leave(cpu) : domain.arrive(cpu);
     return std::nullopt;
   }
   if (choice < 35) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "operation.hpp"
@@ -23,7 +24,8 @@ inline constexpr std::size_t retired_enough = 3;
 /// How often things happened that the test is about.
 struct Tally {
   std::uint64_t operations = 0, mapped = 0, made_tables = 0, upper_changes = 0, entries = 0, flushes = 0,
-                waits = 0, reused_mirrors = 0, ended_tables_remembered = 0, outdated_uppers = 0;
+                waits = 0, reused_mirrors = 0, ended_tables_remembered = 0, outdated_uppers = 0,
+                arrivals_on_ended_roots = 0;
 };
 
 /// One domain: the validator, the flush protocol, and its vCPUs' caches. A vCPU's steps are those of GuestCpu
@@ -43,7 +45,15 @@ class RunningDomain {
   void request_flush(std::uint32_t cpu, unsigned mask, Tally& tally);
   /// Tries to go on to the guest, or goes a step on its way there. What is wrong with entering, if it does.
   [[nodiscard]] std::optional<std::string> go_on(std::uint32_t cpu, Tally& tally);
-  void leave(std::uint32_t cpu) { flushes_.left(VcpuId(cpu)); }
+  /// In the guest: the gate has loaded the root that the guest is to run on.
+  void arrive(std::uint32_t cpu) {
+    if (std::exchange(cpus_[cpu].arrives, false)) load_root(cpus_[cpu]);
+  }
+  /// A vCPU that is interrupted in the gate lets that finish.
+  void leave(std::uint32_t cpu) {
+    arrive(cpu);
+    flushes_.left(VcpuId(cpu));
+  }
   [[nodiscard]] bool in_guest(std::uint32_t cpu) const { return flushes_.in_guest(VcpuId(cpu)); }
 
   /// After every step: processors speculate, and nothing of what they may have cached does harm.
@@ -55,6 +65,10 @@ class RunningDomain {
     TranslationCache cache;
     std::array<Mfn, roots_a_vcpu> roots{no_mfn, no_mfn};
     std::uint64_t flushed_at = 0;
+    /// What the processor's CR3 names: a root's mirror, and which incarnation of it.
+    MirrorId cr3 = pvmmu::no_mirror;
+    std::optional<std::uint64_t> cr3_life;
+    bool arrives = false;  ///< In the guest, but still in the gate, on the root that it left on.
     /// By vCPU: it must have flushed since then before this one runs guest code.
     std::array<std::uint64_t, vcpus> must_flush{};
     struct Reuse {
@@ -62,6 +76,7 @@ class RunningDomain {
     };
     std::optional<Reuse> reuse;  ///< Of retired mirrors, under way: it waits for the others.
   };
+  void load_root(Cpu& cpu);
   void flush_all(std::uint32_t cpu);
   void finish_operation(std::uint32_t cpu, Tally& tally);
   void apply(Cpu& cpu, const pvmmu::property::Operation& op);

@@ -82,6 +82,7 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
     changed = true;
   }
   set(s.cr3, address_of(domain_.mmu().mirror_of_root(held, root())).raw());
+  domain_.flushes().root_loaded(id_);
   return load_bases() || changed;
 }
 

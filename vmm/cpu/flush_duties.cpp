@@ -39,14 +39,16 @@ void FlushDuties::stop_waiting(VcpuId by) {
 }
 
 const char* FlushDuties::words_for_objection(VcpuId of) const {
-  return due(of) ? "with translations that had to be dropped"
-                 : "before another vCPU had left the guest to drop its translations";
+  if (due(of)) return "with translations that had to be dropped";
+  if (root_may_be_gone(of)) return "by way of page tables that may have been given up";
+  return "before another vCPU had left the guest to drop its translations";
 }
 
 bool FlushDuties::all_dropped_since(std::uint64_t mark) const {
   return std::ranges::all_of(cpus_, [mark](const Cpu& cpu) {
     const bool will_drop = !cpu.in_guest && cpu.asked > cpu.dropped;
-    return cpu.dropped > mark || will_drop;
+    const bool on_old_root = cpu.in_guest && cpu.root_known < mark;
+    return (cpu.dropped > mark || will_drop) && !on_old_root;
   });
 }
 

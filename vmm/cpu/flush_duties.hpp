@@ -16,6 +16,9 @@ namespace pinfold::vmm {
 ///   itself need not be waited for: it comes before guest code runs on that vCPU again.
 /// - The way into the guest drops translations (a pass, or the gate, loads CR3). handed_over() records that.
 /// - A table that processors may still walk is reused only after all_dropped_since() is true.
+/// - The way in itself runs on the root that CR3 names, which may have been given up since the vCPU left the
+///   guest. So a vCPU whose root was last known to be in use before the last mark() loads another one with
+///   its registers (root_may_be_gone()), and is never in the guest on an older root while tables are reused.
 ///
 /// Where KVM shadows page tables, one vCPU refreshes what went stale, and KVM tells the others. Then a
 /// request is always the requesting vCPU's own duty, and nobody waits.
@@ -47,19 +50,28 @@ class FlushDuties {
   void handed_over(VcpuId of) { at(of).dropped = ++clock_; }
   /// What stands against running guest code, in words for a report; nullptr: nothing.
   [[nodiscard]] const char* objection_to_entry(VcpuId of) {
-    return due(of) || awaits(of) ? words_for_objection(of) : nullptr;
+    return due(of) || root_may_be_gone(of) || awaits(of) ? words_for_objection(of) : nullptr;
   }
   void entered(VcpuId of) {
     at(of).in_guest = true;
     ++at(of).entries;
   }
-  void left(VcpuId of) { at(of).in_guest = false; }
+  /// While a vCPU is in the guest it keeps its roots: CR3 names one of them.
+  void left(VcpuId of) {
+    at(of).in_guest = false;
+    root_loaded(of);
+  }
+  /// Its CR3 names a root that is in use at this moment, or will when it enters, before any instruction.
+  void root_loaded(VcpuId of) { at(of).root_known = ++clock_; }
+  /// Was the root in its CR3 perhaps given up before the last mark()?
+  [[nodiscard]] bool root_may_be_gone(VcpuId of) const { return at(of).root_known < last_mark_; }
   [[nodiscard]] bool in_guest(VcpuId of) const { return at(of).in_guest; }
 
   // -- reuse of tables
   /// A moment, to be passed to all_dropped_since().
-  [[nodiscard]] std::uint64_t mark() { return ++clock_; }
-  /// Has each vCPU dropped its translations since `mark`, or will it before it runs guest code again?
+  [[nodiscard]] std::uint64_t mark() { return last_mark_ = ++clock_; }
+  /// Has each vCPU dropped its translations since `mark`, or will it before it runs guest code again? And is
+  /// none in the guest, or on its way in, on a root that may have been given up before `mark`?
   [[nodiscard]] bool all_dropped_since(std::uint64_t mark) const;
 
  private:
@@ -68,6 +80,7 @@ class FlushDuties {
     std::uint64_t entries = 0;                 ///< Entries into the guest so far.
     std::uint64_t asked = 0;                   ///< When a flush was last requested, by `clock_`.
     std::uint64_t dropped = 0;                 ///< When one was last handed over to the way in.
+    std::uint64_t root_known = 0;              ///< When the root in CR3 was last known to be in use.
     std::vector<std::uint64_t> awaited_entry;  ///< By vCPU: the entry that it has to come back from; 0: none.
     std::vector<VcpuId> awaited;               ///< Those whose awaited_entry is not 0, each once.
   };
@@ -77,7 +90,8 @@ class FlushDuties {
   [[nodiscard]] const char* words_for_objection(VcpuId of) const;
 
   bool one_for_all_;
-  std::uint64_t clock_ = 0;  ///< Counts requests, drops and marks, so that their order is known.
+  std::uint64_t clock_ = 0;  ///< Counts all of these, so that their order is known.
+  std::uint64_t last_mark_ = 0;
   std::vector<Cpu> cpus_;
 };
 

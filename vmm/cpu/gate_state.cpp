@@ -136,9 +136,10 @@ void GuestCpu::resume_in_gate(pvmmu::Held held) {
   const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), GATE_TASK_SWITCHED) != 0);
   if ((bases_known_ || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
   std::optional<std::uint64_t> cr3 = address_of(domain_.mmu().mirror_of_root(held, root())).raw();
-  if (std::exchange(mirror_may_be_gone_, false)) {
+  if (domain_.flushes().root_may_be_gone(id_)) {
     vcpu_.sregs().cr3 = *cr3;
     vcpu_.mark_sregs_dirty();
+    domain_.flushes().root_loaded(id_);
   }
   if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !domain_.flushes().due(id_)) cr3.reset();
   if (cr3) domain_.flushes().handed_over(id_);

@@ -341,7 +341,6 @@ class GuestCpu {
   bool left_by_port_ = false;                   ///< The last exit was a KVM_EXIT_IO.
   const char* entered_through_ = "not at all";  ///< The last entry, in words.
   bool left_by_gate_ = false;                   ///< The last exit was the gate's own, and may go on there.
-  bool mirror_may_be_gone_ = false;             ///< The one that it left on: the gate must not go on there.
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.

@@ -43,6 +43,8 @@ bool GuestCpu::may_enter(pvmmu::Held held) {
 /// Mirrors that were given up wait for a flush of all vCPUs: a guest that never asks for one must not use
 /// them all up. Memory of those that were forgotten goes back to the host. Where KVM keeps a shadow, the
 /// stale log sees to it.
+/// The lock is free while this vCPU waits, and others may enter the guest then: the mark comes first, since
+/// it keeps them from entering on a mirror that was retired before it (resume_in_gate).
 void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
   domain_.arena().trim();
   pvmmu::Validator& mmu = domain_.mmu();
@@ -57,7 +59,6 @@ void GuestCpu::forget_retired_mirrors(pvmmu::DomainLock& lock) {
                 "the monitor was about to reuse page tables that processors may walk");
     return;
   }
-  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) domain_.cpu(VcpuId(i)).mirror_may_be_gone_ = true;
   mmu.retired_mirrors_forgotten(lock, end);
 }
 

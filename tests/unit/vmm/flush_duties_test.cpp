@@ -152,5 +152,40 @@ TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_was_not_asked) {
   EXPECT_FALSE(flushes.all_dropped_since(mark)) << "b is out of the guest, but nothing makes it flush";
 }
 
+// The gate is entered on the root that the vCPU left on, and loads the one that it needs there.
+TEST(FlushDuties, after_a_mark_a_vcpu_does_not_enter_on_the_root_that_it_left_on) {
+  FlushDuties flushes(2, false);
+  flushes.root_loaded(b);
+  flushes.entered(b);
+  flushes.left(b);
+  EXPECT_FALSE(flushes.root_may_be_gone(b));
+  (void)flushes.mark();
+  EXPECT_TRUE(flushes.root_may_be_gone(b));
+  EXPECT_FALSE(flushes.request(a, b));
+  flushes.handed_over(b);
+  EXPECT_NE(flushes.objection_to_entry(b), nullptr) << "the flush comes after instructions on the old root";
+  flushes.root_loaded(b);
+  EXPECT_EQ(flushes.objection_to_entry(b), nullptr);
+}
+
+TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_is_on_its_way_in_on_an_old_root) {
+  FlushDuties flushes(3, false);
+  flushes.root_loaded(c);
+  flushes.entered(c);
+  flushes.left(c);
+  flushes.entered(b);
+  const std::uint64_t mark = flushes.mark();
+  for (const VcpuId of : {a, b, c}) (void)flushes.request(a, of);
+  // While a waits for b, c goes back in.
+  flushes.handed_over(c);
+  flushes.entered(c);
+  flushes.left(b);
+  EXPECT_FALSE(flushes.awaits(a));
+  EXPECT_FALSE(flushes.all_dropped_since(mark));
+  flushes.left(c);
+  EXPECT_TRUE(flushes.all_dropped_since(mark));
+  EXPECT_FALSE(flushes.root_may_be_gone(c)) << "it came out on a root that it holds";
+}
+
 }  // namespace
 }  // namespace pinfold::vmm
