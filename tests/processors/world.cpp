@@ -14,6 +14,7 @@ RunningDomain::RunningDomain(pvmmu::test::FakeMachine& machine, DomId id)
 
 void RunningDomain::start() {
   const auto tree = pvmmu::test::build_tree(machine_, domain_);
+  first_root_ = tree.l4;
   for (Cpu& cpu : cpus_) (void)domain_.mmu.load_root(domain_.held, cpu.roots[0], tree.l4);
 }
 
@@ -40,8 +41,8 @@ void RunningDomain::apply(Cpu& cpu, const Operation& op) {
     case Kind::pin: (void)mmu.pin(held, static_cast<pvmmu::Level>(op.choice), op.mfn); return;
     case Kind::unpin: (void)mmu.unpin(held, op.mfn); return;
     case Kind::load_root: (void)mmu.load_root(held, root, op.mfn); return;
-    case Kind::unload_root:
-      if (root != no_mfn) mmu.unload_root(held, root);
+    case Kind::unload_root:  // the kernel's can only be replaced
+      if (cpu.roots[1] != no_mfn) mmu.unload_root(held, cpu.roots[1]);
       return;
     case Kind::hold:
       if (mmu.hold(held, op.mfn, static_cast<FrameType>(op.choice))) held_.push_back(op.mfn);
@@ -110,13 +111,21 @@ void RunningDomain::finish_operation(std::uint32_t cpu, Tally& tally) {
 }
 
 void RunningDomain::load_root(Cpu& cpu) {
-  const Mfn root = cpu.roots[0] != no_mfn ? cpu.roots[0] : cpu.roots[1];
-  cpu.cr3 = MirrorId(machine_.frames[root].mirror);
+  cpu.cr3 = MirrorId(machine_.frames[cpu.roots[0]].mirror);
   cpu.cr3_life = tables_.live(cpu.cr3);
 }
 
 void RunningDomain::flush_all(std::uint32_t cpu) {
   for (std::uint32_t of = 0; of < vcpus; ++of) (void)flushes_.request(VcpuId(cpu), VcpuId(of));
+}
+
+void RunningDomain::change_root(std::uint32_t cpu, std::mt19937_64& random, Tally& tally) {
+  const Mfn any(1 + random() % (machine_.frames.size() - 1));
+  Mfn& root = cpus_[cpu].roots[0];
+  ++now_;
+  ++tally.operations;
+  (void)domain_.mmu.load_root(domain_.held, root, root == first_root_ ? any : first_root_);
+  finish_operation(cpu, tally);
 }
 
 void RunningDomain::request_flush(std::uint32_t cpu, unsigned mask, Tally& tally) {
@@ -132,7 +141,6 @@ void RunningDomain::request_flush(std::uint32_t cpu, unsigned mask, Tally& tally
 std::optional<std::string> RunningDomain::go_on(std::uint32_t cpu, Tally& tally) {
   const VcpuId id(cpu);
   Cpu& self = cpus_[cpu];
-  if (self.roots[0] == no_mfn && self.roots[1] == no_mfn) return std::nullopt;  // nothing to run on
   ++now_;
   if (!self.reuse && domain_.mirrors.retired() >= retired_enough) {
     self.reuse = Cpu::Reuse{domain_.mirrors.retired_end(), flushes_.mark()};
@@ -221,6 +229,10 @@ std::optional<std::string> World::step(const Operation& op, std::mt19937_64& ran
   }
   if (choice < 57) {
     domain.request_flush(cpu, static_cast<unsigned>(random() % (1U << vcpus)), tally);
+    return std::nullopt;
+  }
+  if (choice < 62) {
+    domain.change_root(cpu, random, tally);
     return std::nullopt;
   }
   return domain.go_on(cpu, tally);

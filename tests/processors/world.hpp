@@ -41,6 +41,9 @@ class RunningDomain {
   /// The same, aimed at pages that processors know: maps a page by a table that is in use, takes a mapping
   /// away, or does that and has the page become a table or somebody else's.
   void change_mapping(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
+  /// MMUEXT_NEW_BASEPTR: to some frame, which may be empty, or back to the first root. Then nobody may refer
+  /// to the other one any more.
+  void change_root(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
   /// MMUEXT_TLB_FLUSH_MULTI, _ALL: those whose bits are set.
   void request_flush(std::uint32_t cpu, unsigned mask, Tally& tally);
   /// Tries to go on to the guest, or goes a step on its way there. What is wrong with entering, if it does.
@@ -87,6 +90,7 @@ class RunningDomain {
   vmm::FlushDuties flushes_{vcpus, false};
   std::array<Cpu, vcpus> cpus_;
   std::vector<Mfn> held_;
+  Mfn first_root_ = no_mfn;
   Incarnations tables_;
   std::uint64_t now_ = 0;
 };
