@@ -166,7 +166,7 @@ TEST_F(StoreWork, of_several_changes_of_a_node_in_a_transaction_a_watch_hears_on
 
 class RingWork : public StoreWork {
  protected:
-  static constexpr std::size_t req_cons = 2048, req_prod = 2052, rsp_cons = 2056, rsp_prod = 2060;
+  static constexpr std::size_t req_prod = 2052, rsp_cons = 2056, rsp_prod = 2060;
 
   void put(const std::string& bytes) {
     auto page = ring.shared();
