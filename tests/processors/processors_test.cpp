@@ -20,7 +20,7 @@ void expect_no_harm(std::uint64_t seed, Tally& tally) {
 
 TEST(Processors, never_use_what_they_remember_against_the_rules) {
   Tally tally;
-  for (std::uint64_t seed = 1; seed <= 30 && !testing::Test::HasFailure(); ++seed)
+  for (std::uint64_t seed = 1; seed <= 100 && !testing::Test::HasFailure(); ++seed)
     expect_no_harm(seed, tally);
   if (testing::Test::HasFailure()) return;
   EXPECT_GT(tally.mapped, 100U);
