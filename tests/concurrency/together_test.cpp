@@ -100,10 +100,17 @@ TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
         EXPECT_FALSE(writable && is_table(v.frame(entry.mfn()).type));
       }
   };
+  // Whether a frame is free for a table depends on what the others do: they go on until one was.
+  constexpr int most_rounds = 1000 * rounds;
   std::uint64_t tables_made = 0;
-  together({[&] { updates(4); }, [&] { updates(5); },
+  std::atomic<bool> over{false};
+  const auto update_until_over = [&](unsigned seed) {
+    do updates(seed);
+    while (!over);
+  };
+  together({[&] { update_until_over(4); }, [&] { update_until_over(5); },
             [&] {
-              for (int i = 0; i < rounds; ++i)
+              for (int i = 0; i < rounds || (tables_made == 0 && i < most_rounds); ++i)
                 one.call([&](Held held, Validator& v) {
                   const Mfn frame = frames[static_cast<std::size_t>(i) % frames.size()];
                   if (v.pin(held, Level::l1, frame)) {
@@ -114,6 +121,7 @@ TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
                     (void)v.unpin(held, frame);
                   }
                 });
+              over = true;
             }});
   EXPECT_EQ(one.findings(), nothing);
   EXPECT_GT(tables_made, 0U);
