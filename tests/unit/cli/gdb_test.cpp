@@ -1,6 +1,7 @@
 // GDB's protocol: its frames, its requests, and what else may come in on the socket.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>
@@ -23,6 +24,7 @@ class FakeTarget final : public Target {
   CpuRegisters registers(std::uint32_t cpu) override { return files[cpu]; }
   void set_registers(std::uint32_t cpu, const CpuRegisters& r) override { files[cpu] = r; }
   std::size_t read(std::uint32_t, std::uint64_t from, std::span<std::byte> to) override {
+    largest_read = std::max(largest_read, to.size());
     std::size_t i = 0;
     for (; i < to.size() && from + i >= base && from + i < base + memory.size(); ++i)
       to[i] = memory[from + i - base];
@@ -48,6 +50,7 @@ class FakeTarget final : public Target {
   std::set<std::uint64_t> breakpoints;
   std::vector<Motion> motions;
   int let_go_calls = 0, kills = 0;
+  std::size_t largest_read = 0;
 };
 
 class GdbSession : public ::testing::Test {
@@ -64,6 +67,12 @@ class GdbSession : public ::testing::Test {
   FakeTarget target;
   Session session{target, Stop{Stop::Why::interrupted, 0}};
 };
+
+TEST_F(GdbSession, no_more_memory_is_read_than_fits_into_a_packet) {
+  EXPECT_EQ(ask("m1000,100000").size(), 2 * target.memory.size());
+  EXPECT_GT(target.largest_read, 0U);
+  EXPECT_LE(2 * target.largest_read, PacketReader::longest);
+}
 
 std::vector<PacketReader::Event> read_all(std::string_view bytes) {
   PacketReader reader;
