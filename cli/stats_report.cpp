@@ -70,8 +70,8 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
                 {"view_changes", domain.view().changes()},
                 {"mirrors_in_use", domain.arena().mirrors().in_use()},
                 {"slow_syscalls", s.slow_syscalls},
-                {"passes", s.passes},
-                {"pass_steps", s.pass_steps},
+                {"passes", s.entry_stubs},
+                {"pass_steps", s.entry_stub_steps},
                 {"audits", s.audits}};
   all["privileged_instructions"] = s.privileged;
   all["events_delivered"] = s.events;

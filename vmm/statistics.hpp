@@ -45,8 +45,8 @@ struct Statistics {
   std::uint64_t sleeps_again = 0;          ///< Times that such a vCPU was woken for nothing and slept on.
   /// Signals sent to vCPUs in the guest, so that they look at their events. Written by any thread.
   std::atomic<std::uint64_t> signals{0};
-  std::uint64_t passes = 0;  ///< Ways back to the guest that led through stores of the gate.
-  std::uint64_t pass_steps = 0;
+  std::uint64_t entry_stubs = 0;       ///< Entries into the guest by way of an entry stub.
+  std::uint64_t entry_stub_steps = 0;  ///< Stale entries that these made KVM drop.
   /// SYSCALLs that KVM did not leave at, although it can be made to on this host: each cost a second entry.
   std::uint64_t slow_syscalls = 0;
   std::uint64_t audits = 0;

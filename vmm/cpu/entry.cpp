@@ -120,7 +120,7 @@ bool GuestCpu::flat_selectors(pvmmu::Held held) {
 
 /// Writes the code that makes KVM forget the first entries of the log, as many as a pass takes; returns the
 /// number of the first entry that is left.
-std::uint64_t GuestCpu::refresh_stale_entries(PassCode& code) const {
+std::uint64_t GuestCpu::refresh_stale_entries(EntryStub& code) const {
   const pvmmu::StaleLog& stale = domain_.stale();
   const pvmmu::MirrorArena& mirrors = domain_.mmu().mirrors();
   std::unordered_map<pvmmu::MirrorId, std::size_t> per_table;
@@ -157,7 +157,7 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
     flushes.handed_over(id_);
     return false;
   }
-  PassCode code;
+  EntryStub code;
   settles_below_ = refresh_stale_entries(code);
   const bool more = settles_below_ != stale.end();
   if (code.empty()) {  // everything is back as it was
@@ -165,7 +165,7 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
     if (!more) flushes.handed_over(id_);
     return false;
   }
-  domain_.statistics().pass_steps += settles_below_ - stale.first();
+  domain_.statistics().entry_stub_steps += settles_below_ - stale.first();
   begin_pass(code, more);
   flushes.handed_over(id_);
   if (more) flushes.request(id_);
@@ -177,7 +177,7 @@ bool GuestCpu::prepare_flush(pvmmu::Held held) {
   const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
   FlushDuties& flushes = domain_.flushes();
   if (!flushes.due(id_) && !through_iret) return false;
-  PassCode code;
+  EntryStub code;
   code.reload_cr3(vcpu_.sregs().cr3);
   if (code.drops_translations()) flushes.handed_over(id_);
   begin_pass(code, false);
@@ -185,9 +185,9 @@ bool GuestCpu::prepare_flush(pvmmu::Held held) {
 }
 
 /// `leaves`: the pass does not lead to guest code, but back here.
-void GuestCpu::begin_pass(const PassCode& code, bool leaves) {
-  ++domain_.statistics().passes;
-  domain_.gate().prepare_pass(vcpu_, id_.raw(), code, leaves);
+void GuestCpu::begin_pass(const EntryStub& code, bool leaves) {
+  ++domain_.statistics().entry_stubs;
+  domain_.gate().prepare_entry_stub(vcpu_, id_.raw(), code, leaves);
   entered_through_ = leaves ? "through a pass that leaves" : "through a pass";
   pass_under_way_ = true;
 }

@@ -299,8 +299,8 @@ class GuestCpu {
   [[nodiscard]] bool prepare_pass(pvmmu::Held held);
   [[nodiscard]] bool prepare_refreshing(pvmmu::Held held);
   [[nodiscard]] bool prepare_flush(pvmmu::Held held);
-  void begin_pass(const PassCode& code, bool leaves);
-  [[nodiscard]] std::uint64_t refresh_stale_entries(PassCode& code) const;
+  void begin_pass(const EntryStub& code, bool leaves);
+  [[nodiscard]] std::uint64_t refresh_stale_entries(EntryStub& code) const;
   [[nodiscard]] bool is_64bit_code(pvmmu::Held held, std::uint16_t selector);
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
   /// processor.

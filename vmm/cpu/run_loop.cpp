@@ -169,7 +169,7 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
 /// guest's registers are still in regs_, and all that the pass does can be done again.
 bool GuestCpu::leaves_pass(pvmmu::DomainLock& lock, const RunResult& result) {
   const auto at = gate_address();
-  const bool inside = at && Gate::in_pass(id_.raw(), *at);
+  const bool inside = at && Gate::in_entry_stub(id_.raw(), *at);
   if (inside && is_interruption(result)) {
     (void)vcpu_.drop_exception();  // its IRETQ raises it again
     domain_.statistics().count(ExitReason::interrupted);
@@ -399,7 +399,7 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
   const GuestException raised{vector, frame.error_code, vector == 14 ? fault_address() : 0};
   const auto in_gate = GateAddress::at(frame.cs & 3, frame.rip);
-  if (in_gate && Gate::in_pass(id_.raw(), *in_gate)) return on_fault_of_return(lock, raised);
+  if (in_gate && Gate::in_entry_stub(id_.raw(), *in_gate)) return on_fault_of_return(lock, raised);
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = stepping_ ? frame.rflags & ~rflags::tf : frame.rflags;

@@ -394,7 +394,7 @@ nested:
         lea return_iretq(%rip), %rcx
         cmp %rcx, %rax
         je 2f
-        // A pass's IRETQ was refused (vmm/gate/pass.hpp), or the gate is broken.
+        // The IRETQ of an entry stub was refused (vmm/gate/entry_stub.hpp), or the gate is broken.
         pop %rcx
         pop %rax
 pinfold_fast_broken_out:

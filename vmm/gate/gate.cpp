@@ -59,8 +59,8 @@ constexpr std::uint64_t cr4_osxsave = 1U << 18;
 
 constexpr std::uint64_t out_length = 2;  // KVM leaves with RIP behind the OUT
 
-/// Where on the stack page a pass's IRETQ frame lies, far below where exceptions push.
-constexpr std::size_t pass_frame_offset = 512;
+/// Offset in the stack page of an entry stub's IRETQ frame: far below where exceptions push.
+constexpr std::size_t entry_stub_frame_offset = 512;
 
 kvm_segment segment(std::uint16_t selector, std::uint64_t base, std::uint32_t limit, std::uint8_t type,
                     bool system) {
@@ -128,8 +128,8 @@ void Gate::build_idt(Mfn page, std::uint64_t entries) const {
 }
 
 void Gate::build_cpu(std::uint32_t cpu) {
-  for (std::uint64_t page = 0; page <= pass_page; ++page)
-    map_page(cpu_area(cpu) + page * page_size, area(cpu, page), page == pass_page ? supervisor : data);
+  for (std::uint64_t page = 0; page <= entry_stub_page; ++page)
+    map_page(cpu_area(cpu) + page * page_size, area(cpu, page), page == entry_stub_page ? supervisor : data);
   if (host_.fast_paths) build_fast_paths(cpu);
 
   for (std::size_t page = 0; page < ldt_pages; ++page) clear_ldt_page(cpu, page);
@@ -377,17 +377,17 @@ void Gate::set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t des
                descriptor);
 }
 
-void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code, bool leaves) const {
+void Gate::prepare_entry_stub(Vcpu& vcpu, std::uint32_t cpu, const EntryStub& code, bool leaves) const {
   kvm_regs& r = vcpu.regs();
   kvm_sregs& s = vcpu.sregs();
-  PassCode finished = code;
+  EntryStub finished = code;
   const auto bytes = leaves ? finished.finish_with_out(port) : finished.finish(r.rax);
-  std::memcpy(arena_.bytes(area(cpu, pass_page)), bytes.data(), bytes.size());
+  std::memcpy(arena_.bytes(area(cpu, entry_stub_page)), bytes.data(), bytes.size());
   const std::array<std::uint64_t, 5> frame{r.rip, s.cs.selector, r.rflags, r.rsp, s.ss.selector};
-  std::memcpy(arena_.bytes(area(cpu, stack_page)) + pass_frame_offset, frame.data(), sizeof frame);
+  std::memcpy(arena_.bytes(area(cpu, stack_page)) + entry_stub_frame_offset, frame.data(), sizeof frame);
 
-  r.rip = cpu_area(cpu) + pass_page * page_size;
-  r.rsp = cpu_area(cpu) + stack_page * page_size + pass_frame_offset;
+  r.rip = cpu_area(cpu) + entry_stub_page * page_size;
+  r.rsp = cpu_area(cpu) + stack_page * page_size + entry_stub_frame_offset;
   r.rflags = rflags::fixed;
   s.cs = segment(code0, 0, 0xffffffff, 11, false);
   s.cs.l = 1;
@@ -399,8 +399,8 @@ void Gate::prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code, boo
   vcpu.mark_sregs_dirty();
 }
 
-bool Gate::in_pass(std::uint32_t cpu, GateAddress at) {
-  const std::uint64_t begin = cpu_area(cpu) + pass_page * page_size;
+bool Gate::in_entry_stub(std::uint32_t cpu, GateAddress at) {
+  const std::uint64_t begin = cpu_area(cpu) + entry_stub_page * page_size;
   return at.raw() >= begin && at.raw() < begin + page_size;
 }
 

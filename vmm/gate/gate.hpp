@@ -6,9 +6,9 @@
 #include <span>
 
 #include "pvmmu/pte.hpp"
+#include "vmm/gate/entry_stub.hpp"
 #include "vmm/gate/gate_address.hpp"
 #include "vmm/gate/layout.hpp"
-#include "vmm/gate/pass.hpp"
 #include "vmm/host_traits.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/arena.hpp"
@@ -109,12 +109,12 @@ class Gate {
   [[nodiscard]] static std::optional<std::uint64_t> offset_in_ldt(std::uint32_t cpu, std::uint64_t address);
   void set_ldt_entry(std::uint32_t cpu, std::size_t entry, std::uint64_t descriptor) const;
 
-  /// Sends the vCPU to the guest by way of a pass (pass.hpp): its registers and system registers are those of
-  /// the guest already, and become those of the pass. The guest's own are put back by the pass's last two
-  /// instructions. `leaves`: the pass ends in an OUT instead.
-  void prepare_pass(Vcpu& vcpu, std::uint32_t cpu, const PassCode& code, bool leaves) const;
-  /// Is this an address inside a pass of that vCPU (the guest has not gone on yet)?
-  [[nodiscard]] static bool in_pass(std::uint32_t cpu, GateAddress at);
+  /// Makes the vCPU run an entry stub (entry_stub.hpp) before guest code. On entry its registers and system
+  /// registers are the guest's; they become the stub's, and the stub's last two instructions load the guest's
+  /// again. `leaves`: the stub ends in an OUT instead.
+  void prepare_entry_stub(Vcpu& vcpu, std::uint32_t cpu, const EntryStub& code, bool leaves) const;
+  /// Is this address inside that vCPU's entry stub? Then the vCPU has not gone on with guest code yet.
+  [[nodiscard]] static bool in_entry_stub(std::uint32_t cpu, GateAddress at);
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
 

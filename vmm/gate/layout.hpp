@@ -42,9 +42,8 @@ inline constexpr std::uint64_t gdt_page = 0;   ///< 15 pages: the guest's 14 and
 inline constexpr std::uint64_t ldt_page = 16;  ///< The first of `ldt_pages`.
 inline constexpr std::uint64_t ldt_pages = 16;
 inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap.
-inline constexpr std::uint64_t stack_page = 33;  ///< Where exceptions push, and a pass returns from.
-inline constexpr std::uint64_t pass_page =
-    34;  ///< Code of a pass, written anew each time; executable at CPL0.
+inline constexpr std::uint64_t stack_page = 33;  ///< Exceptions push here; holds an entry stub's IRETQ frame.
+inline constexpr std::uint64_t entry_stub_page = 34;  ///< An entry stub's code, executable at CPL0.
 /// Where the gate finishes in the VM what it can (fast_paths.S): its code, which reaches the stack below and
 /// the state page behind by their distance; an IDT that leads there; the frame that holds the vCPU's
 /// vcpu_info.

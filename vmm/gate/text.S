@@ -1,5 +1,5 @@
-// The code that pinfold puts into a guest's address space. It holds no policy and no secret: it leaves the VM. (The way
-// back may lead through a few instructions that the monitor writes for the occasion: see vmm/gate/pass.hpp.)
+// The code that pinfold puts into a guest's address space. It holds no policy and no secret: it leaves the VM. On the way
+// back a vCPU may run an entry stub first (vmm/gate/entry_stub.hpp).
 //
 // With two-dimensional paging SYSCALL arrives at CPL0; on a shadow-paging host it stays at CPL3, and CPL0 code is
 // emulated one instruction at a time.

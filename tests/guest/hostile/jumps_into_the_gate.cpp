@@ -20,7 +20,7 @@ namespace {
 
 // vmm/gate/layout.hpp
 constexpr u64 gate = 0xffff810000000000, cpu_area = gate + 0x200000;
-constexpr u64 pass_page = 34, fast_text_page = 35;
+constexpr u64 entry_stub_page = 34, fast_text_page = 35;
 constexpr u64 targets[] = {
     gate,         // SYSCALL's entry
     gate + 2,     // behind its OUT
@@ -30,9 +30,9 @@ constexpr u64 targets[] = {
     gate + 0x1000 + 13 * 16,
     gate + 0x1000 + 14 * 16,
     gate + 0x1002 + 14 * 16,
-    gate + 0x2000,                    // the IDT
-    cpu_area + pass_page* page_size,  // a pass, its first and a later instruction
-    cpu_area + pass_page* page_size + 13,
+    gate + 0x2000,                          // the IDT
+    cpu_area + entry_stub_page* page_size,  // an entry stub, its first and a later instruction
+    cpu_area + entry_stub_page* page_size + 13,
     cpu_area + fast_text_page* page_size,  // the fast paths: exception 0, 14, and many others
     cpu_area + fast_text_page* page_size + 14 * 16,
 };

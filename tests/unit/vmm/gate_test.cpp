@@ -58,11 +58,11 @@ TEST(GateAddresses, each_exception_entry_names_its_vector) {
 }
 
 TEST(GateAddresses, a_pass_is_its_own_processors_page) {
-  const std::uint64_t pass = gate::cpu_area(1) + gate::pass_page * page_size;
-  EXPECT_TRUE(Gate::in_pass(1, at(pass)));
-  EXPECT_TRUE(Gate::in_pass(1, at(pass + page_size - 1)));
-  EXPECT_FALSE(Gate::in_pass(1, at(pass + page_size)));
-  EXPECT_FALSE(Gate::in_pass(0, at(pass)));
+  const std::uint64_t pass = gate::cpu_area(1) + gate::entry_stub_page * page_size;
+  EXPECT_TRUE(Gate::in_entry_stub(1, at(pass)));
+  EXPECT_TRUE(Gate::in_entry_stub(1, at(pass + page_size - 1)));
+  EXPECT_FALSE(Gate::in_entry_stub(1, at(pass + page_size)));
+  EXPECT_FALSE(Gate::in_entry_stub(0, at(pass)));
 }
 
 TEST(GateAddresses, fast_paths_leave_at_a_few_places_and_nowhere_else) {

@@ -1,4 +1,4 @@
-#include "vmm/gate/pass.hpp"
+#include "vmm/gate/entry_stub.hpp"
 
 #include <cstdlib>
 #include <cstring>
@@ -6,18 +6,18 @@
 namespace pinfold::vmm {
 
 // A step is at most MOV RAX, imm64 (10 bytes) and an OR (9); the end takes 12 more.
-static_assert(PassCode::max_steps * 21 + 12 <= page_size);
+static_assert(EntryStub::max_steps * 21 + 12 <= page_size);
 
-void PassCode::emit(std::initializer_list<unsigned> bytes) {
+void EntryStub::emit(std::initializer_list<unsigned> bytes) {
   for (const unsigned b : bytes) bytes_[used_++] = static_cast<std::byte>(b);
 }
 
-void PassCode::emit_quad(std::uint64_t value) {
+void EntryStub::emit_quad(std::uint64_t value) {
   std::memcpy(bytes_.data() + used_, &value, sizeof value);
   used_ += sizeof value;
 }
 
-void PassCode::load_rax(std::uint64_t value) {
+void EntryStub::load_rax(std::uint64_t value) {
   if (rax_known_ && rax_ == value) return;
   emit({0x48, 0xb8});  // mov $imm64, %rax
   emit_quad(value);
@@ -25,7 +25,7 @@ void PassCode::load_rax(std::uint64_t value) {
   rax_known_ = true;
 }
 
-void PassCode::locked_or(std::initializer_list<unsigned> opcode, std::uint64_t address) {
+void EntryStub::locked_or(std::initializer_list<unsigned> opcode, std::uint64_t address) {
   if (steps_++ >= max_steps) std::abort();
   const auto reaches = [](std::int64_t distance) { return distance == static_cast<std::int32_t>(distance); };
   if (!rax_known_ || !reaches(static_cast<std::int64_t>(address - rax_))) load_rax(address);
@@ -35,28 +35,28 @@ void PassCode::locked_or(std::initializer_list<unsigned> opcode, std::uint64_t a
   emit({0});
 }
 
-void PassCode::rewrite(std::uint64_t address) {
+void EntryStub::rewrite(std::uint64_t address) {
   locked_or({0xf0, 0x48, 0x83, 0x88}, address);  // lock orq $0, distance(%rax)
 }
 
-void PassCode::rewrite_word(std::uint64_t address) {
+void EntryStub::rewrite_word(std::uint64_t address) {
   locked_or({0x66, 0xf0, 0x83, 0x88}, address);  // lock orw $0, distance(%rax)
 }
 
-void PassCode::reload_cr3(std::uint64_t cr3) {
+void EntryStub::reload_cr3(std::uint64_t cr3) {
   if (steps_++ >= max_steps) std::abort();
   load_rax(cr3);
   emit({0x0f, 0x22, 0xd8});  // mov %rax, %cr3
   drops_translations_ = true;
 }
 
-std::span<const std::byte> PassCode::finish(std::uint64_t guest_rax) {
+std::span<const std::byte> EntryStub::finish(std::uint64_t guest_rax) {
   load_rax(guest_rax);
   emit({0x48, 0xcf});  // iretq
   return std::span(bytes_.data(), used_);
 }
 
-std::span<const std::byte> PassCode::finish_with_out(std::uint8_t port) {
+std::span<const std::byte> EntryStub::finish_with_out(std::uint8_t port) {
   emit({0xe6, port, 0x0f, 0x0b});  // out %al, $port; ud2
   return std::span(bytes_.data(), used_);
 }

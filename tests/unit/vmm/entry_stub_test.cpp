@@ -1,4 +1,4 @@
-#include "vmm/gate/pass.hpp"
+#include "vmm/gate/entry_stub.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,14 +7,14 @@
 namespace pinfold::vmm {
 namespace {
 
-std::vector<unsigned> bytes_of(PassCode& code, std::uint64_t rax) {
+std::vector<unsigned> bytes_of(EntryStub& code, std::uint64_t rax) {
   std::vector<unsigned> bytes;
   for (const std::byte b : code.finish(rax)) bytes.push_back(static_cast<unsigned>(b));
   return bytes;
 }
 
-TEST(PassCode, a_flush_loads_cr3_then_the_guests_rax_and_returns) {
-  PassCode code;
+TEST(EntryStub, a_flush_loads_cr3_then_the_guests_rax_and_returns) {
+  EntryStub code;
   EXPECT_FALSE(code.drops_translations());
   code.reload_cr3(0x1234000);
   EXPECT_TRUE(code.drops_translations());
@@ -26,8 +26,8 @@ TEST(PassCode, a_flush_loads_cr3_then_the_guests_rax_and_returns) {
                                    0x48, 0xcf}));                                   // iretq
 }
 
-TEST(PassCode, a_rewrite_stores_in_one_step_with_reading) {
-  PassCode code;
+TEST(EntryStub, a_rewrite_stores_in_one_step_with_reading) {
+  EntryStub code;
   code.rewrite(0x1000);
   code.rewrite_word(0x1008);
   EXPECT_FALSE(code.drops_translations());
