@@ -26,11 +26,13 @@ std::string name_of(Errno error) {
 std::string document() {
   std::ostringstream out;
   out << "# The rules\n\n"
-         "Every rule by which pinfold refuses a change of a page table, a descriptor table or the "
-         "reservation. The first\n"
-         "column is what reports and traces name; the second is what the guest's hypercall returns; the "
-         "last is the test\n"
-         "that provokes the rule. This file is made from `pvmmu/rules.hpp`; a test compares the two.\n\n"
+         "These are all rules by which pinfold refuses a change of a page table, of a descriptor table or of "
+         "a domain's\n"
+         "reservation. The first column has the rule's name in reports and traces, the second the error that "
+         "the guest's\n"
+         "hypercall returns, the last the test that provokes the rule. `pvmmu/rules.hpp` is the source of "
+         "this "
+         "table; a test\ncompares the two.\n\n"
          "| rule | error | what is refused | proved by |\n|---|---|---|---|\n";
   for (const RuleInfo& rule : rules)
     out << "| `" << rule.name << "` | -" << name_of(rule.error) << " | " << rule.text
