@@ -77,6 +77,23 @@ std::size_t Validator::update_together(Shared, MmuCounters& counters, std::span<
   return true;
 }
 
+// A hold on data counts as a writable L1 entry does, and is judged as one.
+namespace {
+constexpr std::uint64_t writable_entry = bit::present | bit::writable;
+}
+
+bool Validator::try_hold_writable(Shared, Mfn mfn) {
+  if (mfn.raw() >= short_way_end_ || !stays(mfn)) return false;
+  return static_cast<bool>(check_l1<Together>(Pte(mfn, writable_entry)));
+}
+
+bool Validator::try_release_writable(Shared, Mfn mfn) {
+  if (mfn.raw() >= short_way_end_ || !stays(mfn)) return false;
+  if (Together::read(record(mfn).type) != FrameType::writable) return false;
+  drop_l1_entry<Together>(Pte(mfn, writable_entry));
+  return true;
+}
+
 void Validator::count(Held, const MmuCounters& together) {
   counters_.entries_checked += together.entries_checked;
   counters_.entries_stored += together.entries_stored;

@@ -163,6 +163,13 @@ class Validator {
   // -- references held outside of tables (GDT, LDT, vcpu_info): types.cpp
   Verdict<> hold(Held, Mfn mfn, FrameType type);
   void release(Held, Mfn mfn);
+  /// Takes a reference of the type `writable`, as hold() does, while others share the lock: for a thread of a
+  /// device. False: nothing was done, because it takes more than counting; ask hold(), which takes the
+  /// reference or refuses it. Always false while a TraceSink watches. (together.cpp)
+  [[nodiscard]] bool try_hold_writable(Shared, Mfn mfn);
+  /// Drops a reference of the type `writable` that either of the two took. False: nothing was done, because
+  /// the frame might have to be freed with it; call release().
+  [[nodiscard]] bool try_release_writable(Shared, Mfn mfn);
 
   // -- the reservation: reservation.cpp
   /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents

@@ -90,6 +90,89 @@ TEST_F(Together, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named
   EXPECT_EQ(one.findings(), nothing);
 }
 
+/// What a device's thread does with its guest's frames: hold, use, release. What needs the lock alone is
+/// asked for with the lock alone.
+struct HoldingDevice {
+  SharedDomain& domain;
+  DomainSharer sharer{domain.mutex};
+  std::uint64_t held_shared = 0, held_alone = 0, refused = 0;
+
+  bool hold(Mfn frame) {
+    {
+      const DomainShare share(sharer);
+      if (domain.mmu.try_hold_writable(share, frame)) return ++held_shared, true;
+    }
+    const bool held = domain.call(
+        [&](Held lock, Validator& v) { return v.hold(lock, frame, FrameType::writable).has_value(); });
+    ++(held ? held_alone : refused);
+    return held;
+  }
+  void release(Mfn frame) {
+    {
+      const DomainShare share(sharer);
+      if (domain.mmu.try_release_writable(share, frame)) return;
+    }
+    domain.call([&](Held lock, Validator& v) { v.release(lock, frame); });
+  }
+};
+
+TEST_F(Together, a_device_holds_frames_while_others_map_and_unmap_them) {
+  std::atomic<std::uint64_t> held_shared{0};
+  const auto device = [&](std::size_t first) {
+    HoldingDevice d{one};
+    for (int i = 0; i < 4 * rounds; ++i) {
+      const Mfn a = frames[(first + static_cast<std::size_t>(i)) % frames.size()], b = frames[first];
+      ASSERT_TRUE(d.hold(a) && d.hold(b));
+      d.release(a);
+      d.release(b);
+    }
+    held_shared += d.held_shared;
+  };
+  together({[&] { updates(8); }, [&] { updates(9); }, [&] { device(0); }, [&] { device(3); }});
+  EXPECT_EQ(one.findings(), nothing);
+  EXPECT_EQ(held_shared, 2U * 2 * 4 * rounds);  // nothing here takes more than counting
+}
+
+TEST_F(Together, a_frame_that_a_device_holds_becomes_no_table) {
+  std::atomic<bool> over{false};
+  const auto device = [&] {
+    HoldingDevice d{one};
+    while (!over || d.held_shared == 0)
+      for (const Mfn frame : frames) {
+        if (!d.hold(frame)) continue;
+        EXPECT_EQ(type_as_of_now(one.mmu.frame(frame)), FrameType::writable);
+        d.release(frame);
+      }
+  };
+  together({device, device, [&] { updates(10); },
+            [&] {
+              for (int i = 0; i < rounds; ++i)
+                one.call([&](Held held, Validator& v) {
+                  const Mfn frame = frames[static_cast<std::size_t>(i) % frames.size()];
+                  EXPECT_TRUE(!v.pin(held, Level::l1, frame) || v.unpin(held, frame));
+                });
+              over = true;
+            }});
+  EXPECT_EQ(one.findings(), nothing);
+}
+
+TEST_F(Together, a_frame_given_up_under_a_device_s_hold_is_freed_with_its_release) {
+  HoldingDevice d{one};
+  const std::uint64_t before = one.call([](Held, Validator& v) { return v.allocated_frames(); });
+  together({[&] {
+              for (int i = 0; i < rounds; ++i) {
+                const Mfn frame = one.allocate();
+                ASSERT_TRUE(d.hold(frame));
+                one.call([&](Held held, Validator& v) { EXPECT_TRUE(v.deallocate(held, frame)); });
+                EXPECT_TRUE(one.mmu.owns(frame));
+                d.release(frame);
+              }
+            },
+            [&] { updates(11); }});
+  EXPECT_EQ(one.findings(), nothing);
+  EXPECT_EQ(one.call([](Held, Validator& v) { return v.allocated_frames(); }), before);
+}
+
 TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
   // What a mirror's entry permits at a moment when nobody changes anything.
   const auto check = [&](Held, Validator& v) {

@@ -120,18 +120,30 @@ class FakeDomain {
 
   [[nodiscard]] std::vector<std::string> findings() const { return audit(held, mmu, outside); }
   [[nodiscard]] Mfn allocate() { return mmu.allocate(held).value(); }
+  /// What `operation` returns with the lock shared.
+  template <class Operation>
+  auto while_shared(Operation&& operation) {
+    held.unlock();
+    const auto result = [&] {
+      const DomainShare share(sharer_);
+      return operation(share);
+    }();
+    held.lock();
+    return result;
+  }
   /// How many of the entries, from the first, can be changed with the lock shared; these are.
   [[nodiscard]] std::size_t update_together(const std::vector<EntryUpdate>& wanted) {
     MmuCounters counters;
-    std::size_t done = 0;
-    held.unlock();
-    {
-      const DomainShare share(sharer_);
-      done = mmu.update_together(share, counters, wanted);
-    }
-    held.lock();
+    const std::size_t done =
+        while_shared([&](Shared share) { return mmu.update_together(share, counters, wanted); });
     mmu.count(held, counters);
     return done;
+  }
+  [[nodiscard]] bool try_hold_writable(Mfn mfn) {
+    return while_shared([&](Shared share) { return mmu.try_hold_writable(share, mfn); });
+  }
+  [[nodiscard]] bool try_release_writable(Mfn mfn) {
+    return while_shared([&](Shared share) { return mmu.try_release_writable(share, mfn); });
   }
 
   FakeView view;

@@ -94,7 +94,82 @@ TEST_F(Together, nothing_is_done_while_somebody_watches) {
   FakeDomain watched(machine, DomId(3), {.trace = &sink});
   const Tree t = build_tree(machine, watched);
   ASSERT_TRUE(watched.mmu.pin(watched.held, Level::l4, t.l4));
-  EXPECT_EQ(watched.update_together({{entry_at(t.l1, 1), Pte(watched.allocate(), rw)}}), 0U);
+  const Mfn data = watched.allocate();
+  EXPECT_EQ(watched.update_together({{entry_at(t.l1, 1), Pte(data, rw)}}), 0U);
+  EXPECT_FALSE(watched.try_hold_writable(data));
+  ASSERT_TRUE(watched.mmu.hold(watched.held, data, FrameType::writable));
+  EXPECT_FALSE(watched.try_release_writable(data));
+}
+
+struct ConcurrentHold : Together {
+  /// hold() or release() of the same frame has to be asked, and nothing is different.
+  void hold_left_alone(Mfn mfn) {
+    const auto before = snapshot(machine.frames);
+    EXPECT_FALSE(one.try_hold_writable(mfn));
+    EXPECT_EQ(snapshot(machine.frames), before);
+  }
+  void release_left_alone(Mfn mfn) {
+    const auto before = snapshot(machine.frames);
+    EXPECT_FALSE(one.try_release_writable(mfn));
+    EXPECT_EQ(snapshot(machine.frames), before);
+  }
+};
+
+TEST_F(ConcurrentHold, counts_as_a_hold_with_the_lock_alone_does) {
+  ASSERT_TRUE(one.mmu.hold(one.held, other, FrameType::writable));
+  ASSERT_TRUE(one.try_hold_writable(frame));
+  for (const Mfn held : {frame, other}) {
+    EXPECT_EQ(one.mmu.frame(held).type, FrameType::writable);
+    EXPECT_EQ(one.mmu.frame(held).type_count, 1U);
+    EXPECT_EQ(one.mmu.frame(held).refs, 2U);
+  }
+  EXPECT_FALSE(one.mmu.pin(one.held, Level::l1, frame));
+}
+
+TEST_F(ConcurrentHold, each_way_to_take_one_goes_with_each_way_to_release_it) {
+  ASSERT_TRUE(one.try_hold_writable(frame));
+  one.mmu.release(one.held, frame);
+  ASSERT_TRUE(one.mmu.hold(one.held, frame, FrameType::writable));
+  ASSERT_TRUE(one.try_release_writable(frame));
+  EXPECT_EQ(one.mmu.frame(frame).type_count, 0U);
+  EXPECT_EQ(one.mmu.frame(frame).refs, 1U);
+  EXPECT_EQ(one.findings(), std::vector<std::string>());
+  EXPECT_TRUE(one.mmu.pin(one.held, Level::l1, frame));
+}
+
+TEST_F(ConcurrentHold, what_hold_would_refuse_is_left_alone) {
+  hold_left_alone(tree.l1);
+  hold_left_alone(tree.l4);
+  hold_left_alone(two.allocate());
+  hold_left_alone(Mfn(machine.frames.size()));
+  hold_left_alone(no_mfn);
+  const Mfn descriptors = one.allocate();
+  ASSERT_TRUE(one.mmu.hold(one.held, descriptors, FrameType::seg_desc));
+  hold_left_alone(descriptors);
+  release_left_alone(descriptors);
+}
+
+TEST_F(ConcurrentHold, counts_no_further_than_the_most_references) {
+  ASSERT_TRUE(one.try_hold_writable(frame));
+  machine.frames[frame].refs = max_references;
+  hold_left_alone(frame);
+  machine.frames[frame].refs = 2;
+}
+
+TEST_F(ConcurrentHold, a_frame_that_the_guest_gave_up_is_released_with_the_lock_alone) {
+  ASSERT_TRUE(one.try_hold_writable(frame));
+  ASSERT_TRUE(one.mmu.deallocate(one.held, frame));
+  hold_left_alone(frame);
+  release_left_alone(frame);
+  EXPECT_TRUE(one.mmu.owns(frame));
+  one.mmu.release(one.held, frame);
+  EXPECT_FALSE(one.mmu.owns(frame));
+}
+
+TEST_F(ConcurrentHold, a_page_of_the_monitors_own_is_left_alone) {
+  const Mfn special = one.mmu.allocate_special(one.held).value();
+  hold_left_alone(special);
+  release_left_alone(special);
 }
 
 TEST_F(Together, what_a_processor_may_have_cached_is_in_the_log) {
