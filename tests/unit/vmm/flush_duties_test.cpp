@@ -152,6 +152,19 @@ TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_was_not_asked) {
   EXPECT_FALSE(flushes.all_dropped_since(mark)) << "b is out of the guest, but nothing makes it flush";
 }
 
+// On its new root it still has what it cached of the tables that were given up.
+TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_that_entered_without_a_flush_is_in_the_guest) {
+  FlushDuties flushes(2, false);
+  const std::uint64_t mark = flushes.mark();
+  flushes.root_loaded(b);
+  flushes.entered(b);
+  EXPECT_FALSE(flushes.request(a, a));
+  EXPECT_TRUE(flushes.request(a, b));
+  EXPECT_FALSE(flushes.all_dropped_since(mark));
+  flushes.left(b);
+  EXPECT_TRUE(flushes.all_dropped_since(mark));
+}
+
 // The gate is entered on the root that the vCPU left on, and loads the one that it needs there.
 TEST(FlushDuties, after_a_mark_a_vcpu_does_not_enter_on_the_root_that_it_left_on) {
   FlushDuties flushes(2, false);
