@@ -246,18 +246,7 @@ End Domain::run() {
   cpus_[0]->run();
   for (auto& thread : threads) thread.join();
   watchdog_.stop();
-  const std::lock_guard lock(end_mutex_);
-  return end_;
-}
-
-void Domain::end(Ending ending, std::string why) {
-  {
-    const std::lock_guard lock(end_mutex_);
-    if (end_.ending != Ending::none) return;
-    end_ = End{ending, std::move(why)};
-    ending_ = ending;
-  }
-  for (const auto& cpu : cpus_) cpu->kick();
+  return end_.result();
 }
 
 Domain::Leftovers Domain::tear_down(bool audit) {
@@ -321,7 +310,7 @@ void Domain::wake_pollers(Port) {
   // A vCPU counts itself before it looks at its ports, and this runs after the port is pending.
   if (pollers_ == 0) return;
   for (const auto& cpu : cpus_)
-    if (cpu->is_polling()) cpu->kick();
+    if (cpu->sleep().is_polling()) cpu->kick();
 }
 
 void Domain::set_vcpu_info(pvmmu::Held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset) {

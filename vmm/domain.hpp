@@ -16,6 +16,7 @@
 #include "vmm/cpu/guest_cpu.hpp"
 #include "vmm/cpuid_policy.hpp"
 #include "vmm/emulate/io_ports.hpp"
+#include "vmm/ending.hpp"
 #include "vmm/events.hpp"
 #include "vmm/hypercall.hpp"
 #include "vmm/memory/arena.hpp"
@@ -39,23 +40,6 @@ struct DomainConfig {
   HostTraits host;
   std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
   pvmmu::TraceSink* trace = nullptr;  ///< Is told of the domain's MMU events; outlives the domain.
-};
-
-/// Why a domain is over.
-enum class Ending : std::uint8_t {
-  none,
-  power_off,
-  reboot,
-  suspend,
-  crash,            ///< The guest gave up, or did something that a PV guest does not survive.
-  isolation_fault,  ///< A wall stopped it: an access that no correct state of the other walls permits.
-  left,             ///< The user ended it.
-  host_failure,     ///< KVM or the host failed.
-};
-
-struct End {
-  Ending ending = Ending::none;
-  std::string why;  ///< One line; more lines for a crash (registers).
 };
 
 /// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables,
@@ -83,8 +67,8 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// Runs all vCPUs until the domain ends.
   [[nodiscard]] End run();
   /// Ends it, from any thread. The first reason stays.
-  void end(Ending ending, std::string why);
-  [[nodiscard]] bool ended() const { return ending_.load() != Ending::none; }
+  void end(Ending ending, std::string why) { end_.end(ending, std::move(why)); }
+  [[nodiscard]] bool ended() const { return end_.happened(); }
   /// After run(), when devices have let go of their pages: audits, releases everything, and says how many
   /// frames still had references (0).
   struct Leftovers {
@@ -201,9 +185,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::uint64_t refusals_in_a_row_ = 0;
 
   std::condition_variable_any left_guest_;
-  std::atomic<Ending> ending_{Ending::none};
-  std::mutex end_mutex_;
-  End end_;
+  DomainEnd end_{[this] {
+    for (const auto& cpu : cpus_) cpu->kick();
+  }};
   Statistics statistics_;
   Watchdog watchdog_{[this] { end(Ending::crash, "the guest watchdog fired"); }};
 };

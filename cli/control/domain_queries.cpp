@@ -16,7 +16,9 @@ using pvmmu::OutsideUser;
 /// Lets vCPUs have the lock: a mutex alone is not fair.
 void let_others_in() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
 
-bool is_paused(vmm::Domain& domain) { return domain.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user); }
+bool is_paused(vmm::Domain& domain) {
+  return domain.cpu(VcpuId(0)).stops().is_stopped_by(vmm::StopReason::user);
+}
 
 Json describe(const pvmmu::Validator& mmu, const pvmmu::WalkStep& step) {
   return {{"level", pvmmu::number(step.level)},

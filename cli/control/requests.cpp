@@ -23,7 +23,7 @@ const char* name_of(vmm::RunState state) {
 Json describe(vmm::GuestCpu& cpu) {
   const vmm::CpuState& s = cpu.state();
   Json vcpu{{"vcpu", cpu.id().raw()}, {"up", s.up}, {"mode", s.kernel_mode ? "kernel" : "user"}};
-  vcpu["state"] = cpu.is_stopped() && s.up ? "stopped" : name_of(cpu.run_state().state());
+  vcpu["state"] = cpu.stops().is_stopped() && s.up ? "stopped" : name_of(cpu.run_state().state());
   vcpu["kernel_root"] = s.kernel_root == no_mfn ? Json() : Json(s.kernel_root.raw());
   vcpu["user_root"] = s.user_root == no_mfn ? Json() : Json(s.user_root.raw());
   return vcpu;
@@ -32,13 +32,15 @@ Json describe(vmm::GuestCpu& cpu) {
 /// The first vCPU that is stopped and does not rest yet; the number of vCPUs if there is none.
 std::uint32_t first_running(vmm::Domain& domain) {
   std::uint32_t i = 0;
-  while (i < domain.vcpu_count() && (!domain.cpu(VcpuId(i)).is_stopped() || domain.cpu(VcpuId(i)).at_rest()))
-    ++i;
+  for (; i < domain.vcpu_count(); ++i) {
+    const vmm::StopControl& stops = domain.cpu(VcpuId(i)).stops();
+    if (stops.is_stopped() && !stops.at_rest()) break;
+  }
   return i;
 }
 
 const char* state_of(vmm::Domain& domain) {
-  if (!domain.cpu(VcpuId(0)).is_stopped_by(vmm::StopReason::user)) return "running";
+  if (!domain.cpu(VcpuId(0)).stops().is_stopped_by(vmm::StopReason::user)) return "running";
   return first_running(domain) == domain.vcpu_count() ? "paused" : "pausing";
 }
 

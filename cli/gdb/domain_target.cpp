@@ -28,7 +28,7 @@ DomainTarget::~DomainTarget() {
 
 bool DomainTarget::takes_trap(pvmmu::Held held, vmm::GuestCpu& cpu, std::uint8_t vector) {
   if (vector == vector_db) {
-    if (!cpu.is_stepping()) return false;
+    if (!cpu.stops().is_stepping()) return false;
     cpu.cancel_step(held);
     report(held, cpu, Stop::Why::stepped);
     return true;

@@ -41,7 +41,7 @@ void GuestCpu::make_enterable(pvmmu::Held held) {
 
 void GuestCpu::load(pvmmu::Held held) {
   kvm_regs& r = vcpu_.regs();
-  if (stepping_ && !std::exchange(step_armed_, true)) registers_changed_ = true;
+  if (stops_.arm_step(held)) registers_changed_ = true;
   if (registers_changed_ || pass_under_way_ || left_by_gate_) {
     const auto& g = regs_.gpr;
     r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6],
@@ -51,7 +51,7 @@ void GuestCpu::load(pvmmu::Held held) {
     r.rip = regs_.rip;
     // The real flags: interrupts are on, whatever the guest believes.
     r.rflags = (regs_.rflags & rflags::guests_own) | rflags::if_ | rflags::fixed;
-    if (stepping_ && steps_by_trap(held)) r.rflags |= rflags::tf;
+    if (stops_.is_stepping() && steps_by_trap(held)) r.rflags |= rflags::tf;
     vcpu_.mark_regs_dirty();
   }
   const bool in_gate = left_by_gate_;

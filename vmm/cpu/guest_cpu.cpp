@@ -12,7 +12,8 @@ GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
       vcpu_(std::move(vcpu)),
       processor_(*this),
       watched_(domain.trace() != nullptr),
-      poll_(domain.pollers()) {}
+      wakeup_(domain.statistics().signals),
+      sleep_({wakeup_, timers_, run_state_, stops_, domain.statistics(), domain.pollers(), *this}) {}
 
 KvmResult<std::unique_ptr<GuestCpu>> GuestCpu::create(Domain& domain, VcpuId id) {
   auto vcpu = domain.vm().create_vcpu(id.raw());

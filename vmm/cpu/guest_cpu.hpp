@@ -1,26 +1,23 @@
 // One virtual CPU: runs guest code, and answers what comes out.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
-#include <csignal>
-#include <ctime>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include <pthread.h>
-
 #include "pvmmu/lock.hpp"
 #include "pvmmu/verdict.hpp"
 #include "vmm/cpu/cpu_state.hpp"
-#include "vmm/cpu/poll.hpp"
+#include "vmm/cpu/host_timer.hpp"
 #include "vmm/cpu/repeated_fault.hpp"
 #include "vmm/cpu/run_state.hpp"
+#include "vmm/cpu/sleep.hpp"
+#include "vmm/cpu/stop_control.hpp"
+#include "vmm/cpu/time_areas.hpp"
+#include "vmm/cpu/timers.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
+#include "vmm/cpu/wakeup.hpp"
 #include "vmm/debugger.hpp"
 #include "vmm/emulate/operands.hpp"
 #include "vmm/gate/gate.hpp"
@@ -49,7 +46,7 @@ struct GuestException {
 /// in `regs()` between an exit and the next entry, whichever way the host's KVM goes in and out.
 ///
 /// Threads: run() in the vCPU's own; kick() and is_polling() from any; all else under the domain's lock.
-class GuestCpu {
+class GuestCpu final : private SleepSurroundings {
  public:
   [[nodiscard]] static KvmResult<std::unique_ptr<GuestCpu>> create(Domain& domain, VcpuId id);
 
@@ -57,7 +54,7 @@ class GuestCpu {
   void run();
   /// Makes run() look for pending events and for the domain's end soon. A signal is sent only to a vCPU that
   /// is in the guest, or about to be.
-  void kick();
+  void kick() { wakeup_.kick(); }
   /// The signal's handler, in the vCPU's own thread: KVM_RUN returns, or does not enter.
   void interrupt(bool by_timer);
 
@@ -134,26 +131,12 @@ class GuestCpu {
     return gs_base_;
   }
 
-  // -- events and time: waiting.cpp, timers.cpp
-  [[nodiscard]] bool event_deliverable() const;
-  void set_upcall_mask(bool masked);
-  /// Absolute system time at which VIRQ_TIMER is raised; 0 disarms.
-  void set_timer(std::uint64_t deadline_ns);
-  [[nodiscard]] std::uint64_t timer() const { return timer_deadline_; }
-  /// VIRQ_TIMER each time so much has passed while the vCPU runs, from its last tick on; 0: never. As on Xen
-  /// it does not wake a vCPU that sleeps, which gets a tick that is due when it runs again.
-  void set_periodic_timer(std::uint64_t period_ns);
-  /// Asks for the sleep to be done before the guest is entered again, once the hypercall has returned.
-  void request_block() { block_requested_ = true; }
-  /// Lets other vCPUs have the processor first.
-  void request_yield() { yield_requested_ = true; }
-  void request_poll(std::vector<Port> ports, std::uint64_t until_ns);
-  [[nodiscard]] bool is_polling() const { return poll_.is_active(); }
+  // -- events and time: waiting.cpp
+  [[nodiscard]] VcpuTimers& timers() { return timers_; }
+  [[nodiscard]] VcpuSleep& sleep() { return sleep_; }
+  [[nodiscard]] TimeAreas& time_areas() { return time_areas_; }
   void publish_time(pvmmu::Held held);
-  void set_time_area(GuestVaddr area) { time_area_ = area; }
-  void set_run_state_area(GuestVaddr area) { run_state_area_ = area; }
-  [[nodiscard]] bool has_run_state_area() const { return run_state_area_.raw() != 0; }
-  void publish_run_state(pvmmu::Held held);
+  void publish_run_state(pvmmu::Held held) override;
 
   /// One line each, for a crash report.
   [[nodiscard]] std::string describe(pvmmu::Held held);
@@ -174,19 +157,12 @@ class GuestCpu {
   }
 
   // -- from outside: stopping.cpp
+  [[nodiscard]] const StopControl& stops() const { return stops_; }
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);
-  [[nodiscard]] bool is_stopped() const { return stops_ != 0; }
-  [[nodiscard]] bool is_stopped_by(StopReason reason) const {
-    return (stops_ & static_cast<std::uint8_t>(reason)) != 0;
-  }
-  /// Is it neither in the guest nor about to answer what came out? regs() are the guest's then, and may be
-  /// changed if it is stopped, too.
-  [[nodiscard]] bool at_rest() const { return at_rest_; }
   /// Once it goes on: one instruction, then the debugger is told. Of a vCPU that rests.
-  void step(pvmmu::Held held);
+  void step(pvmmu::Held held) { stops_.step(held, regs_.rip); }
   void cancel_step(pvmmu::Held held);
-  [[nodiscard]] bool is_stepping() const { return stepping_; }
   /// regs() were changed from outside.
   void note_new_registers(pvmmu::Held) { registers_changed_ = true; }
 
@@ -194,6 +170,7 @@ class GuestCpu {
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
 
   // run_loop.cpp
+  void create_host_timer(pvmmu::Held held);
   bool before_entry(pvmmu::DomainLock& lock);
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
@@ -260,8 +237,6 @@ class GuestCpu {
   [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 
   // stopping.cpp
-  [[nodiscard]] bool rest_while_stopped(pvmmu::DomainLock& lock);
-  void rest(bool resting);
   [[nodiscard]] bool steps_by_trap(pvmmu::Held held);
   void finish_step(pvmmu::Held held);
 
@@ -271,24 +246,16 @@ class GuestCpu {
   // host_sleep.cpp
   void notice_host_sleep(pvmmu::DomainLock& lock);
 
-  // timers.cpp
-  void create_host_timer();
-  void delete_host_timer();
-  void arm_host_timer();
-  [[nodiscard]] std::uint64_t next_deadline() const;
-  void check_timers(pvmmu::DomainLock& lock);
-  /// The vCPU does not run from here on, or runs again: its tick stands still, or goes on.
-  void pause_tick(bool pause);
-
-  // waiting.cpp
-  void sleep_while_down(pvmmu::DomainLock& lock);
-  void yield_if_asked(pvmmu::DomainLock& lock);
-  void sleep_if_asked(pvmmu::DomainLock& lock);
-  [[nodiscard]] bool polled_port_pending();
-  /// Sleeps until kicked, or until the system time `until_ns` (0: no limit). Drops the lock meanwhile.
-  void sleep(pvmmu::DomainLock& lock, std::uint64_t until_ns);
-  /// The same, whatever the timers say.
-  void sleep_until_kicked(pvmmu::DomainLock& lock, std::uint64_t deadline_ns);
+  // SleepSurroundings: waiting.cpp
+  [[nodiscard]] bool domain_ended() const override;
+  [[nodiscard]] bool is_up() const override { return state_.up; }
+  [[nodiscard]] bool upcall_due() override;
+  [[nodiscard]] bool port_pending(Port port) override;
+  [[nodiscard]] std::uint64_t now() override;
+  [[nodiscard]] std::uint64_t ticks() override;
+  void check_timers(pvmmu::DomainLock& lock) override;
+  void rests() override;
+  [[nodiscard]] bool event_deliverable() { return state_.event.address != 0 && upcall_due(); }
 
   // entry.cpp
   void make_enterable(pvmmu::Held held);
@@ -349,35 +316,17 @@ class GuestCpu {
   std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
   std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
   bool watched_ = false;
-  std::uint8_t stops_ = 0;  ///< StopReasons.
-  bool at_rest_ = true;
-  bool stepping_ = false;
-  bool step_armed_ = false;  ///< The processor has the trap flag, if the step needs it.
-  std::uint64_t step_from_ = 0;
   std::array<std::byte, 15> instruction_{};
   RepeatedFault repeated_fault_;
   bool repeats_fault_ = false;  ///< The last exit was one for repeated_fault_.
 
-  // waiting.cpp
-  std::atomic<bool> kicked_{false};
-  std::mutex sleep_mutex_;
-  std::condition_variable woken_;
-  pthread_t thread_{};
-  std::atomic<bool> takes_signals_{false};  ///< From just before an entry until the exit.
-  timer_t host_timer_{};
-  bool has_host_timer_ = false;
-  std::atomic<bool> host_timer_fired_{false};
-  std::uint64_t timer_deadline_ = 0;
-  /// Guests that know nothing better have a tick of 100 Hz (xen/vcpu.h: every vCPU has one periodic timer).
-  std::uint64_t period_ns_ = 10'000'000;
-  std::uint64_t last_tick_ = 0;
-  bool tick_paused_ = false;
-  bool block_requested_ = false;
-  bool yield_requested_ = false;
-  Poll poll_;
-  GuestVaddr time_area_;
-  GuestVaddr run_state_area_;
+  StopControl stops_;
   RunStateClock run_state_;
+  HostTimer host_timer_;
+  VcpuTimers timers_{host_timer_};
+  Wakeup wakeup_;
+  VcpuSleep sleep_;
+  TimeAreas time_areas_;
 };
 
 /// The signal that makes KVM_RUN return; its handler only sets two flags of the thread's vCPU.

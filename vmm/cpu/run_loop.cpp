@@ -1,10 +1,10 @@
 // The vCPU's loop: enter the guest, find out why it came back, answer.
-#include <pthread.h>
 #include <spdlog/spdlog.h>
 #include <x86intrin.h>
 
 #include <cerrno>
 #include <cinttypes>
+#include <csignal>
 
 #include "vmm/domain.hpp"
 
@@ -37,7 +37,7 @@ void install_kick_handler() {
 
 void GuestCpu::run() {
   running_cpu = this;
-  thread_ = pthread_self();
+  wakeup_.begin_thread();
   // Leaves the VM at each exit that KVM handled itself: a SYSCALL comes out at once that way, without a
   // second exit.
   const HostTraits& host = domain_.config().host;
@@ -46,8 +46,8 @@ void GuestCpu::run() {
   std::optional<pvmmu::DomainSharer> sharer;
   if (domain_.config().vcpus > 1 && !watched_) sharer_ = &sharer.emplace(domain_.mutex());
   pvmmu::DomainLock lock(domain_.mutex());
-  create_host_timer();  // under the lock: other vCPUs may set this one's timers before it runs
-  rest(false);
+  create_host_timer(lock);
+  stops_.set_at_rest(lock, false);
   std::uint64_t left_at = __rdtsc();
   while (before_entry(lock)) {
     const std::uint64_t entered_at = __rdtsc();
@@ -55,7 +55,7 @@ void GuestCpu::run() {
     domain_.flushes().entered(id_);
     lock.unlock();
     const RunResult result = run_to_the_guests_own_exit();
-    takes_signals_ = false;
+    wakeup_.refuse_signals();
     left_at = __rdtsc();
     lock.lock();
     domain_.flushes().left(id_);
@@ -66,50 +66,54 @@ void GuestCpu::run() {
     finish_step(lock);
   }
   domain_.statistics().monitor_ticks += __rdtsc() - left_at;
-  rest(true);
-  poll_.end();
-  {
-    const std::lock_guard nobody_sends_a_signal(sleep_mutex_);
-    takes_signals_ = false;
-  }
-  delete_host_timer();
+  stops_.set_at_rest(lock, true);
+  rests();
+  sleep_.end();
+  wakeup_.end_thread();
+  host_timer_.destroy();
   running_cpu = nullptr;
+}
+
+/// Under the lock: other vCPUs may set this one's timers before it runs.
+void GuestCpu::create_host_timer(pvmmu::Held) {
+  if (!host_timer_.create()) domain_.end(Ending::host_failure, "the host gives no timer to the vCPU");
+  timers_.arm(now());
 }
 
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
   if (more_passes_) {
-    if (rest_while_stopped(lock)) kicked_ = true;  // what came meanwhile is looked at behind the pass
-    takes_signals_ = true;
+    // What came meanwhile is looked at behind the pass.
+    if (sleep_.rest_while_stopped(lock)) wakeup_.look_again();
+    wakeup_.accept_signals();
     vcpu_.set_immediate_exit(false);
     load(lock);
     // The last pass leads into the guest itself: a kick that came on the way must not wait for its next exit.
-    if (!more_passes_ && kicked_) vcpu_.set_immediate_exit(true);
+    if (!more_passes_ && wakeup_.is_kicked()) vcpu_.set_immediate_exit(true);
     return may_enter(lock);
   }
   while (!domain_.ended()) {
     // In this order: a kick or timer that comes after it sets the flag again, and the next run() returns at
     // once.
     vcpu_.set_immediate_exit(false);
-    kicked_ = false;
+    wakeup_.clear();
     check_timers(lock);
-    sleep_while_down(lock);
-    yield_if_asked(lock);
-    sleep_if_asked(lock);
+    sleep_.sleep_while_down(lock);
+    sleep_.yield_if_asked(lock);
+    sleep_.sleep_if_asked(lock);
     forget_retired_mirrors(lock);
     await_flushes(lock);
-    if (rest_while_stopped(lock)) continue;
+    if (sleep_.rest_while_stopped(lock)) continue;
     make_enterable(lock);
     // An event would take a step into its handler: it waits.
-    if (!stepping_ && event_deliverable()) {
+    if (!stops_.is_stepping() && event_deliverable()) {
       tell_entered(lock, pvmmu::cause_other);
       deliver_event(lock);
     }
     if (end_on_breach(lock)) return false;
-    // Who kicks sets kicked_ and then looks whether a signal is needed; here it is the other way round.
-    takes_signals_ = true;
-    if (kicked_ || domain_.ended()) {
-      takes_signals_ = false;
+    wakeup_.accept_signals();  // and only then is_kicked(), lest a kick be lost
+    if (wakeup_.is_kicked() || domain_.ended()) {
+      wakeup_.refuse_signals();
       continue;
     }
     load(lock);
@@ -190,7 +194,7 @@ void GuestCpu::capture() {
   regs_.gpr = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
                r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
   regs_.rip = r.rip;
-  regs_.rflags = stepping_ ? r.rflags & ~rflags::tf : r.rflags;
+  regs_.rflags = stops_.is_stepping() ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
   bases_known_ = false;
   if (left_by_gate_) return;  // which says itself what else there is to know
@@ -402,7 +406,7 @@ void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const Ex
   if (in_gate && Gate::in_entry_stub(id_.raw(), *in_gate)) return on_fault_of_return(lock, raised);
   capture();
   regs_.rip = frame.rip;
-  regs_.rflags = stepping_ ? frame.rflags & ~rflags::tf : frame.rflags;
+  regs_.rflags = stops_.is_stepping() ? frame.rflags & ~rflags::tf : frame.rflags;
   regs_[Gpr::rsp] = frame.rsp;
   registers_changed_ = true;
   if ((frame.cs & 3) == 0) {

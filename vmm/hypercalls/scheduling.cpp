@@ -56,7 +56,7 @@ std::int64_t poll(Domain& domain, Hypercall& call) {
     if (!domain.events()->is_valid(Port(*port))) return to_rax(Errno::einval);
     ports.emplace_back(*port);
   }
-  domain.cpu(call.vcpu).request_poll(std::move(ports), request->timeout);
+  domain.cpu(call.vcpu).sleep().request_poll(std::move(ports), request->timeout);
   return 0;
 }
 
@@ -70,10 +70,10 @@ std::int64_t watchdog(Domain& domain, Hypercall& call) {
 std::int64_t sched_op(Domain& domain, Hypercall& call) {
   GuestCpu& cpu = domain.cpu(call.vcpu);
   switch (call.args[0]) {
-    case SCHEDOP_yield: cpu.request_yield(); return 0;
+    case SCHEDOP_yield: cpu.sleep().request_yield(); return 0;
     case SCHEDOP_block:
-      cpu.set_upcall_mask(false);
-      cpu.request_block();
+      domain.info_of(call.vcpu).set_upcall_mask(false);
+      cpu.sleep().request_block();
       return 0;
     case SCHEDOP_shutdown: return shut_down(domain, call);
     case SCHEDOP_poll: return poll(domain, call);
@@ -88,7 +88,8 @@ std::int64_t sched_op(Domain& domain, Hypercall& call) {
 std::int64_t set_single_shot(Domain& domain, Hypercall& call) {
   const auto request = call.memory.fetch<vcpu_set_singleshot_timer>(call.pointer(2));
   if (!request) return to_rax(Errno::efault);
-  domain.cpu(call.vcpu).set_timer(request->timeout_abs_ns == 0 ? 1 : request->timeout_abs_ns);
+  const std::uint64_t deadline = request->timeout_abs_ns == 0 ? 1 : request->timeout_abs_ns;
+  domain.cpu(call.vcpu).timers().set_one_shot(deadline, domain.clock().now());
   return 0;
 }
 
@@ -104,18 +105,13 @@ std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   if (!page) return to_rax(Errno::eacces);
   cpu.state().info_registered = true;
   domain.set_vcpu_info(*call.held, cpu.id(), {mfn, std::move(*page)}, request->offset);
-  domain.cpu(call.vcpu).flush(cpu);  // the gate of its has a mapping of the old place
+  domain.cpu(call.vcpu).flush(cpu);  // the vCPU's gate may still use the old page
   cpu.publish_time(*call.held);
   return 0;
 }
 
 std::int64_t run_state_of(Domain& domain, GuestCpu& cpu, Hypercall& call) {
-  vcpu_runstate_info_t info{};
-  const std::uint64_t now = domain.clock().now();
-  info.state = static_cast<int>(cpu.run_state().state());
-  info.state_entry_time = cpu.run_state().since();
-  for (std::size_t i = 0; i < 4; ++i) info.time[i] = cpu.run_state().spent(static_cast<RunState>(i), now);
-  return to_rax(call.memory.store(call.pointer(2), info));
+  return to_rax(call.memory.store(call.pointer(2), run_state_info(cpu.run_state(), domain.clock().now())));
 }
 
 std::int64_t initialise(GuestCpu& cpu, Hypercall& call) {
@@ -159,14 +155,14 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
       // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
       if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
-      cpu.set_run_state_area(GuestVaddr(*area));
+      cpu.time_areas().set_run_state_area(GuestVaddr(*area));
       cpu.publish_run_state(*call.held);
       return 0;
     }
     case VCPUOP_register_vcpu_time_memory_area: {
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
       if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
-      cpu.set_time_area(GuestVaddr(*area));
+      cpu.time_areas().set_time_area(GuestVaddr(*area));
       cpu.publish_time(*call.held);
       return 0;
     }
@@ -176,14 +172,14 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
       if (!request) return to_rax(Errno::efault);
       if (request->period_ns < shortest_period_ns || request->period_ns > longest_timer_ns)
         return to_rax(Errno::einval);
-      cpu.set_periodic_timer(request->period_ns);
+      cpu.timers().set_period(request->period_ns, domain.clock().now());
       return 0;
     }
-    case VCPUOP_stop_periodic_timer: cpu.set_periodic_timer(0); return 0;
+    case VCPUOP_stop_periodic_timer: cpu.timers().set_period(0, domain.clock().now()); return 0;
     case VCPUOP_set_singleshot_timer: return self ? set_single_shot(domain, call) : to_rax(Errno::einval);
     case VCPUOP_stop_singleshot_timer:
       if (!self) return to_rax(Errno::einval);
-      cpu.set_timer(0);
+      cpu.timers().set_one_shot(0, domain.clock().now());
       return 0;
     case VCPUOP_send_nmi: return call.args[2] == 0 ? 0 : to_rax(Errno::einval);
     default: return to_rax(Errno::enosys);
@@ -197,7 +193,7 @@ std::int64_t set_timer_op(Domain& domain, Hypercall& call) {
   // fortnight off).
   const bool odd =
       deadline != 0 && (static_cast<std::int64_t>(deadline) < 0 || deadline > now + longest_timer_ns);
-  domain.cpu(call.vcpu).set_timer(odd ? now + 100'000'000 : deadline);
+  domain.cpu(call.vcpu).timers().set_one_shot(odd ? now + 100'000'000 : deadline, now);
   return 0;
 }
 
