@@ -222,6 +222,18 @@ TEST(Log, with_any_byte_changed_it_gives_what_precedes_and_says_where) {
   }
 }
 
+// A reader does not look for gigabytes because a header names them.
+TEST(Log, whose_block_claims_to_be_longer_than_any_is_damaged_there) {
+  auto bytes = test::recorded_log();
+  constexpr std::uint32_t too_long = most_payload + 1;
+  for (unsigned i = 0; i < 4; ++i)
+    bytes[log_header_bytes + 4 + i] = static_cast<std::byte>(too_long >> (8 * i));
+  auto log = LogReader::from(bytes);
+  ASSERT_TRUE(log.has_value());
+  EXPECT_EQ(log->next(), LogReader::Step::damaged);
+  EXPECT_EQ(log->error().offset, log_header_bytes);
+}
+
 TEST(Log, of_another_version_is_refused_by_its_number) {
   auto bytes = test::recorded_log();
   bytes[8] = std::byte{2};
