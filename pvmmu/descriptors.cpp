@@ -1,5 +1,6 @@
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
@@ -48,19 +49,26 @@ bool is_checked_descriptor(std::uint64_t raw) {
   return again && *again == raw;
 }
 
-Verdict<std::uint64_t> Validator::write_descriptor_now(MachineAddr where, std::uint64_t descriptor) {
+Verdict<std::uint64_t> Validator::write_descriptor(Held, MachineAddr where, std::uint64_t descriptor) {
   const Mfn mfn = frame_of(where);
-  if (offset_in_page(where) % 8 != 0) return refuse(Rule::desc_misaligned, mfn);
-  if (auto owned = check_owned(mfn); !owned) return tl::unexpected(owned.error());
-  const std::size_t slot = offset_in_page(where) / 8;
-  const auto fixed = checked_descriptor(descriptor);
-  if (!fixed) return refuse(fixed.error(), Where{mfn, slot}, Pte(descriptor), mfn);
+  TracedOperation traced(*this, TraceKind::write_descriptor, mfn);
+  if (traced) {
+    traced->argument = where.raw();
+    traced->now = Pte(descriptor);
+  }
+  return traced.run([&]() -> Verdict<std::uint64_t> {
+    if (offset_in_page(where) % 8 != 0) return refuse(Rule::desc_misaligned, mfn);
+    if (auto owned = check_owned(mfn); !owned) return tl::unexpected(owned.error());
+    const std::size_t slot = offset_in_page(where) / 8;
+    const auto fixed = checked_descriptor(descriptor);
+    if (!fixed) return refuse(fixed.error(), Where{mfn, slot}, Pte(descriptor), mfn);
 
-  const Frame& frame = frames_[mfn];
-  const bool plain = transition(frame, FrameType::writable) != Transition::refuse;
-  if (frame.type != FrameType::seg_desc && !plain) return refuse(Rule::frame_not_a_table, mfn);
-  machine_.store(mfn.raw(), slot, *fixed);
-  return *fixed;
+    const Frame& frame = frames_[mfn];
+    const bool plain = transition(frame, FrameType::writable) != Transition::refuse;
+    if (frame.type != FrameType::seg_desc && !plain) return refuse(Rule::frame_not_a_table, mfn);
+    machine_.store(mfn.raw(), slot, *fixed);
+    return *fixed;
+  });
 }
 
 }  // namespace pinfold::pvmmu

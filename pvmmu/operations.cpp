@@ -2,6 +2,7 @@
 #include "pvmmu/commit.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
@@ -117,43 +118,42 @@ Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preser
       preserve == Preserve::nothing) [[likely]]
     update_l1(verdict, record(mfn), where, want);
   else
-    update_other(verdict, where, want, preserve);
+    update_any(verdict, where, want, preserve);
   return verdict;
 }
 
-/// What is not on the short way.
-void Validator::update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
-  if (trace_ != nullptr) return update_watched(verdict, where, want, preserve);
-  update_elsewhere(verdict, where, want, preserve);
-}
-
-void Validator::update_now(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+/// What the short way does not do: other frames than L1 tables, marks that are to be kept, and everything
+/// while a sink watches.
+void Validator::update_any(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
-  if (owns(mfn) && is_live_l1(record(mfn)) && preserve == Preserve::nothing)
-    update_l1(verdict, record(mfn), where, want);
-  else
-    update_elsewhere(verdict, where, want, preserve);
-}
-
-/// The same for what is no L1, and for marks that are to be kept.
-void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
-  const Mfn mfn = frame_of(where);
-  const std::size_t slot = slot_at(where);
+  TracedOperation traced(*this, TraceKind::update);
+  if (traced) {
+    traced.changes_entry(mfn, slot_at(where), want);
+    traced->marks.preserve = preserve == Preserve::accessed_and_dirty;
+    // What the processor noted in the mirror is an input as well, where it is looked at.
+    if (traced->marks.preserve && traced->level == 1 && record(mfn).mirror != 0)
+      traced->marks.accessed_by_processor = mirror_entry(record(mfn), where).load().any(bit::accessed);
+  }
   verdict = check_owned(mfn);
-  if (!verdict) return;
-  const Frame& frame = frames_[mfn];
   // A table of an upper level may be one only for a table that is still to be released. That release may drop
   // the last reference to the frame: then it is free, or another domain's already.
-  if (is_live_upper(frame)) {
-    verdict = releases_finished() ? check_owned(mfn) : unfinished();
-    if (!verdict) return;
-  }
+  if (verdict && is_live_upper(record(mfn))) verdict = releases_finished() ? check_owned(mfn) : unfinished();
+  if (verdict) update_owned(verdict, where, want, preserve);
+  traced.judged(verdict);
+}
+
+void Validator::update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
+  const Mfn mfn = frame_of(where);
+  const std::size_t slot = slot_at(where);
+  const Frame& frame = record(mfn);
   if (is_live_l1(frame)) {
-    // Both marks may be what the guest likes. An entry that is not present has some, and no mirror.
-    const Pte old(machine_.load(mfn.raw(), slot));
-    const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
-    const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
-    if (want.present()) want = want.with(seen & (bit::accessed | bit::dirty));
+    if (want.present() && preserve == Preserve::accessed_and_dirty) {
+      // Both marks may be whatever the guest likes. An entry that is not present has some, and no mirror.
+      const Pte old(machine_.load(mfn.raw(), slot));
+      const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
+      const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
+      want = want.with(seen & (bit::accessed | bit::dirty));
+    }
     update_l1(verdict, frame, where, want);
   } else if (is_live_upper(frame)) {
     verdict = update_upper(mfn, slot, want, preserve);
@@ -166,35 +166,35 @@ void Validator::update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want
 }
 
 Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
-  if (trace_ != nullptr) [[unlikely]]
-    return update_va_watched(held, root, va, want);
-  return update_va_now(held, root, va, want);
-}
-
-Verdict<> Validator::update_va_now(Held, Mfn root, GuestVaddr va, Pte want) {
   Verdict<> verdict;
+  TracedOperation traced(*this, TraceKind::update_va);
+  if (traced) {
+    if (const auto leaf = walk(held, root, va))
+      traced.changes_entry(leaf->table, leaf->slot, want);
+    else
+      traced->now = want;
+    traced->root = root;
+    traced->argument = va.raw();
+  }
   if (const auto leaf = find_leaf(root, va)) [[likely]]
     update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
   else
     verdict = refuse(Rule::va_no_l1, Where{}, want);
+  traced.judged(verdict);
   return verdict;
 }
 
 Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t slot, Pte want) {
   Verdict<> verdict;
   const Mfn table = target.entry.mfn();
-  if (trace_ != nullptr) [[unlikely]]
-    store_l1_watched(verdict, table, slot, want);
-  else
-    store_l1_now(verdict, table, slot, want);
-  return verdict;
-}
-
-void Validator::store_l1_now(Verdict<>& verdict, Mfn table, std::size_t slot, Pte want) {
+  TracedOperation traced(*this, TraceKind::store_l1);
+  if (traced) traced.changes_entry(table, slot, want);
   if (owns(table) && is_live_l1(record(table)))
     update_l1(verdict, record(table), entry_address(table, slot), want);
   else
     verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
+  traced.judged(verdict);
+  return verdict;
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
@@ -232,43 +232,57 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   return {};
 }
 
-Verdict<> Validator::set_machphys_now(Mfn mfn, Pfn pfn, std::uint64_t count) {
-  for (std::uint64_t i = 0; i < count; ++i) {
-    if (auto owned = check_owned(mfn.plus(i)); !owned) return owned;
-    set_m2p(mfn.plus(i), pfn.plus(i));
+Verdict<> Validator::set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count) {
+  TracedOperation traced(*this, TraceKind::set_machphys, mfn);
+  if (traced) {
+    traced->argument = pfn.raw();
+    traced->count = count;
   }
-  return {};
-}
-
-Verdict<> Validator::pin_now(Level level, Mfn mfn) {
-  return after_releases([&]() -> Verdict<> {
-    if (auto taken = take_owned(mfn, table_type(level)); !taken) return taken;
-    if (frames_[mfn].pinned) {
-      drop_type(mfn);
-      return refuse(Rule::pin_already, mfn);
+  return traced.run([&]() -> Verdict<> {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      if (auto owned = check_owned(mfn.plus(i)); !owned) return owned;
+      set_m2p(mfn.plus(i), pfn.plus(i));
     }
-    frames_[mfn].pinned = true;
     return {};
   });
 }
 
-Verdict<> Validator::unpin_now(Mfn mfn) {
-  return after_releases([&]() -> Verdict<> {
-    if (auto owned = check_owned(mfn); !owned) return owned;
-    if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
-    frames_[mfn].pinned = false;
-    drop_type(mfn);
-    return {};
+Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::pin, mfn);
+  if (traced) traced->level = static_cast<std::uint8_t>(number(level));
+  return traced.run([&] {
+    return after_releases([&]() -> Verdict<> {
+      if (auto taken = take_owned(mfn, table_type(level)); !taken) return taken;
+      if (frames_[mfn].pinned) {
+        drop_type(mfn);
+        return refuse(Rule::pin_already, mfn);
+      }
+      frames_[mfn].pinned = true;
+      return {};
+    });
+  });
+}
+
+Verdict<> Validator::unpin(Held, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::unpin, mfn);
+  return traced.run([&] {
+    return after_releases([&]() -> Verdict<> {
+      if (auto owned = check_owned(mfn); !owned) return owned;
+      if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
+      frames_[mfn].pinned = false;
+      drop_type(mfn);
+      return {};
+    });
   });
 }
 
 Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
-  if (trace_ != nullptr) [[unlikely]]
-    return load_root_watched(root, wanted);
+  TracedOperation traced(*this, TraceKind::load_root, wanted);
+  if (traced) traced->root = root;
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
   if (!releasing_.empty() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
-    return load_new_root(root, wanted);
+    return traced.run([&] { return load_new_root(root, wanted); });
   replace_root(root, wanted);
   (void)releases_finished();
   return {};
@@ -292,23 +306,38 @@ void Validator::replace_root(Mfn& root, Mfn wanted) {
   if (old != no_mfn) drop_type(old);
 }
 
-Verdict<> Validator::clear_page_now(Mfn mfn) {
-  if (auto owned = check_owned(mfn); !owned) return owned;
-  if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
-    return refuse(Rule::frame_wrong_type, mfn);
-  budget_.spend(cost::page);
-  machine_.clear(mfn.raw());
-  return {};
+void Validator::unload_root(Held, Mfn& root) {
+  if (root == no_mfn && releasing_.empty()) return;
+  TracedOperation traced(*this, TraceKind::unload_root, root);
+  if (traced) traced->root = root;
+  replace_root(root, no_mfn);
+  (void)releases_finished();
 }
 
-Verdict<> Validator::copy_page_now(Mfn to, Mfn from) {
-  if (auto owned = check_owned(to); !owned) return owned;
-  if (auto owned = check_owned(from); !owned) return owned;
-  if (transition(frames_[to], FrameType::writable) == Transition::refuse)
-    return refuse(Rule::frame_wrong_type, to);
-  budget_.spend(cost::page);
-  machine_.copy(to.raw(), from.raw());
-  return {};
+Verdict<> Validator::clear_page(Held, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::clear_page, mfn);
+  return traced.run([&]() -> Verdict<> {
+    if (auto owned = check_owned(mfn); !owned) return owned;
+    if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
+      return refuse(Rule::frame_wrong_type, mfn);
+    budget_.spend(cost::page);
+    machine_.clear(mfn.raw());
+    return {};
+  });
+}
+
+Verdict<> Validator::copy_page(Held, Mfn to, Mfn from) {
+  TracedOperation traced(*this, TraceKind::copy_page, to);
+  if (traced) traced->argument = from.raw();
+  return traced.run([&]() -> Verdict<> {
+    if (auto owned = check_owned(to); !owned) return owned;
+    if (auto owned = check_owned(from); !owned) return owned;
+    if (transition(frames_[to], FrameType::writable) == Transition::refuse)
+      return refuse(Rule::frame_wrong_type, to);
+    budget_.spend(cost::page);
+    machine_.copy(to.raw(), from.raw());
+    return {};
+  });
 }
 
 }  // namespace pinfold::pvmmu

@@ -1,10 +1,32 @@
 // Which frames are the domain's: taking them from the machine and giving them back.
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/state_digest.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
 
-Verdict<Mfn> Validator::allocate_now(std::uint64_t count, std::uint64_t alignment, bool beyond_limit) {
+Verdict<Mfn> Validator::allocate(Held, std::uint64_t count, std::uint64_t alignment) {
+  return allocate_traced(count, alignment, false);
+}
+
+Verdict<Mfn> Validator::allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment) {
+  return allocate_traced(count, alignment, true);
+}
+
+Verdict<Mfn> Validator::allocate_traced(std::uint64_t count, std::uint64_t alignment, bool beyond_limit) {
+  TracedOperation traced(*this, TraceKind::allocate);
+  if (traced) {
+    traced->argument = alignment;
+    traced->count = count;
+    traced->marks.beyond_limit = beyond_limit;
+  }
+  const auto first = traced.run([&] { return take_frames(count, alignment, beyond_limit); });
+  if (traced && first) traced->frame = *first;
+  return first;
+}
+
+Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit) {
   if (!beyond_limit && (count > max_frames_ || owned_ > max_frames_ - count))
     return refuse(Rule::domain_limit, no_mfn);
   const auto taken = frames_.take(domain_, count, alignment);
@@ -22,8 +44,9 @@ Verdict<Mfn> Validator::allocate_now(std::uint64_t count, std::uint64_t alignmen
   return taken->first;
 }
 
-Verdict<Mfn> Validator::allocate_special_now() {
-  auto mfn = allocate_now(1, 1, true);
+Verdict<Mfn> Validator::allocate_special(Held) {
+  TracedOperation traced(*this, TraceKind::allocate_special);
+  const auto mfn = traced.run([&] { return take_frames(1, 1, true); });
   if (!mfn) return mfn;
   Frame& frame = frames_[*mfn];
   frame.allocated = false;  // the reference is the monitor's, not the reservation's
@@ -31,28 +54,35 @@ Verdict<Mfn> Validator::allocate_special_now() {
   frame.type = FrameType::writable;
   frame.type_count = 1;
   --owned_;
+  if (traced) traced->frame = *mfn;
   return mfn;
 }
 
-Verdict<> Validator::deallocate_now(Mfn mfn) {
-  if (auto owned = check_owned(mfn); !owned) return owned;
-  Frame& frame = frames_[mfn];
-  if (frame.special) return refuse(Rule::frame_special, mfn);
-  if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
-  frame.allocated = false;
-  drop_reference(mfn);
-  return {};
+Verdict<> Validator::deallocate(Held, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::deallocate, mfn);
+  return traced.run([&]() -> Verdict<> {
+    if (auto owned = check_owned(mfn); !owned) return owned;
+    Frame& frame = frames_[mfn];
+    if (frame.special) return refuse(Rule::frame_special, mfn);
+    if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
+    frame.allocated = false;
+    drop_reference(mfn);
+    return {};
+  });
 }
 
-Verdict<> Validator::check_exchangeable_now(Mfn mfn) const {
+Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
+  TracedOperation traced(*this, TraceKind::check_exchange, mfn);
   const auto refusal = [&](Rule rule) {
     return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn,
                                   frames_.contains(mfn) ? frames_.as_seen_by(self_plus_1_, mfn) : Frame{}});
   };
-  if (!owns(mfn)) return refusal(Rule::frame_not_owned);
-  if (frames_[mfn].special) return refusal(Rule::frame_special);
-  if (!frames_[mfn].allocated || frames_[mfn].refs != 1) return refusal(Rule::frame_in_use);
-  return {};
+  return traced.run([&]() -> Verdict<> {
+    if (!owns(mfn)) return refusal(Rule::frame_not_owned);
+    if (frames_[mfn].special) return refusal(Rule::frame_special);
+    if (!frames_[mfn].allocated || frames_[mfn].refs != 1) return refusal(Rule::frame_in_use);
+    return {};
+  });
 }
 
 /// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone
@@ -68,20 +98,37 @@ void Validator::free_frame(Mfn mfn) {
   budget_.spend(cost::view);
   view_.revoke(mfn);
   if (!view_.revoked(mfn)) [[unlikely]] {
-    if (trace_ != nullptr) tell_host_refused(mfn, true);
+    if (trace_ != nullptr) trace_host_refusal(mfn, true);
     if (frame.special) ++owned_;
     frame.special = false;
     frame.allocated = true;
     frame.refs = 1;
     return;
   }
-  if (trace_ != nullptr) tell_within(TraceKind::freed_frame, mfn, FrameType::none);
+  if (trace_ != nullptr) trace_frame_change(TraceKind::freed_frame, mfn, FrameType::none);
   if (!frame.special) --owned_;
   set_m2p(mfn, no_pfn);
   frames_.give_back(mfn);
 }
 
-std::uint64_t Validator::destroy_now() {
+std::uint64_t Validator::destroy(Held held) {
+  if (trace_ != nullptr) {
+    TraceEvent state;
+    state.kind = TraceKind::state;
+    const auto digests = state_digests(held, *this);
+    state.digests = digests;
+    trace_->event(state);
+  }
+  TracedOperation traced(*this, TraceKind::destroy);
+  // One event for all of it, not one for each table and frame that ends.
+  TraceSink* const sink = std::exchange(trace_, nullptr);
+  const std::uint64_t left = give_back_everything(held);
+  trace_ = sink;
+  if (traced) traced->count = left;
+  return left;
+}
+
+std::uint64_t Validator::give_back_everything(Held held) {
   budget_ = Budget::unlimited();
   while (!interrupted_.empty()) {
     const auto [table, slot] = *interrupted_.begin();
@@ -91,7 +138,7 @@ std::uint64_t Validator::destroy_now() {
   (void)releases_finished();
   std::uint64_t left = 0;
   for (std::uint64_t i = 1; i < frames_.size(); ++i)
-    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin_now(Mfn(i));
+    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin(held, Mfn(i));
   for (std::uint64_t i = 1; i < frames_.size(); ++i) {
     const Mfn mfn(i);
     if (!owns(mfn)) continue;

@@ -9,6 +9,7 @@
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
@@ -206,6 +207,13 @@ void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
   releasing_.push_back({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});
 }
 
+bool Validator::continue_releases() {
+  TracedOperation traced(*this, TraceKind::finish_releases);
+  const bool finished = work_off_releases();
+  if (traced) traced->marks.continued = !finished;
+  return finished;
+}
+
 /// The innermost table first: dropping an entry may add the table that it names.
 bool Validator::work_off_releases() {
   while (!releasing_.empty()) {
@@ -237,6 +245,18 @@ bool Validator::work_off_releases() {
       drop_upper_entry(guest);
   }
   return true;
+}
+
+void Validator::stale_entries_settled(Held, std::uint64_t end) {
+  const std::uint64_t before = mirrors_.reused();
+  mirrors_.reuse_retired(stale_.drop_below(end));
+  trace_forgotten_mirrors(before);
+}
+
+void Validator::retired_mirrors_forgotten(Held, std::uint64_t end) {
+  const std::uint64_t before = mirrors_.reused();
+  if (end > before) mirrors_.reuse_retired(end - before);
+  trace_forgotten_mirrors(before);
 }
 
 }  // namespace pinfold::pvmmu

@@ -1,12 +1,23 @@
 // Taking and dropping type references: the only place where a frame becomes something and stops being it.
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
 
-Verdict<> Validator::hold_now(Mfn mfn, FrameType type) {
-  if (!is_table(type)) return take_owned(mfn, type);
-  return after_releases([&] { return take_owned(mfn, type); });
+Verdict<> Validator::hold(Held, Mfn mfn, FrameType type) {
+  TracedOperation traced(*this, TraceKind::hold, mfn);
+  if (traced) traced->wanted = type;
+  return traced.run([&] {
+    if (!is_table(type)) return take_owned(mfn, type);
+    return after_releases([&] { return take_owned(mfn, type); });
+  });
+}
+
+void Validator::release(Held, Mfn mfn) {
+  const TracedOperation traced(*this, TraceKind::release, mfn);
+  drop_type(mfn);
+  (void)releases_finished();
 }
 
 Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
@@ -49,10 +60,10 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     // Read-only in the view first: from here to the end of the check no processor can change what is checked,
     // and the host has dropped every writable translation of the frame that a processor had cached.
     if (!view_.protect(mfn)) {
-      if (trace_ != nullptr) tell_host_refused(mfn, false);
+      if (trace_ != nullptr) trace_host_refusal(mfn, false);
       return refuse(Rule::view_cannot_protect, mfn);
     }
-    if (trace_ != nullptr) tell_within(TraceKind::protected_frame, mfn, type);
+    if (trace_ != nullptr) trace_frame_change(TraceKind::protected_frame, mfn, type);
   }
   frame.type = type;
   frame.type_count = 1;
@@ -87,7 +98,7 @@ void Validator::drop_type(Mfn mfn) {
 void Validator::become_plain(Mfn mfn) {
   Frame& frame = frames_[mfn];
   if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);
-  if (trace_ != nullptr) tell_within(TraceKind::plain_frame, mfn, frame.type);
+  if (trace_ != nullptr) trace_frame_change(TraceKind::plain_frame, mfn, frame.type);
   frame.type_count = 0;
   frame.type = FrameType::none;
   frame.validated = frame.partial = false;

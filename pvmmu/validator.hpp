@@ -103,9 +103,10 @@ enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 /// Concurrency: all members need the domain's lock, which callers prove with `Held`; held together with
 /// others it is enough for the plain change of an L1 entry (`Shared`, together.cpp).
 ///
-/// Being watched: with a TraceSink, each operation tells it what was asked and what came of it (watched.cpp).
-/// Without one that costs a branch at the operation's begin; the change of an L1 entry, the shortest, finds
-/// it out with a comparison that it makes anyway.
+/// Tracing: with a TraceSink, each operation is a TracedOperation, which tells the sink what was asked and
+/// what the outcome was. Without a sink that costs a branch where the operation begins and where it ends; the
+/// change of an L1 entry, the shortest operation, finds out about the sink by a comparison that it makes
+/// anyway.
 class Validator {
  public:
   explicit Validator(const ValidatorParts& parts);
@@ -149,7 +150,7 @@ class Validator {
   /// For work other than the validator's own that is done in the same stretch.
   [[nodiscard]] Budget& budget(Held) { return budget_; }
   /// Goes on releasing what operations have left; true: nothing is left.
-  [[nodiscard]] bool finish_releases(Held) { return releasing_.empty() || finish_releases_watched(); }
+  [[nodiscard]] bool finish_releases(Held) { return releasing_.empty() || continue_releases(); }
   /// How many of a table's entries, from the first, hold references.
   [[nodiscard]] std::size_t entries_held(Mfn table) const;
   /// Is it a partial table that ends, not one whose check was interrupted?
@@ -354,6 +355,7 @@ class Validator {
   void end_mirror(MirrorId mirror, bool was_seen);
   [[nodiscard]] bool releases_finished() { return releasing_.empty() || work_off_releases(); }
   [[nodiscard]] bool work_off_releases();
+  [[nodiscard]] bool continue_releases();
   static tl::unexpected<Refusal> unfinished();
   /// How an operation that needs tables runs: after what is left to be released, and it releases what it can
   /// of what it leaves itself.
@@ -365,38 +367,17 @@ class Validator {
     return verdict;
   }
 
-  // watched.cpp: the operations' begin and end, for whoever watches
-  class Watch;
-  [[gnu::cold, gnu::noinline]] void update_watched(Verdict<>& verdict, MachineAddr where, Pte want,
-                                                   Preserve preserve);
-  [[gnu::cold, gnu::noinline]] Verdict<> update_va_watched(Held held, Mfn root, GuestVaddr va, Pte want);
-  [[gnu::cold, gnu::noinline]] void store_l1_watched(Verdict<>& verdict, Mfn table, std::size_t slot,
-                                                     Pte want);
-  [[gnu::cold, gnu::noinline]] Verdict<> load_root_watched(Mfn& root, Mfn wanted);
-  [[gnu::cold, gnu::noinline]] void tell_touch(const Leaf& leaf, Pte marked, bool write) const;
-  [[gnu::cold, gnu::noinline]] void tell_within(TraceKind kind, Mfn mfn, FrameType type) const;
-  [[gnu::cold, gnu::noinline]] void tell_host_refused(Mfn mfn, bool revoke) const;
-  void tell_forgotten_mirrors(std::uint64_t reused_before) const;
-  bool finish_releases_watched();
-  Verdict<Mfn> allocate_watched(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  // traced_operation.cpp: events other than those of operations
+  friend class TracedOperation;
+  [[gnu::cold, gnu::noinline]] void trace_frame_change(TraceKind kind, Mfn mfn, FrameType type) const;
+  [[gnu::cold, gnu::noinline]] void trace_host_refusal(Mfn mfn, bool revoke) const;
+  [[gnu::cold, gnu::noinline]] void trace_hidden_machphys(Mfn root) const;
+  void trace_forgotten_mirrors(std::uint64_t reused_before) const;
 
-  // What the public ones of nearly the same name do, watched or not.
-  void update_now(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
-  void update_elsewhere(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
-  Verdict<> update_va_now(Held held, Mfn root, GuestVaddr va, Pte want);
-  void store_l1_now(Verdict<>& verdict, Mfn table, std::size_t slot, Pte want);
-  Verdict<> set_machphys_now(Mfn mfn, Pfn pfn, std::uint64_t count);
-  Verdict<> pin_now(Level level, Mfn mfn);
-  Verdict<> unpin_now(Mfn mfn);
-  Verdict<> clear_page_now(Mfn mfn);
-  Verdict<> copy_page_now(Mfn to, Mfn from);
-  Verdict<> hold_now(Mfn mfn, FrameType type);
-  Verdict<std::uint64_t> write_descriptor_now(MachineAddr where, std::uint64_t descriptor);
-  Verdict<Mfn> allocate_now(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
-  Verdict<Mfn> allocate_special_now();
-  Verdict<> deallocate_now(Mfn mfn);
-  Verdict<> check_exchangeable_now(Mfn mfn) const;
-  std::uint64_t destroy_now();
+  // reservation.cpp
+  Verdict<Mfn> allocate_traced(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  Verdict<Mfn> take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  std::uint64_t give_back_everything(Held held);
 
   // operations.cpp
   // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
@@ -407,7 +388,8 @@ class Validator {
   void clear_l1_at(MachineAddr where, MirrorEntry mirror, Pte mirrored, Pte old, Pte want);
   [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
   [[gnu::cold, gnu::noinline]] void refuse_forged_l1(Verdict<>& verdict, MachineAddr where) const;
-  [[gnu::noinline]] void update_other(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
+  [[gnu::noinline]] void update_any(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
+  void update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
   [[gnu::noinline]] Verdict<> load_new_root(Mfn& root, Mfn wanted);
   void replace_root(Mfn& root, Mfn wanted);
@@ -433,11 +415,11 @@ class Validator {
   FrameTable& frames_;
   std::span<Frame> records_;
   TraceSink* trace_;
-  /// Frames below this take the short way of an L1 update: all of the machine's, or none while somebody
+  /// Frames below this take the short way of an L1 update: all of the machine's, or none while a sink
   /// watches.
   std::uint64_t short_way_end_;
-  /// What is left of the budget after the last operation that a sink was told of.
-  mutable std::uint64_t told_budget_ = Budget::unlimited().left();
+  /// What was left of the budget after the last operation that was traced.
+  mutable std::uint64_t traced_budget_ = Budget::unlimited().left();
   Pages machine_;
   Pages m2p_;
   MirrorArena& mirrors_;
@@ -449,7 +431,7 @@ class Validator {
   std::size_t machphys_slot_;
   std::uint64_t max_frames_;
   std::uint64_t owned_ = 0;          ///< Frames of the domain, special ones aside.
-  mutable bool flush_duty_ = false;  ///< Mutable for who watches: is it this operation that needs a flush?
+  mutable bool flush_duty_ = false;  ///< Mutable for TracedOperation: does this operation need a flush?
   Budget budget_ = Budget::unlimited();
   /// Tables whose check was interrupted, and the slot at which it goes on.
   std::unordered_map<Mfn, std::size_t> interrupted_;

@@ -1,6 +1,7 @@
 // Walking a guest's own tables in software, and the accessed and dirty bits that a walk leaves behind.
 #include "pvmmu/commit.hpp"
 #include "pvmmu/entry_rules.hpp"
+#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
@@ -70,7 +71,11 @@ bool Validator::touch(Held, const Leaf& leaf, bool write) {
   }
   if (write && !leaf.entry.any(bit::dirty)) ++counters_.dirty_faults;
   const Pte marked = leaf.entry.with(marks);
-  if (trace_ != nullptr) tell_touch(leaf, marked, write);
+  TracedOperation traced(*this, TraceKind::touch);
+  if (traced) {
+    traced.changes_entry(leaf.table, leaf.slot, marked);
+    traced->marks.write = write;
+  }
   commit(where, mirror, mirrored, CheckedEntry(marked, mirror_of_adjusted_leaf(marked)), counters_);
   return true;
 }
@@ -81,7 +86,7 @@ void Validator::hide_machphys(Held, Mfn root) {
   const MirrorId mirror(frames_[root].mirror);
   const Pte before = mirrors_.load(mirror, machphys_slot_);
   if (!before.present()) return;
-  if (trace_ != nullptr) tell_within(TraceKind::hide_machphys, root, FrameType::none);
+  if (trace_ != nullptr) trace_hidden_machphys(root);
   mirrors_.store(mirror, machphys_slot_, Pte());
   stale_.changed(mirror, machphys_slot_, before);
   flush_duty_ = true;
