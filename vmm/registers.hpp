@@ -46,4 +46,10 @@ inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af =
 inline constexpr std::uint64_t guests_own = cf | pf | af | zf | sf | tf | df | of | rf | ac | id;
 }  // namespace rflags
 
+/// CR0 bits (Intel SDM vol. 3, 2.5).
+namespace cr0 {
+inline constexpr std::uint64_t pe = 1U << 0, mp = 1U << 1, ts = 1U << 3, et = 1U << 4, ne = 1U << 5,
+                               wp = 1U << 16, am = 1U << 18, pg = 1U << 31;
+}  // namespace cr0
+
 }  // namespace pinfold::vmm

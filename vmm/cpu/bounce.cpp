@@ -5,6 +5,7 @@
 
 #include "vmm/domain.hpp"
 #include "vmm/vcpu_info.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -76,7 +77,7 @@ void GuestCpu::deliver(pvmmu::Held held, const GuestException& exception) {
     return;
   }
   std::optional<std::uint64_t> error_code;
-  if (Gate::has_error_code(exception.vector)) error_code = exception.error_code;
+  if (vector::has_error_code(exception.vector)) error_code = exception.error_code;
   if (exception.vector == 14) domain_.info_of(id_).set_cr2(exception.address);
   bounce(held, Handler{trap.address, gate::code64, trap.masks_events}, error_code);
 }

@@ -8,16 +8,18 @@
 #include <cstring>
 
 #include "vmm/domain.hpp"
-#include "vmm/gate/state_fields.h"
 #include "vmm/hypercalls/hypercalls.hpp"
+#include "vmm/msr_numbers.hpp"
 
 namespace pinfold::vmm {
 namespace {
 
-constexpr std::uint32_t msr_kernel_gs_base = 0xc0000102;
+using gate::GuestHandler;
+using gate::StatePage;
+
 constexpr std::uint64_t dr6_single_step = 0x4000;
 
-std::uint64_t flags_of(const Callback& callback) { return callback.masks_events ? GATE_MASKS_EVENTS : 0; }
+std::uint64_t flags_of(bool masks_events) { return masks_events ? GuestHandler::masks_events : 0; }
 
 }  // namespace
 
@@ -67,7 +69,7 @@ RunResult GuestCpu::run_to_the_guests_own_exit() {
   if (!domain_.config().host.fast_paths) return result;
   while (inside_gate(result) && !domain_.ended()) {
     ++interruptions_in_gate_;
-    domain_.gate().set_state(id_.raw(), GATE_ATTENTION, 1);
+    domain_.gate().set_state(id_.raw(), &StatePage::attention, 1);
     vcpu_.set_immediate_exit(false);
     result = run_vcpu();
   }
@@ -76,13 +78,13 @@ RunResult GuestCpu::run_to_the_guests_own_exit() {
 
 void GuestCpu::take_from_gate() {
   const Gate& gate = domain_.gate();
-  const auto field = [&](std::size_t number) { return gate.state(id_.raw(), number); };
-  state_.kernel_mode = field(GATE_KERNEL_MODE) != 0;
-  state_.kernel_sp = field(GATE_KERNEL_SP);
-  state_.kernel_ss = static_cast<std::uint16_t>(field(GATE_KERNEL_SS));
-  state_.task_switched = field(GATE_TASK_SWITCHED) != 0;
-  if (field(GATE_SINGLE_STEPPED) != 0) state_.dr6 = (state_.dr6 & ~0xfULL) | dr6_single_step;
-  if (field(GATE_GS_MOVED) != 0) {
+  const auto field = [&](gate::StateField which) { return gate.state(id_.raw(), which); };
+  state_.kernel_mode = field(&StatePage::kernel_mode) != 0;
+  state_.kernel_sp = field(&StatePage::kernel_sp);
+  state_.kernel_ss = static_cast<std::uint16_t>(field(&StatePage::kernel_ss));
+  state_.task_switched = field(&StatePage::task_switched) != 0;
+  if (field(&StatePage::single_stepped) != 0) state_.dr6 = (state_.dr6 & ~0xfULL) | dr6_single_step;
+  if (field(&StatePage::gs_moved) != 0) {
     both_gs_bases_known_ = false;
     inactive_gs_base_given_.reset();
   }
@@ -93,7 +95,7 @@ void GuestCpu::take_from_gate() {
 /// Where the last exception that left was a page fault: CR2. Of the gate's exits the gate tells it, which is
 /// the VM's word like CR2 itself.
 std::uint64_t GuestCpu::fault_address() {
-  return left_by_gate_ ? domain_.gate().state(id_.raw(), GATE_FAULT_ADDRESS) : vcpu_.sregs().cr2;
+  return left_by_gate_ ? domain_.gate().state(id_.raw(), &StatePage::fault_address) : vcpu_.sregs().cr2;
 }
 
 /// Of a vCPU in the guest KVM would not tell them before it is out.
@@ -117,7 +119,7 @@ SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
 
 void GuestCpu::know_both_gs_bases() {
   if (both_gs_bases_known_) return;
-  const auto base = vcpu_.msr(msr_kernel_gs_base);
+  const auto base = vcpu_.msr(msr::kernel_gs_base);
   if (!base || !is_canonical(*base)) {
     domain_.end(Ending::host_failure, "KVM does not tell the inactive GS base");
     return;
@@ -133,7 +135,7 @@ void GuestCpu::know_both_gs_bases() {
 /// again.
 void GuestCpu::resume_in_gate(pvmmu::Held held) {
   const Gate& gate = domain_.gate();
-  const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), GATE_TASK_SWITCHED) != 0);
+  const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), &StatePage::task_switched) != 0);
   if ((bases_known_ || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
   std::optional<std::uint64_t> cr3 = address_of(domain_.mmu().mirror_of_root(held, root())).raw();
   if (domain_.flushes().root_may_be_gone(id_)) {
@@ -141,50 +143,53 @@ void GuestCpu::resume_in_gate(pvmmu::Held held) {
     vcpu_.mark_sregs_dirty();
     domain_.flushes().root_loaded(id_);
   }
-  if (gate.state(id_.raw(), GATE_CR3) == *cr3 && !domain_.flushes().due(id_)) cr3.reset();
+  if (gate.state(id_.raw(), &StatePage::exit_cr3) == *cr3 && !domain_.flushes().due(id_)) cr3.reset();
   if (cr3) domain_.flushes().handed_over(id_);
   gate.resume(vcpu_, id_.raw(), cs_, ss_, cr3);
 }
 
 void GuestCpu::give_to_gate(pvmmu::Held held) {
   const Gate& gate = domain_.gate();
-  const auto set = [&](std::size_t number, std::uint64_t value) { gate.set_state(id_.raw(), number, value); };
+  const auto set = [&](gate::StateField field, std::uint64_t value) {
+    gate.set_state(id_.raw(), field, value);
+  };
   const auto mirror = [&](Mfn root) {
     return root == no_mfn ? 0 : address_of(domain_.mmu().mirror_of_root(held, root)).raw();
   };
-  set(GATE_KERNEL_MODE, state_.kernel_mode ? 1 : 0);
-  set(GATE_KERNEL_SP, state_.kernel_sp);
-  set(GATE_KERNEL_SS, state_.kernel_ss);
-  set(GATE_TASK_SWITCHED, state_.task_switched ? 1 : 0);
-  set(GATE_ATTENTION, 0);
-  set(GATE_CR3, 0);
-  set(GATE_KERNEL_CR3, mirror(state_.kernel_root));
-  set(GATE_USER_CR3, mirror(state_.user_root));
-  set(GATE_IOPL, domain_.architectural_iopl ? std::uint64_t{state_.iopl} << 12 : 0);
-  set(GATE_IOPL_CHECK, domain_.architectural_iopl ? rflags::iopl : 0);
-  set(GATE_GS_MOVED, 0);
-  set(GATE_SINGLE_STEPPED, 0);
+  set(&StatePage::kernel_mode, state_.kernel_mode ? 1 : 0);
+  set(&StatePage::kernel_sp, state_.kernel_sp);
+  set(&StatePage::kernel_ss, state_.kernel_ss);
+  set(&StatePage::task_switched, state_.task_switched ? 1 : 0);
+  set(&StatePage::attention, 0);
+  set(&StatePage::exit_cr3, 0);
+  set(&StatePage::kernel_cr3, mirror(state_.kernel_root));
+  set(&StatePage::user_cr3, mirror(state_.user_root));
+  set(&StatePage::iopl, domain_.architectural_iopl ? std::uint64_t{state_.iopl} << 12 : 0);
+  set(&StatePage::iopl_check, domain_.architectural_iopl ? rflags::iopl : 0);
+  set(&StatePage::gs_moved, 0);
+  set(&StatePage::single_stepped, 0);
   if (state_.handlers_changed) give_handlers_to_gate();
   if (!both_gs_bases_known_) return;
   const std::uint64_t inactive = state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base;
   if (inactive_gs_base_given_ == inactive) return;
-  if (auto given = vcpu_.set_msr(msr_kernel_gs_base, inactive); !given)
+  if (auto given = vcpu_.set_msr(msr::kernel_gs_base, inactive); !given)
     domain_.end(Ending::host_failure, "KVM does not take the inactive GS base: " + given.error().message);
   inactive_gs_base_given_ = inactive;
 }
 
 void GuestCpu::give_handlers_to_gate() {
-  const auto set = [&](std::size_t number, std::uint64_t address, std::uint64_t flags) {
-    domain_.gate().set_state(id_.raw(), number, address);
-    domain_.gate().set_state(id_.raw(), number + 1, flags);
+  const Gate& gate = domain_.gate();
+  const auto set = [&](gate::StateHandler which, const GuestHandler& handler) {
+    gate.set_handler(id_.raw(), which, handler);
   };
-  set(GATE_SYSCALL, state_.syscall.address, flags_of(state_.syscall) | GATE_CLEARS_DF);
-  set(GATE_EVENT, state_.event.address, GATE_MASKS_EVENTS);
+  set(&StatePage::syscall,
+      {state_.syscall.address, flags_of(state_.syscall.masks_events) | GuestHandler::clears_df});
+  set(&StatePage::event, {state_.event.address, GuestHandler::masks_events});
   for (std::size_t vector = 0; vector < gate::exceptions; ++vector) {
     const Trap& trap = state_.traps[vector];
-    set(GATE_TRAPS + 2 * vector, trap.address, trap.masks_events ? GATE_MASKS_EVENTS : 0);
+    set({&StatePage::traps, vector}, {trap.address, flags_of(trap.masks_events)});
   }
-  domain_.gate().set_state(id_.raw(), GATE_VERSION, hypercalls::version);
+  gate.set_state(id_.raw(), &StatePage::version, hypercalls::version);
   state_.handlers_changed = false;
 }
 
@@ -194,7 +199,7 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
   switch (why) {
     case GateExit::syscall:
       capture();
-      regs_[Gpr::rsp] = gate.state(id_.raw(), GATE_GUEST_RSP);
+      regs_[Gpr::rsp] = gate.state(id_.raw(), &StatePage::guest_rsp);
       return on_syscall(lock, SyscallEntry::bits64);
     case GateExit::exception:
     case GateExit::broken: {
@@ -206,9 +211,9 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
     case GateExit::refused:
       capture_return();
       return on_fault_of_return(
-          lock, GuestException{
-                    static_cast<std::uint8_t>(gate.state(id_.raw(), GATE_REFUSED_VECTOR) % gate::exceptions),
-                    gate.state(id_.raw(), GATE_REFUSED_ERROR), vcpu_.sregs().cr2});
+          lock, GuestException{static_cast<std::uint8_t>(gate.state(id_.raw(), &StatePage::refused_vector) %
+                                                         gate::exceptions),
+                               gate.state(id_.raw(), &StatePage::refused_error), vcpu_.sregs().cr2});
     case GateExit::none: break;
   }
   capture();

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "vmm/domain.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -357,7 +358,7 @@ void GuestCpu::on_guests_own_port(pvmmu::DomainLock& lock) {
   if (run.io.direction == KVM_EXIT_IO_OUT && !repeats) {
     // The port is an immediate byte, also in the gate's own OUT, which can't be read here; or it is in DX.
     const auto last = memory(lock).fetch<std::byte>(GuestVaddr(regs_.rip - 1));
-    regs_.rip -= last && *last != std::byte{gate::port} ? 1 : 2;
+    regs_.rip -= last && *last != std::byte{exit_port} ? 1 : 2;
   }
   if (auto finished = vcpu_.finish_access(); !finished) {
     domain_.end(Ending::host_failure, finished.error().message + "\n" + describe(lock));
@@ -397,7 +398,7 @@ void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
   on_gate_exception(
       lock, vector,
-      domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, Gate::has_error_code(vector)));
+      domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, vector::has_error_code(vector)));
 }
 
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {

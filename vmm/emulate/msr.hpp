@@ -6,16 +6,11 @@
 
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
+#include "vmm/msr_numbers.hpp"
 
 namespace pinfold::vmm {
 
-/// Indexes (Intel SDM vol. 4; AMD APM vol. 2, appendix A).
 namespace msr {
-inline constexpr std::uint32_t tsc = 0x10, apic_base = 0x1b, microcode_revision = 0x8b, platform_info = 0xce,
-                               misc_features_enables = 0x140, misc_enable = 0x1a0, pat = 0x277,
-                               perf_capabilities = 0x345, xen_hypercall_page = 0x40000000, efer = 0xc0000080,
-                               fs_base = 0xc0000100, gs_base = 0xc0000101, kernel_gs_base = 0xc0000102,
-                               tsc_aux = 0xc0000103;
 /// The memory types that a PV guest's entries select: WB, WT, UC-, UC, WC, WP, UC, UC. Xen's, and part of the
 /// ABI.
 inline constexpr std::uint64_t xen_pat = 0x050100070406;

@@ -16,63 +16,10 @@
 //    it is can't fault: their page and the state page are always there, TF is off, and there are no breakpoints.
 //  - Only IRETQ returns; the processor checks selectors there, and its refusal is the monitor's to tell the guest.
 
-#include "vmm/gate/state_fields.h"
+#include "vmm/asm_constants.h"
 
-#define PORT 0x7e
-#define PAGE 0x1000
-
-#define CODE64 0xe033
-#define DATA3 0xe02b
-
-// RFLAGS (Intel SDM vol. 1, 3.4.3)
-#define FLAG_FIXED 0x2
-#define FLAG_TF 0x100
-#define FLAG_IF 0x200
-#define FLAG_DF 0x400
-#define FLAG_IOPL 0x3000
-#define FLAG_NT 0x4000
-#define FLAG_RF 0x10000
-#define FLAG_VM 0x20000
-#define FLAG_AC 0x40000
-
-// vcpu_info (xen/xen.h)
-#define INFO_PENDING 0
-#define INFO_MASK 1
-#define INFO_CR2 16
-
-#define VECTOR_DB 1
-#define VECTOR_NM 7
-#define VECTOR_PF 14
-// Vectors that are the guest kernel's without a look at the instruction: DE DB BP OF BR NM TS NP SS PF MF AC XF.
-#define FAST_VECTORS 0x000b5cbb
-#define VECTORS_WITH_ERROR 0x00227d00
-
-// Error codes of page faults (Intel SDM vol. 3, 4.7), and bits of the mirrors' entries (pvmmu/mirror.hpp)
-#define FAULT_PRESENT 1
-#define FAULT_WRITE 2
-#define FAULT_USER 4
-#define PTE_PRESENT 0x1
-#define PTE_WRITABLE 0x2
-#define PTE_WITHHELD_WRITE 0x200
-#define PTE_NO_EXECUTE_NUMBER 63
-
-// The gate's stack, from its top: what IRETQ takes, then the rest. Offsets from RSP once all is pushed.
-#define F_RDI 0
-#define F_RSI 8
-#define F_RBX 16
-#define F_RDX 24
-#define F_RCX 32
-#define F_RAX 40
-#define F_KIND 48   // vector, or GATE_BOUNCED_SYSCALLS or _EVENTS
-#define F_ERROR 56
-#define F_RIP 64
-#define F_CS 72
-#define F_RFLAGS 80
-#define F_RSP 88
-#define F_SS 96
-#define F_SIZE 104
-
-#define STATE(field) begin + PAGE + 8 * (field)(%rip)
+// The state page (vmm/gate/state_page.hpp) follows this one. The stack (FastFrame in vmm/gate/frames.hpp, F_) precedes it.
+#define STATE(field) begin + PAGE + STATE_##field(%rip)
 #define STACK(offset) begin - PAGE - (offset)(%rip)
 
         .section .rodata
@@ -105,8 +52,8 @@
         .macro refuse_hypervisors address, scratch
         mov \address, \scratch
         shr $39, \scratch
-        sub $0x1ffff00, \scratch
-        cmp $16, \scratch
+        sub $XEN_RANGE_FIRST_SLOT, \scratch
+        cmp $XEN_RANGE_SLOTS, \scratch
         jb slow
         .endm
 
@@ -123,34 +70,34 @@
 
 pinfold_fast_begin:
 begin:
-        // -- exceptions: 16 bytes each
+        // -- exceptions, entries of one size
 pinfold_fast_exceptions:
         .set vector, 0
-        .rept 32
+        .rept EXCEPTIONS
         .if ((VECTORS_WITH_ERROR >> vector) & 1) == 0
         pushq $0
         .endif
         pushq $vector
         jmp exception
-        .balign 16
+        .balign EXCEPTION_STUB_SIZE
         .set vector, vector + 1
         .endr
 
         // -- LSTAR. RCX and R11 hold the caller's RIP and RFLAGS.
 pinfold_fast_syscall:
-        mov %rsp, STATE(GATE_GUEST_RSP)
+        mov %rsp, STATE(GUEST_RSP)
         lea STACK(0), %rsp
         pushq $DATA3
-        pushq STATE(GATE_GUEST_RSP)
+        pushq STATE(GUEST_RSP)
         push %r11
         pushq $CODE64
         push %rcx
         pushq $0
-        pushq $GATE_BOUNCED_SYSCALLS
+        pushq $BOUNCED_SYSCALLS
         push_registers
-        cmpq $0, STATE(GATE_KERNEL_MODE)
+        cmpq $0, STATE(KERNEL_MODE)
         jne hypercall
-        lea STATE(GATE_SYSCALL), %rbx
+        lea STATE(SYSCALL), %rbx
         jmp bounce
 
 exception:
@@ -167,23 +114,23 @@ exception:
         je device_not_available
         cmp $VECTOR_DB, %eax
         jne bounce_exception
-        movq $1, STATE(GATE_SINGLE_STEPPED)
+        movq $1, STATE(SINGLE_STEPPED)
 bounce_exception:
         shl $4, %eax
-        lea STATE(GATE_TRAPS), %rbx
+        lea STATE(TRAPS), %rbx
         add %rax, %rbx
         jmp bounce
 
 device_not_available:
         clts
-        movq $0, STATE(GATE_TASK_SWITCHED)
+        movq $0, STATE(TASK_SWITCHED)
         jmp bounce_exception
 
         // What is not there at all is the guest's fault for certain. So is a program's write to a page that it may not
         // write; of its kernel's the monitor looks for those that are meant for a page table.
 page_fault:
         mov %cr2, %rcx
-        mov %rcx, STATE(GATE_FAULT_ADDRESS)
+        mov %rcx, STATE(FAULT_ADDRESS)
         refuse_hypervisors %rcx, %rdx
         cmpq $(FAULT_PRESENT | FAULT_WRITE | FAULT_USER), F_ERROR(%rsp)
         je forbidden_write
@@ -191,7 +138,7 @@ page_fault:
         jnz slow
         // Both modes run at CPL3; the handler goes by the guest's own idea of them.
         andq $~FAULT_USER, F_ERROR(%rsp)
-        cmpq $0, STATE(GATE_KERNEL_MODE)
+        cmpq $0, STATE(KERNEL_MODE)
         jne bounce_exception
         orq $FAULT_USER, F_ERROR(%rsp)
         jmp bounce_exception
@@ -199,11 +146,11 @@ page_fault:
         // Do the mirrors say that the guest's own tables forbid it? They also lack W for a page that is clean, and may have
         // it meanwhile. The address is in RCX, the table in RDX; EBX gathers what the levels above the leaf allow.
 forbidden_write:
-        cmpq $0, STATE(GATE_KERNEL_MODE)
+        cmpq $0, STATE(KERNEL_MODE)
         jne slow
         mov %rcx, %rdi
-        mov STATE(GATE_USER_CR3), %rdx
-        mov STATE(GATE_ARENA), %rsi
+        mov STATE(USER_CR3), %rdx
+        mov STATE(ARENA), %rsi
         mov $PTE_WRITABLE, %ebx
         mov $39, %ecx
 1:      mov %rdi, %rax
@@ -232,35 +179,35 @@ walk_loads_behind:
 
         // -- A frame for the guest kernel: of what is interrupted (the F_ fields, R11), to the handler at RBX.
 bounce:
-        cmpq $0, (%rbx)
+        cmpq $0, HANDLER_ADDRESS(%rbx)
         je slow
         mov F_RSP(%rsp), %rsi
-        cmpq $0, STATE(GATE_KERNEL_MODE)
+        cmpq $0, STATE(KERNEL_MODE)
         jne 1f
-        mov STATE(GATE_KERNEL_SP), %rsi
+        mov STATE(KERNEL_SP), %rsi
 1:      and $-16, %rsi
         sub $64, %rsi
         refuse_hypervisors %rsi, %rax
 
         // Flags and CS as the guest sees them: IF is the event mask, which the upper half of CS tells, too.
-        mov STATE(GATE_INFO), %rcx
+        mov STATE(INFO), %rcx
         xor %edx, %edx
         cmpb $0, INFO_MASK(%rcx)
         setne %dl
         mov %edx, %ecx
         xor $1, %ecx
-        shl $9, %ecx
+        shl $FLAG_IF_NUMBER, %ecx
         mov F_RFLAGS(%rsp), %rax
         and $~(FLAG_IF | FLAG_IOPL), %rax
-        or STATE(GATE_IOPL), %rax
+        or STATE(IOPL), %rax
         or %rcx, %rax
         shl $32, %rdx
         movzwl F_CS(%rsp), %ecx
-        cmpq $0, STATE(GATE_KERNEL_MODE)
+        cmpq $0, STATE(KERNEL_MODE)
         je 2f
         and $~3, %ecx
         jmp 3f
-2:      mov STATE(GATE_KERNEL_CR3), %rdi
+2:      mov STATE(KERNEL_CR3), %rdi
         mov %rdi, %cr3
 3:      or %rcx, %rdx
 
@@ -292,31 +239,31 @@ stores_behind:
         mov $VECTORS_WITH_ERROR, %ecx
         bt %edx, %ecx
         cmovnc %rax, %rsi
-        mov STATE(GATE_INFO), %rcx
+        mov STATE(INFO), %rcx
         cmp $VECTOR_PF, %edx
         jne 5f
-        mov STATE(GATE_FAULT_ADDRESS), %rax
+        mov STATE(FAULT_ADDRESS), %rax
         mov %rax, INFO_CR2(%rcx)
-5:      testb $GATE_MASKS_EVENTS, 8(%rbx)
+5:      testb $HANDLER_MASKS_EVENTS, HANDLER_FLAGS(%rbx)
         jz 6f
         movb $1, INFO_MASK(%rcx)
-6:      cmpq $0, STATE(GATE_KERNEL_MODE)
+6:      cmpq $0, STATE(KERNEL_MODE)
         jne 7f
         swapgs
-        movq $1, STATE(GATE_KERNEL_MODE)
-        movq $1, STATE(GATE_GS_MOVED)
-7:      lea STATE(GATE_BOUNCED), %rcx
+        movq $1, STATE(KERNEL_MODE)
+        movq $1, STATE(GS_MOVED)
+7:      lea STATE(BOUNCED), %rcx
         incq (%rcx, %rdx, 8)
 
         mov F_RFLAGS(%rsp), %rax
         and $~(FLAG_TF | FLAG_VM | FLAG_RF | FLAG_NT | FLAG_AC), %rax
         mov %rax, %r11
-        testb $GATE_CLEARS_DF, 8(%rbx)
+        testb $HANDLER_CLEARS_DF, HANDLER_FLAGS(%rbx)
         jz 8f
         and $~FLAG_DF, %rax
 8:      or $(FLAG_IF | FLAG_FIXED), %rax
         mov %rax, F_RFLAGS(%rsp)
-        mov (%rbx), %rax
+        mov HANDLER_ADDRESS(%rbx), %rax
         mov %rax, F_RIP(%rsp)
         mov %rax, F_RCX(%rsp)
         mov %rsi, F_RSP(%rsp)
@@ -330,7 +277,7 @@ leave:
         // The monitor may ask for the vCPU while it is in the gate. Who is interrupted between here and the IRETQ has
         // left it already: nothing of the gate's is in any register.
 pinfold_fast_return:
-        cmpq $0, STATE(GATE_ATTENTION)
+        cmpq $0, STATE(ATTENTION)
         jne pinfold_fast_return_out
 return_iretq:
         iretq
@@ -342,20 +289,20 @@ pinfold_fast_return_out:
         // the guest's. It comes here, or behind if the processor may keep its translations.
 pinfold_fast_reload:
         push %rax
-        mov STATE(GATE_NEXT_CR3), %rax
+        mov STATE(NEXT_CR3), %rax
         mov %rax, %cr3
         pop %rax
         jmp pinfold_fast_return
 
         // After something that may have unmasked events: one that waits comes first.
 return_or_event:
-        mov STATE(GATE_INFO), %rcx
+        mov STATE(INFO), %rcx
         cmpb $0, INFO_PENDING(%rcx)
         je leave
         cmpb $0, INFO_MASK(%rcx)
         jne leave
-        movq $GATE_BOUNCED_EVENTS, F_KIND(%rsp)
-        lea STATE(GATE_EVENT), %rbx
+        movq $BOUNCED_EVENTS, F_KIND(%rsp)
+        lea STATE(EVENT), %rbx
         jmp bounce
 
 #include "vmm/gate/fast_hypercalls.inc"
@@ -363,9 +310,9 @@ return_or_event:
         // -- To the monitor, as if the gate had done nothing.
 slow:
         mov %cr3, %rax
-        mov %rax, STATE(GATE_CR3)
+        mov %rax, STATE(EXIT_CR3)
         mov F_KIND(%rsp), %eax
-        cmp $GATE_BOUNCED_SYSCALLS, %eax
+        cmp $BOUNCED_SYSCALLS, %eax
         je 1f
         ja 2f
         pop_registers
@@ -401,9 +348,9 @@ pinfold_fast_broken_out:
         out %al, $PORT
         ud2
 2:      mov 16(%rsp), %rax
-        mov %rax, STATE(GATE_REFUSED_VECTOR)
+        mov %rax, STATE(REFUSED_VECTOR)
         mov 24(%rsp), %rax
-        mov %rax, STATE(GATE_REFUSED_ERROR)
+        mov %rax, STATE(REFUSED_ERROR)
         pop %rcx
         pop %rax
         lea STACK(F_SIZE - F_RIP), %rsp
@@ -419,7 +366,7 @@ fixed:
         lea STACK(F_SIZE), %rsp
         cmpq $VECTOR_PF, F_KIND(%rsp)
         jne slow
-        mov STATE(GATE_FAULT_ADDRESS), %rax
+        mov STATE(FAULT_ADDRESS), %rax
         mov %rax, %cr2
         jmp slow
 pinfold_fast_end:

@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "vmm/gate/state_fields.h"
 #include "vmm/gate/text.hpp"
+#include "vmm/msr_numbers.hpp"
 #include "vmm/registers.hpp"
 
 namespace pinfold::vmm {
@@ -24,7 +24,7 @@ constexpr std::uint64_t upper = bit::present | bit::writable | bit::user | bit::
 constexpr std::size_t tss_rsp0 = 4;
 constexpr std::size_t tss_io_base = 102;
 constexpr std::size_t tss_bitmap = 104;
-constexpr std::size_t bitmap_bytes = port / 8 + 1;
+constexpr std::size_t bitmap_bytes = exit_port / 8 + 1;
 constexpr std::size_t tss_limit = tss_bitmap + bitmap_bytes;  // one byte of ones must follow (vol. 1, 19.5.2)
 
 // Segment descriptors of the monitor's GDT page (vol. 3, 3.4.5).
@@ -34,13 +34,10 @@ constexpr std::uint64_t code32_descriptor = 0x00cffb000000ffffULL;
 constexpr std::uint64_t data3_descriptor = 0x00cff3000000ffffULL;
 constexpr std::uint64_t code64_descriptor = 0x00affb000000ffffULL;
 
-// Model-specific registers (vol. 4, table 2-2).
-constexpr std::uint32_t msr_star = 0xc0000081, msr_lstar = 0xc0000082, msr_cstar = 0xc0000083,
-                        msr_fmask = 0xc0000084;
 constexpr std::uint64_t syscall_clears = rflags::ac | rflags::nt | rflags::iopl | rflags::df | rflags::tf;
 constexpr std::uint64_t efer_sce = 1, efer_lme = 1 << 8, efer_lma = 1 << 10, efer_nx = 1 << 11;
 
-constexpr std::uint64_t cr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
+constexpr std::uint64_t cr0_value = cr0::pg | cr0::am | cr0::wp | cr0::ne | cr0::et | cr0::mp | cr0::pe;
 constexpr std::uint64_t cr4_base = 1U << 5 /* PAE */ | 1U << 9 /* OSFXSR */ | 1U << 10 /* OSXMMEXCPT */;
 constexpr std::uint64_t cr4_osxsave = 1U << 18;
 
@@ -159,7 +156,7 @@ void Gate::build_cpu(std::uint32_t cpu) {
   std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
   // CPL3 gets the port only where nothing else leaves the VM at a SYSCALL; elsewhere a guest's own IN or OUT
   // is a #GP like any other.
-  if (host_.port_open_to_cpl3()) bytes[tss_bitmap + port / 8] &= ~std::byte{1U << (port % 8)};
+  if (host_.port_open_to_cpl3()) bytes[tss_bitmap + exit_port / 8] &= ~std::byte{1U << (exit_port % 8)};
 }
 
 void Gate::build_fast_paths(std::uint32_t cpu) {
@@ -171,14 +168,14 @@ void Gate::build_fast_paths(std::uint32_t cpu) {
   for (const std::uint64_t page : {state_page, fast_idt_page})
     map_page(cpu_area(cpu) + page * page_size, area(cpu, page), data);
   map_page(cpu_area(cpu) + info_page * page_size, Mfn(0), 0);
-  set_state(cpu, GATE_INFO, cpu_area(cpu) + info_page * page_size);  // not there until map_info
-  set_state(cpu, GATE_ARENA, arena_address(Mfn(0), 0));
+  set_state(cpu, &StatePage::info, cpu_area(cpu) + info_page * page_size);  // not there until map_info
+  set_state(cpu, &StatePage::arena, arena_address(Mfn(0), 0));
 }
 
 void Gate::map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const {
   const std::uint64_t address = cpu_area(cpu) + info_page * page_size;
   remap_page(address, Pte(frame, data));
-  set_state(cpu, GATE_INFO, address + offset);
+  set_state(cpu, &StatePage::info, address + offset);
 }
 
 Mfn Gate::table_below(Mfn table, std::size_t slot) {
@@ -231,7 +228,7 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   s.idt.limit = exceptions * 16 - 1;
   s.tr = segment(tss_selector, here + tss_page * page_size, tss_limit, 11, true);
   s.ldt = segment(ldt_selector, here + ldt_page * page_size, 0xffff, 2, true);
-  s.cr0 = cr0;
+  s.cr0 = cr0_value;
   s.cr4 = cr4_base | cr4_osxsave;
   s.efer = efer_sce | efer_lme | efer_lma | efer_nx;
   vcpu.mark_sregs_dirty();
@@ -240,10 +237,10 @@ KvmResult<void> Gate::set_up(Vcpu& vcpu, std::uint32_t cpu) const {
   const std::uint64_t mask = host_.syscall_stays_at_cpl3 ? syscall_clears : syscall_clears | rflags::if_;
   const std::uint64_t lstar =
       host_.fast_paths ? fast_text(cpu) + fast_offset(pinfold_fast_syscall) : syscall_text;
-  const std::array<Msr, 4> msrs{{{msr_star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
-                                 {msr_lstar, lstar},
-                                 {msr_cstar, compat_entry},
-                                 {msr_fmask, mask}}};
+  const std::array<Msr, 4> msrs{{{msr::star, std::uint64_t{code0} << 32 | std::uint64_t{code32} << 48},
+                                 {msr::lstar, lstar},
+                                 {msr::cstar, compat_entry},
+                                 {msr::fmask, mask}}};
   return vcpu.set_msrs(msrs);
 }
 
@@ -262,10 +259,6 @@ std::optional<std::uint8_t> Gate::exception_vector(GateAddress at, AtOut stopped
   const std::uint64_t offset = at.raw() - (stopped == AtOut::behind ? out_length : 0) - kernel_text;
   if (offset >= exceptions * exception_stub_size || offset % exception_stub_size != 0) return std::nullopt;
   return static_cast<std::uint8_t>(offset / exception_stub_size);
-}
-
-bool Gate::has_error_code(std::uint8_t vector) {
-  return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21;
 }
 
 std::uint64_t Gate::stack_word(std::uint32_t cpu, std::uint64_t address) const {
@@ -307,11 +300,12 @@ FastPathCounts Gate::fast_path_counts() const {
   FastPathCounts sum;
   if (!host_.fast_paths) return sum;
   for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
-    for (std::size_t i = 0; i < sum.exceptions.size(); ++i) sum.exceptions[i] += state(cpu, GATE_BOUNCED + i);
+    for (std::size_t i = 0; i < sum.exceptions.size(); ++i)
+      sum.exceptions[i] += state(cpu, {&StatePage::bounced, i});
     for (std::size_t i = 0; i < sum.hypercalls.size(); ++i)
-      sum.hypercalls[i] += state(cpu, GATE_HYPERCALLS + i);
-    sum.syscalls += state(cpu, GATE_BOUNCED + GATE_BOUNCED_SYSCALLS);
-    sum.events += state(cpu, GATE_BOUNCED + GATE_BOUNCED_EVENTS);
+      sum.hypercalls[i] += state(cpu, {&StatePage::hypercalls, i});
+    sum.syscalls += state(cpu, {&StatePage::bounced, bounced_syscalls});
+    sum.events += state(cpu, {&StatePage::bounced, bounced_events});
   }
   return sum;
 }
@@ -321,7 +315,7 @@ void Gate::resume(Vcpu& vcpu, std::uint32_t cpu, std::uint16_t cs, std::uint16_t
   kvm_regs& r = vcpu.regs();
   const std::array<std::uint64_t, 5> frame{r.rip, cs, r.rflags, r.rsp, ss};
   std::memcpy(arena_.bytes(area(cpu, stack_page)) + page_size - sizeof frame, frame.data(), sizeof frame);
-  if (cr3) set_state(cpu, GATE_NEXT_CR3, *cr3);
+  if (cr3) set_state(cpu, &StatePage::next_cr3, *cr3);
   r.rip = fast_text(cpu) + fast_offset(cr3 ? pinfold_fast_reload : pinfold_fast_return);
   r.rsp = stack_top(cpu) - sizeof frame;
   r.rflags = rflags::fixed;
@@ -381,7 +375,7 @@ void Gate::prepare_entry_stub(Vcpu& vcpu, std::uint32_t cpu, const EntryStub& co
   kvm_regs& r = vcpu.regs();
   kvm_sregs& s = vcpu.sregs();
   EntryStub finished = code;
-  const auto bytes = leaves ? finished.finish_with_out(port) : finished.finish(r.rax);
+  const auto bytes = leaves ? finished.finish_with_out(exit_port) : finished.finish(r.rax);
   std::memcpy(arena_.bytes(area(cpu, entry_stub_page)), bytes.data(), bytes.size());
   const std::array<std::uint64_t, 5> frame{r.rip, s.cs.selector, r.rflags, r.rsp, s.ss.selector};
   std::memcpy(arena_.bytes(area(cpu, stack_page)) + entry_stub_frame_offset, frame.data(), sizeof frame);

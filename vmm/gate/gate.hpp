@@ -7,19 +7,15 @@
 
 #include "pvmmu/pte.hpp"
 #include "vmm/gate/entry_stub.hpp"
+#include "vmm/gate/frames.hpp"
 #include "vmm/gate/gate_address.hpp"
 #include "vmm/gate/layout.hpp"
+#include "vmm/gate/state_page.hpp"
 #include "vmm/host_traits.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/arena.hpp"
 
 namespace pinfold::vmm {
-
-/// The 16-byte-aligned frame that a processor pushed at an exception, with the error code of vectors that
-/// have one.
-struct ExceptionFrame {
-  std::uint64_t error_code = 0, rip = 0, cs = 0, rflags = 0, rsp = 0, ss = 0;
-};
 
 /// By which entry a SYSCALL came: LSTAR or CSTAR.
 enum class SyscallEntry : std::uint8_t { bits64, bits32 };
@@ -65,7 +61,6 @@ class Gate {
   /// The same for a SYSCALL that stays at CPL3. Programs can jump there, so it takes more to believe it
   /// (GuestCpu::looks_like_syscall).
   [[nodiscard]] static bool is_syscall_entry_at_cpl3(std::uint64_t rip, AtOut stopped);
-  [[nodiscard]] static bool has_error_code(std::uint8_t vector);
   /// The frame of an exception, which lies where RSP points at its entry. Zeroes if that is not the vCPU's
   /// stack.
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
@@ -78,12 +73,16 @@ class Gate {
   /// The vector of an exit of kind `exception` or `broken`, at RSP; the frame, always with an error code, is
   /// behind.
   [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
-  /// Fields of the vCPU's state page, by their numbers (state_fields.h).
-  [[nodiscard]] std::uint64_t state(std::uint32_t cpu, std::size_t field) const {
-    return states_.load(cpu * gate::used_pages, field);
+  /// Fields of the vCPU's state page.
+  [[nodiscard]] std::uint64_t state(std::uint32_t cpu, gate::StateField field) const {
+    return states_.load(cpu * gate::used_pages, field.word());
   }
-  void set_state(std::uint32_t cpu, std::size_t field, std::uint64_t value) const {
-    states_.store(cpu * gate::used_pages, field, value);
+  void set_state(std::uint32_t cpu, gate::StateField field, std::uint64_t value) const {
+    states_.store(cpu * gate::used_pages, field.word(), value);
+  }
+  void set_handler(std::uint32_t cpu, gate::StateHandler place, const gate::GuestHandler& handler) const {
+    states_.store(cpu * gate::used_pages, place.word(), handler.address);
+    states_.store(cpu * gate::used_pages, place.word() + 1, handler.flags);
   }
   [[nodiscard]] FastPathCounts fast_path_counts() const;
   /// Sends a vCPU that the gate left the VM with to the guest, whose registers it has: from the gate, whose

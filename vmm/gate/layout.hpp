@@ -63,10 +63,6 @@ static_assert(stack_page + 2 == fast_text_page && fast_text_page + 1 == state_pa
 inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, data3 = 0xe02b,
                                code64 = 0xe033, tss_selector = 0xe040, ldt_selector = 0xe050;
 
-/// The port that leaves the VM. KVM advances RIP past an OUT to this one before it exits, so nothing is
-/// pending when the monitor changes registers (KVM_X86_QUIRK_OUT_7E_INC_RIP).
-inline constexpr std::uint8_t port = 0x7e;
-
 inline constexpr unsigned exceptions = 32;
 inline constexpr std::uint64_t exception_stub_size = 16;
 

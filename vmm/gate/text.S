@@ -4,7 +4,7 @@
 // With two-dimensional paging SYSCALL arrives at CPL0; on a shadow-paging host it stays at CPL3, and CPL0 code is
 // emulated one instruction at a time.
 
-#define PORT 0x7e
+#include "vmm/asm_constants.h"
 
         .section .rodata
         .balign 16
@@ -15,7 +15,7 @@ pinfold_gate_user_begin:
         // LSTAR: RCX and R11 hold the caller's RIP and RFLAGS; nothing else was touched. The monitor goes on elsewhere.
         out %al, $PORT
         ud2
-        .balign 16
+        .org pinfold_gate_user_begin + COMPAT_ENTRY_OFFSET
         // CSTAR: SYSCALL of 32-bit code.
         out %al, $PORT
         ud2
@@ -25,11 +25,11 @@ pinfold_gate_user_end:
         .balign 16
         .global pinfold_gate_kernel_begin, pinfold_gate_kernel_end
 pinfold_gate_kernel_begin:
-        // One entry per exception vector, 16 bytes each: the monitor knows the vector from RIP.
-        .rept 32
+        // One entry per exception vector, all of one size: the monitor knows the vector from RIP.
+        .rept EXCEPTIONS
         out %al, $PORT
         ud2
-        .balign 16
+        .balign EXCEPTION_STUB_SIZE
         .endr
 pinfold_gate_kernel_end:
 

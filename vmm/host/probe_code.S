@@ -1,6 +1,8 @@
 // The code of the probe guest (probe_guest.hpp): two pages, copied into its memory. Position-independent.
-// User pieces end with INT3. Every stub ends with an OUT to port 0x7e, for which KVM leaves with RIP behind the
-// instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
+// User pieces end with INT3. Every stub ends with an OUT to the exit port (vmm/kvm/exit_port.hpp): KVM leaves with RIP behind
+// the instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
+
+#include "vmm/asm_constants.h"
 
 #define PIECE(name) .globl pinfold_probe_##name; pinfold_probe_##name
 
@@ -9,7 +11,7 @@
 
 // Mapped for CPL3. The first instruction is where LSTAR points.
 PIECE(user_begin):
-        out %al, $0x7e
+        out %al, $PORT
         hlt
         .balign 16
 PIECE(syscall):
@@ -22,7 +24,7 @@ PIECE(store):
         movq %rax, (%rdi)
         int3
 PIECE(int_80):
-        int $0x80
+        int $PROBE_CLOSED_PORT
         hlt
 PIECE(cpuid):
         cpuid
@@ -37,39 +39,39 @@ PIECE(sse):
         int3
 // Accesses to a port that the I/O map keeps from CPL3.
 PIECE(closed_out):
-        out %al, $0x80
+        out %al, $PROBE_CLOSED_PORT
         int3
 PIECE(closed_in):
-        in $0x80, %al
+        in $PROBE_CLOSED_PORT, %al
         int3
 PIECE(closed_ins):
-        mov $0x80, %edx
+        mov $PROBE_CLOSED_PORT, %edx
         insb
         int3
 PIECE(closed_outs):
-        mov $0x80, %edx
+        mov $PROBE_CLOSED_PORT, %edx
         mov %rdi, %rsi
         rep outsb
         int3
 PIECE(user_end):
 
-// Mapped for CPL0 only: a stub of 8 bytes per vector, which the IDT points to, then CPL0's own pieces.
+// Mapped for CPL0 only: a stub for each vector, which the IDT points to, then CPL0's own pieces.
         .balign 16
 PIECE(supervisor_begin):
-        .rept 256
-        .balign 8
-        out %al, $0x7e
+        .rept PROBE_VECTORS
+        .balign PROBE_STUB_SIZE
+        out %al, $PORT
         hlt
         .endr
         .balign 8
 PIECE(invlpg):
         invlpg (%rdi)
-        out %al, $0x7e
+        out %al, $PORT
         hlt
         .balign 8
 PIECE(in_7e):
-        in $0x7e, %al
-        out %al, $0x7e
+        in $PORT, %al
+        out %al, $PORT
         hlt
 PIECE(supervisor_end):
 

@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "vmm/msr_numbers.hpp"
+#include "vmm/vectors.hpp"
+
 namespace pinfold::vmm {
 namespace {
 
@@ -18,7 +21,6 @@ constexpr std::size_t gdt = 8, idt = 9, tss = 10, stack = 11, user_code = 16, su
 /// L4 slot 262: all of the probe's memory, for CPL0.
 constexpr std::uint64_t supervisor_base = 0xffff830000000000;
 constexpr std::uint64_t supervisor_entry = supervisor_base + supervisor_code * page_bytes;
-constexpr std::size_t stub_bytes = 8;
 
 // Page-table entry bits (Intel SDM vol. 3, 4.5).
 constexpr std::uint64_t present = 1, writable = 2, user_bit = 4;
@@ -26,7 +28,8 @@ constexpr std::uint64_t present = 1, writable = 2, user_bit = 4;
 constexpr std::uint16_t kernel_cs = 0x08, kernel_ss = 0x10, user_cs = 0x33, user_ss = 0x2b,
                         tss_selector = 0x40;
 constexpr std::size_t tss_bytes = 104;
-constexpr std::uint16_t probe_port = 0x7e;
+/// Bytes of the I/O map that open the ports before the closed one.
+constexpr std::size_t open_ports_bytes = ProbeGuest::closed_port / 8;
 
 kvm_segment segment(std::uint16_t selector, std::uint8_t type, std::uint8_t dpl, bool code) {
   kvm_segment s{};
@@ -76,10 +79,9 @@ ProbeOutcome outcome_of(Vcpu& vcpu, const RunResult& result) {
   } else if (result.kind == RunResult::Kind::exited) {
     const auto& run = vcpu.shared();
     if (run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN) outcome.kind = ProbeOutcome::Kind::window;
-    if (run.exit_reason == KVM_EXIT_IO && run.io.port == probe_port) {
-      constexpr std::uint64_t vector_int3 = 3, vectors = 256;
-      const std::uint64_t stub = (outcome.rip - supervisor_entry) / stub_bytes;
-      const bool exception = stub < vectors && stub != vector_int3;
+    if (run.exit_reason == KVM_EXIT_IO && run.io.port == exit_port) {
+      const std::uint64_t stub = (outcome.rip - supervisor_entry) / ProbeGuest::stub_size;
+      const bool exception = stub < ProbeGuest::vectors && stub != vector::bp;
       outcome.kind = exception ? ProbeOutcome::Kind::exception : ProbeOutcome::Kind::done;
       outcome.vector = exception ? static_cast<unsigned>(stub) : 0;
     }
@@ -148,17 +150,17 @@ void ProbeGuest::build_descriptors() {
   put(gdt, kernel_ss, 0x00cf93000000ffff);
   put(gdt, user_ss & ~7U, 0x00cff3000000ffff);
   put(gdt, user_cs & ~7U, 0x00affb000000ffff);
-  for (std::uint64_t vector = 0; vector < 256; ++vector) {
-    const std::uint64_t to = supervisor_entry + vector * stub_bytes;
+  for (std::uint64_t v = 0; v < vectors; ++v) {
+    const std::uint64_t to = supervisor_entry + v * stub_size;
     constexpr std::uint64_t gate = 0xee00;  // present, DPL 3, 64-bit interrupt gate
-    put(idt, vector * 16,
-        (to & 0xffff) | std::uint64_t{kernel_cs} << 16 | gate << 32 | (to >> 16 & 0xffff) << 48);
-    put(idt, vector * 16 + 8, to >> 32);
+    put(idt, v * 16, (to & 0xffff) | std::uint64_t{kernel_cs} << 16 | gate << 32 | (to >> 16 & 0xffff) << 48);
+    put(idt, v * 16 + 8, to >> 32);
   }
-  // RSP0, then an I/O map that opens the first 0x80 ports, and its closing byte (Intel SDM vol. 1, 19.5.2).
+  // RSP0, then an I/O map that opens the ports before `closed_port`, and its closing byte (Intel SDM vol. 1,
+  // 19.5.2).
   put(tss, 4, supervisor_base + (stack + 1) * page_bytes);
   put(tss, 96, std::uint64_t{tss_bytes} << 48);
-  put(tss, tss_bytes + 16, 0xff);
+  put(tss, tss_bytes + open_ports_bytes, 0xff);
 }
 
 KvmResult<void> ProbeGuest::build_registers() {
@@ -175,13 +177,15 @@ KvmResult<void> ProbeGuest::build_registers() {
   s.tr = {};
   s.tr.selector = tss_selector;
   s.tr.base = supervisor_base + tss * page_bytes;
-  s.tr.limit = tss_bytes + 16;
+  s.tr.limit = tss_bytes + open_ports_bytes;
   s.tr.type = 11;
   s.tr.present = 1;
   s.ldt = s.ds = s.es = s.fs = s.gs = null_segment();
   const std::array<Msr, 3> msrs{
-      Msr{0xc0000081, std::uint64_t{0x23} << 48 | std::uint64_t{kernel_cs} << 32},  // STAR
-      Msr{0xc0000082, lstar}, Msr{0xc0000084, 0}};                                  // LSTAR, SFMASK
+      Msr{msr::star, std::uint64_t{0x23} << 48 | std::uint64_t{kernel_cs} << 32},
+      Msr{msr::lstar, lstar},
+      Msr{msr::fmask, 0},
+  };
   return vcpu_.set_msrs(msrs);
 }
 

@@ -49,6 +49,10 @@ class ProbeGuest {
   /// What CPUID leaf 0x40000000 shows in EBX if KVM answers it.
   static constexpr std::uint32_t cpuid_mark = 0x666e6970;
 
+  /// For probe_code.S. Each vector has a stub of this size; the I/O map keeps this port from CPL3.
+  static constexpr std::size_t vectors = 256, stub_size = 8;
+  static constexpr std::uint16_t closed_port = 0x80;
+
   /// `how` the guest's view is protected.
   [[nodiscard]] static KvmResult<ProbeGuest> create(const Kvm& kvm,
                                                     WriteProtection how = WriteProtection::mprotect);

@@ -207,8 +207,8 @@ void Vcpu::release() {
 }
 
 bool is_finished_out(const kvm_run& run) {
-  return run.exit_reason == KVM_EXIT_IO && run.io.direction == KVM_EXIT_IO_OUT &&
-         run.io.port == port_that_leaves && run.io.size == 1 && run.io.count == 1;
+  return run.exit_reason == KVM_EXIT_IO && run.io.direction == KVM_EXIT_IO_OUT && run.io.port == exit_port &&
+         run.io.size == 1 && run.io.count == 1;
 }
 
 RunResult Vcpu::run() {

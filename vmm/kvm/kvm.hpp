@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "vmm/kvm/abi.hpp"
+#include "vmm/kvm/exit_port.hpp"
 #include "vmm/kvm/fd.hpp"
 
 namespace pinfold::vmm {
@@ -51,11 +52,7 @@ struct RunResult {
   int error = 0;
 };
 
-/// The port that leaves the VM without a rest: KVM moves RIP past a one-byte OUT to this port before it exits
-/// (KVM_X86_QUIRK_OUT_7E_INC_RIP).
-inline constexpr std::uint16_t port_that_leaves = 0x7e;
-
-/// Is this exit one OUT of one byte to port_that_leaves, not repeated? After every other KVM_EXIT_IO, KVM
+/// Is this exit one OUT of one byte to `exit_port`, not repeated? After every other KVM_EXIT_IO, KVM
 /// completes the instruction at the next KVM_RUN, in whatever registers the vCPU has by then.
 [[nodiscard]] bool is_finished_out(const kvm_run& run);
 

@@ -78,14 +78,14 @@ kvm_run io_exit(std::uint8_t direction, std::uint8_t size, std::uint32_t count, 
 }
 
 TEST(FinishedOut, only_one_out_of_one_byte_to_that_port_leaves_nothing_pending) {
-  EXPECT_TRUE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, 1, port_that_leaves)));
-  EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_IN, 1, 1, port_that_leaves)));
+  EXPECT_TRUE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, 1, exit_port)));
+  EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_IN, 1, 1, exit_port)));
   for (const std::uint8_t size : {std::uint8_t{2}, std::uint8_t{4}})
     EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, size, 1, 0x7e)));
   for (const std::uint32_t count : {0U, 2U, 4096U})
     EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, count, 0x7e)));
   EXPECT_FALSE(is_finished_out(io_exit(KVM_EXIT_IO_OUT, 1, 1, 0x7f)));
-  kvm_run mmio = io_exit(KVM_EXIT_IO_OUT, 1, 1, port_that_leaves);
+  kvm_run mmio = io_exit(KVM_EXIT_IO_OUT, 1, 1, exit_port);
   mmio.exit_reason = KVM_EXIT_MMIO;
   EXPECT_FALSE(is_finished_out(mmio));
 }

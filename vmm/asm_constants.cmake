@@ -1,0 +1,13 @@
+# cmake -D IN=asm_constants.s -D OUT=asm_constants.h -P asm_constants.cmake: #defines of the marks in the compiler's output.
+file(STRINGS ${IN} marks REGEX "\\.ascii[ \t]+\"constant ")
+if(NOT marks)
+  message(FATAL_ERROR "no constants in ${IN}")
+endif()
+set(header "// Generated from vmm/asm_constants.cpp.\n#pragma once\n")
+foreach(mark IN LISTS marks)
+  if(NOT mark MATCHES "\"constant ([A-Z0-9_]+) \\$(-?[0-9]+)\"")
+    message(FATAL_ERROR "not understood: ${mark}")
+  endif()
+  string(APPEND header "#define ${CMAKE_MATCH_1} ${CMAKE_MATCH_2}\n")
+endforeach()
+file(WRITE ${OUT} "${header}")

@@ -1,0 +1,93 @@
+// A vCPU's state page: what the gate's code and the monitor tell each other. This struct is the only
+// definition of its layout: the offsets that the assembly uses are generated from it (vmm/asm_constants.cpp).
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+namespace pinfold::vmm::gate {
+
+/// Where the guest's kernel handles an exception, system call or event. Address 0: nowhere.
+struct GuestHandler {
+  static constexpr std::uint64_t masks_events = 1, clears_df = 2;
+
+  std::uint64_t address = 0;
+  std::uint64_t flags = 0;
+};
+
+/// What the gate counts next to the exceptions' vectors.
+inline constexpr std::size_t bounced_syscalls = 32, bounced_events = 33;
+
+/// Each field is one 8-byte word or consists of such words. Code in the VM can write all of them: the monitor
+/// bounds what it reads here.
+struct StatePage {
+  // The monitor writes these before each entry, the gate while it runs.
+  std::uint64_t kernel_mode;    ///< 1: the guest's kernel runs, 0: its user mode.
+  std::uint64_t kernel_sp;      ///< Where the kernel's stack begins when user mode is interrupted.
+  std::uint64_t kernel_ss;      ///< Its selector.
+  std::uint64_t task_switched;  ///< Virtual CR0.TS. The processor's own has the same value.
+
+  // The monitor writes these, the gate reads them.
+  std::uint64_t attention;   ///< Not 0: leave the VM instead of returning to the guest.
+  std::uint64_t kernel_cr3;  ///< The mirror of the kernel's root; 0: none.
+  std::uint64_t user_cr3;    ///< The mirror of the user root; 0: none.
+  std::uint64_t info;        ///< Address of the vcpu_info, in a page of the vCPU's area.
+  std::uint64_t iopl;        ///< Virtual IOPL, as the flags of a frame show it.
+  /// Bits in which the flags of an iret must agree with `iopl`. An iret that differs is left to the monitor.
+  std::uint64_t iopl_check;
+  std::uint64_t version;  ///< The result of XENVER_version.
+
+  // The gate writes these, the monitor reads them.
+  std::uint64_t gs_moved;        ///< Not 0: the inactive GS base may differ from what the monitor set.
+  std::uint64_t single_stepped;  ///< Not 0: the gate bounced a #DB.
+  std::uint64_t guest_rsp;       ///< The guest's RSP, at a SYSCALL that is left to the monitor.
+  std::uint64_t refused_vector;  ///< Vector of the fault that an IRETQ to the guest raised.
+  std::uint64_t refused_error;   ///< Its error code.
+  /// CR2 of the page fault that the gate works on. At its exit the monitor reads it here.
+  std::uint64_t fault_address;
+
+  std::array<std::uint64_t, 9> iret;  ///< The gate's copy of a struct iret_context (xen-x86_64.h).
+
+  std::uint64_t arena;  ///< By the monitor: add this to a mirror's physical address to get its virtual one.
+  std::uint64_t exit_cr3;  ///< By the gate: CR3 at an exit that the monitor has to answer; 0: not known.
+  std::uint64_t next_cr3;  ///< By the monitor: what the gate loads when it is resumed at its `reload`.
+
+  // Handlers, by the monitor.
+  alignas(256) GuestHandler syscall;
+  GuestHandler event;
+  alignas(512) std::array<GuestHandler, 32> traps;  ///< By vector.
+
+  // Counters of what was finished in the VM, by the gate.
+  alignas(1024) std::array<std::uint64_t, 34> bounced;    ///< By vector; then system calls and events.
+  alignas(512) std::array<std::uint64_t, 64> hypercalls;  ///< By number.
+};
+static_assert(sizeof(StatePage) <= 4096);
+
+/// A place in the state page, made of a pointer to its member: `&StatePage::kernel_mode`, or of an array
+/// `{&StatePage::bounced, vector}`.
+template <class T>
+class StatePlace {
+ public:
+  StatePlace(T StatePage::*member) : word_(offset(member) / 8) {}  // NOLINT(google-explicit-constructor)
+  template <std::size_t n>
+  StatePlace(std::array<T, n> StatePage::*member, std::size_t index)
+      : word_((offset(member) + index * sizeof(T)) / 8) {}
+
+  /// Number of its first word in the page.
+  [[nodiscard]] std::size_t word() const { return word_; }
+
+ private:
+  /// The Itanium C++ ABI (2.3.1) represents a pointer to a data member by the member's offset.
+  template <class Member>
+  [[nodiscard]] static std::size_t offset(Member StatePage::*member) {
+    return std::bit_cast<std::size_t>(member);
+  }
+
+  std::size_t word_;
+};
+using StateField = StatePlace<std::uint64_t>;
+using StateHandler = StatePlace<GuestHandler>;
+
+}  // namespace pinfold::vmm::gate
