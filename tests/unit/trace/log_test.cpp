@@ -243,6 +243,35 @@ TEST(Log, of_another_version_is_refused_by_its_number) {
   EXPECT_NE(log.error().message.find("version 2"), std::string::npos);
 }
 
+// Its checksum is right: such a header is made on purpose, so that a reader takes memory for the machine.
+TEST(Log, whose_header_describes_no_machine_that_can_be_is_refused) {
+  LogHeader sane;
+  sane.ticks_per_second = 1'000'000'000;
+  sane.machine_frames = most_frames;
+  sane.mirror_pages = 2 * most_frames;
+  sane.withheld = {Mfn(most_frames - 1), 1};
+  sane.vcpus = most_vcpus;
+  sane.domain = DomId(1);
+  ASSERT_TRUE(decode_log_header(encode(sane)).has_value());
+  const auto is_refused = [&](auto&& change) {
+    LogHeader header = sane;
+    change(header);
+    const auto decoded = decode_log_header(encode(header));
+    return !decoded && decoded.error().offset == 16;
+  };
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.ticks_per_second = 0; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.ticks_per_second = 1'000'000'000'001; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.machine_frames = 0, h.withheld = {}; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.machine_frames = most_frames + 1; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.mirror_pages = 0; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.mirror_pages = 2 * most_frames + 1; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.withheld = {Mfn(most_frames + 1), 0}; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.withheld = {Mfn(most_frames - 1), 2}; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.vcpus = most_vcpus + 1; }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.domain = DomId(0x7ff0); }));
+  EXPECT_TRUE(is_refused([](LogHeader& h) { h.machphys_slot = 512; }));
+}
+
 TEST(Log, that_is_something_else_is_refused) {
   const std::vector<std::byte> noise(1000, std::byte{'x'});
   EXPECT_FALSE(LogReader::from(noise).has_value());
