@@ -7,7 +7,7 @@
 #include <span>
 
 #include "pvmmu/types.hpp"
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::devices {
 

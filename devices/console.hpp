@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "devices/byte_ring.hpp"
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::devices {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "devices/console.hpp"
-#include "vmm/hypercall.hpp"
+#include "vmm/for_devices/hypercall.hpp"
 
 namespace pinfold::devices {
 

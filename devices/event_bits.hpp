@@ -6,7 +6,7 @@
 
 #include "devices/event_raised.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/events.hpp"
+#include "vmm/for_devices/events.hpp"
 
 namespace pinfold::devices {
 

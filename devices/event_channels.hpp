@@ -15,8 +15,8 @@
 #include "devices/event_ports.hpp"
 #include "devices/xen_abi.hpp"
 #include "pvmmu/errno.hpp"
-#include "vmm/events.hpp"
-#include "vmm/hypercall.hpp"
+#include "vmm/for_devices/events.hpp"
+#include "vmm/for_devices/hypercall.hpp"
 
 namespace pinfold::devices {
 

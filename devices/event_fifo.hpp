@@ -10,7 +10,7 @@
 
 #include "devices/event_raised.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/events.hpp"
+#include "vmm/for_devices/events.hpp"
 
 namespace pinfold::devices {
 

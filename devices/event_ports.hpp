@@ -14,7 +14,7 @@
 #include "devices/xen_abi.hpp"
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/hypercall.hpp"
+#include "vmm/for_devices/hypercall.hpp"
 
 namespace pinfold::devices {
 

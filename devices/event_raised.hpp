@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "devices/xen_abi.hpp"
-#include "vmm/events.hpp"
+#include "vmm/for_devices/events.hpp"
 
 namespace pinfold::devices {
 

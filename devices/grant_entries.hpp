@@ -6,7 +6,7 @@
 
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/shared_frames.hpp"
+#include "vmm/for_devices/shared_frames.hpp"
 
 namespace pinfold::devices {
 

@@ -5,7 +5,7 @@
 
 #include "devices/grant_entries.hpp"
 #include "devices/xen_abi.hpp"
-#include "vmm/hypercall.hpp"
+#include "vmm/for_devices/hypercall.hpp"
 
 namespace pinfold::devices {
 

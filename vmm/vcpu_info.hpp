@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "vmm/events.hpp"
+#include "vmm/for_devices/events.hpp"
 
 namespace pinfold::vmm {
 

@@ -4,8 +4,8 @@
 #include "pvmmu/types.hpp"
 #include "vmm/clock.hpp"
 #include "vmm/cpu/run_state.hpp"
-#include "vmm/events.hpp"
-#include "vmm/guest_memory.hpp"
+#include "vmm/for_devices/events.hpp"
+#include "vmm/for_devices/guest_memory.hpp"
 
 struct vcpu_runstate_info;  // xen/vcpu.h
 

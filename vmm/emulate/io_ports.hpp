@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "pvmmu/types.hpp"
-#include "vmm/guest_memory.hpp"
+#include "vmm/for_devices/guest_memory.hpp"
 
 namespace pinfold::vmm {
 

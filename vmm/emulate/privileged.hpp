@@ -15,7 +15,7 @@
 #include "pvmmu/types.hpp"
 #include "vmm/cpuid_policy.hpp"
 #include "vmm/emulate/decode.hpp"
-#include "vmm/guest_memory.hpp"
+#include "vmm/for_devices/guest_memory.hpp"
 #include "vmm/registers.hpp"
 
 namespace pinfold::vmm {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "pvmmu/validator.hpp"
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::vmm {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "pvmmu/validator.hpp"
-#include "vmm/guest_memory.hpp"
+#include "vmm/for_devices/guest_memory.hpp"
 
 namespace pinfold::vmm {
 

@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "vmm/events.hpp"
-#include "vmm/hypercall.hpp"
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/events.hpp"
+#include "vmm/for_devices/hypercall.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::devices {
 

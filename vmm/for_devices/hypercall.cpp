@@ -1,4 +1,4 @@
-#include "vmm/hypercall.hpp"
+#include "vmm/for_devices/hypercall.hpp"
 
 #include <cstdlib>
 

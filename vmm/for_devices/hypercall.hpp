@@ -8,7 +8,7 @@
 #include "pvmmu/budget.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/guest_memory.hpp"
+#include "vmm/for_devices/guest_memory.hpp"
 
 namespace pinfold::vmm {
 

@@ -1,4 +1,4 @@
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 #include <array>
 #include <cstdlib>

@@ -5,7 +5,7 @@
 #include "pvmmu/errno.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
-#include "vmm/shared_page.hpp"
+#include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::vmm {
 
