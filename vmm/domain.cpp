@@ -65,7 +65,8 @@ Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm)
     : machine_(machine),
       config_(config),
       vm_(std::move(vm)),
-      flushes_(config.vcpus, config.host.stale_entries),
+      flushes_(
+          {config.vcpus, config.host.stale_entries, end_, [this](VcpuId id) { kick(id); }, config.trace}),
       stale_(config.host.stale_entries) {}
 
 Domain::~Domain() = default;
@@ -271,8 +272,8 @@ std::vector<std::string> Domain::audit(pvmmu::Held held) {
     const CpuState& s = cpu->state();
     if (s.kernel_root != no_mfn) outside.add(s.kernel_root);
     if (s.user_root != no_mfn) outside.add(s.user_root);
-    for (std::size_t i = 0; i < s.gdt_frames; ++i) outside.add(s.gdt[i]);
-    for (const Mfn mfn : s.ldt)
+    for (const Mfn mfn : cpu->descriptors().gdt_frames()) outside.add(mfn);
+    for (const Mfn mfn : cpu->descriptors().ldt_frames())
       if (mfn.raw() != 0) outside.add(mfn);
   }
   for (const Mfn mfn : holds_->frames()) outside.add(mfn);
@@ -338,7 +339,7 @@ void Domain::publish_wall_clock() {
 }
 
 void Domain::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor) {
-  for (const auto& cpu : cpus_) cpu->descriptor_changed(frame, slot, descriptor);
+  for (const auto& cpu : cpus_) cpu->descriptors().descriptor_changed(frame, slot, descriptor);
 }
 
 }  // namespace pinfold::vmm

@@ -12,8 +12,8 @@
 
 #include "pvmmu/validator.hpp"
 #include "vmm/clock.hpp"
-#include "vmm/cpu/flush_duties.hpp"
 #include "vmm/cpu/guest_cpu.hpp"
+#include "vmm/cpu/tlb_flushes.hpp"
 #include "vmm/cpuid_policy.hpp"
 #include "vmm/emulate/io_ports.hpp"
 #include "vmm/ending.hpp"
@@ -69,6 +69,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// Ends it, from any thread. The first reason stays.
   void end(Ending ending, std::string why) { end_.end(ending, std::move(why)); }
   [[nodiscard]] bool ended() const { return end_.happened(); }
+  [[nodiscard]] DomainEnd& ending() { return end_; }
   /// After run(), when devices have let go of their pages: audits, releases everything, and says how many
   /// frames still had references (0).
   struct Leftovers {
@@ -95,7 +96,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
   [[nodiscard]] Arena& arena() { return *arena_; }
   [[nodiscard]] Gate& gate() { return *gate_; }
-  [[nodiscard]] FlushDuties& flushes() { return flushes_; }
+  [[nodiscard]] TlbFlushes& flushes() { return flushes_; }
   [[nodiscard]] View& view() { return *view_; }
   [[nodiscard]] Machine& machine() { return machine_; }
   [[nodiscard]] Clock& clock() { return *clock_; }
@@ -114,6 +115,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void set_vcpu_info(pvmmu::Held held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset);
   /// Frames that the guest shares with the monitor and its devices.
   [[nodiscard]] FrameHolds& holds() { return *holds_; }
+  /// The same for a thread of a device's, outside of hypercalls. Without the domain's lock.
+  [[nodiscard]] std::unique_ptr<FrameHolder> frame_holder() {
+    return std::make_unique<DomainFrameHolder>(mutex_, *holds_);
+  }
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);
@@ -129,9 +134,6 @@ class Domain final : public EventTarget, private SharedFrameSource {
   void publish_wall_clock();
   /// The host has slept, and no vCPU is in the guest: time goes on where it was. cpu/host_sleep.cpp
   void host_woke(pvmmu::Held held, std::uint64_t tsc_offset);
-  /// For vCPUs that wait until others have left the guest (cpu/shootdown.cpp).
-  void vcpu_left_guest() { left_guest_.notify_all(); }
-  void wait_for_exits(pvmmu::DomainLock& lock) { left_guest_.wait(lock); }
   /// A descriptor of a held descriptor page changed.
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
   /// How many vCPUs wait in SCHEDOP_poll.
@@ -161,7 +163,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   DomainConfig config_;
   Vm vm_;
   pvmmu::DomainMutex mutex_;
-  FlushDuties flushes_;
+  DomainEnd end_{[this] {
+    for (const auto& cpu : cpus_) cpu->kick();
+  }};
+  TlbFlushes flushes_;
   std::unique_ptr<View> view_;
   std::unique_ptr<Arena> arena_;
   Mapping m2p_view_;
@@ -184,10 +189,6 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::uint64_t operations_since_audit_ = 0;
   std::uint64_t refusals_in_a_row_ = 0;
 
-  std::condition_variable_any left_guest_;
-  DomainEnd end_{[this] {
-    for (const auto& cpu : cpus_) cpu->kick();
-  }};
   Statistics statistics_;
   Watchdog watchdog_{[this] { end(Ending::crash, "the guest watchdog fired"); }};
 };

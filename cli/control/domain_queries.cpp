@@ -38,11 +38,12 @@ std::vector<OutsideUser> outside_users(pvmmu::Held, vmm::Domain& domain) {
   std::vector<OutsideUser> all;
   for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i) {
     const VcpuId vcpu(i);
-    const vmm::CpuState& s = domain.cpu(vcpu).state();
+    vmm::GuestCpu& cpu = domain.cpu(vcpu);
+    const vmm::CpuState& s = cpu.state();
     if (s.kernel_root != no_mfn) all.push_back({s.kernel_root, Kind::kernel_root, vcpu});
     if (s.user_root != no_mfn) all.push_back({s.user_root, Kind::user_root, vcpu});
-    for (std::size_t n = 0; n < s.gdt_frames; ++n) all.push_back({s.gdt[n], Kind::gdt, vcpu});
-    for (const Mfn mfn : s.ldt)
+    for (const Mfn mfn : cpu.descriptors().gdt_frames()) all.push_back({mfn, Kind::gdt, vcpu});
+    for (const Mfn mfn : cpu.descriptors().ldt_frames())
       if (mfn.raw() != 0) all.push_back({mfn, Kind::ldt, vcpu});
   }
   for (const Mfn mfn : domain.holds().frames()) all.push_back({mfn, Kind::shared, VcpuId()});

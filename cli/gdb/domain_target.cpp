@@ -78,8 +78,8 @@ CpuRegisters DomainTarget::registers(std::uint32_t number) {
   r.general = vcpu.regs();
   r.cs = vcpu.cs();
   r.ss = vcpu.ss();
-  r.fs_base = vcpu.fs_base();
-  r.gs_base = vcpu.active_gs_base();
+  r.fs_base = vcpu.bases().fs();
+  r.gs_base = vcpu.bases().active_gs();
   if (const auto fpu = vcpu.vcpu().fpu()) r.fpu = *fpu;
   return r;
 }
@@ -95,8 +95,8 @@ void DomainTarget::set_registers(std::uint32_t number, const CpuRegisters& wante
   r = wanted.general;
   r.rflags = (flags & ~settable_flags) | (wanted.general.rflags & settable_flags);
   if (!is_canonical(r.rip) || in_xen_range(r.rip)) r.rip = rip;
-  if (is_canonical(wanted.fs_base)) vcpu.set_fs_base(wanted.fs_base);
-  if (is_canonical(wanted.gs_base)) vcpu.set_active_gs_base(wanted.gs_base);
+  if (is_canonical(wanted.fs_base)) vcpu.bases().set_fs(wanted.fs_base);
+  if (is_canonical(wanted.gs_base)) vcpu.bases().set_active_gs(wanted.gs_base);
   (void)vcpu.vcpu().set_fpu(wanted.fpu);
   vcpu.note_new_registers(lock);
 }

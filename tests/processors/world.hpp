@@ -29,7 +29,7 @@ struct Tally {
 };
 
 /// One domain: the validator, the flush protocol, and its vCPUs' caches. A vCPU's steps are those of GuestCpu
-/// (run_loop.cpp, shootdown.cpp), in the same order.
+/// (run_loop.cpp, tlb_flushes.cpp), in the same order.
 class RunningDomain {
  public:
   RunningDomain(pvmmu::test::FakeMachine& machine, DomId id);

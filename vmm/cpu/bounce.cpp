@@ -17,11 +17,8 @@ constexpr std::uint64_t vgcf_in_syscall = 1U << 8;  // xen/arch-x86/xen.h: _VGCF
 
 /// The other mode: its root and its GS base.
 void GuestCpu::toggle_mode() {
-  know_bases();
-  know_both_gs_bases();
-  (state_.kernel_mode ? state_.kernel_gs_base : state_.user_gs_base) = gs_base_;
+  bases_.swap_gs();
   state_.kernel_mode = !state_.kernel_mode;
-  gs_base_ = state_.kernel_mode ? state_.kernel_gs_base : state_.user_gs_base;
 }
 
 void GuestCpu::bounce(pvmmu::Held held, const Handler& handler, std::optional<std::uint64_t> error_code) {

@@ -67,15 +67,14 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   state_.event = Callback{c.event_callback_eip, true};
   state_.failsafe = Callback{c.failsafe_callback_eip, (c.flags & VGCF_failsafe_disables_events) != 0};
   state_.syscall = Callback{c.syscall_callback_eip, (c.flags & VGCF_syscall_disables_events) != 0};
-  state_.fs_base = c.fs_base;
-  state_.kernel_gs_base = c.gs_base_kernel;
-  state_.user_gs_base = c.gs_base_user;
-  gs_base_ = state_.kernel_mode ? c.gs_base_kernel : c.gs_base_user;
-  bases_known_ = true;
+  if (state_.kernel_mode)
+    bases_.set_all(c.fs_base, c.gs_base_kernel, c.gs_base_user);
+  else
+    bases_.set_all(c.fs_base, c.gs_base_user, c.gs_base_kernel);
   for (unsigned i = 0; i < 4; ++i) state_.debug_address[i] = c.debugreg[i];
   (void)set_debug_register(*this, 6, c.debugreg[6]);
   (void)set_debug_register(*this, 7, c.debugreg[7]);
-  if (c.ldt_ents != 0) (void)set_ldt(held, GuestVaddr(c.ldt_base), c.ldt_ents);
+  if (c.ldt_ents != 0) (void)descriptors_.set_ldt(held, GuestVaddr(c.ldt_base), c.ldt_ents);
   publish_time(held);
   registers_changed_ = true;
   state_.initialised = true;
@@ -96,7 +95,7 @@ Status GuestCpu::hold_initial_frames(pvmmu::Held held, const Context& c) {
   std::array<Mfn, 14> frames;
   const std::size_t pages = (c.gdt_ents + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
   for (std::size_t i = 0; i < pages; ++i) frames[i] = Mfn(c.gdt_frames[i]);
-  if (loaded && set_gdt(held, std::span(frames).first(pages))) return {};
+  if (loaded && descriptors_.set_gdt(held, std::span(frames).first(pages))) return {};
   unload_roots(held);
   return fail(Errno::einval);
 }

@@ -36,11 +36,6 @@ struct CpuState {
   /// Roots of the two modes; the processor runs on their mirrors. no_mfn: none.
   Mfn kernel_root = no_mfn, user_root = no_mfn;
 
-  /// GS bases of the two modes; the one of the current mode is in the processor, and so may the other be
-  /// (GuestCpu::know_both_gs_bases).
-  std::uint64_t user_gs_base = 0, kernel_gs_base = 0;
-  std::uint64_t fs_base = 0;
-
   std::uint8_t iopl = 0;
   GuestVaddr io_bitmap;
   std::uint32_t io_bitmap_ports = 0;
@@ -49,12 +44,6 @@ struct CpuState {
   std::uint64_t xcr0 = 1;
   std::array<std::uint64_t, 4> debug_address{};
   std::uint64_t dr6 = 0xffff0ff0, dr7 = 0x400;
-
-  std::array<Mfn, 14> gdt{};  ///< Frames held as descriptor pages; the first `gdt_frames` of them.
-  std::size_t gdt_frames = 0;
-  GuestVaddr ldt_base;
-  std::uint32_t ldt_entries = 0;
-  std::array<Mfn, 16> ldt{};  ///< Frames held; Mfn(0), which is no frame, where none is.
 
   bool up = false;
   bool initialised = false;

@@ -82,25 +82,25 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
     changed = true;
   }
   set(s.cr3, address_of(domain_.mmu().mirror_of_root(held, root())).raw());
-  domain_.flushes().root_loaded(id_);
+  domain_.flushes().duties().root_loaded(id_);
   return load_bases() || changed;
 }
 
 /// The same for what no IRETQ loads: segment bases and virtual CR0.TS.
 bool GuestCpu::load_bases() {
   kvm_sregs& s = vcpu_.sregs();
-  know_bases();
   const std::uint64_t cr0 = state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts;
-  if (s.fs.base == state_.fs_base && s.gs.base == gs_base_ && s.cr0 == cr0) return false;
-  s.fs.base = state_.fs_base;
-  s.gs.base = gs_base_;
+  const std::uint64_t fs = bases_.fs(), gs = bases_.active_gs();
+  if (s.fs.base == fs && s.gs.base == gs && s.cr0 == cr0) return false;
+  s.fs.base = fs;
+  s.gs.base = gs;
   s.cr0 = cr0;
   return true;
 }
 
 bool GuestCpu::is_64bit_code(pvmmu::Held held, std::uint16_t selector) {
   constexpr std::uint64_t long_mode = 1ULL << 53;
-  return (descriptor(held, selector) & long_mode) != 0;
+  return (descriptors_.descriptor(held, selector) & long_mode) != 0;
 }
 
 bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host.syscall_stays_at_cpl3; }
@@ -113,8 +113,8 @@ bool GuestCpu::flat_selectors(pvmmu::Held held) {
   constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
   constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
                           data = 0x00cff2000000ffffULL;
-  const std::uint64_t cs = descriptor(held, cs_) & ~ignored;
-  const std::uint64_t ss = descriptor(held, ss_) & ~ignored;
+  const std::uint64_t cs = descriptors_.descriptor(held, cs_) & ~ignored;
+  const std::uint64_t ss = descriptors_.descriptor(held, ss_) & ~ignored;
   return (cs == code64 || cs == code32) && ss == data;
 }
 
@@ -151,7 +151,7 @@ bool GuestCpu::prepare_pass(pvmmu::Held held) {
 /// vCPU makes KVM forget is forgotten for all. True if a part is left for another pass.
 bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
   const pvmmu::StaleLog& stale = domain_.stale();
-  FlushDuties& flushes = domain_.flushes();
+  FlushDuties& flushes = domain_.flushes().duties();
   if (!flushes.due(id_) && !stale.wants_draining()) return false;
   if (stale.empty()) {
     flushes.handed_over(id_);
@@ -175,7 +175,7 @@ bool GuestCpu::prepare_refreshing(pvmmu::Held held) {
 /// A flush of the TLB, or selectors that only an IRETQ loads.
 bool GuestCpu::prepare_flush(pvmmu::Held held) {
   const bool through_iret = processor_loads_selectors() && !flat_selectors(held);
-  FlushDuties& flushes = domain_.flushes();
+  FlushDuties& flushes = domain_.flushes().duties();
   if (!flushes.due(id_) && !through_iret) return false;
   EntryStub code;
   code.reload_cr3(vcpu_.sregs().cr3);

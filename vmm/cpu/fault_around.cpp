@@ -18,7 +18,7 @@ void GuestCpu::fault_around(pvmmu::Held held) {
   const auto& decoded =
       decode_again(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (!decoded) return;
-  const MemoryAccesses accesses(*decoded, regs_, SegmentBases{fs_base(), active_gs_base()});
+  const MemoryAccesses accesses(*decoded, regs_, SegmentBases{bases_.fs(), bases_.active_gs()});
   for (const MemoryAccess& access : accesses.all()) bring_in(access.address);
 }
 

@@ -84,10 +84,7 @@ void GuestCpu::take_from_gate() {
   state_.kernel_ss = static_cast<std::uint16_t>(field(&StatePage::kernel_ss));
   state_.task_switched = field(&StatePage::task_switched) != 0;
   if (field(&StatePage::single_stepped) != 0) state_.dr6 = (state_.dr6 & ~0xfULL) | dr6_single_step;
-  if (field(&StatePage::gs_moved) != 0) {
-    both_gs_bases_known_ = false;
-    inactive_gs_base_given_.reset();
-  }
+  if (field(&StatePage::gs_moved) != 0) bases_.forget_inactive();
   for (; interruptions_in_gate_ != 0; --interruptions_in_gate_)
     domain_.statistics().count(ExitReason::interrupted);
 }
@@ -98,14 +95,6 @@ std::uint64_t GuestCpu::fault_address() {
   return left_by_gate_ ? domain_.gate().state(id_.raw(), &StatePage::fault_address) : vcpu_.sregs().cr2;
 }
 
-/// Of a vCPU in the guest KVM would not tell them before it is out.
-void GuestCpu::know_bases() {
-  if (bases_known_ || domain_.flushes().in_guest(id_)) return;
-  state_.fs_base = vcpu_.sregs().fs.base;
-  gs_base_ = vcpu_.sregs().gs.base;
-  bases_known_ = true;
-}
-
 /// The bases that an instruction may use. Knowing them takes a system call, and without a byte that is the
 /// prefix of FS or GS it uses none.
 SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
@@ -114,19 +103,7 @@ SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
     return std::memchr(instruction.data(), byte, instruction.size()) != nullptr;
   };
   const bool may = has(prefix_fs) || has(prefix_gs);
-  return may ? SegmentBases{fs_base(), active_gs_base()} : SegmentBases{};
-}
-
-void GuestCpu::know_both_gs_bases() {
-  if (both_gs_bases_known_) return;
-  const auto base = vcpu_.msr(msr::kernel_gs_base);
-  if (!base || !is_canonical(*base)) {
-    domain_.end(Ending::host_failure, "KVM does not tell the inactive GS base");
-    return;
-  }
-  (state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base) = *base;
-  inactive_gs_base_given_ = *base;
-  both_gs_bases_known_ = true;
+  return may ? SegmentBases{bases_.fs(), bases_.active_gs()} : SegmentBases{};
 }
 
 /// On from where the gate left. Its system registers stay as they are, but for what the monitor changed:
@@ -136,15 +113,15 @@ void GuestCpu::know_both_gs_bases() {
 void GuestCpu::resume_in_gate(pvmmu::Held held) {
   const Gate& gate = domain_.gate();
   const bool ts_differs = state_.task_switched != (gate.state(id_.raw(), &StatePage::task_switched) != 0);
-  if ((bases_known_ || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
+  if ((bases_.knows_active() || ts_differs) && load_bases()) vcpu_.mark_sregs_dirty();
   std::optional<std::uint64_t> cr3 = address_of(domain_.mmu().mirror_of_root(held, root())).raw();
-  if (domain_.flushes().root_may_be_gone(id_)) {
+  if (domain_.flushes().duties().root_may_be_gone(id_)) {
     vcpu_.sregs().cr3 = *cr3;
     vcpu_.mark_sregs_dirty();
-    domain_.flushes().root_loaded(id_);
+    domain_.flushes().duties().root_loaded(id_);
   }
-  if (gate.state(id_.raw(), &StatePage::exit_cr3) == *cr3 && !domain_.flushes().due(id_)) cr3.reset();
-  if (cr3) domain_.flushes().handed_over(id_);
+  if (gate.state(id_.raw(), &StatePage::exit_cr3) == *cr3 && !domain_.flushes().duties().due(id_)) cr3.reset();
+  if (cr3) domain_.flushes().duties().handed_over(id_);
   gate.resume(vcpu_, id_.raw(), cs_, ss_, cr3);
 }
 
@@ -169,12 +146,7 @@ void GuestCpu::give_to_gate(pvmmu::Held held) {
   set(&StatePage::gs_moved, 0);
   set(&StatePage::single_stepped, 0);
   if (state_.handlers_changed) give_handlers_to_gate();
-  if (!both_gs_bases_known_) return;
-  const std::uint64_t inactive = state_.kernel_mode ? state_.user_gs_base : state_.kernel_gs_base;
-  if (inactive_gs_base_given_ == inactive) return;
-  if (auto given = vcpu_.set_msr(msr::kernel_gs_base, inactive); !given)
-    domain_.end(Ending::host_failure, "KVM does not take the inactive GS base: " + given.error().message);
-  inactive_gs_base_given_ = inactive;
+  bases_.give_inactive();
 }
 
 void GuestCpu::give_handlers_to_gate() {

@@ -11,6 +11,9 @@ GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
       id_(id),
       vcpu_(std::move(vcpu)),
       processor_(*this),
+      processor_bases_(vcpu_, domain.flushes().duties(), id),
+      bases_(processor_bases_, domain.ending()),
+      descriptors_({id, domain.mmu(), domain.gate(), domain.flushes(), state_.kernel_root}),
       watched_(domain.trace() != nullptr),
       wakeup_(domain.statistics().signals),
       sleep_({wakeup_, timers_, run_state_, stops_, domain.statistics(), domain.pollers(), *this}) {}
@@ -42,18 +45,12 @@ void GuestCpu::start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_inf
   run_state_.enter(RunState::running, domain_.clock().now());
 }
 
-void GuestCpu::set_fs_base(std::uint64_t base) {
-  know_bases();
-  state_.fs_base = base;
-}
-
-void GuestCpu::set_active_gs_base(std::uint64_t base) {
-  know_bases();
-  gs_base_ = base;
+void GuestCpu::drop_everything(pvmmu::Held held) {
+  descriptors_.drop(held);
+  unload_roots(held);
 }
 
 std::string GuestCpu::describe(pvmmu::Held held) {
-  know_bases();
   const auto& r = regs_;
   std::string text = fmt::format(
       "vCPU {} in guest {} mode\n"
@@ -65,8 +62,8 @@ std::string GuestCpu::describe(pvmmu::Held held) {
       "  fs base {:016x}  gs base {:016x}  root {:#x} (user {:#x})",
       id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, cs_, r.rflags, r[Gpr::rsp], ss_, r[Gpr::rax],
       r[Gpr::rbx], r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8], r[Gpr::r9],
-      r[Gpr::r10], r[Gpr::r11], r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], state_.fs_base, gs_base_,
-      state_.kernel_root.raw(), state_.user_root.raw());
+      r[Gpr::r10], r[Gpr::r11], r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], bases_.fs(),
+      bases_.active_gs(), state_.kernel_root.raw(), state_.user_root.raw());
   const auto code = instruction(held);
   if (!code.empty()) {
     text += "\n  code ";

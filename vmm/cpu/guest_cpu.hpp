@@ -8,7 +8,10 @@
 
 #include "pvmmu/lock.hpp"
 #include "pvmmu/verdict.hpp"
+#include "vmm/cpu/base_registers.hpp"
 #include "vmm/cpu/cpu_state.hpp"
+#include "vmm/cpu/descriptor_tables.hpp"
+#include "vmm/cpu/guest_exception.hpp"
 #include "vmm/cpu/host_timer.hpp"
 #include "vmm/cpu/repeated_fault.hpp"
 #include "vmm/cpu/run_state.hpp"
@@ -16,6 +19,7 @@
 #include "vmm/cpu/stop_control.hpp"
 #include "vmm/cpu/time_areas.hpp"
 #include "vmm/cpu/timers.hpp"
+#include "vmm/cpu/vcpu_bases.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
 #include "vmm/cpu/wakeup.hpp"
 #include "vmm/debugger.hpp"
@@ -31,13 +35,6 @@ struct vcpu_guest_context;  // xen/arch-x86/xen.h
 namespace pinfold::vmm {
 
 class Domain;
-
-/// What a processor raised and the guest shall get: a vector with what belongs to it.
-struct GuestException {
-  std::uint8_t vector = 0;
-  std::uint64_t error_code = 0;  ///< Delivered for vectors that have one.
-  std::uint64_t address = 0;     ///< #PF: what CR2 holds.
-};
 
 /// A vCPU and the thread's loop that runs it.
 ///
@@ -99,16 +96,11 @@ class GuestCpu final : private SleepSurroundings {
   // -- exceptions.cpp
   void on_exception(pvmmu::Held held, const GuestException& exception);
 
-  // -- descriptor tables: hypercalls/descriptors.cpp
-  [[nodiscard]] Status set_gdt(pvmmu::Held held, std::span<const Mfn> frames);
-  [[nodiscard]] Status set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries);
-  void drop_ldt(pvmmu::Held held);
-  /// The descriptor that a selector names, as a processor finds it: looking counts as a use of the LDT.
-  [[nodiscard]] std::uint64_t descriptor(pvmmu::Held held, std::uint16_t selector);
-  /// The LDT's frames are held from the processor's first use of each on, until another root or LDT is
-  /// loaded.
-  void forget_ldt_pages(pvmmu::Held held);
-  void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);
+  // -- what the vCPU holds
+  [[nodiscard]] DescriptorTables& descriptors() { return descriptors_; }
+  [[nodiscard]] const DescriptorTables& descriptors() const { return descriptors_; }
+  [[nodiscard]] BaseRegisters& bases() { return bases_; }
+  /// At the domain's end: roots and descriptor tables.
   void drop_everything(pvmmu::Held held);
 
   // -- roots: roots.cpp
@@ -116,20 +108,6 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] pvmmu::Verdict<> load_kernel_root(pvmmu::Held held, Mfn root);
   [[nodiscard]] pvmmu::Verdict<> load_user_root(pvmmu::Held held, Mfn root);
   void unload_roots(pvmmu::Held held);
-
-  // -- segment bases
-  void set_fs_base(std::uint64_t base);
-  void set_active_gs_base(std::uint64_t base);
-  /// Before the inactive one is used: the gate may have changed it. gate_state.cpp
-  void know_both_gs_bases();
-  [[nodiscard]] std::uint64_t fs_base() {
-    know_bases();
-    return state_.fs_base;
-  }
-  [[nodiscard]] std::uint64_t active_gs_base() {
-    know_bases();
-    return gs_base_;
-  }
 
   // -- events and time: waiting.cpp
   [[nodiscard]] VcpuTimers& timers() { return timers_; }
@@ -143,12 +121,6 @@ class GuestCpu final : private SleepSurroundings {
 
   [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
   [[nodiscard]] VirtualProcessor& processor() { return processor_; }
-  // -- TLB flushes: shootdown.cpp
-  /// Before guest code runs again on this vCPU, `target` (itself or another) has dropped its translations or
-  /// has left the guest, and drops them before it returns there.
-  void flush(GuestCpu& target);
-  /// The same of all vCPUs of the domain.
-  void flush_all();
   // -- for whoever watches the MMU: told.cpp
   /// What the vCPU asks for from here on, and why it left the guest.
   void tell_entered(pvmmu::Held held, std::uint64_t cause) {
@@ -184,22 +156,16 @@ class GuestCpu final : private SleepSurroundings {
   void on_guests_own_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
-  void flush_one(GuestCpu& target);
   [[gnu::cold]] void tell_watcher(pvmmu::Held held, std::uint64_t cause);
-  [[gnu::cold]] void tell_flushed(std::uint64_t vcpu);
   [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
   void on_raised(pvmmu::Held held, const GuestException& raised);
-  struct LdtFault {
-    GuestException exception;  ///< What the guest gets unless it was resolved.
-    bool in_ldt = false;
-    bool resolved = false;
-  };
-  [[nodiscard]] LdtFault look_into_ldt(pvmmu::Held held, const GuestException& raised);
+  [[nodiscard]] DescriptorTables::LdtFault look_into_ldt(pvmmu::Held held, const GuestException& raised) {
+    return descriptors_.look_into_ldt(held, raised, !state_.kernel_mode);
+  }
   void on_fault_of_return(pvmmu::Held held, const GuestException& raised);
   void on_refused_return(pvmmu::Held held, const GuestException& exception);
-  [[nodiscard]] bool bring_in_ldt_page(pvmmu::Held held, std::size_t page);
   [[nodiscard]] bool end_if_gate_is_lost(pvmmu::Held held);
   void capture();
 
@@ -216,7 +182,6 @@ class GuestCpu final : private SleepSurroundings {
   void give_to_gate(pvmmu::Held held);
   void give_handlers_to_gate();
   [[nodiscard]] std::uint64_t fault_address();
-  void know_bases();
   [[nodiscard]] SegmentBases bases_for(std::span<const std::byte> instruction);
   void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
   void capture_return();
@@ -224,10 +189,8 @@ class GuestCpu final : private SleepSurroundings {
   // context.cpp
   [[nodiscard]] Status hold_initial_frames(pvmmu::Held held, const ::vcpu_guest_context& context);
 
-  // shootdown.cpp
-  void await_flushes(pvmmu::DomainLock& lock);
   [[nodiscard]] bool may_enter(pvmmu::Held held);
-  void forget_retired_mirrors(pvmmu::DomainLock& lock);
+  void reuse_retired_mirrors(pvmmu::DomainLock& lock);
 
   // view_fault.cpp
   void on_view_fault(pvmmu::Held held);
@@ -300,8 +263,10 @@ class GuestCpu final : private SleepSurroundings {
   Registers regs_;
   std::uint16_t cs_ = gate::code64;
   std::uint16_t ss_ = gate::data3;
-  std::uint64_t gs_base_ = 0;
   CpuState state_;
+  VcpuBases processor_bases_;
+  BaseRegisters bases_;
+  DescriptorTables descriptors_;
 
   bool registers_changed_ = true;               ///< regs_ is newer than what KVM holds.
   bool interrupted_ = false;                    ///< The last exit was between two instructions of the guest.
@@ -311,10 +276,7 @@ class GuestCpu final : private SleepSurroundings {
   bool pass_under_way_ = false;
   bool more_passes_ = false;
   std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
-  bool bases_known_ = true;          ///< state_.fs_base and gs_base_ are, else KVM has them.
-  bool both_gs_bases_known_ = true;
-  std::optional<std::uint64_t> inactive_gs_base_given_;  ///< What MSR_KERNEL_GS_BASE holds, if known.
-  std::uint64_t interruptions_in_gate_ = 0;              ///< Not counted as exits yet.
+  std::uint64_t interruptions_in_gate_ = 0;  ///< Not counted as exits yet.
   bool watched_ = false;
   std::array<std::byte, 15> instruction_{};
   RepeatedFault repeated_fault_;

@@ -10,11 +10,7 @@ namespace pinfold::vmm {
 
 void GuestCpu::notice_host_sleep(pvmmu::DomainLock& lock) {
   if (!domain_.clock().host_slept()) return;
-  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) {
-    GuestCpu& other = domain_.cpu(VcpuId(i));
-    if (domain_.flushes().await_exit(id_, other.id_)) other.kick();
-  }
-  await_flushes(lock);
+  domain_.flushes().call_out_others(lock, id_);
   if (!domain_.clock().host_slept()) return;  // another one was here meanwhile
   domain_.host_woke(lock, vcpu_.tsc_offset().value_or(0));
 }

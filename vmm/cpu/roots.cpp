@@ -8,8 +8,8 @@ namespace pinfold::vmm {
 pvmmu::Verdict<> GuestCpu::load_kernel_root(pvmmu::Held held, Mfn root) {
   const auto loaded = domain_.mmu().load_root(held, state_.kernel_root, root);
   if (!loaded) return loaded;
-  forget_ldt_pages(held);
-  flush(*this);
+  descriptors_.forget_ldt_pages(held);
+  domain_.flushes().flush(id_, id_);
   return loaded;
 }
 
@@ -20,7 +20,7 @@ pvmmu::Verdict<> GuestCpu::load_user_root(pvmmu::Held held, Mfn root) {
   const auto loaded = mmu.load_root(held, state_.user_root, root);
   if (!loaded || !domain_.m2p_strict) return loaded;
   mmu.hide_machphys(held, root);
-  if (mmu.take_flush_duty()) flush_all();
+  if (mmu.take_flush_duty()) domain_.flushes().flush_all(id_);
   return loaded;
 }
 

@@ -18,8 +18,6 @@ thread_local GuestCpu* running_cpu = nullptr;
 /// (docs/decisions/work-at-a-stretch.md).
 constexpr std::uint64_t entries_an_exit = 16384;
 
-/// Page-fault error code: from user mode (Intel SDM vol. 3, 4.7).
-constexpr std::uint64_t pf_user = 4;
 constexpr std::uint8_t vector_ac = 17;
 
 void on_kick(int, siginfo_t* info, void*) {
@@ -60,7 +58,6 @@ void GuestCpu::run() {
     left_at = __rdtsc();
     lock.lock();
     domain_.flushes().left(id_);
-    domain_.vcpu_left_guest();
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
     after_exit(lock, result);
@@ -102,8 +99,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     sleep_.sleep_while_down(lock);
     sleep_.yield_if_asked(lock);
     sleep_.sleep_if_asked(lock);
-    forget_retired_mirrors(lock);
-    await_flushes(lock);
+    reuse_retired_mirrors(lock);
+    domain_.flushes().await(lock, id_);
     if (sleep_.rest_while_stopped(lock)) continue;
     make_enterable(lock);
     // An event would take a step into its handler: it waits.
@@ -120,6 +117,26 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     load(lock);
     return may_enter(lock);
   }
+  return false;
+}
+
+/// Memory of mirrors that were forgotten goes back to the host, and what was given up becomes free for reuse.
+void GuestCpu::reuse_retired_mirrors(pvmmu::DomainLock& lock) {
+  domain_.arena().trim();
+  if (!domain_.flushes().reuse_retired_mirrors(lock, id_, domain_.mmu()))
+    domain_.end(Ending::isolation_fault,
+                "the monitor was about to reuse page tables that processors may walk");
+}
+
+/// The last look before an entry. False: the domain is over. Only a pass that has others behind it leaves
+/// again before guest code runs, and a flush may still be due then.
+bool GuestCpu::may_enter(pvmmu::Held held) {
+  if (domain_.ended()) return false;
+  if (more_passes_) return true;
+  const char* objection = domain_.flushes().duties().objection_to_entry(id_);
+  if (objection == nullptr) return true;
+  domain_.end(Ending::isolation_fault,
+              fmt::format("the monitor was about to run guest code {}\n{}", objection, describe(held)));
   return false;
 }
 
@@ -179,7 +196,7 @@ bool GuestCpu::leaves_pass(pvmmu::DomainLock& lock, const RunResult& result) {
     (void)vcpu_.drop_exception();  // its IRETQ raises it again
     domain_.statistics().count(ExitReason::interrupted);
     registers_changed_ = true;
-    domain_.flushes().request(id_);
+    domain_.flushes().duties().request(id_);
     return true;
   }
   pass_under_way_ = false;
@@ -197,9 +214,9 @@ void GuestCpu::capture() {
   regs_.rip = r.rip;
   regs_.rflags = stops_.is_stepping() ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
-  bases_known_ = false;
+  bases_.forget_active();
   if (left_by_gate_) return;  // which says itself what else there is to know
-  know_bases();
+  bases_.know_active();
   const kvm_sregs& s = vcpu_.sregs();
   if (processor_loads_selectors() && s.ss.dpl == 3) set_selectors(s.cs.selector, s.ss.selector);
 }
@@ -367,29 +384,9 @@ void GuestCpu::on_guests_own_port(pvmmu::DomainLock& lock) {
   on_protection_fault(lock, 0);
 }
 
-/// The processor looks for a descriptor in a page of the LDT that is not there yet, or not at all: what the
-/// guest's LDT lacks is a fault of the guest's, where it has its LDT.
-GuestCpu::LdtFault GuestCpu::look_into_ldt(pvmmu::Held held, const GuestException& raised) {
-  LdtFault found{raised};
-  const auto offset = raised.vector == 14 ? Gate::offset_in_ldt(id_.raw(), raised.address) : std::nullopt;
-  if (!offset) return found;
-  found.in_ldt = true;
-  constexpr std::uint64_t selector_local = 4, descriptor_bytes = 8;
-  if (*offset / descriptor_bytes >=
-      state_.ldt_entries) {  // past the limit, had the guest's LDT one of its own
-    found.exception = GuestException{13, (*offset & ~(descriptor_bytes - 1)) | selector_local, 0};
-    return found;
-  }
-  found.resolved = bring_in_ldt_page(held, *offset / page_size);
-  found.exception.address = state_.ldt_base.raw() + *offset;
-  // The processor looked on its own behalf; for the guest's handler it was who the guest was.
-  found.exception.error_code = (raised.error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
-  return found;
-}
-
 /// A fault of an IRETQ to the guest, whose registers are in regs_.
 void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised) {
-  const LdtFault fault = look_into_ldt(held, raised);
+  const DescriptorTables::LdtFault fault = look_into_ldt(held, raised);
   if (!fault.resolved) return on_refused_return(held, fault.exception);
   domain_.statistics().count(ExitReason::page_fault);
   registers_changed_ = true;
@@ -423,7 +420,7 @@ void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const Ex
 
 /// An exception of guest code, whose registers are in regs_.
 void GuestCpu::on_raised(pvmmu::Held held, const GuestException& raised) {
-  const LdtFault fault = look_into_ldt(held, raised);
+  const DescriptorTables::LdtFault fault = look_into_ldt(held, raised);
   if (!fault.in_ldt) return on_exception(held, raised);
   domain_.statistics().count(ExitReason::page_fault);
   if (!fault.resolved) deliver(held, fault.exception);

@@ -56,7 +56,7 @@ bool Domain::wait_until_stopped(pvmmu::DomainLock& lock, std::chrono::millisecon
              return !cpu->stops().is_stopped() || cpu->stops().at_rest();
            });
   };
-  return left_guest_.wait_for(lock, limit, all_rest);
+  return flushes_.wait_for(lock, limit, all_rest);
 }
 
 }  // namespace pinfold::vmm

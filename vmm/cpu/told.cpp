@@ -44,11 +44,4 @@ GuestVaddr GuestCpu::caller(pvmmu::Held held) {
   return GuestVaddr(address);
 }
 
-void GuestCpu::tell_flushed(std::uint64_t vcpu) {
-  pvmmu::TraceEvent event;
-  event.kind = pvmmu::TraceKind::flushed;
-  event.argument = vcpu;
-  domain_.trace()->event(event);
-}
-
 }  // namespace pinfold::vmm

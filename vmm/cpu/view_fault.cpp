@@ -51,7 +51,7 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   const auto decoded =
       decode(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (decoded) {
-    const MemoryAccesses accesses(*decoded, regs_, SegmentBases{fs_base(), active_gs_base()});
+    const MemoryAccesses accesses(*decoded, regs_, SegmentBases{bases_.fs(), bases_.active_gs()});
     for (const MemoryAccess& access : accesses.all())
       if (std::string found = look(access.address, access.writes ? Access::write : Access::read);
           !found.empty())

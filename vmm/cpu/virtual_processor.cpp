@@ -102,22 +102,20 @@ void VirtualProcessor::port_out(std::uint16_t port, unsigned size, std::uint32_t
 
 std::uint64_t VirtualProcessor::segment_base(SegmentBase which) {
   switch (which) {
-    case SegmentBase::fs: return cpu_.fs_base();
-    case SegmentBase::gs: return cpu_.active_gs_base();
+    case SegmentBase::fs: return cpu_.bases().fs();
+    case SegmentBase::gs: return cpu_.bases().active_gs();
     case SegmentBase::kernel_gs: break;
   }
-  cpu_.know_both_gs_bases();
-  return cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base;
+  return cpu_.bases().inactive_gs();
 }
 
 void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address) {
   switch (which) {
-    case SegmentBase::fs: return cpu_.set_fs_base(address);
-    case SegmentBase::gs: return cpu_.set_active_gs_base(address);
+    case SegmentBase::fs: return cpu_.bases().set_fs(address);
+    case SegmentBase::gs: return cpu_.bases().set_active_gs(address);
     case SegmentBase::kernel_gs: break;
   }
-  cpu_.know_both_gs_bases();
-  (cpu_.state().kernel_mode ? cpu_.state().user_gs_base : cpu_.state().kernel_gs_base) = address;
+  cpu_.bases().set_inactive_gs(address);
 }
 
 VcpuId VirtualProcessor::vcpu() { return cpu_.id(); }

@@ -19,7 +19,7 @@ bool GuestCpu::port_pending(Port port) { return domain_.events()->is_pending(por
 
 std::uint64_t GuestCpu::now() { return domain_.clock().now(); }
 std::uint64_t GuestCpu::ticks() { return domain_.clock().guest_tsc(); }
-void GuestCpu::rests() { domain_.vcpu_left_guest(); }
+void GuestCpu::rests() { domain_.flushes().vcpu_rests(); }
 
 void GuestCpu::check_timers(pvmmu::DomainLock& lock) {
   notice_host_sleep(lock);

@@ -125,7 +125,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& man
     if (result == 0) ++done;
   }
   call.spend((done + 1) * pvmmu::cost::request);
-  if (domain.mmu().take_flush_duty()) cpu.flush_all();
+  if (domain.mmu().take_flush_duty()) domain.flushes().flush_all(cpu.id());
   domain.mmu_operation(held);
   const bool refused = result != 0 && result != unfinished;
   domain.mmu_outcome(held, cpu, !refused || done != 0);
@@ -183,7 +183,7 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   std::size_t done = 0;
   // A flush that is due is this vCPU's to wait for: once the lock is free another one might take the duty,
   // and this one would go on before those in the guest have flushed.
-  if (mmu.take_flush_duty()) cpu.flush_all();
+  if (mmu.take_flush_duty()) domain.flushes().flush_all(cpu.id());
   const pvmmu::Budget left = mmu.budget(lock);
   lock.unlock();
   {
@@ -205,7 +205,7 @@ Status flush_masked(Domain& domain, GuestCpu& cpu, GuestMemory& memory, GuestVad
   const std::size_t count = (domain.vcpu_count() + 63) / 64;
   if (!memory.read(bitmap, std::as_writable_bytes(std::span(words).first(count)))) return fail(Errno::einval);
   for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i)
-    if ((words[i / 64] >> (i % 64) & 1) != 0) cpu.flush(domain.cpu(VcpuId(i)));
+    if ((words[i / 64] >> (i % 64) & 1) != 0) domain.flushes().flush(cpu.id(), VcpuId(i));
   return {};
 }
 
@@ -227,7 +227,7 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
       mmu.unload_root(held, cpu.state().user_root);
       return 0;
     case MMUEXT_TLB_FLUSH_LOCAL:
-    case MMUEXT_INVLPG_LOCAL: cpu.flush(cpu); return 0;
+    case MMUEXT_INVLPG_LOCAL: domain.flushes().flush(cpu.id(), cpu.id()); return 0;
     case MMUEXT_TLB_FLUSH_MULTI:
     case MMUEXT_INVLPG_MULTI: {
       const GuestVaddr mask(std::bit_cast<std::uint64_t>(op.arg2.vcpumask.p));
@@ -237,11 +237,12 @@ std::int64_t extended_one(Domain& domain, GuestCpu& cpu, pvmmu::Held held, Guest
     case MMUEXT_TLB_FLUSH_ALL:
     case MMUEXT_INVLPG_ALL:
       mmu.budget(held).spend(domain.vcpu_count());
-      cpu.flush_all();
+      domain.flushes().flush_all(cpu.id());
       return 0;
     case MMUEXT_FLUSH_CACHE:
     case MMUEXT_FLUSH_CACHE_GLOBAL: return to_rax(Errno::eacces);
-    case MMUEXT_SET_LDT: return to_rax(cpu.set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
+    case MMUEXT_SET_LDT:
+      return to_rax(cpu.descriptors().set_ldt(held, GuestVaddr(op.arg1.linear_addr), op.arg2.nr_ents));
     case MMUEXT_CLEAR_PAGE: return answer(mmu.clear_page(held, mfn));
     case MMUEXT_COPY_PAGE: return answer(mmu.copy_page(held, mfn, Mfn(op.arg2.src_mfn)));
     case MMUEXT_MARK_SUPER:
@@ -261,16 +262,16 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
       domain.mmu().update_va(held, cpu.state().kernel_root, call.pointer(0), pvmmu::Pte(call.args[1]));
   domain.mmu_operation(held);
   domain.mmu_outcome(held, cpu, updated.has_value());
-  if (domain.mmu().take_flush_duty()) cpu.flush_all();
+  if (domain.mmu().take_flush_duty()) domain.flushes().flush_all(cpu.id());
   if (!updated) return answer(updated);
   const std::uint64_t flags = call.args[2];
   call.spend(domain.vcpu_count());
   if ((flags & UVMF_FLUSHTYPE_MASK) == UVMF_NONE) return 0;
   const std::uint64_t bitmap = flags & ~std::uint64_t{UVMF_FLUSHTYPE_MASK};
   if (bitmap == UVMF_ALL) {
-    cpu.flush_all();
+    domain.flushes().flush_all(cpu.id());
   } else if (bitmap == UVMF_LOCAL) {
-    cpu.flush(cpu);
+    domain.flushes().flush(cpu.id(), cpu.id());
   } else {
     // The change stands all the same when the mask can't be read, as on Xen.
     if (const auto flushed = flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap)); !flushed)

@@ -105,7 +105,7 @@ std::int64_t register_info(Domain& domain, GuestCpu& cpu, Hypercall& call) {
   if (!page) return to_rax(Errno::eacces);
   cpu.state().info_registered = true;
   domain.set_vcpu_info(*call.held, cpu.id(), {mfn, std::move(*page)}, request->offset);
-  domain.cpu(call.vcpu).flush(cpu);  // the vCPU's gate may still use the old page
+  domain.flushes().flush(call.vcpu, cpu.id());  // the vCPU's gate may still use the old page
   cpu.publish_time(*call.held);
   return 0;
 }

@@ -175,5 +175,83 @@ TEST(FrameHolds, what_is_not_writable_any_more_is_not_written) {
   s.machine.frames[s.frame].type = FrameType::writable;
 }
 
+// -- by a thread of its own, outside of hypercalls
+
+/// As Domain::frame_holder gives it.
+struct Outside : Scene {
+  pvmmu::DomainMutex mutex;  // another one than FakeDomain's: here nobody else uses that
+  DomainFrameHolder device{mutex, holds};
+};
+
+TEST(FrameHolds, a_devices_thread_holds_and_releases_while_no_hypercall_runs) {
+  Outside s;
+  std::thread([&] {
+    auto page = s.device.hold(s.frame);
+    ASSERT_TRUE(page);
+    page->store(0, 7U);
+    EXPECT_EQ(type_as_of_now(s.one.mmu.frame(s.frame)), FrameType::writable);
+    EXPECT_EQ(s.holds.frames(), std::vector{s.frame});
+    page = SharedPage();
+    s.device.settle();
+  }).join();
+  EXPECT_TRUE(s.holds.frames().empty());
+  EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 0U);
+}
+
+TEST(FrameHolds, an_audit_knows_what_a_devices_thread_holds) {
+  Outside s;
+  auto page = s.device.hold(s.frame);
+  ASSERT_TRUE(page);
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+  page = SharedPage();
+  EXPECT_EQ(s.findings(), std::vector<std::string>{}) << "dropped, and not settled";
+  s.device.settle();
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+}
+
+TEST(FrameHolds, what_a_devices_thread_may_not_hold_is_refused) {
+  Outside s;
+  ASSERT_TRUE(s.one.mmu.hold(s.one.held, s.frame, FrameType::l1));
+  EXPECT_FALSE(s.device.hold(s.frame));
+  EXPECT_FALSE(s.device.hold(s.two.allocate()));
+  EXPECT_FALSE(s.device.hold(no_mfn));
+  EXPECT_TRUE(s.holds.frames().empty());
+}
+
+TEST(FrameHolds, a_devices_thread_frees_what_the_guest_gave_back) {
+  Outside s;
+  auto page = s.device.hold(s.frame);
+  ASSERT_TRUE(page);
+  ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.frame));
+  page = SharedPage();
+  s.device.settle();
+  EXPECT_FALSE(s.one.mmu.owns(s.frame)) << "that takes the lock alone";
+  EXPECT_TRUE(s.holds.frames().empty());
+}
+
+TEST(FrameHolds, what_a_share_can_t_release_is_released_with_the_lock_alone) {
+  Outside s;
+  auto page = s.device.hold(s.frame);
+  ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.frame));
+  page = SharedPage();
+  {
+    DomainSharer sharer(s.mutex);
+    const DomainShare share(sharer);
+    EXPECT_FALSE(s.holds.try_settle(share));
+    EXPECT_FALSE(s.holds.try_settle(share)) << "it is still to be done";
+  }
+  EXPECT_EQ(s.holds.frames(), std::vector{s.frame});
+  s.settle();
+  EXPECT_FALSE(s.one.mmu.owns(s.frame));
+}
+
+TEST(FrameHolds, a_devices_thread_settles_what_others_dropped) {
+  Outside s;
+  SharedPage page = s.hold(s.frame);
+  page = SharedPage();
+  s.device.settle();
+  EXPECT_TRUE(s.holds.frames().empty());
+}
+
 }  // namespace
 }  // namespace pinfold::vmm::test
