@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "pvmmu/validator.hpp"
+#include "vmm/assists.hpp"
 #include "vmm/clock.hpp"
 #include "vmm/cpu/guest_cpu.hpp"
 #include "vmm/cpu/tlb_flushes.hpp"
@@ -20,9 +21,10 @@
 #include "vmm/for_devices/events.hpp"
 #include "vmm/for_devices/hypercall.hpp"
 #include "vmm/for_devices/shared_frames.hpp"
-#include "vmm/memory/arena.hpp"
 #include "vmm/memory/frame_holds.hpp"
-#include "vmm/memory/view.hpp"
+#include "vmm/memory/vm_memory.hpp"
+#include "vmm/mmu_outcomes.hpp"
+#include "vmm/shared_info.hpp"
 #include "vmm/statistics.hpp"
 #include "vmm/uuid.hpp"
 #include "vmm/vcpu_info.hpp"
@@ -44,6 +46,10 @@ struct DomainConfig {
 
 /// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables,
 /// `run`.
+///
+/// Has more members than other classes because most of them only hand out a part: hypercall handlers, vCPUs
+/// and commands find the parts here. What a part does, and under which lock, is in its own header. Nobody is
+/// handed the lock itself but by mutex(); whoever needs it held takes the proof (`Held`).
 class Domain final : public EventTarget, private SharedFrameSource {
  public:
   [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm,
@@ -54,7 +60,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   // -- building
   /// The domain's memory in pseudo-physical order.
   [[nodiscard]] const std::vector<Mfn>& frames() const { return frames_; }
-  [[nodiscard]] Mfn shared_info_frame() const { return shared_info_; }
+  [[nodiscard]] Mfn shared_info_frame() const { return shared_info_.frame(); }
   /// Pages of the monitor's own, shared with the guest (grant table); for use in hypercalls.
   [[nodiscard]] SharedFrameSource& shared_frames() { return *this; }
   /// Null: there are none any more.
@@ -80,9 +86,9 @@ class Domain final : public EventTarget, private SharedFrameSource {
 
   // -- EventTarget
   [[nodiscard]] std::uint32_t vcpu_count() const override { return config_.vcpus; }
-  [[nodiscard]] SharedPage shared_info() override { return shared_info_page_; }
+  [[nodiscard]] SharedPage shared_info() override { return shared_info_.page(); }
   /// Needs the domain's lock, or that no vCPU runs yet.
-  [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override { return vcpu_infos_[vcpu.raw()]; }
+  [[nodiscard]] VcpuInfoPlace vcpu_info(VcpuId vcpu) override { return shared_info_.place(vcpu); }
   void kick(VcpuId vcpu) override { cpu(vcpu).kick(); }
   void wake_pollers(Port port) override;
   [[nodiscard]] tl::expected<SharedPage, Errno> hold_frame(pvmmu::Held held, Mfn frame) override;
@@ -94,10 +100,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] pvmmu::Validator& mmu() { return *mmu_; }
   [[nodiscard]] pvmmu::TraceSink* trace() const { return config_.trace; }
   [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
-  [[nodiscard]] Arena& arena() { return *arena_; }
+  [[nodiscard]] Arena& arena() { return memory_.arena(); }
   [[nodiscard]] Gate& gate() { return *gate_; }
   [[nodiscard]] TlbFlushes& flushes() { return flushes_; }
-  [[nodiscard]] View& view() { return *view_; }
+  [[nodiscard]] View& view() { return memory_.view(); }
   [[nodiscard]] Machine& machine() { return machine_; }
   [[nodiscard]] Clock& clock() { return *clock_; }
   [[nodiscard]] const Clock& clock() const { return *clock_; }
@@ -110,7 +116,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] Statistics& statistics() { return statistics_; }
   [[nodiscard]] Watchdog& watchdog() { return watchdog_; }
   /// What is in a vCPU's vcpu_info, wherever it is now. Needs the domain's lock.
-  [[nodiscard]] VcpuInfo info_of(VcpuId vcpu) { return VcpuInfo(vcpu_infos_[vcpu.raw()]); }
+  [[nodiscard]] VcpuInfo info_of(VcpuId vcpu) { return shared_info_.info(vcpu); }
   /// Moves a vCPU's vcpu_info into a page of the guest's.
   void set_vcpu_info(pvmmu::Held held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset);
   /// Frames that the guest shares with the monitor and its devices.
@@ -130,8 +136,6 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// Takes the guest's debug traps from now on; null: nobody does.
   void set_debugger(pvmmu::Held, Debugger* debugger) { debugger_ = debugger; }
   [[nodiscard]] Debugger* debugger() { return debugger_; }
-  /// Wall clock into shared_info.
-  void publish_wall_clock();
   /// The host has slept, and no vCPU is in the guest: time goes on where it was. cpu/host_sleep.cpp
   void host_woke(pvmmu::Held held, std::uint64_t tsc_offset);
   /// A descriptor of a held descriptor page changed.
@@ -140,21 +144,18 @@ class Domain final : public EventTarget, private SharedFrameSource {
   std::atomic<std::uint32_t>& pollers() { return pollers_; }
   /// Counts one MMU hypercall; audits when it is time to.
   void mmu_operation(pvmmu::Held held);
-  /// Notes whether an MMU request of this vCPU's was done or refused. A guest that asks for nothing but what
-  /// is refused, `refusal_limit` times in a row, is ended: it would keep the monitor busy and get nowhere.
+  /// Notes whether an MMU request of this vCPU's was done or refused; ends a guest that gets nowhere.
   void mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done);
-  static constexpr std::uint64_t refusal_limit = 10'000;
-
-  bool writable_page_tables = false;   ///< VMASST_TYPE_writable_pagetables
-  bool architectural_iopl = false;     ///< VMASST_TYPE_architectural_iopl
-  bool m2p_strict = false;             ///< VMASST_TYPE_m2p_strict
-  bool run_state_update_flag = false;  ///< VMASST_TYPE_runstate_update_flag
+  [[nodiscard]] Assists& assists() { return assists_; }
 
  private:
-  Domain(Machine& machine, const DomainConfig& config, Vm vm);
+  Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory memory);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  void create_validator();
+  [[nodiscard]] tl::expected<void, std::string> allocate_frames(pvmmu::Held held);
   [[nodiscard]] bool allocate_memory(pvmmu::Held held);
-  [[nodiscard]] tl::expected<void, std::string> create_processors(const Kvm& kvm);
+  [[nodiscard]] tl::expected<void, std::string> create_processors();
+  [[nodiscard]] tl::expected<void, std::string> set_up_processors(const Kvm& kvm);
   void register_hypercalls();
   [[nodiscard]] tl::expected<SharedFrame, Errno> allocate(pvmmu::Held held) override;
   [[nodiscard]] std::vector<std::string> audit(pvmmu::Held held);
@@ -167,9 +168,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
     for (const auto& cpu : cpus_) cpu->kick();
   }};
   TlbFlushes flushes_;
-  std::unique_ptr<View> view_;
-  std::unique_ptr<Arena> arena_;
-  Mapping m2p_view_;
+  VmMemory memory_;
   std::unique_ptr<Gate> gate_;
   pvmmu::StaleLog stale_;
   std::unique_ptr<pvmmu::Validator> mmu_;
@@ -182,13 +181,10 @@ class Domain final : public EventTarget, private SharedFrameSource {
   Debugger* debugger_ = nullptr;
   std::vector<std::unique_ptr<GuestCpu>> cpus_;
   std::vector<Mfn> frames_;
-  Mfn shared_info_ = no_mfn;
-  SharedPage shared_info_page_;
-  std::vector<VcpuInfoPlace> vcpu_infos_;
+  SharedInfo shared_info_;
   std::atomic<std::uint32_t> pollers_{0};
-  std::uint64_t operations_since_audit_ = 0;
-  std::uint64_t refusals_in_a_row_ = 0;
-
+  MmuOutcomes outcomes_;
+  Assists assists_;
   Statistics statistics_;
   Watchdog watchdog_{[this] { end(Ending::crash, "the guest watchdog fired"); }};
 };

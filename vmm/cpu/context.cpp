@@ -53,20 +53,21 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   regs_.rip = r.rip;
   regs_.rflags = (r.rflags & ~(rflags::iopl | rflags::vm)) | rflags::if_ | rflags::fixed;
   constexpr std::uint16_t rpl3 = 3;
-  set_selectors(static_cast<std::uint16_t>(r.cs | rpl3), static_cast<std::uint16_t>(r.ss | rpl3));
+  regs_.set_selectors(static_cast<std::uint16_t>(r.cs | rpl3), static_cast<std::uint16_t>(r.ss | rpl3));
   state_.iopl = static_cast<std::uint8_t>(r.rflags >> 12 & 3);
   state_.kernel_mode = (c.flags & VGCF_in_kernel) != 0;
-  state_.kernel_sp = c.kernel_sp;
-  state_.kernel_ss = static_cast<std::uint16_t>(c.kernel_ss | rpl3);
-  for (std::size_t i = 0; i < state_.traps.size(); ++i) {
+  EntryPoints& points = traps_.entry_points();
+  points.kernel_sp = c.kernel_sp;
+  points.kernel_ss = static_cast<std::uint16_t>(c.kernel_ss | rpl3);
+  for (std::size_t i = 0; i < points.traps.size(); ++i) {
     const trap_info& t = c.trap_ctxt[i];
-    state_.traps[i] = Trap{t.address, static_cast<std::uint16_t>(t.cs | rpl3),
+    points.traps[i] = Trap{t.address, static_cast<std::uint16_t>(t.cs | rpl3),
                            static_cast<std::uint8_t>(t.flags & 3), (t.flags & 4) != 0};
   }
-  state_.handlers_changed = true;
-  state_.event = Callback{c.event_callback_eip, true};
-  state_.failsafe = Callback{c.failsafe_callback_eip, (c.flags & VGCF_failsafe_disables_events) != 0};
-  state_.syscall = Callback{c.syscall_callback_eip, (c.flags & VGCF_syscall_disables_events) != 0};
+  points.changed = true;
+  points.event = Callback{c.event_callback_eip, true};
+  points.failsafe = Callback{c.failsafe_callback_eip, (c.flags & VGCF_failsafe_disables_events) != 0};
+  points.syscall = Callback{c.syscall_callback_eip, (c.flags & VGCF_syscall_disables_events) != 0};
   if (state_.kernel_mode)
     bases_.set_all(c.fs_base, c.gs_base_kernel, c.gs_base_user);
   else
@@ -76,7 +77,7 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   (void)set_debug_register(*this, 7, c.debugreg[7]);
   if (c.ldt_ents != 0) (void)descriptors_.set_ldt(held, GuestVaddr(c.ldt_base), c.ldt_ents);
   publish_time(held);
-  registers_changed_ = true;
+  regs_.changed = true;
   state_.initialised = true;
   state_.up = (c.flags & VGCF_online) != 0;
   return {};

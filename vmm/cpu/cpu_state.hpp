@@ -1,5 +1,4 @@
-// What a PV vCPU is besides its registers: the traps, callbacks and modes that the guest set up by
-// hypercalls.
+// What a PV vCPU is besides its registers: modes, roots, and what the guest set up by hypercalls.
 #pragma once
 
 #include <array>
@@ -9,30 +8,9 @@
 
 namespace pinfold::vmm {
 
-/// One entry of the virtual IDT (trap_info, xen/arch-x86/xen.h). Address 0: none.
-struct Trap {
-  std::uint64_t address = 0;
-  std::uint16_t cs = 0;
-  std::uint8_t dpl = 0;
-  bool masks_events = false;
-};
-
-/// An entry point registered by callback_op or set_callbacks. Address 0: none.
-struct Callback {
-  std::uint64_t address = 0;
-  bool masks_events = false;
-};
-
 /// The state that hypercalls set. Guarded by the domain's lock.
 struct CpuState {
   bool kernel_mode = true;
-  std::array<Trap, 256> traps{};
-  Callback event, failsafe, syscall, syscall32, sysenter, nmi;
-  /// The gate has not been told of them yet.
-  bool handlers_changed = true;
-  std::uint64_t kernel_sp = 0;
-  std::uint16_t kernel_ss = 0;
-
   /// Roots of the two modes; the processor runs on their mirrors. no_mfn: none.
   Mfn kernel_root = no_mfn, user_root = no_mfn;
 

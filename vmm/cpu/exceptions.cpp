@@ -22,7 +22,7 @@ void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
   if (traced && domain_.debugger() != nullptr &&
       domain_.debugger()->takes_trap(held, *this, exception.vector))
     return statistics.count(ExitReason::other_exception);
-  tell_entered(held, pvmmu::cause_exception + exception.vector);
+  trace_entered(held, pvmmu::cause_exception + exception.vector);
   switch (exception.vector) {
     case 14:
       statistics.count(ExitReason::page_fault);
@@ -59,7 +59,7 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
                               describe(held)));
       return;
     }
-    if (write && state_.kernel_mode && domain_.writable_page_tables &&
+    if (write && state_.kernel_mode && domain_.assists().writable_page_tables &&
         emulate_pte_store(held, address, *leaf))
       return;
   }
@@ -96,8 +96,8 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
     domain_.mmu_operation(held);
   }
   ++domain_.statistics().pte_stores;
-  regs_ = effect.after;
-  registers_changed_ = true;
+  static_cast<Registers&>(regs_) = effect.after;
+  regs_.changed = true;
   if (effect.single_step) deliver(held, GuestException{1, 0, 0});
   return true;
 }
@@ -112,7 +112,7 @@ void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
   }
   const auto bytes = instruction(held);
   auto memory_here = memory(held);
-  const CodeWidth width = is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32;
+  const CodeWidth width = is_64bit_code(held, regs_.cs) ? CodeWidth::bits64 : CodeWidth::bits32;
   const Outcome outcome = processor_.emulating(held, memory_here, [&](PrivilegedState& state) {
     return emulate_privileged(regs_, state_.kernel_mode, bytes, state, width);
   });
@@ -120,7 +120,7 @@ void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
 }
 
 void GuestCpu::finish_emulation(pvmmu::Held held, const Outcome& outcome) {
-  registers_changed_ = true;
+  regs_.changed = true;
   if (const auto* done = std::get_if<Emulated>(&outcome)) {
     ++domain_.statistics().privileged;
     if (done->single_step) deliver(held, GuestException{1, 0, 0});
@@ -147,15 +147,6 @@ void GuestCpu::on_invalid_opcode(pvmmu::Held held) {
   // A host that runs CPL3 code without VT-x or SVM answers INT n with #UD.
   if (const auto vector = decode_int_n(bytes)) return software_interrupt(held, *vector);
   deliver(held, GuestException{6, 0, 0});
-}
-
-/// INT n, with RIP still at it.
-void GuestCpu::software_interrupt(pvmmu::Held held, std::uint8_t vector) {
-  const Trap& trap = state_.traps[vector];
-  const bool allowed = trap.address != 0 && (state_.kernel_mode ? trap.dpl >= 1 : trap.dpl == 3);
-  if (!allowed) return deliver(held, GuestException{13, (std::uint64_t{vector} << 3) | error_idt, 0});
-  regs_.rip += int_n_length;
-  bounce(held, Handler{trap.address, gate::code64, trap.masks_events}, std::nullopt);
 }
 
 std::span<const std::byte> GuestCpu::instruction(pvmmu::Held held) {

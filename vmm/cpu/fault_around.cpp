@@ -16,7 +16,7 @@ void GuestCpu::fault_around(pvmmu::Held held) {
   };
   bring_in(regs_.rip);
   const auto& decoded =
-      decode_again(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
+      decode_again(instruction(held), is_64bit_code(held, regs_.cs) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (!decoded) return;
   const MemoryAccesses accesses(*decoded, regs_, SegmentBases{bases_.fs(), bases_.active_gs()});
   for (const MemoryAccess& access : accesses.all()) bring_in(access.address);

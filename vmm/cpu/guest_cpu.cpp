@@ -14,7 +14,11 @@ GuestCpu::GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu)
       processor_bases_(vcpu_, domain.flushes().duties(), id),
       bases_(processor_bases_, domain.ending()),
       descriptors_({id, domain.mmu(), domain.gate(), domain.flushes(), state_.kernel_root}),
-      watched_(domain.trace() != nullptr),
+      traps_({regs_, state_, bases_, domain.assists()}),
+      stubs_({id, domain.config().host.stale_entries, domain.mmu(), domain.stale(), domain.gate(),
+              domain.flushes().duties(), domain.statistics()}),
+      gate_link_({id, domain.gate(), state_, traps_.entry_points(), bases_, domain.assists()}),
+      traced_(domain.trace() != nullptr),
       wakeup_(domain.statistics().signals),
       sleep_({wakeup_, timers_, run_state_, stops_, domain.statistics(), domain.pollers(), *this}) {}
 
@@ -30,18 +34,16 @@ GuestAccess GuestCpu::kernel_memory(pvmmu::Held held) { return {domain_.mmu(), h
 
 /// The registers of the ABI's boot protocol (xen/xen.h, "64-bit PV guest's initial state").
 void GuestCpu::start_at(GuestVaddr entry, GuestVaddr stack, GuestVaddr start_info) {
-  regs_ = Registers{};
+  regs_ = GuestRegisters{};
   regs_.rip = entry.raw();
   regs_[Gpr::rsp] = stack.raw();
   regs_[Gpr::rsi] = start_info.raw();
   regs_.rflags = rflags::fixed | rflags::if_;
-  cs_ = gate::code64;
-  ss_ = gate::data3;
-  state_.kernel_sp = stack.raw();
-  state_.kernel_ss = gate::data3;
+  traps_.entry_points().kernel_sp = stack.raw();
+  traps_.entry_points().kernel_ss = gate::data3;
   state_.up = true;
   state_.initialised = true;
-  registers_changed_ = true;
+  regs_.changed = true;
   run_state_.enter(RunState::running, domain_.clock().now());
 }
 
@@ -60,9 +62,9 @@ std::string GuestCpu::describe(pvmmu::Held held) {
       "  r9  {:016x}  r10 {:016x}  r11 {:016x}  r12 {:016x}\n"
       "  r13 {:016x}  r14 {:016x}  r15 {:016x}\n"
       "  fs base {:016x}  gs base {:016x}  root {:#x} (user {:#x})",
-      id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, cs_, r.rflags, r[Gpr::rsp], ss_, r[Gpr::rax],
-      r[Gpr::rbx], r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8], r[Gpr::r9],
-      r[Gpr::r10], r[Gpr::r11], r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], bases_.fs(),
+      id_.raw(), state_.kernel_mode ? "kernel" : "user", r.rip, regs_.cs, r.rflags, r[Gpr::rsp], regs_.ss,
+      r[Gpr::rax], r[Gpr::rbx], r[Gpr::rcx], r[Gpr::rdx], r[Gpr::rsi], r[Gpr::rdi], r[Gpr::rbp], r[Gpr::r8],
+      r[Gpr::r9], r[Gpr::r10], r[Gpr::r11], r[Gpr::r12], r[Gpr::r13], r[Gpr::r14], r[Gpr::r15], bases_.fs(),
       bases_.active_gs(), state_.kernel_root.raw(), state_.user_root.raw());
   const auto code = instruction(held);
   if (!code.empty()) {

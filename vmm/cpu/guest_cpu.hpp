@@ -11,7 +11,10 @@
 #include "vmm/cpu/base_registers.hpp"
 #include "vmm/cpu/cpu_state.hpp"
 #include "vmm/cpu/descriptor_tables.hpp"
+#include "vmm/cpu/entry_stubs.hpp"
+#include "vmm/cpu/gate_link.hpp"
 #include "vmm/cpu/guest_exception.hpp"
+#include "vmm/cpu/guest_registers.hpp"
 #include "vmm/cpu/host_timer.hpp"
 #include "vmm/cpu/repeated_fault.hpp"
 #include "vmm/cpu/run_state.hpp"
@@ -19,6 +22,7 @@
 #include "vmm/cpu/stop_control.hpp"
 #include "vmm/cpu/time_areas.hpp"
 #include "vmm/cpu/timers.hpp"
+#include "vmm/cpu/trap_delivery.hpp"
 #include "vmm/cpu/vcpu_bases.hpp"
 #include "vmm/cpu/virtual_processor.hpp"
 #include "vmm/cpu/wakeup.hpp"
@@ -38,11 +42,16 @@ class Domain;
 
 /// A vCPU and the thread's loop that runs it.
 ///
-/// run(): deliver what is due (bounce.cpp) → enter the guest (entry.cpp) → sort out why it came back
-/// (run_loop.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The guest's registers are
-/// in `regs()` between an exit and the next entry, whichever way the host's KVM goes in and out.
+/// run(): deliver what is due (delivery.cpp) → enter the guest (entry.cpp) → sort out why it came back
+/// (run_loop.cpp, gate_exits.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The
+/// guest's registers are in `regs()` between an exit and the next entry, whichever way the host's KVM goes in
+/// and out.
 ///
-/// Threads: run() in the vCPU's own; kick() and is_polling() from any; all else under the domain's lock.
+/// What lasts from one exit to the next belongs to the parts, each with a header of its own; this class has
+/// KVM's vCPU, and carries what one part says to another.
+///
+/// Concurrency: run() and interrupt() in the vCPU's own thread; kick() and sleep().is_polling() in any; all
+/// else under the domain's lock.
 class GuestCpu final : private SleepSurroundings {
  public:
   [[nodiscard]] static KvmResult<std::unique_ptr<GuestCpu>> create(Domain& domain, VcpuId id);
@@ -63,12 +72,8 @@ class GuestCpu final : private SleepSurroundings {
   /// What this vCPU needs to work on page tables while others do; null where nothing is shared: with one
   /// vCPU, and while somebody watches each change.
   [[nodiscard]] pvmmu::DomainSharer* sharer() { return sharer_; }
-  [[nodiscard]] std::uint16_t cs() const { return cs_; }
-  [[nodiscard]] std::uint16_t ss() const { return ss_; }
-  void set_selectors(std::uint16_t cs, std::uint16_t ss) {
-    cs_ = cs;
-    ss_ = ss;
-  }
+  [[nodiscard]] std::uint16_t cs() const { return regs_.cs; }
+  [[nodiscard]] std::uint16_t ss() const { return regs_.ss; }
   /// The root of the mode that the guest is in.
   [[nodiscard]] const Mfn& root() const { return state_.kernel_mode ? state_.kernel_root : state_.user_root; }
   [[nodiscard]] GuestAccess memory(pvmmu::Held held);
@@ -83,19 +88,6 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] Status initialise(pvmmu::Held held, const ::vcpu_guest_context& context);
   void set_up(bool up);
 
-  // -- modes and frames: bounce.cpp
-  void toggle_mode();
-  /// Pushes a frame onto the guest kernel's stack and enters its handler; ends the domain when that can't be.
-  void deliver(pvmmu::Held held, const GuestException& exception);
-  void deliver_callback(pvmmu::Held held, const Callback& callback);
-  void deliver_event(pvmmu::Held held);
-  void deliver_syscall(pvmmu::Held held);
-  /// HYPERVISOR_iret; the value for RAX is in the frame.
-  void iret(pvmmu::Held held);
-
-  // -- exceptions.cpp
-  void on_exception(pvmmu::Held held, const GuestException& exception);
-
   // -- what the vCPU holds
   [[nodiscard]] DescriptorTables& descriptors() { return descriptors_; }
   [[nodiscard]] const DescriptorTables& descriptors() const { return descriptors_; }
@@ -109,6 +101,11 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] pvmmu::Verdict<> load_user_root(pvmmu::Held held, Mfn root);
   void unload_roots(pvmmu::Held held);
 
+  // -- how its kernel is entered: delivery.cpp
+  [[nodiscard]] EntryPoints& entry_points() { return traps_.entry_points(); }
+  /// HYPERVISOR_iret; ends the domain when it can't be done.
+  void iret(pvmmu::Held held);
+
   // -- events and time: waiting.cpp
   [[nodiscard]] VcpuTimers& timers() { return timers_; }
   [[nodiscard]] VcpuSleep& sleep() { return sleep_; }
@@ -120,13 +117,6 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] std::string describe(pvmmu::Held held);
 
   [[nodiscard]] Vcpu& vcpu() { return vcpu_; }
-  [[nodiscard]] VirtualProcessor& processor() { return processor_; }
-  // -- for whoever watches the MMU: told.cpp
-  /// What the vCPU asks for from here on, and why it left the guest.
-  void tell_entered(pvmmu::Held held, std::uint64_t cause) {
-    if (watched_) [[unlikely]]
-      tell_watcher(held, cause);
-  }
 
   // -- from outside: stopping.cpp
   [[nodiscard]] const StopControl& stops() const { return stops_; }
@@ -136,7 +126,7 @@ class GuestCpu final : private SleepSurroundings {
   void step(pvmmu::Held held) { stops_.step(held, regs_.rip); }
   void cancel_step(pvmmu::Held held);
   /// regs() were changed from outside.
-  void note_new_registers(pvmmu::Held) { registers_changed_ = true; }
+  void note_new_registers(pvmmu::Held) { regs_.changed = true; }
 
  private:
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
@@ -147,7 +137,7 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
-  [[nodiscard]] bool leaves_pass(pvmmu::DomainLock& lock, const RunResult& result);
+  [[nodiscard]] bool leaves_in_stub(pvmmu::DomainLock& lock, const RunResult& result);
   void on_shutdown(pvmmu::Held held);
   void on_interruption(pvmmu::DomainLock& lock, ExitReason reason);
   void on_interruption_at_cpl0(pvmmu::DomainLock& lock);
@@ -156,7 +146,14 @@ class GuestCpu final : private SleepSurroundings {
   void on_guests_own_port(pvmmu::DomainLock& lock);
   void on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry);
   void hypercall(pvmmu::DomainLock& lock);
-  [[gnu::cold]] void tell_watcher(pvmmu::Held held, std::uint64_t cause);
+
+  // mmu_trace.cpp
+  /// For whoever watches the MMU: what the vCPU asks for from here on, and why it left the guest.
+  void trace_entered(pvmmu::Held held, std::uint64_t cause) {
+    if (traced_) [[unlikely]]
+      trace_entered_now(held, cause);
+  }
+  [[gnu::cold]] void trace_entered_now(pvmmu::Held held, std::uint64_t cause);
   [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
@@ -169,7 +166,7 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] bool end_if_gate_is_lost(pvmmu::Held held);
   void capture();
 
-  // gate_state.cpp
+  // gate_exits.cpp
   [[nodiscard]] RunResult run_to_the_guests_own_exit();
   [[nodiscard]] RunResult run_vcpu();
   [[nodiscard]] bool is_interruption(const RunResult& result) const;
@@ -177,11 +174,7 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] bool at_cpl0();
   /// Where in the gate the vCPU stopped; nothing for guest code, whatever its RIP.
   [[nodiscard]] std::optional<GateAddress> gate_address();
-  void take_from_gate();
   void resume_in_gate(pvmmu::Held held);
-  void give_to_gate(pvmmu::Held held);
-  void give_handlers_to_gate();
-  [[nodiscard]] std::uint64_t fault_address();
   [[nodiscard]] SegmentBases bases_for(std::span<const std::byte> instruction);
   void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
   void capture_return();
@@ -218,19 +211,17 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] std::uint64_t ticks() override;
   void check_timers(pvmmu::DomainLock& lock) override;
   void rests() override;
-  [[nodiscard]] bool event_deliverable() { return state_.event.address != 0 && upcall_due(); }
+  [[nodiscard]] bool event_deliverable() { return entry_points().event.address != 0 && upcall_due(); }
 
   // entry.cpp
   void make_enterable(pvmmu::Held held);
   void load(pvmmu::Held held);
   [[nodiscard]] bool load_segments(pvmmu::Held held);
   [[nodiscard]] bool load_bases();
-  /// Drains the log of stale mirror entries into a pass; true if what is left needs another one.
-  [[nodiscard]] bool prepare_pass(pvmmu::Held held);
-  [[nodiscard]] bool prepare_refreshing(pvmmu::Held held);
-  [[nodiscard]] bool prepare_flush(pvmmu::Held held);
-  void begin_pass(const EntryStub& code, bool leaves);
-  [[nodiscard]] std::uint64_t refresh_stale_entries(EntryStub& code) const;
+  void load_registers(pvmmu::Held held);
+  void enter_through_stub(pvmmu::Held held);
+  /// The CR3 of a root; 0 for none.
+  [[nodiscard]] std::uint64_t cr3_of(pvmmu::Held held, Mfn root);
   [[nodiscard]] bool is_64bit_code(pvmmu::Held held, std::uint16_t selector);
   /// Selectors that the guest loads itself (far transfers) show in frames and system registers, as on any
   /// processor.
@@ -238,21 +229,21 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] bool flat_selectors(pvmmu::Held held);
 
   // exceptions.cpp
+  void on_exception(pvmmu::Held held, const GuestException& exception);
   void on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);
   [[nodiscard]] bool emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf);
   void on_protection_fault(pvmmu::Held held, std::uint64_t error_code);
   void on_invalid_opcode(pvmmu::Held held);
   void finish_emulation(pvmmu::Held held, const Outcome& outcome);
-  void software_interrupt(pvmmu::Held held, std::uint8_t vector);
   [[nodiscard]] std::span<const std::byte> instruction(pvmmu::Held held);
 
-  // bounce.cpp
-  struct Handler {
-    std::uint64_t address;
-    std::uint16_t cs;
-    bool masks_events;
-  };
-  void bounce(pvmmu::Held held, const Handler& handler, std::optional<std::uint64_t> error_code);
+  // delivery.cpp
+  /// Each enters the guest's kernel at its handler, and ends the domain when that can't be.
+  void deliver(pvmmu::Held held, const GuestException& exception);
+  void deliver_event(pvmmu::Held held);
+  void deliver_syscall(pvmmu::Held held);
+  void software_interrupt(pvmmu::Held held, std::uint8_t vector);
+  void crash_on(pvmmu::Held held, const TrapDelivery::Failure& failure);
 
   Domain& domain_;
   VcpuId id_;
@@ -260,24 +251,19 @@ class GuestCpu final : private SleepSurroundings {
   VirtualProcessor processor_;
   pvmmu::DomainSharer* sharer_ = nullptr;  ///< run()'s.
 
-  Registers regs_;
-  std::uint16_t cs_ = gate::code64;
-  std::uint16_t ss_ = gate::data3;
+  GuestRegisters regs_;
   CpuState state_;
   VcpuBases processor_bases_;
   BaseRegisters bases_;
   DescriptorTables descriptors_;
+  TrapDelivery traps_;
+  EntryStubs stubs_;
+  GateLink gate_link_;
 
-  bool registers_changed_ = true;               ///< regs_ is newer than what KVM holds.
   bool interrupted_ = false;                    ///< The last exit was between two instructions of the guest.
   bool left_by_port_ = false;                   ///< The last exit was a KVM_EXIT_IO.
   const char* entered_through_ = "not at all";  ///< The last entry, in words.
-  bool left_by_gate_ = false;                   ///< The last exit was the gate's own, and may go on there.
-  bool pass_under_way_ = false;
-  bool more_passes_ = false;
-  std::uint64_t settles_below_ = 0;  ///< Number of the stale log's entry at which the pass under way ends.
-  std::uint64_t interruptions_in_gate_ = 0;  ///< Not counted as exits yet.
-  bool watched_ = false;
+  bool traced_ = false;                         ///< Somebody watches the domain's MMU.
   std::array<std::byte, 15> instruction_{};
   RepeatedFault repeated_fault_;
   bool repeats_fault_ = false;  ///< The last exit was one for repeated_fault_.

@@ -17,7 +17,7 @@ void GuestCpu::notice_host_sleep(pvmmu::DomainLock& lock) {
 
 void Domain::host_woke(pvmmu::Held held, std::uint64_t tsc_offset) {
   clock_->resume(tsc_offset);
-  publish_wall_clock();
+  shared_info_.publish_wall_clock(*clock_);
   for (const auto& cpu : cpus_) {
     if (!cpu->state().initialised) continue;
     cpu->publish_time(held);

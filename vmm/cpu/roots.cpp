@@ -18,7 +18,7 @@ pvmmu::Verdict<> GuestCpu::load_kernel_root(pvmmu::Held held, Mfn root) {
 pvmmu::Verdict<> GuestCpu::load_user_root(pvmmu::Held held, Mfn root) {
   pvmmu::Validator& mmu = domain_.mmu();
   const auto loaded = mmu.load_root(held, state_.user_root, root);
-  if (!loaded || !domain_.m2p_strict) return loaded;
+  if (!loaded || !domain_.assists().m2p_strict) return loaded;
   mmu.hide_machphys(held, root);
   if (mmu.take_flush_duty()) domain_.flushes().flush_all(id_);
   return loaded;

@@ -43,7 +43,7 @@ void GuestCpu::run() {
   vcpu_.shared().request_interrupt_window = host.syscall_stays_at_cpl3 && host.leaves_at_syscall ? 1 : 0;
 
   std::optional<pvmmu::DomainSharer> sharer;
-  if (domain_.config().vcpus > 1 && !watched_) sharer_ = &sharer.emplace(domain_.mutex());
+  if (domain_.config().vcpus > 1 && !traced_) sharer_ = &sharer.emplace(domain_.mutex());
   pvmmu::DomainLock lock(domain_.mutex());
   create_host_timer(lock);
   stops_.set_at_rest(lock, false);
@@ -80,14 +80,14 @@ void GuestCpu::create_host_timer(pvmmu::Held) {
 
 /// Everything that is due before the guest goes on. False: the domain is over.
 bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
-  if (more_passes_) {
-    // What came meanwhile is looked at behind the pass.
+  if (stubs_.has_more()) {
+    // What came meanwhile is looked at behind the entry stub.
     if (sleep_.rest_while_stopped(lock)) wakeup_.look_again();
     wakeup_.accept_signals();
     vcpu_.set_immediate_exit(false);
     load(lock);
-    // The last pass leads into the guest itself: a kick that came on the way must not wait for its next exit.
-    if (!more_passes_ && wakeup_.is_kicked()) vcpu_.set_immediate_exit(true);
+    // The last stub leads into the guest itself: a kick that came on the way must not wait for its next exit.
+    if (!stubs_.has_more() && wakeup_.is_kicked()) vcpu_.set_immediate_exit(true);
     return may_enter(lock);
   }
   while (!domain_.ended()) {
@@ -105,7 +105,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     make_enterable(lock);
     // An event would take a step into its handler: it waits.
     if (!stops_.is_stepping() && event_deliverable()) {
-      tell_entered(lock, pvmmu::cause_other);
+      trace_entered(lock, pvmmu::cause_other);
       deliver_event(lock);
     }
     if (end_on_breach(lock)) return false;
@@ -128,11 +128,11 @@ void GuestCpu::reuse_retired_mirrors(pvmmu::DomainLock& lock) {
                 "the monitor was about to reuse page tables that processors may walk");
 }
 
-/// The last look before an entry. False: the domain is over. Only a pass that has others behind it leaves
-/// again before guest code runs, and a flush may still be due then.
+/// The last look before an entry. False: the domain is over. Only an entry stub that has others behind it
+/// leaves again before guest code runs, and a flush may still be due then.
 bool GuestCpu::may_enter(pvmmu::Held held) {
   if (domain_.ended()) return false;
-  if (more_passes_) return true;
+  if (stubs_.has_more()) return true;
   const char* objection = domain_.flushes().duties().objection_to_entry(id_);
   if (objection == nullptr) return true;
   domain_.end(Ending::isolation_fault,
@@ -166,13 +166,14 @@ std::optional<GuestException> GuestCpu::take_waiting_exception() {
 
 void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   notice_host_sleep(lock);
-  tell_entered(lock, pvmmu::cause_other);
+  trace_entered(lock, pvmmu::cause_other);
   domain_.mmu().set_budget(lock, pvmmu::Budget(entries_an_exit));
-  left_by_gate_ = false;
-  if (domain_.config().host.fast_paths) take_from_gate();
+  if (domain_.config().host.fast_paths)
+    for (std::uint64_t n = gate_link_.take(); n != 0; --n)
+      domain_.statistics().count(ExitReason::interrupted);
   interrupted_ = false;
   repeats_fault_ = false;
-  if (pass_under_way_ && leaves_pass(lock, result)) return;
+  if (stubs_.under_way() && leaves_in_stub(lock, result)) return;
   switch (result.kind) {
     case RunResult::Kind::exited: on_exit(lock); break;
     case RunResult::Kind::interrupted: on_interruption(lock, ExitReason::interrupted); break;
@@ -187,22 +188,21 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   if (!repeats_fault_ && !interrupted_) repeated_fault_.other_exit();
 }
 
-/// True: the vCPU did not get behind the pass, so there is nothing to answer. Interrupted on the way the
-/// guest's registers are still in regs_, and all that the pass does can be done again.
-bool GuestCpu::leaves_pass(pvmmu::DomainLock& lock, const RunResult& result) {
+/// True: the vCPU did not get behind its entry stub, so there is nothing to answer. If it was interrupted in
+/// the stub, the guest's registers are still in regs_, and the stub is made again.
+bool GuestCpu::leaves_in_stub(pvmmu::DomainLock& lock, const RunResult& result) {
   const auto at = gate_address();
   const bool inside = at && Gate::in_entry_stub(id_.raw(), *at);
   if (inside && is_interruption(result)) {
     (void)vcpu_.drop_exception();  // its IRETQ raises it again
     domain_.statistics().count(ExitReason::interrupted);
-    registers_changed_ = true;
-    domain_.flushes().duties().request(id_);
+    regs_.changed = true;
+    stubs_.interrupted();
     return true;
   }
-  pass_under_way_ = false;
-  domain_.mmu().stale_entries_settled(lock, std::exchange(settles_below_, 0));
-  if (!more_passes_ || !inside || !left_by_port_) return false;
-  registers_changed_ = true;
+  stubs_.finished(lock);
+  if (!stubs_.has_more() || !inside || !left_by_port_) return false;
+  regs_.changed = true;
   return true;
 }
 
@@ -215,10 +215,10 @@ void GuestCpu::capture() {
   regs_.rflags = stops_.is_stepping() ? r.rflags & ~rflags::tf : r.rflags;
   // A guest may load segment registers itself, and the bases go with them.
   bases_.forget_active();
-  if (left_by_gate_) return;  // which says itself what else there is to know
+  if (gate_link_.may_resume()) return;  // the gate says itself what else there is to know
   bases_.know_active();
   const kvm_sregs& s = vcpu_.sregs();
-  if (processor_loads_selectors() && s.ss.dpl == 3) set_selectors(s.cs.selector, s.ss.selector);
+  if (processor_loads_selectors() && s.ss.dpl == 3) regs_.set_selectors(s.cs.selector, s.ss.selector);
 }
 
 void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
@@ -241,7 +241,7 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
       // program's, which must not end its guest.
       if (run.ex.exception != vector_ac || at_cpl0()) break;
       capture();
-      registers_changed_ = true;
+      regs_.changed = true;
       return on_raised(lock, GuestException{vector_ac, 0, 0});
     default: break;
   }
@@ -301,7 +301,7 @@ void GuestCpu::on_interruption(pvmmu::DomainLock& lock, ExitReason reason) {
   if (at_cpl0()) return on_interruption_at_cpl0(lock);
   if (const auto raised = take_waiting_exception()) {
     capture();
-    registers_changed_ = true;
+    regs_.changed = true;
     return on_raised(lock, *raised);
   }
   if (is_syscall_at_cpl3(AtOut::before)) {
@@ -368,7 +368,7 @@ void GuestCpu::on_guests_own_port(pvmmu::DomainLock& lock) {
   const kvm_run& run = vcpu_.shared();
   capture();
   domain_.statistics().count(ExitReason::protection_fault);
-  registers_changed_ = true;
+  regs_.changed = true;
   constexpr std::byte repeat{0xf3};
   const auto code = instruction(lock);
   const bool repeats = !code.empty() && code.front() == repeat;  // more of it is to come, at the same RIP
@@ -389,7 +389,7 @@ void GuestCpu::on_fault_of_return(pvmmu::Held held, const GuestException& raised
   const DescriptorTables::LdtFault fault = look_into_ldt(held, raised);
   if (!fault.resolved) return on_refused_return(held, fault.exception);
   domain_.statistics().count(ExitReason::page_fault);
-  registers_changed_ = true;
+  regs_.changed = true;
 }
 
 void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
@@ -399,14 +399,16 @@ void GuestCpu::on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector) {
 }
 
 void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const ExceptionFrame& frame) {
-  const GuestException raised{vector, frame.error_code, vector == 14 ? fault_address() : 0};
+  // At the gate's own exits CR2 is in the state page.
+  const auto cr2 = [&] { return gate_link_.may_resume() ? gate_link_.fault_address() : vcpu_.sregs().cr2; };
+  const GuestException raised{vector, frame.error_code, vector == 14 ? cr2() : 0};
   const auto in_gate = GateAddress::at(frame.cs & 3, frame.rip);
   if (in_gate && Gate::in_entry_stub(id_.raw(), *in_gate)) return on_fault_of_return(lock, raised);
   capture();
   regs_.rip = frame.rip;
   regs_.rflags = stops_.is_stepping() ? frame.rflags & ~rflags::tf : frame.rflags;
   regs_[Gpr::rsp] = frame.rsp;
-  registers_changed_ = true;
+  regs_.changed = true;
   if ((frame.cs & 3) == 0) {
     domain_.end(Ending::host_failure,
                 fmt::format("exception {} inside the gate at {:#x}, error code {:#x}, CR2 {:#x}\n{}", vector,
@@ -414,7 +416,7 @@ void GuestCpu::on_gate_exception(pvmmu::Held lock, std::uint8_t vector, const Ex
     return;
   }
   if (processor_loads_selectors())
-    set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
+    regs_.set_selectors(static_cast<std::uint16_t>(frame.cs), static_cast<std::uint16_t>(frame.ss));
   on_raised(lock, raised);
 }
 
@@ -426,28 +428,28 @@ void GuestCpu::on_raised(pvmmu::Held held, const GuestException& raised) {
   if (!fault.resolved) deliver(held, fault.exception);
 }
 
-/// A pass ended in an IRETQ that the processor refused: the guest returned to selectors that its descriptor
-/// tables don't back. Its registers are still in regs_; it gets the fault in place of the return.
+/// An entry stub ended in an IRETQ that the processor refused: the guest returned to selectors that its
+/// descriptor tables don't back. Its registers are still in regs_; it gets the fault in place of the return.
 void GuestCpu::on_refused_return(pvmmu::Held held, const GuestException& exception) {
   domain_.statistics().count(exception.vector == 14 ? ExitReason::page_fault : ExitReason::protection_fault);
-  registers_changed_ = true;
+  regs_.changed = true;
   deliver(held, exception);
 }
 
 void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {
   regs_.rip = regs_[Gpr::rcx];
   regs_.rflags = regs_[Gpr::r11] & (rflags::guests_own | rflags::nt | rflags::if_ | rflags::fixed);
-  registers_changed_ = true;
+  regs_.changed = true;
   if (entry == SyscallEntry::bits32)
-    cs_ = gate::code32;
+    regs_.cs = gate::code32;
   else if (processor_loads_selectors())
-    cs_ = gate::code64;
+    regs_.cs = gate::code64;
   if (!state_.kernel_mode) {
     domain_.statistics().count(ExitReason::guest_syscall);
     return deliver_syscall(lock);
   }
   domain_.statistics().count(ExitReason::hypercall);
-  set_selectors(gate::code64, gate::data3);
+  regs_.set_selectors(gate::code64, gate::data3);
   hypercall(lock);
 }
 

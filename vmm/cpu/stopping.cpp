@@ -18,7 +18,7 @@ void GuestCpu::go_on(pvmmu::Held held, StopReason reason) {
 }
 
 void GuestCpu::cancel_step(pvmmu::Held held) {
-  if (stops_.cancel_step(held)) registers_changed_ = true;  // the trap flag goes
+  if (stops_.cancel_step(held)) regs_.changed = true;  // the trap flag goes
 }
 
 /// Is the trap flag needed to come back after one instruction? Not at SYSCALL, which comes back in any case:
@@ -32,7 +32,7 @@ bool GuestCpu::steps_by_trap(pvmmu::Held held) {
 /// After an exit: what the monitor emulated or bounced is one step, and no trap follows. A fault that was
 /// resolved leaves RIP where it was; after an interruption the processor's own trap is still to come.
 void GuestCpu::finish_step(pvmmu::Held held) {
-  if (interrupted_ || pass_under_way_ || !stops_.has_stepped_to(regs_.rip)) return;
+  if (interrupted_ || stubs_.under_way() || !stops_.has_stepped_to(regs_.rip)) return;
   cancel_step(held);
   if (domain_.debugger() != nullptr) domain_.debugger()->stepped(held, *this);
 }

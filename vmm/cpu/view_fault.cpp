@@ -49,7 +49,7 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   };
   if (std::string found = look(regs_.rip, Access::execute); !found.empty()) return found;
   const auto decoded =
-      decode(instruction(held), is_64bit_code(held, cs_) ? CodeWidth::bits64 : CodeWidth::bits32);
+      decode(instruction(held), is_64bit_code(held, regs_.cs) ? CodeWidth::bits64 : CodeWidth::bits32);
   if (decoded) {
     const MemoryAccesses accesses(*decoded, regs_, SegmentBases{bases_.fs(), bases_.active_gs()});
     for (const MemoryAccess& access : accesses.all())

@@ -81,7 +81,8 @@ Status VirtualProcessor::xsetbv(std::uint32_t index, std::uint64_t value) {
 }
 
 bool VirtualProcessor::io_privileged(bool kernel_mode) {
-  return pinfold::vmm::io_privileged(cpu_.state().iopl, kernel_mode, cpu_.domain().architectural_iopl);
+  return pinfold::vmm::io_privileged(cpu_.state().iopl, kernel_mode,
+                                     cpu_.domain().assists().architectural_iopl);
 }
 
 bool VirtualProcessor::ports_allowed(std::uint16_t port, unsigned size, bool kernel_mode) {
@@ -120,7 +121,7 @@ void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address
 
 VcpuId VirtualProcessor::vcpu() { return cpu_.id(); }
 bool VirtualProcessor::intel() { return cpu_.domain().cpuid().intel(); }
-bool VirtualProcessor::has_gp_handler() { return cpu_.state().traps[13].address != 0; }
+bool VirtualProcessor::has_gp_handler() { return cpu_.entry_points().traps[13].address != 0; }
 
 Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value) {
   CpuState& s = cpu.state();

@@ -45,7 +45,7 @@ void GuestCpu::publish_time(pvmmu::Held held) {
 
 void GuestCpu::publish_run_state(pvmmu::Held held) {
   auto memory = kernel_memory(held);
-  time_areas_.publish_run_state(memory, run_state_, now(), domain_.run_state_update_flag);
+  time_areas_.publish_run_state(memory, run_state_, now(), domain_.assists().run_state_update_flag);
 }
 
 }  // namespace pinfold::vmm

@@ -33,7 +33,7 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   Hypercall call{id_, regs_[Gpr::rax], {}, memory_here, &lock};
   call.budget = &domain_.mmu().budget(lock);
   for (std::size_t i = 0; i < argument_registers.size(); ++i) call.args[i] = regs_[argument_registers[i]];
-  tell_entered(lock, call.number);
+  trace_entered(lock, call.number);
   const std::int64_t result = dispatch(domain_, call);
   switch (call.completion) {
     case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;

@@ -63,10 +63,10 @@ std::int64_t vm_assist(Domain& domain, Hypercall& call) {
     case VMASST_TYPE_4gb_segments:
     case VMASST_TYPE_4gb_segments_notify:
     case VMASST_TYPE_pae_extended_cr3: return 0;  // 64-bit guests may ask; nothing follows from it
-    case VMASST_TYPE_writable_pagetables: domain.writable_page_tables = on; return 0;
-    case VMASST_TYPE_architectural_iopl: domain.architectural_iopl = on; return 0;
-    case VMASST_TYPE_runstate_update_flag: domain.run_state_update_flag = on; return 0;
-    case VMASST_TYPE_m2p_strict: domain.m2p_strict = on; return 0;
+    case VMASST_TYPE_writable_pagetables: domain.assists().writable_page_tables = on; return 0;
+    case VMASST_TYPE_architectural_iopl: domain.assists().architectural_iopl = on; return 0;
+    case VMASST_TYPE_runstate_update_flag: domain.assists().run_state_update_flag = on; return 0;
+    case VMASST_TYPE_m2p_strict: domain.assists().m2p_strict = on; return 0;
     default: return to_rax(Errno::einval);
   }
 }

@@ -14,65 +14,65 @@ namespace pinfold::vmm::hypercalls {
 namespace {
 
 std::int64_t set_trap_table(Domain& domain, Hypercall& call) {
-  CpuState& state = domain.cpu(call.vcpu).state();
-  state.handlers_changed = true;
+  EntryPoints& points = domain.cpu(call.vcpu).entry_points();
+  points.changed = true;
   if (call.args[0] == 0) {
-    state.traps.fill(Trap{});
+    points.traps.fill(Trap{});
     return 0;
   }
-  for (std::size_t i = 0; i <= state.traps.size(); ++i) {
+  for (std::size_t i = 0; i <= points.traps.size(); ++i) {
     call.spend(1);
     const auto info = call.memory.fetch<trap_info_t>(call.pointer(0).plus(i * sizeof(trap_info_t)));
     if (!info) return to_rax(Errno::efault);
     if (info->address == 0) return 0;
     if (!is_canonical(info->address)) return to_rax(Errno::einval);
-    state.traps[info->vector] = Trap{info->address, static_cast<std::uint16_t>(info->cs | 3),
-                                     static_cast<std::uint8_t>(info->flags & 3), (info->flags & 4) != 0};
+    points.traps[info->vector] = Trap{info->address, static_cast<std::uint16_t>(info->cs | 3),
+                                      static_cast<std::uint8_t>(info->flags & 3), (info->flags & 4) != 0};
   }
   return to_rax(Errno::einval);  // longer than there are vectors, and no end in sight
 }
 
-Callback* callback_of(CpuState& state, std::uint16_t type) {
+Callback* callback_of(EntryPoints& points, std::uint16_t type) {
   switch (type) {
-    case CALLBACKTYPE_event: return &state.event;
-    case CALLBACKTYPE_failsafe: return &state.failsafe;
-    case CALLBACKTYPE_syscall: return &state.syscall;
-    case CALLBACKTYPE_syscall32: return &state.syscall32;
+    case CALLBACKTYPE_event: return &points.event;
+    case CALLBACKTYPE_failsafe: return &points.failsafe;
+    case CALLBACKTYPE_syscall: return &points.syscall;
+    case CALLBACKTYPE_syscall32: return &points.syscall32;
     case CALLBACKTYPE_sysenter_deprecated:
-    case CALLBACKTYPE_sysenter: return &state.sysenter;
-    case CALLBACKTYPE_nmi: return &state.nmi;
+    case CALLBACKTYPE_sysenter: return &points.sysenter;
+    case CALLBACKTYPE_nmi: return &points.nmi;
     default: return nullptr;
   }
 }
 
 std::int64_t callback_op(Domain& domain, Hypercall& call) {
-  CpuState& state = domain.cpu(call.vcpu).state();
+  EntryPoints& points = domain.cpu(call.vcpu).entry_points();
   if (call.args[0] == CALLBACKOP_register) {
     const auto request = call.memory.fetch<callback_register>(call.pointer(1));
     if (!request) return to_rax(Errno::efault);
     if (!is_canonical(request->address)) return to_rax(Errno::einval);
-    Callback* callback = callback_of(state, request->type);
+    Callback* callback = callback_of(points, request->type);
     if (callback == nullptr) return to_rax(Errno::enosys);
     *callback = Callback{request->address, (request->flags & CALLBACKF_mask_events) != 0};
-    state.handlers_changed = true;
+    points.changed = true;
     return 0;
   }
   if (call.args[0] == CALLBACKOP_unregister) {
     const auto request = call.memory.fetch<callback_unregister>(call.pointer(1));
     if (!request) return to_rax(Errno::efault);
     if (request->type != CALLBACKTYPE_nmi) return to_rax(Errno::einval);
-    state.nmi = Callback{};
+    points.nmi = Callback{};
     return 0;
   }
   return to_rax(Errno::enosys);
 }
 
 std::int64_t set_callbacks(Domain& domain, Hypercall& call) {
-  CpuState& state = domain.cpu(call.vcpu).state();
-  const std::array<Callback*, 3> callbacks{&state.event, &state.failsafe, &state.syscall};
+  EntryPoints& points = domain.cpu(call.vcpu).entry_points();
+  const std::array<Callback*, 3> callbacks{&points.event, &points.failsafe, &points.syscall};
   for (std::size_t i = 0; i < callbacks.size(); ++i)
     if (is_canonical(call.args[i])) callbacks[i]->address = call.args[i];
-  state.handlers_changed = true;
+  points.changed = true;
   return 0;
 }
 
@@ -114,16 +114,16 @@ std::int64_t get_debugreg(Domain& domain, Hypercall& call) {
 }
 
 std::int64_t nmi_op(Domain& domain, Hypercall& call) {
-  CpuState& state = domain.cpu(call.vcpu).state();
+  EntryPoints& points = domain.cpu(call.vcpu).entry_points();
   if (call.args[0] == XENNMI_unregister_callback) {
-    state.nmi = Callback{};
+    points.nmi = Callback{};
     return 0;
   }
   if (call.args[0] != XENNMI_register_callback) return to_rax(Errno::enosys);
   const auto request = call.memory.fetch<xennmi_callback>(call.pointer(1));
   if (!request) return to_rax(Errno::efault);
   if (!is_canonical(request->handler_address)) return to_rax(Errno::einval);
-  state.nmi = Callback{request->handler_address, false};
+  points.nmi = Callback{request->handler_address, false};
   return 0;
 }
 
@@ -147,8 +147,8 @@ void register_traps(Domain& domain) {
                                                         call.args[1]));
   });
   set(__HYPERVISOR_stack_switch, "stack_switch", [](Domain& d, Hypercall& call) -> std::int64_t {
-    d.cpu(call.vcpu).state().kernel_ss = static_cast<std::uint16_t>(call.args[0] | 3);
-    d.cpu(call.vcpu).state().kernel_sp = call.args[1];
+    d.cpu(call.vcpu).entry_points().kernel_ss = static_cast<std::uint16_t>(call.args[0] | 3);
+    d.cpu(call.vcpu).entry_points().kernel_sp = call.args[1];
     return 0;
   });
   set(__HYPERVISOR_fpu_taskswitch, "fpu_taskswitch", [](Domain& d, Hypercall& call) -> std::int64_t {

@@ -17,7 +17,7 @@ constexpr std::uint64_t pushed_bytes = 16;
 
 }  // namespace
 
-void GuestCpu::tell_watcher(pvmmu::Held held, std::uint64_t cause) {
+void GuestCpu::trace_entered_now(pvmmu::Held held, std::uint64_t cause) {
   const bool hypercall = cause < pvmmu::cause_exception;
   domain_.trace()->vcpu_entered(id_, hypercall ? caller(held) : GuestVaddr(regs_.rip), cause);
 }
