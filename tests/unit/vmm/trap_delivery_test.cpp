@@ -54,7 +54,7 @@ struct Scene {
     registers.changed = false;
     bases.set_all(1, 2, 3);
     traps.entry_points().kernel_sp = kernel_stack;
-    for (const std::uint8_t vector : {3, 6, 13, 14})
+    for (const std::size_t vector : {3U, 6U, 13U, 14U})
       traps.entry_points().traps[vector] = {handler + vector, 0, 3, false};
     info().set_upcall_mask(false);
   }
