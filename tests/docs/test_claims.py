@@ -1,0 +1,43 @@
+"""Tests that documents name exist, and docs/xsa.md has a row for every advisory."""
+import re
+import subprocess
+
+import pytest
+from harness.build import ROOT, Build
+
+DOCS = ROOT / "docs"
+KINDS = "unit|guest|property|integration|concurrency|fuzz|docs"
+# The forms of an answer.
+ANSWERED = re.compile(r" (refused|survived) by .*`[a-z]+\.[^`]+`")
+IMPOSSIBLE = " can't occur here, because "
+
+
+def known_tests(build: Build) -> set[str]:
+    command = ["ctest", "--test-dir", build.folder, "-C", "ept", "-N"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    names = set(re.findall(r"^ *Test *#\d+: (.*)$", listed.stdout, re.MULTILINE))
+    assert [name for name in names if "NOT_BUILT" in name] == [], "not all tests are built"
+    return names
+
+
+@pytest.mark.parametrize("document", ["xsa.md", "threat-model.md", "rules.md"])
+def test_the_tests_that_a_document_names_exist(build: Build, document: str) -> None:
+    named = set(re.findall(rf"`((?:{KINDS})\.[^`]*)`", (DOCS / document).read_text(encoding="utf-8")))
+    assert named != set()
+    assert named - known_tests(build) == set()
+
+
+def advisory_rows() -> list[list[str]]:
+    """The cells of each row of the table."""
+    text = (DOCS / "xsa.md").read_text(encoding="utf-8")
+    return [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| *\d+ *\|", line)]
+
+
+def test_every_advisory_has_its_row() -> None:
+    """The rows are those of the list, in its order. Each names a test that shows that the attack is refused or
+    survived, or says why it can't occur."""
+    rows = advisory_rows()
+    listed = [int(number) for number in (ROOT / "tests/docs/advisories.txt").read_text().split()]
+    assert [int(row[0]) for row in rows] == listed
+    assert [row for row in rows if len(row) != 3] == [], "not three columns"
+    assert [row for row in rows if not ANSWERED.match(row[2]) and not row[2].startswith(IMPOSSIBLE)] == [], "no form of answer"

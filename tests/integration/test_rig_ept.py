@@ -1,0 +1,40 @@
+"""`pinfold doctor` and some test guests of each kind on KVM with EPT, which scripts/rig emulates (slowly) with
+bochs."""
+import pytest
+import table
+from harness.build import Build
+from harness.guest_test import Check, Host
+from harness.rig import Rig
+
+SOME = """
+    boots.powers_off boots.exceptions boots.iret_restores_registers boots.user_round_trip
+    boots.timer_events boots.round_trips boots.fpu_task_switch
+    refused.writable_mappings_of_tables refused.stores_into_tables refused.returns refused.ldt_pages
+    xsa.traps vcpus.flushes_reach_all time.clocks events.two_level events.fifo
+    bad.jumps_to_nowhere bad.users_stack_in_the_hypervisors_range.iret-there
+    walls.store_into_own_page_table.l1.mprotect walls.store_into_own_page_table.l4.userfaultfd
+    walls.map_foreign_frame.read.mprotect walls.map_foreign_frame.execute.userfaultfd
+    walls.forge_entries.new.mprotect walls.own_mirror.read.mprotect
+    walls.fallen_gate.own-l1.mprotect walls.fallen_gate.execute.userfaultfd walls.fallen_gate.root.mprotect
+""".split()
+
+
+def host_checks(build: Build) -> list[Check]:
+    return [Check("KVM has EPT", ("cat", "/sys/module/kvm_intel/parameters/ept"), says=("^Y$",)),
+            Check("doctor finds two-dimensional paging", (str(build.pinfold), "doctor", "--json"),
+                  says=('"shadow_paging": *false',))]
+
+
+@pytest.fixture(scope="session")
+def ept() -> Rig:
+    """The emulated machine with EPT. Skips the test if bochs is missing and can't be installed."""
+    return Rig.with_packages("bochs-bin", "--rig-ept")
+
+
+@pytest.mark.slow
+def test_some_of_each_kind_of_guest(ept: Rig, build: Build) -> None:
+    checks = host_checks(build) + [row.check(build, Host.RIG) for row in table.rows(Host.RIG, SOME)]
+    run = ept.run_checks(checks, "--ept", limit=6000)
+    assert not run.says("^FAILED  ")
+    assert run.says(f"^{len(checks)} of {len(checks)} guests$")
+    assert run.status == 0
