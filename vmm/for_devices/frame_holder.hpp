@@ -19,7 +19,8 @@ class FrameHolder {
  public:
   virtual ~FrameHolder() = default;
   /// Holds a data frame of the guest's as long as there is a copy of the page: it stays the guest's, and
-  /// can't become a page table or a descriptor page. EINVAL for any other frame.
+  /// can't become a page table or a descriptor page. EINVAL for any other frame. Settles first, so that what
+  /// was held before does not pile up.
   [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold(Mfn frame) = 0;
   /// Releases the frames of all pages that are gone by now, whoever dropped them. Else the domain's next
   /// hypercall does.

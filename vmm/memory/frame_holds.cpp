@@ -89,6 +89,7 @@ std::vector<Mfn> FrameHolds::frames() const {
 tl::expected<SharedPage, Errno> DomainFrameHolder::hold(Mfn frame) {
   {
     const pvmmu::DomainShare share(sharer_);
+    (void)holds_.try_settle(share);  // what is left of it needs the lock alone, and is not much
     if (auto page = holds_.try_hold(share, frame)) return std::move(*page);
   }
   const pvmmu::DomainLock lock(mutex_);

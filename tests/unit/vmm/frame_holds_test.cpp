@@ -198,6 +198,13 @@ TEST(FrameHolds, a_devices_thread_holds_and_releases_while_no_hypercall_runs) {
   EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 0U);
 }
 
+// While the guest's vCPUs sleep, no hypercall settles.
+TEST(FrameHolds, what_a_devices_thread_dropped_does_not_pile_up) {
+  Outside s;
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(s.device.hold(s.frame));
+  EXPECT_EQ(s.holds.frames().size(), 1U);
+}
+
 TEST(FrameHolds, an_audit_knows_what_a_devices_thread_holds) {
   Outside s;
   auto page = s.device.hold(s.frame);
