@@ -3,7 +3,8 @@
 A document names a file in backquotes, in a code block that is not a console's, or as the target of a link. A path
 may be relative to the source tree or to the document; a name without a folder may be that of any file in the tree.
 A pattern (`*`, `FOLDER`, `LAYER`, `NAME` or `TARGET`) matches at least one file. Files that a build makes
-(`build/...`) and paths outside of the source tree are not checked.
+(`build/...`) and paths outside of the source tree are not checked. Where a document says that `this` is in `that.cpp`,
+or names `this` (`that.cpp`), the name occurs in that file.
 """
 import fnmatch
 import glob
@@ -22,6 +23,9 @@ LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 # Names with `::` or an underscore, and words such as `SharedPage`. They have to occur in a file of code.
 CODE_NAME = re.compile(r"^(?:\w+(?:::~?\w+)+|\w*_\w*|[A-Z]+[a-z]+[A-Z]\w*)(?:\(\))?$")
 CODE = (".cpp", ".hpp", ".h", ".c", ".S", ".inc", ".py", ".sh", ".txt", "")
+NAME = r"`~?\w+(?:::~?\w+)*(?:\(\))?`"
+FILE = r"\[?`([\w./-]+\.(?:cpp|hpp|h|S|inc))`"
+PLACES = (re.compile(rf"((?:{NAME}(?:, | and )?)+) in {FILE}"), re.compile(rf"({NAME}) \({FILE}\)"))
 LINUX = {"__change_page_attr", "filemap_map_pages"}
 
 
@@ -90,6 +94,17 @@ def missing(tree, document):
                 yield number, path
 
 
+def misplaced(document):
+    """Yields (name, file) where the document says that a file has a name that it does not have."""
+    text = re.sub(r"\s+", " ", document.read_text(encoding="utf-8"))
+    for names, file in (match.groups() for place in PLACES for match in place.finditer(text)):
+        code = next((start / file for start in (ROOT, document.parent) if (start / file).exists()), None)
+        words = set(re.findall(r"\w+", code.read_text(encoding="utf-8"))) if code else set()
+        for name in re.findall(r"`(?:~?\w+::)*~?(\w+)", names):
+            if name not in words:
+                yield name, file
+
+
 @pytest.fixture(scope="module")
 def tree() -> Tree:
     return Tree(str(ROOT))
@@ -101,3 +116,8 @@ DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if path.relative_to(ROOT)
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_document_names_exists(tree: Tree, document) -> None:
     assert [f"line {number}: {name}" for number, name in missing(tree, str(document))] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_are_where_a_document_says(document) -> None:
+    assert list(misplaced(document)) == []
