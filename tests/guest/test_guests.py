@@ -12,5 +12,6 @@ def test_guest(host: Pinfold, build: Build, row: Row) -> None:
     guest = host.start_command(check.command)
     status = guest.exit_code(row.limit - DEATH)
     print(guest.console.text())
-    assert check.complaints(status, guest.console.text()) == []
+    complaints = check.complaints(status, guest.console.text())
+    assert not complaints, "\n".join(complaints)
     assert guest.processes() == [], "a process is left"

@@ -17,7 +17,6 @@ class Host(enum.Flag):
     KVM = enum.auto()  # /dev/kvm of this machine
     RIG = enum.auto()  # the emulated machine (scripts/rig): nested paging, one processor
     RIG_SMP = enum.auto()  # the same with two processors, in scripts/nightly
-    ANY = KVM | RIG | RIG_SMP
 
 
 @dataclass(frozen=True)
