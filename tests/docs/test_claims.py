@@ -1,5 +1,6 @@
 """Tests that documents name exist, and docs/xsa.md has a row for every advisory."""
 import fnmatch
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -18,13 +19,18 @@ ANSWERED = re.compile(r" (refused|survived) by .*`[a-z]+\.[^`]+`")
 IMPOSSIBLE = " can't occur here, because "
 
 
+def ctest_commands(build: Build, configuration: str) -> dict[str, list[str]]:
+    """The tests that CTest knows, and their commands."""
+    command = ["ctest", "--test-dir", build.folder, "-C", configuration, "--show-only=json-v1"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    tests = json.loads(listed.stdout)["tests"]
+    assert [test["name"] for test in tests if "NOT_BUILT" in test["name"]] == [], "not all tests are built"
+    return {test["name"]: test.get("command", []) for test in tests}
+
+
 @pytest.fixture(scope="module")
 def known_tests(build: Build) -> set[str]:
-    command = ["ctest", "--test-dir", build.folder, "-C", "ept", "-N"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    names = set(re.findall(r"^ *Test *#\d+: (.*)$", listed.stdout, re.MULTILINE))
-    assert [name for name in names if "NOT_BUILT" in name] == [], "not all tests are built"
-    return names
+    return set(ctest_commands(build, "ept"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -34,6 +40,25 @@ def test_the_tests_that_a_document_names_exist(known_tests: set[str], document: 
     patterns = {name: PLACEHOLDER.sub("*", name) for name in named}
     assert [name for name in sorted(patterns) if not fnmatch.filter(known_tests, patterns[name])] == []
     assert named or document.name not in ("xsa.md", "threat-model.md", "rules.md")
+
+
+def test_the_tests_that_mutants_name_exist(known_tests: set[str]) -> None:
+    text = (ROOT / "tests/mutants.txt").read_text(encoding="utf-8")
+    named = set(re.findall(r"^killed by ctest (\S+)", text, re.MULTILINE))
+    assert named != set()
+    assert named - known_tests == set()
+
+
+def test_ctest_runs_every_test_in_python(build: Build) -> None:
+    """A function that no test of CTest names, by itself or with its file, would never run."""
+    run = {word.partition("[")[0] for configuration in ("ept", "nightly")
+           for command in ctest_commands(build, configuration).values() for word in command}
+    files = sorted((ROOT / "tests").glob("*/test_*.py"))
+    assert len(files) > 20
+    for file in files:
+        name = str(file.relative_to(ROOT / "tests"))
+        functions = re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert name in run or [function for function in functions if f"{name}::{function}" not in run] == [], name
 
 
 def advisory_rows() -> list[list[str]]:
