@@ -65,7 +65,7 @@ void Domain::create_validator() {
   });
 }
 
-/// The guest's memory, and the page that it shares with the monitor.
+/// Allocates the guest's memory and its shared_info page.
 tl::expected<void, std::string> Domain::allocate_frames(pvmmu::Held held) {
   const auto shared = mmu_->allocate_special(held);
   if (!shared || !allocate_memory(held))
@@ -79,12 +79,13 @@ tl::expected<void, std::string> Domain::allocate_frames(pvmmu::Held held) {
   return {};
 }
 
-/// The domain's memory, in its order: one extent, or two around the frames that the machine withholds.
+/// Allocates the domain's memory, in its pseudo-physical order: one extent, or two around the frames that the
+/// machine withholds.
 bool Domain::allocate_memory(pvmmu::Held held) {
   frames_.reserve(config_.frames);
   prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
   const auto withheld = machine_.frames().withheld();
-  // Behind frame 0, which is nobody's, and shared_info.
+  // Frame 0 is nobody's, and shared_info comes next.
   const std::uint64_t before = withheld.count == 0 ? config_.frames : withheld.first.raw() - 2;
   for (std::uint64_t count = std::min(before, config_.frames); count != 0;
        count = config_.frames - frames_.size()) {
@@ -102,8 +103,8 @@ tl::expected<void, std::string> Domain::create_processors() {
     auto cpu = GuestCpu::create(*this, VcpuId(i));
     if (!cpu) return tl::unexpected(cpu.error().message);
     cpus_.push_back(std::move(*cpu));
-    // KVM starts each vCPU's TSC at zero; the guest's clocks stand on one that is alike everywhere. (Where it
-    // can't be set, it is the host's.)
+    // KVM starts each vCPU's TSC at zero, but the guest's clocks need the same TSC on all vCPUs. (If the
+    // offset can't be set, the TSC is the host's.)
     (void)cpus_.back()->vcpu().set_tsc_offset(0);
   }
   const Vcpu& first = cpus_[0]->vcpu();
@@ -113,7 +114,7 @@ tl::expected<void, std::string> Domain::create_processors() {
   return {};
 }
 
-/// What the vCPUs' CPUID shows, and their system registers.
+/// Sets what CPUID shows to the vCPUs, and their system registers.
 tl::expected<void, std::string> Domain::set_up_processors(const Kvm& kvm) {
   auto policy = cpuid_policy_for(kvm, config_.host, *clock_);
   if (!policy) return tl::unexpected(policy.error());
@@ -155,7 +156,7 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
 End Domain::run() {
   install_kick_handler();
   std::vector<std::thread> threads;
-  // All threads that the domain will ever need, before its first instruction.
+  // Makes all threads that the domain will ever need, before its first instruction.
   try {
     if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
     for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
@@ -223,7 +224,8 @@ tl::expected<SharedPage, Errno> Domain::hold_frame(pvmmu::Held held, Mfn frame) 
 }
 
 void Domain::wake_pollers(Port) {
-  // A vCPU counts itself before it looks at its ports, and this runs after the port is pending.
+  // No wake-up is lost: a vCPU counts itself before it looks at its ports, and this runs after the port is
+  // pending.
   if (pollers_ == 0) return;
   for (const auto& cpu : cpus_)
     if (cpu->sleep().is_polling()) cpu->kick();

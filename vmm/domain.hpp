@@ -61,12 +61,12 @@ class Domain final : public EventTarget, private SharedFrameSource {
   /// The domain's memory in pseudo-physical order.
   [[nodiscard]] const std::vector<Mfn>& frames() const { return frames_; }
   [[nodiscard]] Mfn shared_info_frame() const { return shared_info_.frame(); }
-  /// Pages of the monitor's own, shared with the guest (grant table); for use in hypercalls.
+  /// Makes pages of the monitor that the guest may map (grant table); for use in hypercalls.
   [[nodiscard]] SharedFrameSource& shared_frames() { return *this; }
-  /// Null: there are none any more.
+  /// The event channels; null when they are gone.
   void set_events(EventSource* events) { events_ = events; }
   [[nodiscard]] HypercallTable& hypercalls() { return hypercalls_; }
-  /// Validates and pins the initial tables and starts vCPU 0 on them; the refusal's words if they don't pass.
+  /// Validates and pins the initial tables and starts vCPU 0 on them. An error says why they were refused.
   [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack,
                                                       GuestVaddr start_info);
 
@@ -128,15 +128,14 @@ class Domain final : public EventTarget, private SharedFrameSource {
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);
-  /// Until each vCPU that is stopped rests, or the domain is over.
+  /// Waits until each stopped vCPU rests, or the domain is over.
   void wait_until_stopped(pvmmu::DomainLock& lock);
-  /// The same, for so long at most. False: a vCPU has not come out of the guest yet; it will rest when it
-  /// does.
+  /// The same with a time limit. False: a vCPU has not left the guest yet; it will rest when it does.
   [[nodiscard]] bool wait_until_stopped(pvmmu::DomainLock& lock, std::chrono::milliseconds limit);
-  /// Takes the guest's debug traps from now on; null: nobody does.
+  /// The debugger gets the guest's debug traps from now on; null: nobody does.
   void set_debugger(pvmmu::Held, Debugger* debugger) { debugger_ = debugger; }
   [[nodiscard]] Debugger* debugger() { return debugger_; }
-  /// The host has slept, and no vCPU is in the guest: time goes on where it was. cpu/host_sleep.cpp
+  /// The host has slept and no vCPU is in the guest: time goes on from where it was. cpu/host_sleep.cpp
   void host_woke(pvmmu::Held held, std::uint64_t tsc_offset);
   /// A descriptor of a held descriptor page changed.
   void descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor);

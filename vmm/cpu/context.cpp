@@ -1,5 +1,5 @@
-// VCPUOP_initialise: a vCPU's first state, as another vCPU of the domain describes it (vcpu_guest_context,
-// xen/arch-x86/xen.h).
+// VCPUOP_initialise: sets a vCPU's first state, which another vCPU of the domain describes
+// (vcpu_guest_context, xen/arch-x86/xen.h).
 #include <cstdint>
 
 #include <xen/xen.h>
@@ -22,7 +22,7 @@ bool addresses_are_canonical(const Context& c) {
          std::ranges::all_of(c.trap_ctxt, [](const trap_info& t) { return is_canonical(t.address); });
 }
 
-/// What can be refused without looking at a frame.
+/// Checks everything that needs no look at a frame.
 bool acceptable(const Context& c) {
   constexpr std::size_t user_root = 1;
   const bool user_start_without_root = (c.flags & VGCF_in_kernel) == 0 && c.ctrlreg[user_root] == 0;
@@ -83,8 +83,9 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
   return {};
 }
 
-/// Roots and descriptor tables. The check of a big tree may not be finished: what is loaded by then stays for
-/// the call that goes on, else a kernel root would be checked anew for each piece of the user root's check.
+/// Takes roots and descriptor tables. The check of a big tree may be interrupted. What is loaded by then
+/// stays for the call that goes on: otherwise the kernel root would be checked again for each piece of the
+/// user root's check.
 Status GuestCpu::hold_initial_frames(pvmmu::Held held, const Context& c) {
   constexpr std::size_t kernel_root = 3, user_root = 1;
   const bool has_user_root = c.ctrlreg[user_root] != 0;
@@ -92,7 +93,7 @@ Status GuestCpu::hold_initial_frames(pvmmu::Held held, const Context& c) {
   pvmmu::Verdict<> loaded = load_kernel_root(held, root_of(c.ctrlreg[kernel_root]));
   if (loaded && has_user_root) loaded = load_user_root(held, root_of(c.ctrlreg[user_root]));
   if (!loaded && loaded.error().error() == Errno::erestart) return fail(Errno::erestart);
-  // Last, as it is never unfinished.
+  // The GDT comes last because its check is never interrupted.
   std::array<Mfn, 14> frames;
   const std::size_t pages = (c.gdt_ents + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
   for (std::size_t i = 0; i < pages; ++i) frames[i] = Mfn(c.gdt_frames[i]);

@@ -23,8 +23,8 @@ tl::expected<CpuidPolicy, std::string> cpuid_policy_for(const Kvm& kvm, const Ho
                                                         const Clock& clock) {
   auto supported = kvm.supported_cpuid();
   if (!supported) return tl::unexpected(supported.error().message);
-  // Where code at CPL3 runs without VT-x or SVM, programs can use what the processor has, whatever KVM
-  // supports: the guest's kernel has to know of it, or it loses their registers.
+  // Where code at CPL3 runs without VT-x or SVM, programs can use everything that the processor has, whatever
+  // KVM supports. The guest's kernel has to know of it, to save their registers.
   const bool native = host.syscall_stays_at_cpl3;
   const CpuidSource source = native ? native_cpuid() : source_of(std::move(*supported));
   CpuidOptions options;

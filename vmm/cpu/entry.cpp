@@ -1,5 +1,4 @@
-// Into the guest: the vCPU's registers and system registers, and the entry stub that the way may lead
-// through.
+// Loads the vCPU's registers and system registers before an entry, and the entry stub if one is needed.
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {
@@ -21,10 +20,10 @@ kvm_segment user_segment(std::uint16_t selector, std::uint8_t type) {
 
 }  // namespace
 
-/// A VM entry fails where the code's address is not canonical, or has more than 32 bits although CS is not a
-/// 64-bit segment (Intel SDM vol. 3, 27.3.1.4). A guest can ask for either, by a SYSCALL that ends at the
-/// highest address of the lower half for one. It gets what a processor would do: a fault, or the lower 32
-/// bits. (Other selectors than the flat ones are loaded by an IRETQ, which sees to it.)
+/// A VM entry fails if RIP is not canonical, or if it has more than 32 bits although CS is not a 64-bit
+/// segment (Intel SDM vol. 3, 27.3.1.4). A guest can cause both, for example by a SYSCALL at the highest
+/// address of the lower half. It gets what a processor does then: a fault, or the lower 32 bits of RIP.
+/// (Selectors other than the flat ones are loaded by an IRETQ, which does the same.)
 void GuestCpu::make_enterable(pvmmu::Held held) {
   if (!is_canonical(regs_.rip)) deliver(held, GuestException{13, 0, 0});
   if (regs_.cs == gate::code64 || regs_.rip >> 32 == 0 || !processor_loads_selectors() ||
@@ -60,7 +59,7 @@ void GuestCpu::load_registers(pvmmu::Held held) {
   r.r8 = g[8], r.r9 = g[9], r.r10 = g[10], r.r11 = g[11], r.r12 = g[12], r.r13 = g[13], r.r14 = g[14],
   r.r15 = g[15];
   r.rip = regs_.rip;
-  // The real flags: interrupts are on, whatever the guest believes.
+  // These are the real flags: interrupts are enabled, whatever the guest's virtual flag says.
   r.rflags = (regs_.rflags & rflags::guests_own) | rflags::if_ | rflags::fixed;
   if (stops_.is_stepping() && steps_by_trap(held)) r.rflags |= rflags::tf;
   vcpu_.mark_regs_dirty();
@@ -70,9 +69,10 @@ std::uint64_t GuestCpu::cr3_of(pvmmu::Held held, Mfn root) {
   return root == no_mfn ? 0 : address_of(domain_.mmu().mirror_of_root(held, root)).raw();
 }
 
-/// If one is needed: the registers that were loaded become those of the stub, which ends in the guest's own.
+/// Replaces the registers that were loaded by those of an entry stub, if one is needed. The stub ends with
+/// the guest's own registers.
 void GuestCpu::enter_through_stub(pvmmu::Held held) {
-  // A stub for stale entries is made for these alone. (It ends in an IRETQ all the same.)
+  // Where KVM shadows page tables, a stub is made for stale entries only. (It ends in an IRETQ as well.)
   const bool through_iret =
       !domain_.config().host.stale_entries && processor_loads_selectors() && !flat_selectors(held);
   std::optional<EntryStubs::Stub> stub;
@@ -82,7 +82,7 @@ void GuestCpu::enter_through_stub(pvmmu::Held held) {
   entered_through_ = stub->leaves ? "through an entry stub that leaves" : "through an entry stub";
 }
 
-/// Brings KVM's system registers to what the guest's mode needs; did any differ?
+/// Sets KVM's system registers to what the guest's mode needs. True: one of them changed.
 bool GuestCpu::load_segments(pvmmu::Held held) {
   kvm_sregs& s = vcpu_.sregs();
   bool changed = false;
@@ -103,7 +103,7 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
   return load_bases() || changed;
 }
 
-/// The same for what no IRETQ loads: segment bases and virtual CR0.TS.
+/// The same for registers that an IRETQ does not load: segment bases and virtual CR0.TS.
 bool GuestCpu::load_bases() {
   kvm_sregs& s = vcpu_.sregs();
   const std::uint64_t cr0 = state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts;
@@ -122,11 +122,11 @@ bool GuestCpu::is_64bit_code(pvmmu::Held held, std::uint16_t selector) {
 
 bool GuestCpu::processor_loads_selectors() const { return !domain_.config().host.syscall_stays_at_cpl3; }
 
-/// Are CS and SS what user_segment makes of them? Else (a segment of the guest's LDT, a selector of nothing)
-/// only the processor itself can load them, or refuse to.
+/// Do CS and SS name flat segments, as user_segment() makes them? For any other selector (of the guest's LDT,
+/// or of no descriptor) only the processor itself can load the segment, or refuse it.
 bool GuestCpu::flat_selectors(pvmmu::Held held) {
   if ((regs_.cs == gate::code64 || regs_.cs == gate::code32) && regs_.ss == gate::data3)
-    return true;                                              // no guest's to change
+    return true;                                              // these descriptors are the monitor's
   constexpr std::uint64_t ignored = 1ULL << 40 | 1ULL << 52;  // accessed, available
   constexpr std::uint64_t code64 = 0x00affa000000ffffULL, code32 = 0x00cffa000000ffffULL,
                           data = 0x00cff2000000ffffULL;

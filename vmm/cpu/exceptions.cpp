@@ -1,5 +1,4 @@
-// What a processor exception means for a PV guest: page-table work, an instruction to emulate, or the guest's
-// own business.
+// Answers to processor exceptions: page-table work, an instruction to emulate, or an exception for the guest.
 #include <fmt/format.h>
 
 #include "vmm/domain.hpp"
@@ -49,8 +48,8 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
   if (leaf && leaf->entry.present()) {
     const bool permitted = write ? leaf->writable : !fetch || leaf->executable;
     if (permitted) {
-      // The guest's entry allows it: the first write to a clean page, or a translation that changed
-      // meanwhile.
+      // The guest's entry permits the access: this is the first write to a clean page, or the translation
+      // changed meanwhile.
       (void)domain_.mmu().touch(held, *leaf, write);
       repeats_fault_ = true;
       if (!repeated_fault_.repeats(regs_.rip, address, domain_.mmu().counters().entries_stored)) return;
@@ -63,13 +62,13 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
         emulate_pte_store(held, address, *leaf))
       return;
   }
-  // Both modes run at CPL3; the guest's own idea of user and kernel is what its handler goes by.
+  // Both modes run at CPL3; the guest's handler expects its own notion of user and kernel mode.
   const std::uint64_t seen = (error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
   deliver(held, GuestException{14, seen, address});
 }
 
-/// A kernel's plain store to an entry of an L1 that it has mapped read-only
-/// (VMASST_TYPE_writable_pagetables).
+/// Emulates the kernel's plain store to an entry of an L1 that it has mapped read-only
+/// (VMASST_TYPE_writable_pagetables). False: it is something else.
 bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf) {
   pvmmu::Validator& mmu = domain_.mmu();
   const Mfn table = leaf.entry.mfn();
@@ -104,7 +103,7 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
 
 void GuestCpu::on_protection_fault(pvmmu::Held held, std::uint64_t error_code) {
   if (error_code != 0) {
-    // INT n: the vector as the instruction has it, since emulated processors are known to report another.
+    // INT n: take the vector from the instruction, because some emulated processors report another one.
     if ((error_code & error_idt) != 0)
       return software_interrupt(
           held, decode_int_n(instruction(held)).value_or(static_cast<std::uint8_t>(error_code >> 3)));

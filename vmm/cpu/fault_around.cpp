@@ -1,13 +1,13 @@
-// A shadowing KVM fills its copy of a page-table entry when the guest first touches the page, each fill an
-// interruption. It fills the neighbours with it if the host has them there already; so the first touch of a
-// part of memory brings the whole part in.
+// Where KVM shadows page tables, it fills its copy of an entry when the guest first touches the page, and
+// each fill is an interruption. KVM also fills the neighbours if the host has mapped them already. So the
+// first touch of a part of memory maps the whole part.
 #include "vmm/domain.hpp"
 #include "vmm/emulate/accesses.hpp"
 
 namespace pinfold::vmm {
 
-/// The instruction that the guest stopped at is the one whose page was filled: its own, or one that it
-/// touches.
+/// The page that was filled is that of the instruction at which the guest stopped, or one that this
+/// instruction accesses.
 void GuestCpu::fault_around(pvmmu::Held held) {
   const auto bring_in = [&](std::uint64_t address) {
     const auto leaf = domain_.mmu().walk(held, root(), GuestVaddr(address));

@@ -14,8 +14,8 @@ namespace pinfold::vmm {
 /// - request() makes a flush due on a vCPU. A vCPU does not run guest code while a flush is due on it.
 /// - If the vCPU is in the guest at that moment, whoever asked waits until it has left (awaits()). The flush
 ///   itself need not be waited for: it comes before guest code runs on that vCPU again.
-/// - The way into the guest drops translations (an entry stub, or the gate, loads CR3). handed_over() records
-/// that.
+/// - The way into the guest drops translations: an entry stub or the gate loads CR3. handed_over() records
+/// it.
 /// - A table that processors may still walk is reused only after all_dropped_since() is true.
 /// - The way in itself runs on the root that CR3 names, which may have been given up since the vCPU left the
 ///   guest. So a vCPU whose root was last known to be in use before the last mark() loads another one with

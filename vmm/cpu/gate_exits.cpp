@@ -1,12 +1,13 @@
-// Exits of the gate, where it finishes in the VM what it can (gate_link.hpp), and the way back into it.
+// Exits by the gate's fast paths (gate_link.hpp), and the way back into the gate.
 #include <cstring>
 
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {
 
-/// Of a port exit the processor has checked the privilege level, where CPL3 has no ports (Intel SDM vol. 1,
-/// 19.5.2). Else it is SS.DPL in KVM's registers, whatever CS is (vol. 3, 24.4.1; AMD APM vol. 2, 15.5.1).
+/// At a port exit the processor has checked the privilege level, unless CPL3 may use the port (Intel SDM vol.
+/// 1, 19.5.2). Otherwise the level is SS.DPL in KVM's registers, whatever CS is (vol. 3, 24.4.1; AMD APM vol.
+/// 2, 15.5.1).
 bool GuestCpu::at_cpl0() {
   if (left_by_port_ && !domain_.config().host.port_open_to_cpl3()) return true;
   return vcpu_.sregs().ss.dpl == 0;
@@ -26,8 +27,8 @@ bool GuestCpu::is_interruption(const RunResult& result) const {
           (reason == KVM_EXIT_INTR || reason == KVM_EXIT_IRQ_WINDOW_OPEN));
 }
 
-/// Was the vCPU interrupted while the gate was at work, with half of it done? Also where only the IRETQ is
-/// left, if that has faulted and the exception waits.
+/// Was the vCPU interrupted while the gate had done only half of its work? That includes the case that only
+/// the IRETQ is left, but has faulted, and the exception waits.
 bool GuestCpu::inside_gate(const RunResult& result) {
   if (!is_interruption(result)) return false;
   const auto at = gate_address();
@@ -43,9 +44,9 @@ RunResult GuestCpu::run_vcpu() {
   return result;
 }
 
-/// Enters the guest. Interrupted inside the gate it lets that finish, which takes a few hundred instructions,
-/// and has it come out then in place of going to the guest. As long as that takes the vCPU counts as one that
-/// has not left.
+/// Enters the guest. If the vCPU is interrupted inside the gate, it is entered again so that the gate can
+/// finish, which takes a few hundred instructions, and then leave instead of returning to the guest. Until
+/// then the vCPU counts as one that has not left the guest.
 RunResult GuestCpu::run_to_the_guests_own_exit() {
   RunResult result = run_vcpu();
   if (!domain_.config().host.fast_paths) return result;
@@ -57,8 +58,8 @@ RunResult GuestCpu::run_to_the_guests_own_exit() {
   return result;
 }
 
-/// The bases that an instruction may use. Knowing them takes a system call, and without a byte that is the
-/// prefix of FS or GS it uses none.
+/// The segment bases that an instruction may use. To fetch them takes a system call, and an instruction
+/// without a byte that is the prefix of FS or GS uses neither.
 SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
   constexpr int prefix_fs = 0x64, prefix_gs = 0x65;
   const auto has = [&](int byte) {
@@ -68,10 +69,10 @@ SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
   return may ? SegmentBases{bases_.fs(), bases_.active_gs()} : SegmentBases{};
 }
 
-/// On from where the gate left. Its system registers stay as they are, but for what the monitor changed:
-/// IRETQ loads the guest's segments, and the gate another CR3 if it has to. Until then it runs on the mirror
-/// that it left on, of which the guest may have given up the table: that does no harm before it is used
-/// again.
+/// Resumes the vCPU in the gate, where it left. System registers stay as they are, except for what the
+/// monitor changed; IRETQ loads the guest's segments, and the gate loads another CR3 if it has to. Until then
+/// the gate runs on the mirror that it left on. The guest may have given up that table, but its mirror is not
+/// reused before.
 void GuestCpu::resume_in_gate(pvmmu::Held held) {
   FlushDuties& duties = domain_.flushes().duties();
   if ((bases_.knows_active() || gate_link_.task_switched_differs()) && load_bases()) vcpu_.mark_sregs_dirty();
@@ -112,7 +113,7 @@ void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {
               "the gate left at an address that it does not leave at\n" + describe(lock));
 }
 
-/// The guest's registers, when the gate had only the IRETQ before it.
+/// Takes the guest's registers from the frame of the IRETQ that the gate was about to execute.
 void GuestCpu::capture_return() {
   capture();
   const ExceptionFrame frame = domain_.gate().exception_frame(id_.raw(), vcpu_.regs().rsp, false);

@@ -43,7 +43,7 @@ class Domain;
 /// A vCPU and the thread's loop that runs it.
 ///
 /// run(): deliver what is due (delivery.cpp) → enter the guest (entry.cpp) → sort out why it came back
-/// (run_loop.cpp, gate_exits.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The
+/// (exits.cpp, gate_exits.cpp) → answer: hypercalls (hypercalls/), exceptions (exceptions.cpp). The
 /// guest's registers are in `regs()` between an exit and the next entry, whichever way the host's KVM goes in
 /// and out.
 ///
@@ -131,7 +131,7 @@ class GuestCpu final : private SleepSurroundings {
  private:
   GuestCpu(Domain& domain, VcpuId id, Vcpu vcpu);
 
-  // run_loop.cpp
+  // run_loop.cpp, exits.cpp
   void create_host_timer(pvmmu::Held held);
   bool before_entry(pvmmu::DomainLock& lock);
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
@@ -154,7 +154,6 @@ class GuestCpu final : private SleepSurroundings {
       trace_entered_now(held, cause);
   }
   [[gnu::cold]] void trace_entered_now(pvmmu::Held held, std::uint64_t cause);
-  [[nodiscard]] GuestVaddr caller(pvmmu::Held held);
   void on_gate_exception(pvmmu::DomainLock& lock, std::uint8_t vector);
   void on_gate_exception(pvmmu::Held held, std::uint8_t vector, const ExceptionFrame& frame);
   void on_raised(pvmmu::Held held, const GuestException& raised);
@@ -189,8 +188,6 @@ class GuestCpu final : private SleepSurroundings {
   void on_view_fault(pvmmu::Held held);
   /// Ends the domain if the validator found that a table is not what was stored there. Whether it did.
   [[nodiscard]] bool end_on_breach(pvmmu::Held held);
-  [[nodiscard]] std::string explain_view_fault(pvmmu::Held held);
-  [[nodiscard]] std::string explain_physical_access(Mfn mfn, bool writes) const;
 
   // stopping.cpp
   [[nodiscard]] bool steps_by_trap(pvmmu::Held held);

@@ -1,9 +1,9 @@
-// After the host slept: the guest's clocks go on where they were (vmm/clock.hpp).
+// After the host slept, the guest's clocks go on from where they were (vmm/clock.hpp).
 //
-// A vCPU's thread that was in the guest comes out when its host goes to sleep, so it passes here before it is
-// in the guest again, as does one whose vCPU slept. One that was stopped just before its entry gets there
-// first: until it is called out below its guest sees the TSC, and a time made of it, as the host woke up
-// with.
+// When its host goes to sleep, a vCPU's thread leaves the guest. So it comes here before it enters the guest
+// again, as does a thread whose vCPU slept. A thread that was stopped just before its entry enters the guest
+// first: until it is called out below, its guest sees the TSC that the host woke up with, and a time computed
+// from it.
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {

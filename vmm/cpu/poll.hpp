@@ -10,9 +10,9 @@
 
 namespace pinfold::vmm {
 
-/// A vCPU's poll, from the hypercall that asks for it until the vCPU is awake again. It counts as one of the
-/// domain's pollers for as long, and as one only: a guest may ask several times before the vCPU sleeps (in a
-/// multicall), and the last request is the one that counts.
+/// A vCPU's poll, from the hypercall that asks for it until the vCPU is awake again. Meanwhile the vCPU
+/// counts once among the domain's pollers. A guest may ask several times before the vCPU sleeps (in a
+/// multicall): the last request counts.
 ///
 /// Threads: is_active() in any; all else in the vCPU's own.
 class Poll {

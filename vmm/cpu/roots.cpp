@@ -1,10 +1,10 @@
-// The roots of a vCPU's two modes. Whatever loads one does it here, so that what belongs to a load can't be
-// forgotten in one of the ways (hypercalls, a store to CR3, VCPUOP_initialise, the domain's start).
+// The roots of a vCPU's two modes. Every load goes through here (hypercalls, a store to CR3,
+// VCPUOP_initialise, the domain's start), so that none of them can forget what belongs to it.
 #include "vmm/domain.hpp"
 
 namespace pinfold::vmm {
 
-/// The translations of the old root go, and with them the pages of the LDT that were found through it.
+/// The translations of the old root are dropped, and so are the pages of the LDT that were found through it.
 pvmmu::Verdict<> GuestCpu::load_kernel_root(pvmmu::Held held, Mfn root) {
   const auto loaded = domain_.mmu().load_root(held, state_.kernel_root, root);
   if (!loaded) return loaded;

@@ -1,5 +1,5 @@
-// An access that the guest's tables permit and its view does not. KVM tells only that it happened, not where:
-// the instruction is decoded, and each address that it may touch is looked up.
+#include "vmm/cpu/view_fault.hpp"
+
 #include <fmt/format.h>
 
 #include "vmm/domain.hpp"
@@ -33,13 +33,12 @@ std::string objection(const pvmmu::Validator& mmu, Mfn mfn, Access access) {
 
 }  // namespace
 
-/// One line: which frame, whose, what it is, and through which address.
-std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
+std::string explain_view_fault(pvmmu::Held held, const pvmmu::Validator& mmu, const FaultingCode& code) {
   const auto look = [&](std::uint64_t address, Access access) -> std::string {
-    const auto leaf = domain_.mmu().walk(held, root(), GuestVaddr(address));
+    const auto leaf = mmu.walk(held, code.root, GuestVaddr(address));
     if (!leaf || !leaf->entry.present()) return {};
     const Mfn mfn = leaf->entry.mfn();
-    const std::string why = objection(domain_.mmu(), mfn, access);
+    const std::string why = objection(mmu, mfn, access);
     if (why.empty()) return {};
     return fmt::format(
         "the guest tried to {} frame {:#x} at {:#x}, {}; its page tables (entry {:#x}, slot {} of table "
@@ -47,11 +46,9 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
         "its view does not",
         verb(access), mfn.raw(), address, why, leaf->entry.raw(), leaf->slot, leaf->table.raw());
   };
-  if (std::string found = look(regs_.rip, Access::execute); !found.empty()) return found;
-  const auto decoded =
-      decode(instruction(held), is_64bit_code(held, regs_.cs) ? CodeWidth::bits64 : CodeWidth::bits32);
-  if (decoded) {
-    const MemoryAccesses accesses(*decoded, regs_, SegmentBases{bases_.fs(), bases_.active_gs()});
+  if (std::string found = look(code.registers.rip, Access::execute); !found.empty()) return found;
+  if (const auto decoded = decode(code.bytes, code.width)) {
+    const MemoryAccesses accesses(*decoded, code.registers, code.bases);
     for (const MemoryAccess& access : accesses.all())
       if (std::string found = look(access.address, access.writes ? Access::write : Access::read);
           !found.empty())
@@ -60,10 +57,9 @@ std::string GuestCpu::explain_view_fault(pvmmu::Held held) {
   return "the guest touched a frame that its view keeps from it, although its page tables permit it";
 }
 
-/// The same where KVM tells the frame: an access by code at CPL0, which it emulated.
-std::string GuestCpu::explain_physical_access(Mfn mfn, bool writes) const {
+std::string explain_physical_access(const pvmmu::Validator& mmu, Mfn mfn, bool writes) {
   const Access access = writes ? Access::write : Access::read;
-  const std::string why = objection(domain_.mmu(), mfn, access);
+  const std::string why = objection(mmu, mfn, access);
   return fmt::format(
       "code at CPL0 of the domain's VM tried to {} frame {:#x}, {}; its view does not permit it",
       verb(access), mfn.raw(), why.empty() ? "which it may not" : why);
@@ -71,7 +67,10 @@ std::string GuestCpu::explain_physical_access(Mfn mfn, bool writes) const {
 
 void GuestCpu::on_view_fault(pvmmu::Held held) {
   domain_.statistics().count(ExitReason::view_fault);
-  domain_.end(Ending::isolation_fault, explain_view_fault(held) + "\n" + describe(held));
+  const CodeWidth width = is_64bit_code(held, regs_.cs) ? CodeWidth::bits64 : CodeWidth::bits32;
+  const FaultingCode code{root(), regs_, SegmentBases{bases_.fs(), bases_.active_gs()}, instruction(held),
+                          width};
+  domain_.end(Ending::isolation_fault, explain_view_fault(held, domain_.mmu(), code) + "\n" + describe(held));
 }
 
 bool GuestCpu::end_on_breach(pvmmu::Held held) {

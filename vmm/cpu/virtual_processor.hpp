@@ -56,8 +56,9 @@ class VirtualProcessor final : public PrivilegedState, public MsrState {
   GuestAccess* memory_ = nullptr;
 };
 
-/// Sets a virtual debug register, by hypercall or MOV: DR0 to 3 hold guest addresses (EPERM), of DR6 and 7
-/// the upper half is zero (EINVAL) and DR7.GD is refused (EPERM); other numbers ENODEV.
+/// Sets a virtual debug register, by hypercall or MOV. DR0 to DR3 take guest addresses (else EPERM); the
+/// upper half of DR6 and DR7 must be zero (else EINVAL), and DR7.GD is refused (EPERM). Other numbers:
+/// ENODEV.
 [[nodiscard]] Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value);
 
 }  // namespace pinfold::vmm

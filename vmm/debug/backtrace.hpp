@@ -1,4 +1,4 @@
-// Where a stopped vCPU's code came from, as far as its stack tells.
+// Return addresses on the stack of a stopped vCPU.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace pinfold::vmm {
 /// A return address on the stack.
 struct StackEntry {
   std::uint64_t address = 0;
-  /// On the chain of frame pointers. Else it only looks like one: what was called and has returned, or was
-  /// never called, may have left it there.
+  /// It is on the chain of frame pointers. If not, it only looks like a return address: a function that has
+  /// returned, or was never called, may have left it there.
   bool certain = false;
 };
 

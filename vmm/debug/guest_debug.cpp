@@ -55,7 +55,7 @@ bool GuestDebug::insert(pvmmu::Held held, Mfn root, GuestVaddr va) {
   return true;
 }
 
-/// The frame may have become something else, or got other contents, since the breakpoint was set.
+/// Since the breakpoint was set, the frame may have become a table, or its contents may have changed.
 void GuestDebug::take_out(Breakpoints::const_iterator breakpoint) const {
   const Place& place = breakpoint->first;
   if (may_be_written(place.first) && at(place) == int3) at(place) = breakpoint->second.original;

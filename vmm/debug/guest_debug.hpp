@@ -1,4 +1,5 @@
-// A debugger's hands on a stopped guest: its memory, whatever the guest's own permissions, and breakpoints.
+// A debugger's access to a stopped guest: its memory, whatever the guest's own permissions are, and
+// breakpoints.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ namespace pinfold::vmm {
 /// an entry has RW; no accessed or dirty bit is set. Never written: frames that are page tables or
 /// descriptor pages (their contents are checked, and have mirrors), and frames that are not the domain's.
 ///
-/// Breakpoints are INT3 bytes in frames, and so in every mapping of the frame. Reading shows what is behind
-/// them.
+/// A breakpoint is an INT3 byte in a frame, so it shows in every mapping of the frame. Reading returns the
+/// bytes that the breakpoints replaced.
 class GuestDebug {
  public:
   explicit GuestDebug(pvmmu::Validator& mmu) : mmu_(mmu) {}
@@ -29,8 +30,8 @@ class GuestDebug {
   static constexpr std::size_t most_breakpoints = 1024;
   /// False: nothing is mapped there, or the frame must not be written, or there are too many.
   [[nodiscard]] bool insert(pvmmu::Held held, Mfn root, GuestVaddr at);
-  /// False: there is none. One whose address translates to another frame by now, or to none, is found by the
-  /// address that it was set at.
+  /// False: there is no breakpoint at this address. A breakpoint keeps the address that it was set at, also
+  /// when that address translates to another frame now, or to none.
   bool remove(pvmmu::Held held, Mfn root, GuestVaddr at);
   void remove_all(pvmmu::Held held);
   [[nodiscard]] bool is_breakpoint(pvmmu::Held held, Mfn root, GuestVaddr at) const;

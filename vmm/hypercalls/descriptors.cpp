@@ -16,7 +16,7 @@ void register_descriptors(Domain& domain) {
     const std::uint64_t entries = call.args[1] & 0xffffffff;  // of 32 bits in the ABI
     if (entries > pvmmu::first_reserved_gdt_entry) return to_rax(Errno::einval);
     const std::size_t pages = (entries + pvmmu::entries_per_table - 1) / pvmmu::entries_per_table;
-    // The pages that the vCPU has now go, and those that it gets are copied for the processor.
+    // The pages of the old GDT are released, and those of the new one are copied.
     call.spend((pages + domain.cpu(call.vcpu).descriptors().gdt_frames().size()) * pvmmu::whole_table);
     std::array<Mfn, 14> frames;
     for (std::size_t i = 0; i < pages; ++i) {

@@ -21,7 +21,7 @@ std::int64_t dispatch(Domain& domain, Hypercall& call) {
     return to_rax(Errno::enosys);
   }
   ++statistics.hypercalls[call.number];
-  // Frames that devices let go of are the guest's own again.
+  // Releases the frames whose SharedPages devices have dropped since the last hypercall.
   domain.holds().settle(*call.held);
   return (*handler)(call);
 }
@@ -49,8 +49,8 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
 namespace hypercalls {
 namespace {
 
-/// Stops between two calls when enough was done, or behind one that is to be made again: of that one the
-/// entry then has the arguments with which it goes on, as on Xen, and no result yet.
+/// Stops between two entries when the exit's budget is used up, or at an entry that has to be made again. In
+/// that case the entry gets the arguments with which it goes on, as on Xen, and no result yet.
 std::int64_t multicall(Domain& domain, Hypercall& call) {
   const GuestVaddr list = call.pointer(0);
   const std::uint64_t count = call.args[1] & 0xffffffff;  // of 32 bits in the ABI

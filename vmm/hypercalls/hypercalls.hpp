@@ -12,8 +12,8 @@ namespace hypercalls {
 /// What XENVER_version answers: 4.17.
 inline constexpr std::int64_t version = 4 << 16 | 17;
 
-/// May the guest have something there? Lists must begin at such an address even if nothing of them is read;
-/// whether it is mapped shows with each access.
+/// Can the guest map this address? A list must begin at such an address even if none of it is read. Each
+/// access checks whether the address is mapped.
 [[nodiscard]] constexpr bool is_guests(GuestVaddr va) {
   return is_canonical(va.raw()) && !in_xen_range(va.raw());
 }

@@ -20,8 +20,8 @@ GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std:
 
 bool is_self(domid_t dom) { return dom == DOMID_SELF; }
 
-/// One of increase_reservation, decrease_reservation and populate_physmap, over a reservation's extents. What
-/// is given back is the number of extents done, whatever stopped it.
+/// Does increase_reservation, decrease_reservation or populate_physmap: calls `one` for each extent of the
+/// reservation. Returns the number of extents done, whatever stopped it.
 template <class One>
 std::int64_t over_extents(Hypercall& call, One&& one) {
   const std::uint64_t start = call.args[0] >> start_extent_shift;
@@ -63,7 +63,7 @@ bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
   const auto mfn = domain.mmu().allocate(*call.held, count, count);
   if (!mfn) return false;
   if (r.extent_start.p != nullptr && !call.memory.store(slot, mfn->raw())) {
-    // Frames that the guest can't be told of stay the machine's.
+    // The guest can't learn the frames' numbers: give them back.
     for (std::uint64_t i = 0; i < count; ++i) (void)domain.mmu().deallocate(*call.held, mfn->plus(i));
     return false;
   }
@@ -72,7 +72,8 @@ bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
   return true;
 }
 
-/// XENMEM_exchange in units: as many extents of both sides as make one extent of the larger size.
+/// XENMEM_exchange is done in units. A unit is one extent of the larger of both sizes, and as many extents of
+/// the other size as have the same number of frames.
 struct Exchange {
   xen_memory_exchange args;
   std::uint64_t in_frames, out_frames;    ///< Of one extent.
@@ -94,7 +95,8 @@ struct Exchange {
   }
 };
 
-/// The frames that a unit gives up: each the domain's, named once, referenced by nothing but the reservation.
+/// The frames that a unit gives up. Each must be the domain's, be named once, and have no reference but the
+/// reservation's.
 tl::expected<std::vector<Mfn>, Errno> frames_given_up(Domain& domain, Hypercall& call, const Exchange& x,
                                                       std::uint64_t first) {
   std::vector<Mfn> frames;
@@ -111,7 +113,7 @@ tl::expected<std::vector<Mfn>, Errno> frames_given_up(Domain& domain, Hypercall&
   return frames;
 }
 
-/// One unit, checked whole before anything changes hands.
+/// Exchanges one unit. All of it is checked before any frame changes hands.
 Status exchange_unit(Domain& domain, Hypercall& call, const Exchange& x, std::uint64_t first_in) {
   const auto old = frames_given_up(domain, call, x, first_in);
   if (!old) return fail(old.error());
@@ -119,11 +121,12 @@ Status exchange_unit(Domain& domain, Hypercall& call, const Exchange& x, std::ui
   std::vector<std::uint64_t> pfns;
   for (std::uint64_t i = 0; i < x.out_extents; ++i) {
     const auto pfn = call.memory.fetch<std::uint64_t>(x.out_slot(first_out + i));
-    // The answer goes to the same place: it must be writable before anything changes.
+    // The result is written to the same place: it must be writable before anything changes.
     if (!pfn || !call.memory.store(x.out_slot(first_out + i), *pfn)) return fail(Errno::efault);
     pfns.push_back(*pfn);
   }
-  // New frames first, over the limit for a moment: the old ones are still there if there are none.
+  // Allocate the new frames first, which exceeds the domain's limit for a moment: if there are none, the
+  // domain still has the old ones.
   pvmmu::Validator& mmu = domain.mmu();
   std::vector<Mfn> fresh;
   for (std::uint64_t i = 0; i < x.out_extents; ++i) {
@@ -144,8 +147,8 @@ Status exchange_unit(Domain& domain, Hypercall& call, const Exchange& x, std::ui
   return {};
 }
 
-/// XENMEM_exchange: frames for others, of another extent size. `nr_exchanged` tells the guest, and the
-/// restarted call, how far it got.
+/// XENMEM_exchange: exchanges frames for others, in extents of another size. `nr_exchanged` tells the guest,
+/// and the restarted call, how many were done.
 std::int64_t exchange(Domain& domain, Hypercall& call) {
   const auto args = call.memory.fetch<xen_memory_exchange>(call.pointer(1));
   if (!args) return to_rax(Errno::efault);

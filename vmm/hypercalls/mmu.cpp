@@ -1,9 +1,10 @@
 // mmu_update, mmuext_op and update_va_mapping: requests are fetched by value and go to the validator one by
 // one.
 //
-// A list that is as much work as may be done at a stretch is interrupted, between two requests or within one:
-// the guest makes the same hypercall again for what is left, and may take events before it does. A list whose
-// requests are all answered, but have left tables to be released, comes back with nothing but its answer.
+// When a list has used up the exit's budget, it is interrupted between two requests or within one: the guest
+// makes the same hypercall again for the rest, and may take events before that. If all requests are answered
+// but tables are still to be released, the guest makes a hypercall again that has no requests and only
+// returns the result.
 #include <spdlog/spdlog.h>
 #include <cstdint>
 
@@ -19,14 +20,14 @@ namespace pinfold::vmm::hypercalls {
 namespace {
 
 constexpr std::size_t requests_a_fetch = 32;
-/// Fewer than this are worked off with the lock as it is: to let go of it and take it again is as much work
-/// as they are.
+/// Fewer requests than this are done with the lock held alone: to release it and take it again costs as much
+/// as they do.
 constexpr std::size_t worth_sharing = 8;
-/// Set in the count of a restarted list: what is in *done belongs to the same list (an internal bit of the
-/// ABI).
+/// Set in the count of a restarted list: the value in *done counts requests of the same list (a bit that the
+/// ABI keeps for the hypervisor).
 constexpr std::uint64_t preempted_flag = 1ULL << 31;
 
-/// A list that a hypercall works on: `ptr`, `count`, `done` and the domain whose memory it is about.
+/// The list of requests of one hypercall: `ptr`, `count`, and where to store the number of requests done.
 struct List {
   GuestVaddr requests;
   std::uint64_t count = 0;
@@ -40,22 +41,23 @@ struct List {
         preempted((call.args[1] & preempted_flag) != 0) {}
 };
 
-/// Whose frames and tables a request names: this monitor's domains work on their own (xen/xen.h, foreigndom).
+/// Checks whose frames and tables the requests name. A domain may name its own only (xen/xen.h, foreigndom).
 Status check_foreign(Domain& domain, std::uint64_t foreign) {
   const std::uint64_t frames_of = foreign & 0xffff;
   const std::uint64_t tables_of = foreign >> 16 & 0xffff;
-  // The owner of the tables is named by its number plus 1, never as DOMID_SELF; the owner of the frames never
-  // by the caller's own number.
+  // The ABI names the owner of the tables by its number plus 1, never by DOMID_SELF; and the owner of the
+  // frames never by the caller's own number.
   if (tables_of != 0 && tables_of - 1 != domain.mmu().domain().raw()) return fail(Errno::esrch);
   if (frames_of == DOMID_SELF || frames_of == DOMID_IO) return {};
   return fail(frames_of == DOMID_XEN ? Errno::eperm : Errno::esrch);
 }
 
-/// Of a request that is to be made again: no answer for the guest.
+/// Result of a request that is not finished. The guest does not see it: it makes the request again.
 constexpr std::int64_t unfinished = to_rax(Errno::erestart);
 
-/// An entry whose frame would be DOMID_IO's: I/O memory, of which this machine has none to give. Upper tables
-/// name the caller's own tables only; what is no table takes any value.
+/// Checks an entry whose frame would belong to DOMID_IO, which is I/O memory: this machine has none. So a
+/// present entry of an L1 is refused, and so is every entry of an upper table, since these name the caller's
+/// own tables only. Values for a frame that is no table are not checked.
 Status check_io_entry(const pvmmu::Validator& mmu, Mfn table, pvmmu::Pte want) {
   if (!mmu.owns(table)) return {};
   const pvmmu::Frame& frame = mmu.frame(table);
@@ -71,15 +73,17 @@ std::int64_t answer(const pvmmu::Verdict<>& verdict) {
   return to_rax(verdict.error().error());
 }
 
-/// A list that only its answer is left of: no requests, and the answer in the fourth argument. A guest that
-/// makes this up is told what it said.
+/// All requests are done; only the result remains, in argument 4. A guest that forges this gets its own
+/// number back.
 void leave_answer(Hypercall& call, std::int64_t result) {
   call.args[0] = 0;
   call.args[1] = preempted_flag;
   call.args[3] = static_cast<std::uint32_t>(result);
   call.completion = Completion::restart;
 }
-/// Goes on with what earlier lists left to be released. Nothing: that is finished, and this is a list.
+/// Finishes the releases that earlier lists left. Returns the result if there is nothing else to do: the
+/// releases are not finished, or the list has no requests left. Returns nothing if this is a list to be
+/// worked on.
 std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
   if (!domain.mmu().finish_releases(*call.held)) {
     call.completion = Completion::restart;
@@ -89,8 +93,9 @@ std::optional<std::int64_t> earlier_answer(Domain& domain, Hypercall& call) {
   return static_cast<std::int32_t>(call.args[3]);
 }
 
-/// Works a list off: of those fetched, first as many as `many(requests)` says that it has done, then
-/// `one(request)` for each, until it fails, the piece is full or the list is at its end.
+/// Does the requests of a list. Fetches up to 32 at a time and passes them to `many`, which does leading ones
+/// and returns how many; calls `one` for each of the others. Stops at the first failure, when the exit's
+/// budget is used up, or at the end of the list.
 template <class Request, class Many, class One>
 std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& many, One&& one) {
   pvmmu::Held held = *call.held;
@@ -110,7 +115,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& man
       const GuestVaddr from = list.requests.plus(done * sizeof(Request));
       next = 0;
       if (!call.memory.read(from, std::as_writable_bytes(std::span(fetched).first(available)))) {
-        // Only the request at hand has to be readable for this one to be worked off.
+        // The block can't be read: only the next request has to be readable.
         available = 1;
         if (!call.memory.read(from, std::as_writable_bytes(std::span(fetched).first(1)))) {
           result = to_rax(Errno::efault);
@@ -129,7 +134,7 @@ std::int64_t work_off(Domain& domain, GuestCpu& cpu, Hypercall& call, Many&& man
   domain.mmu_operation(held);
   const bool refused = result != 0 && result != unfinished;
   domain.mmu_outcome(held, cpu, !refused || done != 0);
-  // A count that can't be told changes nothing of what was done, nor of the answer: so does Xen.
+  // As on Xen, a count that can't be stored changes neither what was done nor the result.
   if (list.done_count.raw() != 0)
     (void)call.memory.store(list.done_count, static_cast<std::uint32_t>(before + done));
   if (!refused && done < list.count) {
@@ -166,8 +171,8 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
   }
 }
 
-/// The requests, from the first, that change entries of L1 tables and need no more than that the tables stay:
-/// made while other vCPUs make theirs, if any other waits. How many; the next one is for update_one.
+/// Does the leading requests that are plain updates of L1 entries while the lock is shared, if another thread
+/// waits for it. Returns their count; pass the next request to update_one().
 std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lock,
                             std::span<const mmu_update_t> requests) {
   if (cpu.sharer() == nullptr || !domain.mutex().is_wanted()) return 0;
@@ -181,8 +186,8 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   pvmmu::Validator& mmu = domain.mmu();
   pvmmu::MmuCounters counters;
   std::size_t done = 0;
-  // A flush that is due is this vCPU's to wait for: once the lock is free another one might take the duty,
-  // and this one would go on before those in the guest have flushed.
+  // A flush is due: make it now. Once the lock is free another vCPU might take over this duty, and this vCPU
+  // would go on before the vCPUs in the guest have flushed.
   if (mmu.take_flush_duty()) domain.flushes().flush_all(cpu.id());
   const pvmmu::Budget left = mmu.budget(lock);
   lock.unlock();
@@ -191,7 +196,7 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
     done = mmu.update_together(share, counters, std::span(wanted).first(count));
   }
   lock.lock();
-  // Others answered hypercalls meanwhile, each out of a budget of its own.
+  // Other vCPUs answered hypercalls meanwhile, with budgets of their own.
   mmu.set_budget(lock, left);
   mmu.count(lock, counters);
   domain.statistics().mmu_updates += done;
@@ -199,7 +204,7 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   return done;
 }
 
-/// Flushes the vCPUs of a bitmap in guest memory: a word of it for each 64 vCPUs that there are.
+/// Flushes the vCPUs of a bitmap in guest memory, which has one word for each 64 vCPUs.
 Status flush_masked(Domain& domain, GuestCpu& cpu, GuestMemory& memory, GuestVaddr bitmap) {
   std::array<std::uint64_t, gate::max_cpus / 64> words{};
   const std::size_t count = (domain.vcpu_count() + 63) / 64;
@@ -273,7 +278,7 @@ std::int64_t update_va_mapping(Domain& domain, GuestCpu& cpu, pvmmu::Held held, 
   } else if (bitmap == UVMF_LOCAL) {
     domain.flushes().flush(cpu.id(), cpu.id());
   } else {
-    // The change stands all the same when the mask can't be read, as on Xen.
+    // As on Xen, the new entry stays when the mask can't be read.
     if (const auto flushed = flush_masked(domain, cpu, call.memory, GuestVaddr(bitmap)); !flushed)
       return to_rax(Errno::efault);
   }

@@ -1,4 +1,4 @@
-// What the guest is told about its hypervisor, and the operations that only a privileged domain has.
+// What the guest can ask about its hypervisor, and operations that only a privileged domain has.
 #include <cstdint>
 
 #include <xen/features.h>
@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint32_t features =
     1U << XENFEAT_mmu_pt_update_preserve_ad | 1U << XENFEAT_gnttab_map_avail_bits;
 
-/// A fixed-size text of the ABI; what is behind the text is zero (XSA-122).
+/// Stores a text of fixed size; the bytes behind the text are zero (XSA-122).
 template <std::size_t size>
 std::int64_t store_text(Hypercall& call, std::string_view text) {
   std::array<char, size> field{};

@@ -152,7 +152,7 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
     case VCPUOP_down: return take_down(domain, cpu);
     case VCPUOP_get_runstate_info: return run_state_of(domain, cpu, call);
     case VCPUOP_register_runstate_memory_area: {
-      // The area's address is in the argument, not the argument itself (xen/vcpu.h: addr.v).
+      // The argument points to a struct that has the area's address (xen/vcpu.h: addr.v).
       const auto area = call.memory.fetch<std::uint64_t>(call.pointer(2));
       if (!area || !is_guests(GuestVaddr(*area))) return to_rax(Errno::efault);
       cpu.time_areas().set_run_state_area(GuestVaddr(*area));
@@ -189,8 +189,8 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
 std::int64_t set_timer_op(Domain& domain, Hypercall& call) {
   const std::uint64_t deadline = call.args[0];
   const std::uint64_t now = domain.clock().now();
-  // A time that makes no sense fires after 100 ms instead, so that a confused guest gets on (negative, or a
-  // fortnight off).
+  // As on Xen, a deadline that makes no sense (negative, or two weeks away) fires after 100 ms, so that a
+  // confused guest goes on.
   const bool odd =
       deadline != 0 && (static_cast<std::int64_t>(deadline) < 0 || deadline > now + longest_timer_ns);
   domain.cpu(call.vcpu).timers().set_one_shot(odd ? now + 100'000'000 : deadline, now);

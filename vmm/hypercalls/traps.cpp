@@ -80,14 +80,14 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   GuestCpu& cpu = domain.cpu(call.vcpu);
   const std::uint64_t base = call.args[1];
   if (call.args[0] == SEGBASE_GS_USER_SEL) {
-    // A selector that can't be loaded is the null selector, and no error: so does Xen.
+    // As on Xen, a selector that can't be loaded is no error: the null selector is loaded instead.
     const auto selector = static_cast<std::uint16_t>(base | 3);
     const std::uint64_t named =
         (selector & ~3U) == 0 ? 0 : cpu.descriptors().descriptor(*call.held, selector);
     kvm_segment loaded = data_segment(selector, named);
     cpu.bases().set_inactive_gs(loaded.unusable != 0 ? 0 : base_of_descriptor(named));
-    // There is one GS register: load the selector now, so that the kernel can read it back. The base there is
-    // the kernel's.
+    // There is one GS register: load the user selector now, so that the kernel can read it back. The base
+    // stays the kernel's.
     kvm_segment& gs = cpu.vcpu().sregs().gs;
     loaded.base = gs.base;
     gs = loaded;
@@ -97,7 +97,7 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   if (!is_canonical(base)) return to_rax(Errno::einval);
   switch (call.args[0]) {
     case SEGBASE_FS: cpu.bases().set_fs(base); return 0;
-    // The caller is the kernel: its own GS is the active one.
+    // The caller is the kernel, so the active GS is the kernel's own.
     case SEGBASE_GS_USER: cpu.bases().set_inactive_gs(base); return 0;
     case SEGBASE_GS_KERNEL: cpu.bases().set_active_gs(base); return 0;
     default: return to_rax(Errno::einval);
