@@ -9,11 +9,10 @@
 
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
-#include "cli/inspect.hpp"
-#include "cli/pictures.hpp"
-#include "cli/run.hpp"
-#include "cli/trace_command.hpp"
-#include "pvmmu/types.hpp"
+#include "cli/inspect/inspect.hpp"
+#include "cli/logs/pictures.hpp"
+#include "cli/logs/trace_command.hpp"
+#include "cli/run/run.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -56,49 +55,50 @@ void add_replay_command(CLI::App& app, ReplayOptions& options) {
 }
 
 void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
-  app.add_option("--kernel", options.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")->required();
-  app.add_option("--initrd", options.initrd, "Initial RAM disk");
-  app.add_option("--append", options.command_line, "Kernel command line, at most 1023 bytes")
+  app.add_option("--kernel", options.guest.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")
+      ->required();
+  app.add_option("--initrd", options.guest.initrd, "Initial RAM disk");
+  app.add_option("--append", options.guest.command_line, "Kernel command line, at most 1023 bytes")
       ->default_str("console=hvc0");
-  app.add_option("--memory", options.memory_bytes, "Guest memory, such as 512M or 4G")
+  app.add_option("--memory", options.guest.memory_bytes, "Guest memory, such as 512M or 4G")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("512M");
-  app.add_option("--vcpus", options.vcpus, "Virtual processors, 1 to 128")
+  app.add_option("--vcpus", options.guest.vcpus, "Virtual processors, 1 to 128")
       ->check(CLI::Range(1U, vmm::max_vcpus))
       ->capture_default_str();
-  app.add_option("--name", options.name, "The guest's name, by which other commands find it");
-  app.add_option("--uuid", options.uuid, "The guest's UUID; a random one if not given");
+  app.add_option("--name", options.guest.name, "The guest's name, by which other commands find it");
+  app.add_option("--uuid", options.guest.uuid, "The guest's UUID; a random one if not given");
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")
       ->check(CLI::IsMember({"table", "json"}));
   const std::map<std::string, OnReboot> on_reboot{{"restart", OnReboot::restart}, {"exit", OnReboot::exit}};
-  app.add_option("--on-reboot", options.on_reboot,
+  app.add_option("--on-reboot", options.guest.on_reboot,
                  "When the guest reboots: restart it in place, or exit; restart if not given")
       ->transform(CLI::CheckedTransformer(on_reboot))
       ->type_name("restart|exit");
-  app.add_flag("--audit", options.audit,
+  app.add_flag("--audit", options.watch.audit,
                "Recompute all counts and mirrors from the tables while the guest runs and at its end");
-  app.add_option("--audit-interval", options.audit_interval, "MMU hypercalls between two audits")
+  app.add_option("--audit-interval", options.watch.audit_interval, "MMU hypercalls between two audits")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_flag("--early-console", options.early_console,
+  app.add_flag("--early-console", options.guest.early_console,
                "Print what the guest writes to the hypervisor's console");
   CLI::Option* system_map =
-      app.add_option("--system-map", options.system_map,
+      app.add_option("--system-map", options.watch.system_map,
                      "Names of the guest kernel's functions, for traces and crash reports: its "
                      "System.map, or a copy of its /proc/kallsyms");
-  app.add_option("--vmlinux", options.vmlinux,
+  app.add_option("--vmlinux", options.watch.vmlinux,
                  "The same from the symbol table of an ELF file, for crash reports")
       ->excludes(system_map);
-  app.add_option("--gdb", options.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
-  app.add_option("--kvm", options.kvm_device, "KVM device")->capture_default_str();
+  app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
+  app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
   const std::map<std::string, vmm::WriteProtection> protections{
       {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};
-  app.add_option("--write-protection", options.write_protection)
+  app.add_option("--write-protection", options.host.write_protection)
       ->transform(CLI::CheckedTransformer(protections))
       ->group("");
-  app.add_flag("--plain-gate", options.plain_gate)->group("");
+  app.add_flag("--plain-gate", options.host.plain_gate)->group("");
 }
 
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
@@ -122,12 +122,11 @@ int run_command_line(int argc, char** argv, const char* version) {
   app.set_version_flag("--version", version);
 
   RunOptions options;
-  options.command_line = "console=hvc0";
   std::string stats, trace_to;
   CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
   run->footer(exit_code_help);
   add_run(*run, options, stats);
-  add_trace(*run, options.trace, trace_to);
+  add_trace(*run, options.watch.trace, trace_to);
 
   bool json = false;
   std::string device = "/dev/kvm";
@@ -158,18 +157,14 @@ int run_command_line(int argc, char** argv, const char* version) {
     return app.exit(e) == 0 ? 0 : exit_usage;
   }
   if (inspection) return inspection();
-  if (run->count("--stats") != 0) options.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
+  if (run->count("--stats") != 0)
+    options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
   if (trace->parsed()) return trace_command(trace_options);
   if (replay->parsed()) return replay_command(replay_options);
   if (report->parsed()) return make_report(pictures);
   if (perfetto->parsed()) return export_perfetto(pictures);
-  if (run->count("--trace-mmu") != 0) options.trace.to = trace_to;
-  options.trace.system_map = options.system_map;
-  if (options.memory_bytes % page_size != 0 || options.memory_bytes < (1U << 20) ||
-      options.memory_bytes > (64ULL << 30)) {
-    std::cerr << "pinfold: --memory: between 1M and 64G, in whole pages\n";
-    return exit_bad_image;
-  }
+  if (run->count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
+  options.watch.trace.system_map = options.watch.system_map;
   try {
     return doctor->parsed() ? cli::doctor(json, std::cout, device.c_str()) : cli::run(options);
   } catch (const std::bad_alloc&) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "devices/console.hpp"
+#include "devices/device.hpp"
 #include "vmm/for_devices/hypercall.hpp"
 
 namespace pinfold::devices {
@@ -12,7 +13,7 @@ namespace pinfold::devices {
 /// console", for what a kernel prints before its console driver runs) CONSOLEIO_write prints, and
 /// CONSOLEIO_read finds no input. As long as the sink takes nothing the guest makes the hypercall again and
 /// again. Called in the hypercall, with the domain's lock held.
-class ConsoleIo {
+class ConsoleIo final : public Device {
  public:
   /// The most that one write may print, in bytes; more is -E2BIG.
   static constexpr std::uint32_t write_limit = 64 * 1024;
@@ -20,6 +21,7 @@ class ConsoleIo {
   explicit ConsoleIo(ConsoleSink debug_console = {}) : sink_(std::move(debug_console)) {}
 
   void register_with(vmm::HypercallTable& table);
+  void attach(vmm::HypercallTable& hypercalls, BootRings&) override { register_with(hypercalls); }
   /// RDI the command, RSI the count, RDX the buffer (xen.h, CONSOLEIO_*).
   std::int64_t console_io(vmm::Hypercall& call);
 

@@ -100,7 +100,11 @@ EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_p
 EventChannels::~EventChannels() {
   const Lock lock(network_->mutex_);
   network_->domains_.erase(self_);
-  // Only the peers' ends still matter; the target and its pages may be gone.
+  // The target and its pages may be gone.
+  unbind_peers();
+}
+
+void EventChannels::unbind_peers() {
   for (Port port{1}; port < ports_.end(); port = port.plus(1)) {
     const auto* open_port = ports_.find(port);
     const auto* peer = open_port != nullptr ? open_port->as<port_state::Interdomain>() : nullptr;
@@ -113,6 +117,17 @@ void EventChannels::register_with(vmm::HypercallTable& table) {
   prepare();
   table.set(__HYPERVISOR_event_channel_op, "event_channel_op",
             [this](vmm::Hypercall& call) { return event_channel_op(call); });
+}
+
+void EventChannels::detach() {
+  prepare();  // The target is asked for its pages once, so from here on never again.
+  const Lock lock(network_->mutex_);
+  unbind_peers();
+  ports_ = PortTable(std::min(max_ports_, EventBits::ports));
+  fifo_.reset();
+  bits_ = EventBits();
+  vcpu_infos_.clear();
+  virq_ports_.clear();
 }
 
 std::int64_t EventChannels::event_channel_op(vmm::Hypercall& call) {

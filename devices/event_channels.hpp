@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "devices/device.hpp"
 #include "devices/event_bits.hpp"
 #include "devices/event_fifo.hpp"
 #include "devices/event_ports.hpp"
@@ -40,17 +41,18 @@ class EventSwitch {
 /// must both exist while either runs. Concurrency: any thread may call anything. The target and the monitor's
 /// callbacks are called without any lock of this class; callbacks run in the sending vCPU's hypercall, i.e.
 /// with the domain's lock held.
-class EventChannels final : public vmm::EventSource {
+class EventChannels final : public Device, public vmm::EventSource {
  public:
   /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, besides what the guest's ABI
   /// has.
   EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network = nullptr,
                 std::uint32_t max_ports = EventFifo::ports);
   ~EventChannels() override;  // NOLINT(bugprone-exception-escape): see its definition
-  EventChannels(const EventChannels&) = delete;
-  EventChannels& operator=(const EventChannels&) = delete;
 
   void register_with(vmm::HypercallTable& table);
+  void attach(vmm::HypercallTable& hypercalls, BootRings&) override { register_with(hypercalls); }
+  /// Closes all ports. Peers that were connected find their ends unbound. What is raised later is dropped.
+  void detach() override;
   /// Hypercall 32: RDI the operation (EVTCHNOP_*), RSI its structure.
   std::int64_t event_channel_op(vmm::Hypercall& call);
 
@@ -94,6 +96,8 @@ class EventChannels final : public vmm::EventSource {
   void raise(Port port, DeferredKick& kick);
   void clear_pending(Port port);
   void switch_to_fifo();
+  /// The peers of connected ports find their ends unbound.
+  void unbind_peers();
   void send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick);
   void close_port(Port port);
 

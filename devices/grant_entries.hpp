@@ -25,6 +25,9 @@ class GrantEntries {
   /// At least `count` frames; ENOSPC above the maximum, otherwise the source's error.
   [[nodiscard]] Status grow(pvmmu::Held held, std::uint32_t count);
 
+  /// Lets go of all frames. No backend uses a grant any more.
+  void drop() { frames_.clear(); }
+
   /// For a backend: takes the grant into use, and says which frame of the granting domain it names. The
   /// number is the guest's word: the caller has to check ownership and take its own reference. EINVAL if
   /// there is no such grant, EPERM if it is not for `grantee` or not writable.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "devices/device.hpp"
 #include "devices/grant_entries.hpp"
 #include "devices/xen_abi.hpp"
 #include "vmm/for_devices/hypercall.hpp"
@@ -12,7 +13,7 @@ namespace pinfold::devices {
 /// What a guest with frontends only needs: it sets up its table and grants by writing entries. Backends in
 /// the monitor use entries(). There is no other domain whose grants could be mapped: mapping and copying tell
 /// so in each operation's status, as Xen does. Called with the domain's lock held.
-class GrantTable {
+class GrantTable final : public Device {
  public:
   /// Xen's own default.
   static constexpr std::uint32_t default_max_frames = 64;
@@ -21,6 +22,8 @@ class GrantTable {
       : self_(self), entries_(frames, max_frames) {}
 
   void register_with(vmm::HypercallTable& table);
+  void attach(vmm::HypercallTable& hypercalls, BootRings&) override { register_with(hypercalls); }
+  void detach() override { entries_.drop(); }
   /// RDI the operation (GNTTABOP_*), RSI the array, RDX how many.
   std::int64_t grant_table_op(vmm::Hypercall& call);
 

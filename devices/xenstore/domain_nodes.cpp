@@ -84,6 +84,12 @@ Status populate(Store& store, const DomainNodes& nodes) {
   return put(vm + "/name", nodes.name, visible);
 }
 
+void remove_nodes(Store& store, const DomainNodes& nodes) {
+  (void)store.remove(Path::of_domain(nodes.domain));
+  if (const auto vm = Path::parse("/vm/" + nodes.uuid, nodes.domain); vm && !nodes.uuid.empty())
+    (void)store.remove(*vm);
+}
+
 Status request_shutdown(Store& store, DomId domain, ShutdownRequest request) {
   const Path path = Path::of_domain(domain).child("control").child("shutdown");
   return store.write(path, std::string(word_for(request)));

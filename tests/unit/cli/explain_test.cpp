@@ -1,5 +1,5 @@
 // What `pinfold explain` says of rules and frames.
-#include "cli/explain.hpp"
+#include "cli/inspect/explain.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Output goes out whole and in order, and who offers it never waits for who reads it.
-#include "cli/output.hpp"
+#include "cli/run/output.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -101,6 +101,13 @@ TEST_F(GrantTableTest, a_negative_count_is_einval_for_every_operation) {
     EXPECT_EQ(call_at(op, FakeMemory::base, 0x80000000), einval) << op;
 }
 
+TEST_F(GrantTableTest, a_detached_table_holds_no_frame) {
+  EXPECT_EQ(setup(2), GNTST_okay);
+  EXPECT_GT(frames.pages[0].users(), 0u);
+  table.detach();
+  EXPECT_EQ(frames.pages[0].users() + frames.pages[1].users(), 0u);
+}
+
 TEST_F(GrantTableTest, query_size_counts_frames) {
   gnttab_query_size args{};
   args.dom = DOMID_SELF;

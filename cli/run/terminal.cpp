@@ -1,4 +1,4 @@
-#include "cli/terminal.hpp"
+#include "cli/run/terminal.hpp"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-#include "cli/explain.hpp"
+#include "cli/inspect/explain.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -6,7 +6,7 @@
 #include <map>
 #include <vector>
 
-#include "cli/inspect_text.hpp"
+#include "cli/inspect/inspect_text.hpp"
 #include "pvmmu/rule_reasons.hpp"
 
 namespace pinfold::cli {

@@ -1,4 +1,4 @@
-#include "cli/output.hpp"
+#include "cli/run/output.hpp"
 
 #include <poll.h>
 #include <pthread.h>

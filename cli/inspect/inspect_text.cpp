@@ -1,4 +1,4 @@
-#include "cli/inspect_text.hpp"
+#include "cli/inspect/inspect_text.hpp"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

@@ -1,4 +1,4 @@
-#include "cli/stats_report.hpp"
+#include "cli/run/stats_report.hpp"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "cli/inspect.hpp"
+#include "cli/inspect/inspect.hpp"
 
 #include <fmt/format.h>
 
@@ -12,9 +12,9 @@
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
-#include "cli/explain.hpp"
-#include "cli/explain_log.hpp"
-#include "cli/inspect_text.hpp"
+#include "cli/inspect/explain.hpp"
+#include "cli/inspect/explain_log.hpp"
+#include "cli/inspect/inspect_text.hpp"
 
 namespace pinfold::cli {
 namespace {

@@ -1,4 +1,4 @@
-#include "cli/pictures.hpp"
+#include "cli/logs/pictures.hpp"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "cli/explain_log.hpp"
+#include "cli/inspect/explain_log.hpp"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 #include <map>
 
 #include "cli/control/frame_report.hpp"
-#include "cli/explain.hpp"
+#include "cli/inspect/explain.hpp"
 #include "cli/trace_options.hpp"
 #include "trace/reader.hpp"
 #include "trace/replay.hpp"

@@ -1,4 +1,4 @@
-#include "cli/trace_command.hpp"
+#include "cli/logs/trace_command.hpp"
 
 #include <fmt/format.h>
 

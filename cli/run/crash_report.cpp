@@ -1,4 +1,4 @@
-#include "cli/crash_report.hpp"
+#include "cli/run/crash_report.hpp"
 
 #include <fmt/format.h>
 

@@ -1,0 +1,99 @@
+#include "cli/run/guest.hpp"
+
+#include <ranges>
+
+#include "cli/run/host.hpp"
+#include "devices/console_io.hpp"
+#include "devices/grant_table.hpp"
+#include "devices/xenstore/store_device.hpp"
+
+namespace pinfold::cli {
+
+tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomId id,
+                                                                const GuestConfig& config, GuestLinks links) {
+  std::unique_ptr<Guest> guest(new Guest(config));
+  guest->machine_ = &host.machine();
+  vmm::DomainConfig of_domain;
+  of_domain.id = id;
+  of_domain.uuid = vmm::Uuid::parse(config.uuid.value_or("")).value_or(vmm::Uuid{});
+  of_domain.frames = config.frames();
+  of_domain.vcpus = config.vcpus;
+  of_domain.host = host.traits();
+  of_domain.audit_interval = links.audit_interval;
+  of_domain.trace = links.trace;
+  auto domain = vmm::Domain::create(host.kvm(), host.machine(), of_domain);
+  if (!domain) return tl::unexpected(domain.error());
+  guest->domain_ = std::move(*domain);
+  guest->add_devices(host, std::move(links.console_output));
+  return guest;
+}
+
+template <class D, class... Args>
+D& Guest::add_device(Args&&... args) {
+  auto device = std::make_unique<D>(std::forward<Args>(args)...);
+  device->attach(domain_->hypercalls(), rings_);
+  D& added = *device;
+  devices_.push_back(std::move(device));
+  return added;
+}
+
+void Guest::add_devices(Host& host, devices::ConsoleSink console_output) {
+  const DomId id = domain_->id();
+  auto& events = add_device<devices::EventChannels>(id, *domain_, host.event_switch());
+  domain_->set_events(&events);
+  add_device<devices::GrantTable>(id, domain_->shared_frames());
+  add_device<devices::ConsoleIo>(config_.early_console ? console_output : devices::ConsoleSink{});
+  devices::xenstore::DomainNodes nodes;
+  nodes.domain = id;
+  nodes.name = config_.name;
+  nodes.uuid = domain_->config().uuid.text();
+  nodes.memory_kib = config_.memory_bytes / 1024;
+  nodes.vcpus = domain_->vcpu_count();
+  add_device<devices::xenstore::StoreDevice>(host.store(), events, *domain_, std::move(nodes));
+  console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(console_output));
+}
+
+tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
+                                             std::span<const std::byte> initrd) {
+  vmm::Domain& d = *domain_;
+  const loader::DomainPlan plan{
+      kernel,
+      initrd,
+      config_.command_line,
+      d.frames(),
+      loader::MachineMemory(machine_->pages().page(0), machine_->frames().size(), machine_->file().get()),
+      d.shared_info_frame(),
+      rings_.store.port,
+      rings_.console.port,
+      0};
+  const auto built = loader::build_domain(plan);
+  if (!built) return tl::unexpected(built.error().message);
+  rings_.store.frame = built->xenstore_ring;
+  rings_.console.frame = built->console_ring;
+  {
+    // Before the tables are validated: no table of the guest's, the initial ones included, gets at a ring.
+    const pvmmu::DomainLock lock(d.mutex());
+    for (const auto& device : devices_)
+      if (auto started = device->start(lock, rings_); !started) return started;
+  }
+  return d.adopt(built->l4, built->entry, built->stack_top, built->start_info);
+}
+
+void Guest::quiesce() {
+  for (const auto& device : devices_) device->quiesce();
+}
+
+void Guest::detach_devices() {
+  if (devices_.empty()) return;
+  for (const auto& device : std::views::reverse(devices_)) device->detach();
+  domain_->set_events(nullptr);
+  console_ = nullptr;
+  while (!devices_.empty()) devices_.pop_back();
+}
+
+vmm::Domain::Leftovers Guest::tear_down(bool audit) {
+  detach_devices();
+  return domain_->tear_down(audit);
+}
+
+}  // namespace pinfold::cli

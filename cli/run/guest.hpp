@@ -1,0 +1,71 @@
+// A guest: its domain, its devices, its console.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "cli/run/guest_config.hpp"
+#include "devices/console_device.hpp"
+#include "devices/device.hpp"
+#include "loader/domain_builder.hpp"
+#include "vmm/domain.hpp"
+
+namespace pinfold::cli {
+
+class Host;
+
+/// What a guest is connected to in this process, besides its configuration.
+struct GuestLinks {
+  devices::ConsoleSink console_output;
+  pvmmu::TraceSink* trace = nullptr;  ///< Outlives the guest.
+  std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
+};
+
+/// One guest, from the empty domain to its end: Host::make_guest, then `build`, then the domain runs, then
+/// `quiesce`, then `tear_down`.
+class Guest {
+ public:
+  ~Guest() { detach_devices(); }
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  /// Writes kernel, initrd and tables into the domain, starts the devices and has the tables validated. An
+  /// error means a bad image or configuration.
+  [[nodiscard]] tl::expected<void, std::string> build(const loader::KernelImage& kernel,
+                                                      std::span<const std::byte> initrd);
+
+  [[nodiscard]] const GuestConfig& config() const { return config_; }
+  [[nodiscard]] vmm::Domain& domain() { return *domain_; }
+  /// Between build() and tear_down().
+  [[nodiscard]] devices::ConsoleDevice& console() { return *console_; }
+  /// After the domain's run: passes on what the guest left in its devices' rings.
+  void quiesce();
+  /// Detaches the devices, then ends the domain, when no other thread uses this guest any more.
+  [[nodiscard]] vmm::Domain::Leftovers tear_down(bool audit);
+
+ private:
+  friend class Host;
+  [[nodiscard]] static tl::expected<std::unique_ptr<Guest>, std::string> create(Host& host, DomId id,
+                                                                                const GuestConfig& config,
+                                                                                GuestLinks links);
+  explicit Guest(GuestConfig config) : config_(std::move(config)) {}
+
+  void detach_devices();
+  void add_devices(Host& host, devices::ConsoleSink console_output);
+  template <class D, class... Args>
+  D& add_device(Args&&... args);
+
+  GuestConfig config_;
+  vmm::Machine* machine_ = nullptr;
+  std::unique_ptr<vmm::Domain> domain_;
+  devices::BootRings rings_;
+  /// In the order in which they are attached: a device uses only those before it.
+  std::vector<std::unique_ptr<devices::Device>> devices_;
+  devices::ConsoleDevice* console_ = nullptr;  ///< One of them.
+};
+
+}  // namespace pinfold::cli

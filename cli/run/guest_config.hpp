@@ -1,0 +1,54 @@
+// What a guest is made from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "pvmmu/types.hpp"
+#include "vmm/uuid.hpp"
+
+namespace pinfold::cli {
+
+/// What happens when the guest reboots: it starts again, from its image, or the program ends.
+enum class OnReboot : std::uint8_t { restart, exit };
+
+/// A guest's configuration, as the user gave it, whatever the source: a value, without open files. The
+/// command line fills it in.
+struct GuestConfig {
+  std::filesystem::path kernel;
+  std::filesystem::path initrd;  ///< Empty: none.
+  std::string command_line = "console=hvc0";
+  std::uint64_t memory_bytes = 512ULL << 20;
+  std::uint32_t vcpus = 1;
+  std::string name;                 ///< Empty: "guest-" and the process's number.
+  std::optional<std::string> uuid;  ///< As text; nullopt: a random one.
+  OnReboot on_reboot = OnReboot::restart;
+  bool early_console = false;  ///< Print what the guest writes with console_io.
+
+  [[nodiscard]] std::uint64_t frames() const { return memory_bytes / page_size; }
+};
+
+/// A field that an error can be about.
+enum class ConfigField : std::uint8_t { command_line, memory, vcpus, name, uuid };
+
+/// What is wrong with a configuration. Each source of configurations has its own word for the field.
+struct ConfigError {
+  ConfigField field;
+  std::string message;  ///< Without the field.
+};
+
+/// The same, in one line, with the field as the command line calls it: "--memory: …".
+[[nodiscard]] std::string in_terms_of_flags(const ConfigError& error);
+
+/// Checks all that can be wrong with a configuration by itself. What depends on files or on the host is found
+/// when the guest is made.
+[[nodiscard]] std::optional<ConfigError> error_in(const GuestConfig& config);
+
+/// Checks the configuration, and then gives it a name and a UUID if it has none. Both stay the guest's when
+/// it restarts.
+[[nodiscard]] tl::expected<GuestConfig, ConfigError> completed(GuestConfig config);
+
+}  // namespace pinfold::cli

@@ -1,0 +1,62 @@
+// What the guests of one process share.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/run/guest.hpp"
+#include "cli/run/guest_config.hpp"
+#include "devices/event_channels.hpp"
+#include "devices/xenstore/store.hpp"
+#include "vmm/host_traits.hpp"
+#include "vmm/kvm/kvm.hpp"
+#include "vmm/memory/machine.hpp"
+
+namespace pinfold::cli {
+
+/// Which KVM, and how it is used. Only tests set more than the device.
+struct HostOptions {
+  std::filesystem::path kvm_device = "/dev/kvm";
+  /// How views are write-protected; nullopt: the better of what the host offers.
+  std::optional<vmm::WriteProtection> write_protection;
+  /// Every exception and system call leaves to the monitor, as on hosts without two-dimensional paging.
+  bool plain_gate = false;
+};
+
+/// KVM and what the probe found out about it, the machine whose frames the guests own, the switch that
+/// connects their event channels, and their store. It makes guests, which it outlives.
+///
+/// The machine does not grow: its records, its machine-to-phys table and the memory slots of every VM have
+/// the size that it starts with. So all guests that it is to have are named when it is opened.
+class Host {
+ public:
+  /// An error is one line, and means that no guest can run here.
+  [[nodiscard]] static tl::expected<std::unique_ptr<Host>, std::string> open(
+      const HostOptions& options, std::span<const GuestConfig> guests);
+
+  /// The empty domain of one of the guests, with its devices attached. `config` is completed().
+  [[nodiscard]] tl::expected<std::unique_ptr<Guest>, std::string> make_guest(const GuestConfig& config,
+                                                                             GuestLinks links);
+
+  [[nodiscard]] const vmm::Kvm& kvm() const { return kvm_; }
+  [[nodiscard]] const vmm::HostTraits& traits() const { return traits_; }
+  [[nodiscard]] vmm::Machine& machine() { return *machine_; }
+  [[nodiscard]] const std::shared_ptr<devices::EventSwitch>& event_switch() const { return event_switch_; }
+  [[nodiscard]] const std::shared_ptr<devices::xenstore::Store>& store() const { return store_; }
+
+ private:
+  explicit Host(vmm::Kvm kvm) : kvm_(std::move(kvm)) {}
+
+  vmm::Kvm kvm_;
+  vmm::HostTraits traits_;
+  std::unique_ptr<vmm::Machine> machine_;
+  std::shared_ptr<devices::EventSwitch> event_switch_ = std::make_shared<devices::EventSwitch>();
+  std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
+  std::uint16_t next_domain_ = 1;
+};
+
+}  // namespace pinfold::cli

@@ -1,0 +1,35 @@
+// `pinfold run`: one guest, from its image to its end.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "cli/run/guest_config.hpp"
+#include "cli/run/host.hpp"
+#include "cli/trace_options.hpp"
+
+namespace pinfold::cli {
+
+enum class StatsFormat : std::uint8_t { none, table, json };
+
+/// How a guest is watched while it runs, and what is printed about it. Nothing of it is the guest's.
+struct WatchOptions {
+  StatsFormat stats = StatsFormat::none;
+  bool audit = false;
+  std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
+  TraceOptions trace;
+  std::filesystem::path system_map, vmlinux;  ///< Names for the guest kernel's addresses; empty: none.
+  std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
+};
+
+struct RunOptions {
+  GuestConfig guest;
+  WatchOptions watch;
+  HostOptions host;
+};
+
+/// Runs the guest on stdin and stdout; messages and statistics go to stderr. The exit code (exit_codes.hpp).
+int run(const RunOptions& options);
+
+}  // namespace pinfold::cli
