@@ -5,7 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <map>
 
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
@@ -13,6 +12,7 @@
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
 #include "cli/run/run.hpp"
+#include "cli/usage.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -54,6 +54,15 @@ void add_replay_command(CLI::App& app, ReplayOptions& options) {
   app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
 }
 
+/// What only tests use: the help does not show them.
+void add_test_options(CLI::App& app, HostOptions& options) {
+  add_choice<std::optional<vmm::WriteProtection>>(
+      app, "--write-protection", options.write_protection,
+      {{"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}}, "")
+      ->group("");
+  app.add_flag("--plain-gate", options.plain_gate)->group("");
+}
+
 void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
   app.add_option("--kernel", options.guest.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")
       ->required();
@@ -61,7 +70,8 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
   app.add_option("--append", options.guest.command_line, "Kernel command line, at most 1023 bytes")
       ->default_str("console=hvc0");
   app.add_option("--memory", options.guest.memory_bytes, "Guest memory, such as 512M or 4G")
-      ->transform(CLI::AsSizeValue(false))
+      ->transform(size_in_bytes())
+      ->type_name("SIZE")
       ->default_str("512M");
   app.add_option("--vcpus", options.guest.vcpus, "Virtual processors, 1 to 128")
       ->check(CLI::Range(1U, vmm::max_vcpus))
@@ -71,12 +81,11 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")
-      ->check(CLI::IsMember({"table", "json"}));
-  const std::map<std::string, OnReboot> on_reboot{{"restart", OnReboot::restart}, {"exit", OnReboot::exit}};
-  app.add_option("--on-reboot", options.guest.on_reboot,
-                 "When the guest reboots: restart it in place, or exit; restart if not given")
-      ->transform(CLI::CheckedTransformer(on_reboot))
-      ->type_name("restart|exit");
+      ->check(one_of({"table", "json"}))
+      ->type_name("table|json");
+  add_choice(app, "--on-reboot", options.guest.on_reboot,
+             {{"restart", OnReboot::restart}, {"exit", OnReboot::exit}},
+             "When the guest reboots: restart it in place, or exit; restart if not given");
   app.add_flag("--audit", options.watch.audit,
                "Recompute all counts and mirrors from the tables while the guest runs and at its end");
   app.add_option("--audit-interval", options.watch.audit_interval, "MMU hypercalls between two audits")
@@ -93,12 +102,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
       ->excludes(system_map);
   app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
-  const std::map<std::string, vmm::WriteProtection> protections{
-      {"mprotect", vmm::WriteProtection::mprotect}, {"userfaultfd", vmm::WriteProtection::userfaultfd}};
-  app.add_option("--write-protection", options.host.write_protection)
-      ->transform(CLI::CheckedTransformer(protections))
-      ->group("");
-  app.add_flag("--plain-gate", options.host.plain_gate)->group("");
+  add_test_options(app, options.host);
 }
 
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
@@ -113,7 +117,7 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options)
 }  // namespace
 
 int run_command_line(int argc, char** argv, const char* version) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("pinfold"));
+  if (!spdlog::get("pinfold")) spdlog::set_default_logger(spdlog::stderr_color_mt("pinfold"));
   spdlog::set_level(spdlog::level::warn);
 
   CLI::App app{"Runs unmodified Xen PV guests on a KVM host, with every page-table change validated"};
@@ -151,11 +155,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   CLI::App* perfetto = app.add_subcommand("export", "Make a trace for ui.perfetto.dev of a log");
   add_pictures(*report, *perfetto, pictures);
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : exit_usage;
-  }
+  if (const auto code = parse(app, argc, argv)) return *code;
   if (inspection) return inspection();
   if (run->count("--stats") != 0)
     options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;

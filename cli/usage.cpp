@@ -1,0 +1,83 @@
+#include "cli/usage.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "cli/exit_codes.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// The command that was given, or the program itself.
+const CLI::App& innermost(const CLI::App& app) {
+  const CLI::App* command = &app;
+  for (auto given = command->get_subcommands(); !given.empty(); given = command->get_subcommands())
+    command = given.front();
+  return *command;
+}
+
+/// The first word that nobody knows, in words; empty if all are known.
+std::string unknown_word(const CLI::App& app, const CLI::App& command) {
+  const auto left = app.remaining(true);
+  if (left.empty()) return {};
+  if (left.front().starts_with('-')) return "unknown option: " + left.front();
+  return (&command == &app ? "unknown command: " : "not understood: ") + left.front();
+}
+
+int complain(const CLI::App& app, const CLI::App& command, const std::string& what) {
+  const bool in_command = &command != &app;
+  const std::string name = in_command ? "pinfold " + command.get_name() : "pinfold";
+  fmt::print(stderr, "{}: {}\n", name, what);
+  fmt::print(stderr, "`{} --help` lists the {}.\n", name, in_command ? "options" : "commands");
+  return exit_usage;
+}
+
+}  // namespace
+
+CLI::Validator one_of(const std::vector<std::string>& words) {
+  std::string list;
+  for (std::size_t i = 0; i < words.size(); ++i)
+    list += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  return {[words, list](std::string& word) {
+            return std::ranges::count(words, word) != 0 ? std::string()
+                                                        : fmt::format("{}, not {}", list, word);
+          },
+          ""};
+}
+
+CLI::Validator size_in_bytes() {
+  return {[](std::string& text) {
+            const std::string given = text;
+            try {
+              const CLI::AsSizeValue number(false);
+              if (number(text).empty()) return std::string();
+            } catch (const CLI::ValidationError&) {
+            }
+            return fmt::format("a size such as 512M or 4G, not {}", given);
+          },
+          ""};
+}
+
+std::optional<int> parse(CLI::App& app, int argc, const char* const* argv) {
+  // CLI11 would look for what is required first, and not name the mistyped word that was meant for it.
+  app.allow_extras();
+  for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    const CLI::App& command = innermost(app);
+    const bool required = error.get_name() == "RequiredError";
+    if (auto word = unknown_word(app, command); required && !word.empty())
+      return complain(app, command, word);
+    if (required && &command == &app) return complain(app, command, "a command is missing");
+    return complain(app, command, error.what());
+  }
+  const CLI::App& command = innermost(app);
+  if (auto word = unknown_word(app, command); !word.empty()) return complain(app, command, word);
+  return std::nullopt;
+}
+
+}  // namespace pinfold::cli
