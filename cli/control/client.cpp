@@ -36,14 +36,15 @@ tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
 }  // namespace
 
 tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
-                                          const Json& arguments, time_t patience_s) {
+                                          const Json& arguments, time_t patience_s,
+                                          std::span<const int> descriptors) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   const auto socket = connect_to_guest(*directory, name);
   if (!socket) return tl::unexpected(socket.error());
   const timeval patience{patience_s, 0};
   (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  if (!send_all(*socket, encode_request(command, arguments) + "\n", -1))
+  if (!send_with(*socket, encode_request(command, arguments) + "\n", descriptors))
     return tl::unexpected(std::string("the guest's monitor does not listen: ") + std::strerror(errno));
   const auto line = receive_line(*socket);
   if (!line) return tl::unexpected(line.error());

@@ -18,7 +18,9 @@ tl::expected<PublishedGuest, std::string> PublishedGuest::claim(const std::strin
 void PublishedGuest::serve(vmm::Domain& domain) {
   answers_ = std::make_unique<GuestControl>(name_, domain);
   server_ = std::make_unique<ControlServer>(
-      *claimed_, [answers = answers_.get()](std::string_view line) { return answers->answer(line); });
+      *claimed_, [answers = answers_.get()](std::string_view line, const Descriptors& descriptors) {
+        return answers->answer(line, descriptors);
+      });
 }
 
 }  // namespace pinfold::cli

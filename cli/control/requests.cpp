@@ -46,9 +46,11 @@ const char* state_of(vmm::Domain& domain) {
 
 }  // namespace
 
-std::string GuestControl::answer(std::string_view line) {
+std::string GuestControl::answer(std::string_view line, const Descriptors& descriptors) {
   const auto request = decode_request(line);
   if (!request) return encode_answer(tl::unexpected(request.error()));
+  if (!descriptors.empty())
+    return encode_answer(tl::unexpected(request->command + " takes no file descriptors"));
   return encode_answer(carry_out(*request));
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cli/control/protocol.hpp"
+#include "cli/control/socket.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -15,8 +16,9 @@ class GuestControl {
  public:
   GuestControl(std::string name, vmm::Domain& domain) : name_(std::move(name)), domain_(domain) {}
 
-  /// One line in, one line out (protocol.hpp). Commands: status, tables, frame, walk, pause, unpause.
-  [[nodiscard]] std::string answer(std::string_view line);
+  /// One line in, one line out (protocol.hpp). Commands: status, tables, frame, walk, pause, unpause. None of
+  /// them takes descriptors: a request that has any is refused, and they are closed.
+  [[nodiscard]] std::string answer(std::string_view line, const Descriptors& descriptors = {});
 
  private:
   [[nodiscard]] tl::expected<Json, std::string> carry_out(const Request& request);

@@ -49,24 +49,31 @@ void ControlServer::loop() {
 
 void ControlServer::accept_client() {
   vmm::Fd socket(::accept4(name_.listener().get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (socket.open()) clients_.push_back({std::move(socket), {}});
+  if (socket.open()) clients_.push_back({std::move(socket), {}, {}});
 }
 
 /// Takes what came and answers the lines in it; false: the client goes.
 bool ControlServer::serve(Client& client) {
   std::array<char, longest_line> chunk{};
-  const ssize_t n = ::recv(client.socket.get(), chunk.data(), chunk.size(), 0);
+  const std::ptrdiff_t n = receive(client.socket, chunk, client.descriptors);
   if (n < 0) return errno == EAGAIN || errno == EINTR;
-  if (n == 0) return false;
+  if (n == 0 || client.descriptors.size() > most_descriptors) return false;
   client.received.append(chunk.data(), static_cast<std::size_t>(n));
+  return answer_lines(client) && client.received.size() <= longest_line;
+}
+
+bool ControlServer::answer_lines(Client& client) {
   std::size_t end = 0;
   while ((end = client.received.find('\n')) != std::string::npos) {
-    if (end > longest_line ||
-        !send_all(client.socket, answer_(client.received.substr(0, end)) + "\n", patience_ms, &wake_))
-      return false;
+    if (end > longest_line) return false;
+    // One receive() ends behind the message that has descriptors, so they are the last line's (unix(7)).
+    Descriptors descriptors;
+    if (end + 1 == client.received.size()) descriptors.swap(client.descriptors);
+    const std::string answer = answer_(client.received.substr(0, end), std::move(descriptors)) + "\n";
+    if (!send_all(client.socket, answer, patience_ms, &wake_)) return false;
     client.received.erase(0, end + 1);
   }
-  return client.received.size() <= longest_line;
+  return true;
 }
 
 }  // namespace pinfold::cli

@@ -12,13 +12,16 @@
 namespace pinfold::cli {
 
 /// Serves a few clients at a time, on a thread of its own, until destroyed: each line that comes in gets one
-/// line back. A client that sends a line longer than `longest_line`, or does not take its answer, is dropped.
+/// line back. A client that sends a line longer than `longest_line`, or more descriptors with a line than
+/// most_descriptors, or does not take its answer, is dropped.
 class ControlServer {
  public:
   static constexpr std::size_t longest_line = 4096;  ///< Bytes, the newline aside.
   static constexpr std::size_t most_clients = 8;
 
-  using Answer = std::function<std::string(std::string_view line)>;
+  /// The descriptors are those that came with the line; who answers takes what it wants, and the others are
+  /// closed.
+  using Answer = std::function<std::string(std::string_view line, Descriptors descriptors)>;
   /// `name` outlives this. `answer` is called on the thread, one line at a time; its result has no newline.
   ControlServer(const ControlName& name, Answer answer);
   ~ControlServer();
@@ -29,10 +32,12 @@ class ControlServer {
   struct Client {
     vmm::Fd socket;
     std::string received;
+    Descriptors descriptors;  ///< Of the line that `received` ends with.
   };
   void loop();
   void accept_client();
   [[nodiscard]] bool serve(Client& client);
+  [[nodiscard]] bool answer_lines(Client& client);
 
   const ControlName& name_;
   Answer answer_;

@@ -112,6 +112,53 @@ tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path&
   return tl::unexpected(fmt::format("{}: {}", name, std::strerror(errno)));
 }
 
+std::ptrdiff_t receive(const vmm::Fd& socket, std::span<char> bytes, Descriptors& to) {
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(most_descriptors * sizeof(int))> control{};
+  iovec place{bytes.data(), bytes.size()};
+  msghdr message{};
+  message.msg_iov = &place;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t n = ::recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+  if (n < 0) return n;
+  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr; part = CMSG_NXTHDR(&message, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    for (std::size_t at = CMSG_LEN(0); at + sizeof(int) <= part->cmsg_len; at += sizeof(int)) {
+      int fd = -1;
+      std::memcpy(&fd, std::bit_cast<const std::byte*>(part) + at, sizeof fd);
+      to.emplace_back(fd);
+    }
+  }
+  // The kernel closes what does not fit.
+  if ((message.msg_flags & MSG_CTRUNC) == 0) return n;
+  errno = EMFILE;
+  return -1;
+}
+
+bool send_with(const vmm::Fd& socket, std::string_view bytes, std::span<const int> descriptors) {
+  if (descriptors.empty()) return send_all(socket, bytes, -1);
+  if (descriptors.size() > most_descriptors || bytes.empty()) return false;
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(most_descriptors * sizeof(int))> control{};
+  std::array<char, 1> first{bytes.front()};
+  iovec place{first.data(), first.size()};
+  msghdr message{};
+  message.msg_iov = &place;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+  cmsghdr* const part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+  std::memcpy(CMSG_DATA(part), descriptors.data(), descriptors.size_bytes());
+  // They go with one byte, so that what is left can be sent in any pieces.
+  ssize_t n = 0;
+  while ((n = ::sendmsg(socket.get(), &message, MSG_NOSIGNAL)) < 0 && errno == EINTR) {
+  }
+  return n == 1 && send_all(socket, bytes.substr(1), -1);
+}
+
 bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms, const vmm::Fd* stop) {
   while (!bytes.empty()) {
     const ssize_t n = ::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);

@@ -1,7 +1,9 @@
 // The control socket of a running guest: who has a name, and the way to whoever has it.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
@@ -39,6 +41,22 @@ class ControlName {
 /// Connects to a guest's socket; the error is one line, and says so if there is no such guest.
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
                                                                   std::string_view name);
+
+/// Descriptors that came over a socket. They are closed with this object, unless somebody takes them out of
+/// it.
+using Descriptors = std::vector<vmm::Fd>;
+
+/// How many descriptors may come with one request.
+inline constexpr std::size_t most_descriptors = 4;
+
+/// recv(2), which also takes the descriptors that came with the bytes, and appends them to `to`. Programs
+/// that are started later don't inherit them. Where more than most_descriptors came, or the process has no
+/// room for them: -1, errno is EMFILE, and `to` has those that arrived.
+[[nodiscard]] std::ptrdiff_t receive(const vmm::Fd& socket, std::span<char> bytes, Descriptors& to);
+
+/// Sends the bytes, all of them, with the descriptors, at most most_descriptors; the sender keeps its own.
+/// False where the connection is gone.
+[[nodiscard]] bool send_with(const vmm::Fd& socket, std::string_view bytes, std::span<const int> descriptors);
 
 /// Sends all of it. Where the other end does not take it for `patience_ms` (-1: however long), or `stop` (if
 /// there is one) can be read meanwhile, or the connection is gone: false.

@@ -1,10 +1,15 @@
 // The control socket: names, the directory, the lines, and what is not taken.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -38,7 +43,7 @@ class ControlSocket : public ::testing::Test {
   fs::path base_, directory_;
 };
 
-std::string echo(std::string_view line) {
+std::string echo(std::string_view line, const Descriptors&) {
   const auto request = decode_request(line);
   if (!request) return encode_answer(tl::unexpected(request.error()));
   return encode_answer(Json{{"heard", request->command}});
@@ -146,6 +151,149 @@ TEST_F(ControlSocket, idle_clients_keep_nobody_from_ending_the_server) {
       idle.push_back(std::move(*connect_to_guest(directory_, "one")));
   }
   SUCCEED();
+}
+
+/// Answers with how many descriptors came; keeps none.
+std::string count(std::string_view, const Descriptors& descriptors) {
+  return encode_answer(Json{{"descriptors", descriptors.size()}});
+}
+
+/// How many descriptors this process has.
+std::size_t open_descriptors() {
+  return static_cast<std::size_t>(
+      std::distance(fs::directory_iterator("/proc/self/fd"), fs::directory_iterator()));
+}
+
+/// A pipe: the writing end says whether anybody still has the reading end.
+struct Pipe {
+  Pipe() {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    reading = vmm::Fd(ends[0]);
+    writing = vmm::Fd(ends[1]);
+  }
+  [[nodiscard]] bool has_reader() const {
+    pollfd fd{writing.get(), POLLOUT, 0};
+    return ::poll(&fd, 1, 0) >= 0 && (fd.revents & POLLERR) == 0;
+  }
+  vmm::Fd reading, writing;
+};
+
+TEST_F(ControlSocket, a_descriptor_that_comes_with_a_request_is_the_same_open_file) {
+  const auto name = claim("one");
+  std::string read;
+  const ControlServer server(*name, [&read](std::string_view, const Descriptors& descriptors) {
+    std::array<char, 8> bytes{};
+    if (descriptors.size() == 1)
+      read.assign(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(
+                                    0, ::read(descriptors[0].get(), bytes.data(), bytes.size()))));
+    EXPECT_TRUE(descriptors.empty() || (::fcntl(descriptors[0].get(), F_GETFD) & FD_CLOEXEC) != 0);
+    return encode_answer(Json::object());
+  });
+  const Pipe pipe;
+  ASSERT_EQ(::write(pipe.writing.get(), "hello", 5), 5);
+  const std::array descriptors{pipe.reading.get()};
+  EXPECT_TRUE(ask_guest("one", "take", Json::object(), 10, descriptors));
+  EXPECT_EQ(read, "hello");
+}
+
+TEST_F(ControlSocket, descriptors_are_counted_and_closed_when_nobody_wants_them) {
+  const auto name = claim("one");
+  const ControlServer server(*name, count);
+  for (std::size_t n = 0; n <= most_descriptors; ++n) {
+    Pipe pipe;
+    const std::vector<int> descriptors(n, pipe.reading.get());
+    const auto answer = ask_guest("one", "take", Json::object(), 10, descriptors);
+    ASSERT_TRUE(answer) << answer.error();
+    EXPECT_EQ((*answer)["descriptors"], n);
+    pipe.reading = {};
+    EXPECT_FALSE(pipe.has_reader()) << n;
+  }
+}
+
+/// Sends one byte with so many copies of a descriptor, whatever the protocol says.
+void send_many(const vmm::Fd& socket, int fd, std::size_t copies) {
+  std::vector<std::byte> control(CMSG_SPACE(copies * sizeof(int)));
+  char byte = '{';
+  iovec place{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &place;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* const part = CMSG_FIRSTHDR(&message);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(copies * sizeof(int));
+  const std::vector<int> descriptors(copies, fd);
+  std::memcpy(CMSG_DATA(part), descriptors.data(), copies * sizeof(int));
+  ASSERT_EQ(::sendmsg(socket.get(), &message, MSG_NOSIGNAL), 1);
+}
+
+/// Waits until the other end hangs up.
+bool hangs_up(const vmm::Fd& socket) {
+  char byte = 0;
+  return ::recv(socket.get(), &byte, 1, 0) <= 0;
+}
+
+TEST_F(ControlSocket, clients_with_too_many_descriptors_are_dropped_and_nothing_is_left) {
+  const auto name = claim("one");
+  const ControlServer server(*name, count);
+  const std::size_t before = open_descriptors();
+  for (const std::size_t copies : {most_descriptors + 1, std::size_t{200}}) {
+    Pipe pipe;
+    {
+      const auto client = connect_to_guest(directory_, "one");
+      send_many(*client, pipe.reading.get(), copies);
+      EXPECT_TRUE(hangs_up(*client)) << copies;
+    }
+    pipe.reading = {};
+    EXPECT_FALSE(pipe.has_reader()) << copies;
+  }
+  {
+    // A few at a time, and never the end of the line.
+    const auto client = connect_to_guest(directory_, "one");
+    const Pipe pipe;
+    for (std::size_t i = 0; i <= most_descriptors; ++i) send_many(*client, pipe.reading.get(), 1);
+    EXPECT_TRUE(hangs_up(*client));
+  }
+  EXPECT_TRUE(ask_guest("one", "status"));
+  // The server closes its end of a connection some time after the client has closed the other.
+  for (int i = 0; i < 1000 && open_descriptors() != before; ++i) ::usleep(10'000);
+  EXPECT_EQ(open_descriptors(), before);
+}
+
+TEST_F(ControlSocket, descriptors_of_a_client_that_leaves_within_a_line_are_closed) {
+  const auto name = claim("one");
+  const ControlServer server(*name, count);
+  Pipe pipe;
+  {
+    const auto client = connect_to_guest(directory_, "one");
+    send_many(*client, pipe.reading.get(), 1);
+  }
+  pipe.reading = {};
+  for (int i = 0; i < 1000 && pipe.has_reader(); ++i) ::usleep(10'000);
+  EXPECT_FALSE(pipe.has_reader());
+}
+
+TEST_F(ControlSocket, descriptors_belong_to_the_last_line_of_what_they_were_sent_with) {
+  const auto name = claim("one");
+  const ControlServer server(*name, count);
+  const auto client = connect_to_guest(directory_, "one");
+  const Pipe pipe;
+  const std::array descriptors{pipe.reading.get()};
+  ASSERT_TRUE(send_all(*client, "first\n", -1));
+  ASSERT_TRUE(send_with(*client, "second\n", descriptors));
+  std::string answers;
+  while (std::ranges::count(answers, '\n') < 2) {
+    std::array<char, 256> bytes{};
+    const ssize_t n = ::recv(client->get(), bytes.data(), bytes.size(), 0);
+    ASSERT_GT(n, 0);
+    answers.append(bytes.data(), static_cast<std::size_t>(n));
+  }
+  const std::size_t end = answers.find('\n');
+  EXPECT_EQ(decode_answer(answers.substr(0, end)).value()["descriptors"], 0);
+  EXPECT_EQ(decode_answer(answers.substr(end + 1)).value()["descriptors"], 1);
 }
 
 TEST(ControlProtocol, requests_of_another_version_or_shape_are_refused) {
