@@ -25,12 +25,12 @@ Status DescriptorTables::set_gdt(pvmmu::Held held, std::span<const Mfn> frames) 
   }
   for (std::size_t i = 0; i < gdt_pages_; ++i) {
     mmu.release(held, gdt_[i]);
-    parts_.gate.clear_gdt_page(parts_.id.raw(), i);
+    parts_.gate.segment_tables().clear_gdt_page(parts_.id.raw(), i);
   }
   gdt_pages_ = frames.size();
   for (std::size_t i = 0; i < frames.size(); ++i) {
     gdt_[i] = frames[i];
-    parts_.gate.set_gdt_page(parts_.id.raw(), i, std::as_bytes(std::span(pages[i])));
+    parts_.gate.segment_tables().set_gdt_page(parts_.id.raw(), i, std::as_bytes(std::span(pages[i])));
   }
   parts_.flushes.flush(parts_.id, parts_.id);
   return {};
@@ -64,14 +64,14 @@ bool DescriptorTables::bring_in_ldt_page(pvmmu::Held held, std::size_t page) {
     return false;
   }
   ldt_[page] = mfn;
-  parts_.gate.set_ldt_page(parts_.id.raw(), page, std::as_bytes(used));
+  parts_.gate.segment_tables().set_ldt_page(parts_.id.raw(), page, std::as_bytes(used));
   return true;
 }
 
 std::uint64_t DescriptorTables::descriptor(pvmmu::Held held, std::uint16_t selector) {
   constexpr std::uint16_t local = 4;
   if ((selector & local) != 0) (void)bring_in_ldt_page(held, (selector >> 3) / pvmmu::entries_per_table);
-  return parts_.gate.descriptor(parts_.id.raw(), selector);
+  return parts_.gate.segment_tables().descriptor(parts_.id.raw(), selector);
 }
 
 DescriptorTables::LdtFault DescriptorTables::look_into_ldt(pvmmu::Held held, const GuestException& raised,
@@ -79,7 +79,7 @@ DescriptorTables::LdtFault DescriptorTables::look_into_ldt(pvmmu::Held held, con
   constexpr std::uint8_t vector_gp = 13, vector_pf = 14;
   LdtFault found{raised};
   const auto offset =
-      raised.vector == vector_pf ? Gate::offset_in_ldt(parts_.id.raw(), raised.address) : std::nullopt;
+      raised.vector == vector_pf ? gate::offset_in_ldt(parts_.id.raw(), raised.address) : std::nullopt;
   if (!offset) return found;
   found.in_ldt = true;
   constexpr std::uint64_t selector_local = 4, descriptor_bytes = 8;
@@ -99,7 +99,7 @@ void DescriptorTables::forget_ldt_pages(pvmmu::Held held) {
   for (std::size_t i = 0; i < ldt_.size(); ++i) {
     if (ldt_[i].raw() == 0) continue;
     parts_.mmu.release(held, ldt_[i]);
-    parts_.gate.clear_ldt_page(parts_.id.raw(), i);
+    parts_.gate.segment_tables().clear_ldt_page(parts_.id.raw(), i);
     ldt_[i] = Mfn();
     parts_.flushes.flush(parts_.id, parts_.id);
   }
@@ -114,11 +114,12 @@ void DescriptorTables::drop(pvmmu::Held held) {
 void DescriptorTables::descriptor_changed(Mfn frame, std::size_t slot, std::uint64_t descriptor) {
   for (std::size_t i = 0; i < gdt_pages_; ++i)
     if (gdt_[i] == frame)
-      parts_.gate.set_gdt_entry(parts_.id.raw(), i * pvmmu::entries_per_table + slot, descriptor);
+      parts_.gate.segment_tables().set_gdt_entry(parts_.id.raw(), i * pvmmu::entries_per_table + slot,
+                                                 descriptor);
   for (std::size_t i = 0; i < ldt_.size(); ++i) {
     const std::size_t entry = i * pvmmu::entries_per_table + slot;
     if (ldt_[i] == frame && frame.raw() != 0 && entry < ldt_entries_)
-      parts_.gate.set_ldt_entry(parts_.id.raw(), entry, descriptor);
+      parts_.gate.segment_tables().set_ldt_entry(parts_.id.raw(), entry, descriptor);
   }
 }
 

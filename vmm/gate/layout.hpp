@@ -38,8 +38,10 @@ inline constexpr std::uint64_t cpu_area_pages = 64;
 inline constexpr std::uint64_t max_cpus = 128;
 
 /// Pages of a vCPU's area.
-inline constexpr std::uint64_t gdt_page = 0;   ///< 15 pages: the guest's 14 and the monitor's one (ABI).
-inline constexpr std::uint64_t ldt_page = 16;  ///< The first of `ldt_pages`.
+inline constexpr std::uint64_t gdt_page =
+    0;  ///< The first of the guest's pages; the monitor's one follows them.
+inline constexpr std::uint64_t guests_gdt_pages = 14;  ///< The ABI's number: FIRST_RESERVED_GDT_PAGE (xen.h).
+inline constexpr std::uint64_t ldt_page = 16;          ///< The first of `ldt_pages`.
 inline constexpr std::uint64_t ldt_pages = 16;
 inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap.
 inline constexpr std::uint64_t stack_page = 33;  ///< Exceptions push here; holds an entry stub's IRETQ frame.
@@ -56,6 +58,14 @@ static_assert(stack_page + 2 == fast_text_page && fast_text_page + 1 == state_pa
 
 [[nodiscard]] constexpr std::uint64_t cpu_area(std::uint32_t cpu) {
   return cpu_areas + cpu * cpu_area_pages * page_size;
+}
+/// The address of a page of a vCPU's area.
+[[nodiscard]] constexpr std::uint64_t page_address(std::uint32_t cpu, std::uint64_t page) {
+  return cpu_area(cpu) + page * page_size;
+}
+/// Where RSP points when the vCPU's gate stack is empty.
+[[nodiscard]] constexpr std::uint64_t stack_top(std::uint32_t cpu) {
+  return page_address(cpu, stack_page) + page_size;
 }
 
 /// Selectors of the monitor's GDT page, which is page 14 of each GDT. The last three are the ABI's

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 extern "C" {
 extern const std::byte pinfold_gate_user_begin[], pinfold_gate_user_end[];
@@ -13,3 +14,12 @@ extern const std::byte pinfold_fast_exceptions[], pinfold_fast_syscall[];
 extern const std::byte pinfold_fast_syscall_out[], pinfold_fast_exception_out[], pinfold_fast_return[],
     pinfold_fast_return_out[], pinfold_fast_refused_out[], pinfold_fast_broken_out[], pinfold_fast_reload[];
 }
+
+namespace pinfold::vmm::gate {
+
+/// The offset in its page of a place of fast_paths.S.
+[[nodiscard]] inline std::uint64_t fast_offset(const std::byte* place) {
+  return static_cast<std::uint64_t>(place - pinfold_fast_begin);
+}
+
+}  // namespace pinfold::vmm::gate

@@ -30,7 +30,9 @@ struct Scene {
     return mfn;
   }
   [[nodiscard]] const Frame& frame(Mfn mfn) { return domain.mmu.frame(mfn); }
-  [[nodiscard]] std::uint64_t copy(std::uint16_t selector) { return gate.descriptor(0, selector); }
+  [[nodiscard]] std::uint64_t copy(std::uint16_t selector) {
+    return gate.segment_tables().descriptor(0, selector);
+  }
 
   FakeMachine machine{64};
   FakeDomain domain{machine, DomId(1)};

@@ -57,12 +57,12 @@ TEST(GateAddresses, each_exception_entry_names_its_vector) {
   EXPECT_FALSE(Gate::exception_vector(at(gate::syscall_text), AtOut::before));
 }
 
-TEST(GateAddresses, a_pass_is_its_own_processors_page) {
-  const std::uint64_t pass = gate::cpu_area(1) + gate::entry_stub_page * page_size;
-  EXPECT_TRUE(Gate::in_entry_stub(1, at(pass)));
-  EXPECT_TRUE(Gate::in_entry_stub(1, at(pass + page_size - 1)));
-  EXPECT_FALSE(Gate::in_entry_stub(1, at(pass + page_size)));
-  EXPECT_FALSE(Gate::in_entry_stub(0, at(pass)));
+TEST(GateAddresses, an_entry_stub_is_its_own_processors_page) {
+  const std::uint64_t stub = gate::cpu_area(1) + gate::entry_stub_page * page_size;
+  EXPECT_TRUE(Gate::in_entry_stub(1, at(stub)));
+  EXPECT_TRUE(Gate::in_entry_stub(1, at(stub + page_size - 1)));
+  EXPECT_FALSE(Gate::in_entry_stub(1, at(stub + page_size)));
+  EXPECT_FALSE(Gate::in_entry_stub(0, at(stub)));
 }
 
 TEST(GateAddresses, fast_paths_leave_at_a_few_places_and_nowhere_else) {
@@ -84,6 +84,16 @@ TEST(GateAddresses, fast_paths_are_each_processors_own) {
   EXPECT_FALSE(Gate::in_fast_paths(3, at(text + page_size)));
   for (std::uint64_t offset = 0; offset < page_size; ++offset)
     EXPECT_EQ(Gate::fast_exit(2, at(text + offset)), GateExit::none);
+}
+
+/// The number that assembly code calls a field by comes from offsetof (vmm/asm_constants.cpp).
+TEST(StatePlaces, are_where_the_members_are) {
+  using gate::StatePage;
+  EXPECT_EQ(gate::StateField(&StatePage::kernel_mode).word(), 0U);
+  EXPECT_EQ(gate::StateField(&StatePage::next_cr3).word() * 8, offsetof(StatePage, next_cr3));
+  EXPECT_EQ(gate::StateField(&StatePage::bounced, 5).word() * 8, offsetof(StatePage, bounced) + 5 * 8);
+  EXPECT_EQ(gate::StateHandler(&StatePage::event).word() * 8, offsetof(StatePage, event));
+  EXPECT_EQ(gate::StateHandler(&StatePage::traps, 3).word() * 8, offsetof(StatePage, traps) + 3 * 16);
 }
 
 /// What the processor finds at an address of the monitor's, in the tables that a gate made for that host; the

@@ -1,0 +1,18 @@
+#include "vmm/gate/state_pages.hpp"
+
+namespace pinfold::vmm::gate {
+
+FastPathCounts StatePages::counts() const {
+  FastPathCounts sum;
+  for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu) {
+    for (std::size_t i = 0; i < sum.exceptions.size(); ++i)
+      sum.exceptions[i] += get(cpu, {&StatePage::bounced, i});
+    for (std::size_t i = 0; i < sum.hypercalls.size(); ++i)
+      sum.hypercalls[i] += get(cpu, {&StatePage::hypercalls, i});
+    sum.syscalls += get(cpu, {&StatePage::bounced, bounced_syscalls});
+    sum.events += get(cpu, {&StatePage::bounced, bounced_events});
+  }
+  return sum;
+}
+
+}  // namespace pinfold::vmm::gate
