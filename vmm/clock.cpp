@@ -3,7 +3,7 @@
 namespace pinfold::vmm {
 namespace {
 
-/// Less is what looking at two clocks may take on a host that is very busy.
+/// Shorter differences may come from reading two clocks one after the other on a very busy host.
 constexpr std::uint64_t shortest_sleep_ns = 100'000'000;
 
 }  // namespace
@@ -11,7 +11,7 @@ constexpr std::uint64_t shortest_sleep_ns = 100'000'000;
 __extension__ using Wide = unsigned __int128;
 
 TscScale TscScale::of_khz(std::uint32_t khz) {
-  // mul is kept in [2^31, 2^32): the most precise 32 bits.
+  // Keeps mul in [2^31, 2^32), which gives the most precise 32 bits.
   std::uint64_t ratio = (1'000'000ULL << 32) / khz;  // ns per tick, 32 fractional bits
   TscScale s;
   while (ratio >= 1ULL << 32) {
@@ -22,7 +22,7 @@ TscScale TscScale::of_khz(std::uint32_t khz) {
     ratio <<= 1;
     --s.shift;
   }
-  // The lost low bits matter over days: divide once more at the final precision.
+  // Over days the lost low bits matter, so divide once more with the final precision.
   const Wide numerator = Wide{1'000'000} << 32;
   s.mul =
       static_cast<std::uint32_t>(s.shift >= 0 ? (numerator >> s.shift) / khz : (numerator << -s.shift) / khz);
@@ -41,8 +41,8 @@ Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset, const HostClock& h
   last_ = look();
 }
 
-/// In this order: what passes between two of them makes the time that is found awake too long, never too
-/// short, and a sleep in between is found at the next look.
+/// Reads the clocks in this order: time between two reads makes the time awake too long, never too short, and
+/// a sleep between two reads is found at the next look.
 Clock::Look Clock::look() const {
   Look look;
   look.awake = host_.awake();
@@ -53,7 +53,7 @@ Clock::Look Clock::look() const {
 }
 
 bool Clock::host_slept() {
-  // A TSC that went back is far from where it was, too.
+  // If the TSC went back, the unsigned difference is large, too.
   if (host_.tsc() - last_.tsc < std::uint64_t{tsc_khz_} * 1000) return false;
   const Look now = look();
   if (now.asleep >= last_.asleep + shortest_sleep_ns) return true;
@@ -62,8 +62,8 @@ bool Clock::host_slept() {
 }
 
 void Clock::resume(std::uint64_t tsc_offset) {
-  // The host's clock may be slower than the TSC, by 500 ppm when it is being set right: the guest must not
-  // find less than what it has seen.
+  // The host's clock may be slower than the TSC, by 500 ppm while the host adjusts it. The guest must not see
+  // an earlier time than before.
   const std::uint64_t awake = host_.awake() - last_.awake;
   base_time_ = last_.time + awake + awake / 1000;
   tsc_offset_ = tsc_offset;

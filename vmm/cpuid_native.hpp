@@ -1,4 +1,4 @@
-// The processor that the monitor itself runs on, as a source for CpuidPolicy.
+// CPUID of the processor that the monitor runs on, as a source for CpuidPolicy.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace pinfold::vmm {
 
-/// Executes CPUID. Under another hypervisor each call is an exit to it.
+/// Executes CPUID. Inside another hypervisor's VM each call is an exit.
 [[nodiscard]] CpuidSource native_cpuid();
 
 /// XCR0 as the host's kernel set it; 0 if the processor or the host has no XSAVE.

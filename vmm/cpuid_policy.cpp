@@ -14,8 +14,8 @@ extern "C" {
 namespace pinfold::vmm {
 namespace {
 
-/// One register's mask from features of one word of Xen's featureset. A feature of another word does not
-/// compile.
+/// The mask of one register, from features of one word of Xen's featureset. Does not compile with a
+/// feature of another word.
 template <unsigned word>
 consteval std::uint32_t allow(std::initializer_list<int> features) {
   std::uint32_t mask = 0;
@@ -28,16 +28,16 @@ consteval std::uint32_t allow(std::initializer_list<int> features) {
 
 #define F(name) XEN_X86_FEATURE_##name
 
-// Leaf 1. Hidden: large and global pages, MTRRs, MCE and MCA, whose MSRs don't exist here, performance
-// monitoring.
+// Leaf 1. Hidden: large and global pages; MTRRs, MCE and MCA, whose MSRs do not exist
+// here; performance monitoring.
 constexpr std::uint32_t allowed_1d =
     allow<0>({F(FPU), F(DE), F(TSC), F(MSR), F(PAE), F(CX8), F(APIC), F(SEP), F(CMOV), F(PAT), F(CLFLUSH),
               F(MMX), F(FXSR), F(SSE), F(SSE2), F(SS)});
 constexpr std::uint32_t allowed_1c =
     allow<1>({F(SSE3), F(PCLMULQDQ), F(SSSE3), F(FMA), F(CX16), F(SSE4_1), F(SSE4_2), F(MOVBE), F(POPCNT),
               F(AESNI), F(XSAVE), F(AVX), F(F16C), F(RDRAND)});
-// Leaf 0x80000001. AMD repeats part of leaf 1 in EDX. Hidden: RDTSCP, as TSC_AUX is not the guest's; 1 GiB
-// pages.
+// Leaf 0x80000001. AMD repeats part of leaf 1 in EDX. Hidden: 1 GiB pages, and RDTSCP, because
+// TSC_AUX is not the guest's.
 constexpr std::uint32_t allowed_e1d = allow<2>({F(SYSCALL), F(NX), F(MMXEXT), F(LM), F(3DNOWEXT), F(3DNOW)});
 constexpr std::uint32_t repeated_e1d =
     allow<0>({F(FPU), F(DE), F(TSC), F(MSR), F(PAE), F(CX8), F(APIC), F(CMOV), F(PAT), F(MMX), F(FXSR)});
@@ -60,7 +60,7 @@ constexpr std::uint32_t allowed_e7d = allow<7>({F(ITSC)});
 constexpr std::uint32_t allowed_e8b = allow<8>({F(CLZERO), F(RSTR_FP_ERR_PTRS), F(SSB_NO), F(BTC_NO)});
 constexpr std::uint32_t allowed_e21a = allow<11>({F(LFENCE_DISPATCH), F(VERW_CLEAR), F(NSCB), F(SRSO_NO)});
 
-// What needs YMM registers, and what needs the 512-bit state, by register.
+// The features that need YMM registers, and those that need the 512-bit state, by register.
 constexpr std::uint32_t avx_1c = allow<1>({F(AVX), F(FMA), F(F16C)});
 constexpr std::uint32_t avx_e1c = allow<3>({F(XOP), F(FMA4)});
 constexpr std::uint32_t avx_7b = allow<5>({F(AVX2)});
@@ -78,15 +78,14 @@ constexpr std::uint32_t hypervisor = bit(F(HYPERVISOR)), osxsave = bit(F(OSXSAVE
                         sep = bit(F(SEP)), nscb = bit(F(NSCB)), xsavec = bit(F(XSAVEC));
 #undef F
 
-// XCR0 (Intel SDM vol. 1, 13.3). MPX and protection keys are hidden features, so their state is not offered
-// either.
+// XCR0 (Intel SDM vol. 1, 13.3). MPX and protection keys are hidden, and so is their state.
 constexpr std::uint64_t x87 = 1, sse = 2, ymm = 4, avx512_state = 7ULL << 5;
 constexpr std::uint64_t known_state = x87 | sse | ymm | avx512_state;
 constexpr unsigned legacy_area = 576;  // legacy region and header (Intel SDM vol. 1, 13.4)
 
 constexpr std::uint32_t last_basic = 0xd;
 constexpr std::uint32_t extended_base = 0x80000000, leaf_null_selector = 0x80000021;
-// The version that XENVER_version tells too: 4.17.
+// The same version as XENVER_version: 4.17.
 constexpr std::uint32_t xen_version = (4U << 16) | 17;
 constexpr std::uint32_t xen_msr_base = 0x40000000;
 
@@ -94,7 +93,7 @@ bool is_intel(const CpuidResult& leaf0) {
   return leaf0.ebx == 0x756e6547 && leaf0.edx == 0x49656e69 && leaf0.ecx == 0x6c65746e;  // GenuineIntel
 }
 
-/// The offer without components that can't be enabled without others.
+/// What is offered, without components that need others that are missing.
 std::uint64_t consistent(std::uint64_t offered) {
   if ((offered & (x87 | sse)) != (x87 | sse)) return 0;
   if ((offered & ymm) == 0 || (offered & avx512_state) != avx512_state) offered &= ~avx512_state;
@@ -161,8 +160,8 @@ CpuidResult CpuidPolicy::features(const CpuidAsker& asker) const {
   if (xcr0_ == 0) {
     result.ecx &= ~xsave;
   } else if (asker.osxsave || asker.kernel_mode) {
-    // A PV kernel looks for OSXSAVE before it ever writes CR4, and gives up XSAVE when it is not there: on
-    // Xen, the bit is the hypervisor's CR4.OSXSAVE showing through.
+    // On Xen a PV kernel sees the hypervisor's CR4.OSXSAVE here. It looks before it first writes CR4, and
+    // without the bit it does not use XSAVE.
     result.ecx |= osxsave;
   }
   return result;
@@ -187,8 +186,8 @@ CpuidResult CpuidPolicy::structured_features(std::uint32_t subleaf) const {
   return result;
 }
 
-/// One thread to a core and one core to a package, so that every shift is 0 and the x2APIC id is the
-/// package's (Intel SDM vol. 2, CPUID leaf 0BH).
+/// Each package has one core and each core one thread, so every shift is 0 and the x2APIC ID is the package's
+/// (Intel SDM vol. 2, CPUID leaf 0BH).
 CpuidResult CpuidPolicy::topology(std::uint32_t subleaf, const CpuidAsker& asker) const {
   CpuidResult result;
   result.ecx = subleaf & 0xff;
@@ -240,13 +239,12 @@ std::uint32_t CpuidPolicy::address_bits() const {
 }
 
 CpuidResult CpuidPolicy::extended(std::uint32_t leaf) const {
-  // Leaves between the host's last and ours are not the host's to answer: Intel repeats its last basic leaf
-  // there.
+  // Leaves past the host's last one are not taken from the host: Intel repeats its last basic leaf there.
   const CpuidResult host = leaf <= host_(extended_base, 0).eax ? host_(leaf, 0) : CpuidResult{};
   switch (leaf) {
     case extended_base: return {max_extended_, host.ebx, host.ecx, host.edx};
     case 0x80000001: {
-      // On Intel the repeated bits are reserved and 0. EBX's top is AMD's package type.
+      // On Intel the repeated bits are reserved and 0. The top of EBX is AMD's package type.
       const std::uint32_t hidden = (xcr0_ & ymm) == 0 ? avx_e1c : 0;
       return {host.eax, host.ebx, host.ecx & allowed_e1c & ~hidden, host.edx & (allowed_e1d | repeated_e1d)};
     }

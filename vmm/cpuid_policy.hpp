@@ -1,14 +1,13 @@
-// What CPUID shows a PV guest: the host's processor, less everything that a guest kernel without privilege
-// can't have.
+// What CPUID shows a PV guest: the host's processor without the features that an unprivileged
+// guest kernel can't use.
 //
-// Bits are allowed one by one, never passed by default: a feature that this file does not know stays hidden.
-// The selection is that of Xen for PV guests (the attribute 'A' in xen/arch-x86/cpufeatureset.h), less what
-// needs MSRs that pinfold does not offer. A feature whose register state the guest may not enable in XCR0 is
-// hidden with it.
+// Each feature is allowed by name; unknown ones stay hidden. The selection is Xen's for PV guests (the
+// attribute 'A' in xen/arch-x86/cpufeatureset.h), without features that need MSRs that pinfold does not
+// offer. A feature whose register state the guest may not enable in XCR0 is hidden, too.
 //
-// It governs emulated CPUID only. On hosts where CPUID runs natively at CPL3, user programs see the host's
-// leaves; so the state components that they would find there must be offered to the kernel too
-// (CpuidOptions::xcr0).
+// This applies to emulated CPUID only. On hosts where CPUID runs natively at CPL3, user
+// programs see the host's leaves. So the kernel must be offered the state components that they
+// find there (CpuidOptions::xcr0).
 #pragma once
 
 #include <cstdint>
@@ -23,10 +22,10 @@ struct CpuidResult {
   friend bool operator==(const CpuidResult&, const CpuidResult&) = default;
 };
 
-/// A processor's leaves: the host's own, or what KVM supports. Called with any leaf and subleaf.
+/// Returns a processor's leaves: the host's own, or those that KVM supports. Takes any leaf and subleaf.
 using CpuidSource = std::function<CpuidResult(std::uint32_t leaf, std::uint32_t subleaf)>;
 
-/// What is fixed for a domain.
+/// What is the same for all of a domain's vCPUs, for good.
 struct CpuidOptions {
   /// State components that the guest may enable in XCR0; 0: no XSAVE at all.
   std::uint64_t xcr0 = 0;
@@ -36,13 +35,13 @@ struct CpuidOptions {
   std::uint32_t tsc_to_ns_mul = 0;
   std::int32_t tsc_shift = 0;
   std::uint64_t tsc_offset = 0;
-  /// The host's TSC is synchronous and constant: shows invariant TSC (if the host has it) and says so in
-  /// Xen's leaf.
+  /// The host's TSC is synchronous and constant: Xen's leaf says so, and invariant TSC is
+  /// shown if the host has it.
   bool tsc_reliable = false;
   /// Tells the guest that RDTSC will never be emulated: Linux then takes the TSC itself as its clock.
   bool tsc_never_emulated = false;
-  /// Loading a null selector into FS or GS clears its base: measured, true for every Intel processor. AMD
-  /// processors that do say so themselves.
+  /// Loading a null selector into FS or GS clears its base. All Intel processors do that, by measurement;
+  /// AMD's say in CPUID if they do.
   bool null_selector_clears_base = false;
   /// SYSENTER from compatibility mode reaches the monitor. False hides SEP.
   bool sysenter = true;
@@ -50,13 +49,13 @@ struct CpuidOptions {
   std::uint8_t machine_address_bits = 0;
 };
 
-/// What depends on who asks.
+/// What depends on the vCPU and its mode.
 struct CpuidAsker {
   VcpuId vcpu;
   bool kernel_mode = true;
   /// The vCPU's virtual CR4.OSXSAVE.
   bool osxsave = false;
-  /// The vCPU's virtual XCR0, which leaf 0xd gives the save area's present size for.
+  /// The vCPU's virtual XCR0, for the save area's present size in leaf 0xd.
   std::uint64_t xcr0 = 1;
 };
 

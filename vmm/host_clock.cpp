@@ -19,7 +19,7 @@ class RealHostClock final : public HostClock {
   std::uint64_t awake() const override { return read_clock(CLOCK_MONOTONIC); }
   std::uint64_t wall() const override { return read_clock(CLOCK_REALTIME); }
 
-  /// The clocks can't be read at the same moment: of some tries, the one with the least time in between.
+  /// The clocks can't be read at the same moment. Takes the try with the least time in between.
   std::uint64_t asleep() const override {
     constexpr std::uint64_t close_enough_ns = 1'000'000;
     constexpr int tries = 20;

@@ -1,26 +1,26 @@
-// The host's clocks, as far as a guest's time depends on them.
+// The host's clocks that a guest's time depends on.
 #pragma once
 
 #include <cstdint>
 
 namespace pinfold::vmm {
 
-/// An interface, so that a test can let its host sleep.
+/// An interface, so that tests can simulate a host that sleeps.
 class HostClock {
  public:
   virtual ~HostClock() = default;
-  /// Ticks of the host's time-stamp counter. Over a sleep it goes on, stands still or starts anew.
+  /// The host's time-stamp counter. While the host sleeps it may go on, stand still or restart at 0.
   [[nodiscard]] virtual std::uint64_t tsc() const = 0;
-  /// ns; stands still while the host sleeps (CLOCK_MONOTONIC).
+  /// CLOCK_MONOTONIC, in ns. Stands still while the host sleeps.
   [[nodiscard]] virtual std::uint64_t awake() const = 0;
-  /// How long the host has slept so far, in ns: CLOCK_BOOTTIME less CLOCK_MONOTONIC, give or take the time
-  /// between two looks at a clock.
+  /// How long the host has slept since it booted, in ns: CLOCK_BOOTTIME minus CLOCK_MONOTONIC. Not exact,
+  /// because the two clocks are read one after the other.
   [[nodiscard]] virtual std::uint64_t asleep() const = 0;
   /// Unix time in ns.
   [[nodiscard]] virtual std::uint64_t wall() const = 0;
 };
 
-/// The real ones.
+/// The real clocks.
 [[nodiscard]] const HostClock& host_clock();
 
 }  // namespace pinfold::vmm

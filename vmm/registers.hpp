@@ -1,4 +1,4 @@
-// A guest's registers as the monitor sees them, between an exit and the next entry.
+// A guest's registers between an exit and the next entry.
 #pragma once
 
 #include <array>
@@ -41,8 +41,8 @@ inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af =
                                sf = 1U << 7, tf = 1U << 8, if_ = 1U << 9, df = 1U << 10, of = 1U << 11,
                                iopl = 3U << 12, nt = 1U << 14, rf = 1U << 16, vm = 1U << 17, ac = 1U << 18,
                                id = 1U << 21;
-/// What the processor may have of the flags that a guest asks for: no I/O privilege, no virtual-8086 mode,
-/// and nothing that is reserved (a VMX entry would fail).
+/// The flags that a guest may set in the processor: without IOPL and VM, and without reserved bits, with
+/// which a VMX entry fails.
 inline constexpr std::uint64_t guests_own = cf | pf | af | zf | sf | tf | df | of | rf | ac | id;
 }  // namespace rflags
 

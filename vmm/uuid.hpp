@@ -1,4 +1,4 @@
-// A name for a guest that no other one has.
+// A unique name for a guest.
 #pragma once
 
 #include <array>
@@ -9,16 +9,16 @@
 
 namespace pinfold::vmm {
 
-/// 16 bytes, in the order in which the text has them (RFC 4122, section 4.1.2), which is that of Xen's
+/// 16 bytes in the order of the text form (RFC 4122, section 4.1.2) and of Xen's
 /// xen_domain_handle_t. All zeros: none.
 struct Uuid {
   std::array<std::uint8_t, 16> bytes{};
 
-  /// Of version 4, from the host's random numbers; nullopt: the host has none.
+  /// A random UUID (version 4). Nothing if the host has no random numbers.
   [[nodiscard]] static std::optional<Uuid> random();
-  /// 8-4-4-4-12 hexadecimal digits. nullopt for anything else, and for the nil UUID, which names nobody.
+  /// From 8-4-4-4-12 hexadecimal digits. Nothing for any other text, and for the nil UUID.
   [[nodiscard]] static std::optional<Uuid> parse(std::string_view text);
-  /// With small letters.
+  /// In lower case.
   [[nodiscard]] std::string text() const;
   friend bool operator==(const Uuid&, const Uuid&) = default;
 };

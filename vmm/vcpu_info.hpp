@@ -1,4 +1,4 @@
-// The fields of a vcpu_info (xen/xen.h), wherever the guest has put it.
+// The fields of a vcpu_info (xen/xen.h), at the place that the guest chose.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The watchdog timers of a domain (SCHEDOP_watchdog, xen/sched.h): a guest that stops poking one is ended.
+// The watchdog timers of a domain (SCHEDOP_watchdog, xen/sched.h): when one expires, the guest is ended.
 #pragma once
 
 #include <array>
@@ -13,25 +13,28 @@
 
 namespace pinfold::vmm {
 
-/// Two timers, as on Xen, and a thread that waits for them. Real time of the host: a vCPU
-/// that does not get to run does not stop it. Any thread may call anything.
+/// Two timers, as on Xen, and a thread that waits for them. They measure the host's time,
+/// also while no vCPU runs.
+///
+/// Concurrency: any thread may call any function.
 class Watchdog {
  public:
   static constexpr std::size_t timers = 2;
 
-  /// `on_expiry` is called in the watchdog's own thread, once.
+  /// `on_expiry` is called once, in the watchdog's own thread.
   explicit Watchdog(std::function<void()> on_expiry) : on_expiry_(std::move(on_expiry)) {}
   ~Watchdog() { stop(); }
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  /// Starts the thread; false if the host has none to give. Before that no timer expires. Early, not when the
-  /// guest first asks: a failure then would be one that a guest can time.
+  /// Starts the thread; false if the host refuses. Without it no timer expires. Call it before the guest
+  /// runs: the guest must not choose the moment at which this can fail.
   [[nodiscard]] bool start();
-  /// `id` 0: takes a timer and sets it, EINVAL without a time, ENOSPC when both are taken; its number, from 1
-  /// on. Else sets that timer again, or gives it back when `seconds` is 0; EINVAL for one that is not taken.
+  /// `id` 0: takes and sets a timer, and returns its number, 1 or 2. EINVAL if `seconds` is 0,
+  /// ENOSPC if both are taken. Other ids: sets that timer again, or gives it back if `seconds` is 0.
+  /// EINVAL if it is not taken.
   [[nodiscard]] tl::expected<std::uint32_t, Errno> request(std::uint32_t id, std::uint32_t seconds);
-  /// No timer expires any more.
+  /// From now on no timer expires.
   void stop();
 
  private:

@@ -1,4 +1,4 @@
-// The memory that an instruction is about to touch.
+// The memory that an instruction is about to access.
 #pragma once
 
 #include <array>
@@ -15,8 +15,8 @@ struct MemoryAccess {
   bool writes = false;
 };
 
-/// First and last byte of each operand that an instruction reads or writes in memory. Of a repeated string
-/// instruction, of the element that comes next.
+/// First and last byte of each memory operand of an instruction. For a repeated string instruction these
+/// are the next element's.
 class MemoryAccesses {
  public:
   MemoryAccesses(const Instruction& instruction, const Registers& regs, const SegmentBases& bases);

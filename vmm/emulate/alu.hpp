@@ -1,4 +1,4 @@
-// Integer arithmetic with the flags that a processor gives (Intel SDM vol. 1, 3.4.3.1 and vol. 2).
+// Integer arithmetic with a processor's flags (Intel SDM vol. 1, 3.4.3.1 and vol. 2).
 #pragma once
 
 #include <bit>
@@ -28,7 +28,7 @@ inline constexpr std::uint64_t arithmetic_flags =
          when(((cut >> (8 * size - 1)) & 1) != 0, rflags::sf);
 }
 
-/// a + b + carry. The carry and borrow of each bit position follow from operands and result.
+/// a + b + carry. The carries of all bit positions follow from the operands and the result.
 [[nodiscard]] constexpr Result add(std::uint64_t a, std::uint64_t b, bool carry, unsigned size,
                                    std::uint64_t flags) {
   const std::uint64_t value = (a + b + (carry ? 1 : 0)) & mask_of(size);
@@ -57,7 +57,7 @@ inline constexpr std::uint64_t arithmetic_flags =
   return {value & mask_of(size), (flags & ~arithmetic_flags) | result_flags(value, size)};
 }
 
-/// INC and DEC leave CF alone.
+/// INC and DEC do not change CF.
 [[nodiscard]] constexpr Result keeping_carry(Result result, std::uint64_t flags) {
   return {result.value, (result.flags & ~rflags::cf) | (flags & rflags::cf)};
 }

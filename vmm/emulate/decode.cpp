@@ -8,7 +8,7 @@ namespace {
 
 ZydisDecoder make_decoder(ZydisMachineMode mode, ZydisStackWidth stack) {
   ZydisDecoder decoder{};
-  // It fails for combinations of mode and stack width that don't exist, and those below do.
+  // Fails only for combinations of mode and stack width that don't exist. Those below do.
   (void)ZydisDecoderInit(&decoder, mode, stack);
   return decoder;
 }
@@ -25,7 +25,7 @@ const ZydisDecoder& decoder_for(CodeWidth width) {
   return bits64;
 }
 
-/// An instruction's bytes, and what they mean.
+/// An entry of the cache of decode_again().
 struct Decoded {
   std::array<std::byte, ZYDIS_MAX_INSTRUCTION_LENGTH> bytes{};
   std::size_t length = 0;
@@ -35,7 +35,7 @@ struct Decoded {
 
 constexpr unsigned remembered_log2 = 4;
 
-/// Where among those remembered: by the first eight bytes, in which most instructions differ.
+/// The cache's index for these bytes. It hashes the first eight, in which most instructions differ.
 std::size_t place_of(std::span<const std::byte> bytes) {
   std::array<std::byte, 8> first{};
   std::copy_n(bytes.begin(), std::min(bytes.size(), first.size()), first.begin());
@@ -65,7 +65,7 @@ tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes, 
   const ZyanStatus status = ZydisDecoderDecodeFull(&decoder_for(width), bytes.data(), length,
                                                    &instruction.info, instruction.operands.data());
   if (ZYAN_SUCCESS(status)) return instruction;
-  // Fifteen bytes that still want more are too long an instruction, not a short fetch.
+  // If 15 bytes do not suffice, the instruction is too long, not the fetch too short.
   const bool more = status == ZYDIS_STATUS_NO_MORE_DATA && length < ZYDIS_MAX_INSTRUCTION_LENGTH;
   return tl::unexpected(more ? DecodeError::truncated : DecodeError::invalid);
 }

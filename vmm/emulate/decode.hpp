@@ -1,4 +1,4 @@
-// The one place that turns instruction bytes into an instruction: a thin wrapper around the Zydis decoder.
+// Decodes instructions: a thin wrapper around Zydis, and the only user of its decoder.
 #pragma once
 
 #include <Zydis/Decoder.h>
@@ -16,10 +16,10 @@ enum class CodeWidth : std::uint8_t { bits16, bits32, bits64 };
 
 enum class DecodeError : std::uint8_t {
   truncated,  ///< the bytes end before the instruction does
-  invalid,    ///< no instruction, or one with prefixes that it does not take (#UD on a processor)
+  invalid,    ///< no instruction, or one with prefixes that it can't have (#UD on a processor)
 };
 
-/// One decoded instruction. It holds values only, nothing that points into the bytes it came from.
+/// One decoded instruction. It has no pointers into the bytes that it was decoded from.
 struct Instruction {
   ZydisDecodedInstruction info;
   std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
@@ -27,18 +27,18 @@ struct Instruction {
   [[nodiscard]] ZydisMnemonic mnemonic() const { return info.mnemonic; }
   [[nodiscard]] std::uint8_t length() const { return info.length; }
   [[nodiscard]] bool locked() const { return (info.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0; }
-  /// F2 or F3 is there. Both repeat MOVS, STOS, INS and OUTS (Intel SDM vol. 2, REP).
+  /// Has it a prefix F2 or F3? Both repeat MOVS, STOS, INS and OUTS (Intel SDM vol. 2, REP).
   [[nodiscard]] bool repeated() const;
-  /// The first explicit or implied operand of a kind (memory, register, immediate); null if there is none.
+  /// The first operand of a type, explicit or implied; null if there is none.
   [[nodiscard]] const ZydisDecodedOperand* first(ZydisOperandType type) const;
 };
 
-/// Decodes the instruction that `bytes` (at most 15 are looked at) begin with.
+/// Decodes the instruction at the beginning of `bytes`, of which it uses at most 15.
 [[nodiscard]] tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes,
                                                             CodeWidth width = CodeWidth::bits64);
 
-/// The same. A guest faults at few instructions, again and again: what was decoded lately is found by its
-/// bytes and width. The result is the calling thread's, until it asks again.
+/// The same, with a cache: a guest faults at the same few instructions again and again. The result is valid
+/// in the calling thread until its next call.
 [[nodiscard]] const tl::expected<Instruction, DecodeError>& decode_again(std::span<const std::byte> bytes,
                                                                          CodeWidth width = CodeWidth::bits64);
 

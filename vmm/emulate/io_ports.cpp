@@ -16,7 +16,7 @@ std::uint8_t bcd(int value) { return static_cast<std::uint8_t>(((value / 10) % 1
 bool bitmap_allows(GuestMemory& memory, GuestVaddr bitmap, std::uint32_t ports, std::uint16_t port,
                    unsigned size) {
   if (std::uint32_t{port} + size > ports) return false;
-  // The bits of one access lie in at most two bytes; the second is read only if it takes part.
+  // The bits of one access lie in at most two bytes. The second is read only if it has any of them.
   const std::uint32_t first = port / 8U, last = (port + size - 1) / 8U;
   std::array<std::byte, 2> bytes{};
   if (!memory.read(GuestVaddr(bitmap.raw() + first), std::span(bytes).first(last - first + 1))) return false;
@@ -40,14 +40,13 @@ void IoPorts::out(std::uint16_t port, unsigned size, std::uint32_t value) {
 
 std::uint8_t IoPorts::in_byte(std::uint32_t port) const {
   switch (port) {
-    // A kernel calibrates its TSC against this timer. Counting down from ones, it must not seem to stand
-    // there: a count of 0 and a finished channel end the calibration at once, unsuccessful, and the kernel
-    // asks Xen instead.
+    // Kernels calibrate their TSC against this timer. Its count must not seem to stay at all ones. A count of
+    // 0 and a finished channel make the calibration fail at once, and the kernel asks Xen instead.
     case pit_channel2: return 0;
     case system_control: return static_cast<std::uint8_t>((system_control_ & speaker_bits) | pit2_output);
     case rtc_index: return rtc_index_;
     case rtc_data: return rtc_register(rtc_index_ & 0x7f);
-    default: return 0xff;  // among them 0xcf8 to 0xcff: there is no PCI
+    default: return 0xff;  // also at 0xcf8 to 0xcff: no PCI
   }
 }
 
@@ -56,7 +55,8 @@ void IoPorts::out_byte(std::uint32_t port, std::uint8_t value) {
   if (port == system_control) system_control_ = value;
 }
 
-/// The MC146818's registers, in BCD and 24-hour form; no alarm, no interrupts, never updating.
+/// A register of the MC146818 clock, in BCD and 24-hour form. It has no alarm and no interrupts, and its
+/// update flag is never set.
 std::uint8_t IoPorts::rtc_register(std::uint8_t index) const {
   const std::time_t now = clock_();
   std::tm utc{};

@@ -7,8 +7,8 @@ namespace {
 
 constexpr std::uint64_t apic_default_address = 0xfee00000, apic_enabled = 1U << 11,
                         apic_boot_processor = 1U << 8;
-// Fast strings on (kernels give up REP MOVSB without); no branch trace store, no PEBS, no xTPR messages; no
-// performance monitoring (Intel SDM vol. 4, table 2-2).
+// Fast strings are on, because kernels avoid REP MOVSB without them. Branch trace store, PEBS, xTPR messages
+// and performance monitoring are off (Intel SDM vol. 4, table 2-2).
 constexpr std::uint64_t misc_enable_value = (1U << 0) | (1U << 11) | (1U << 12) | (1U << 23);
 constexpr std::uint64_t platform_cpuid_faulting = 1ULL << 31, enable_cpuid_faulting = 1;
 
@@ -31,8 +31,8 @@ std::optional<std::uint64_t> known_value(MsrState& state, std::uint32_t index) {
       return apic_default_address | apic_enabled | (state.vcpu() == VcpuId(0) ? apic_boot_processor : 0);
     default: break;
   }
-  if (!state.intel())
-    return std::nullopt;  // reading an absent register would be a bug of the host's: XSA-333
+  // On AMD's processors these do not exist. XSA-333: the host must not read them.
+  if (!state.intel()) return std::nullopt;
   switch (index) {
     case msr::misc_enable: return misc_enable_value;
     case msr::perf_capabilities:
@@ -60,7 +60,7 @@ tl::expected<std::uint64_t, Errno> read_msr(MsrState& state, std::uint32_t index
 
 Status write_msr(MsrState& state, std::uint32_t index, std::uint64_t value) {
   if (const auto base = base_named(index)) {
-    // A base that is not canonical would fault in the monitor's hands: XSA-193.
+    // XSA-193: the host would fault on a base that is not canonical.
     if (!is_canonical(value)) return fail(Errno::eperm);
     state.set_segment_base(*base, value);
     return {};
@@ -72,7 +72,7 @@ Status write_msr(MsrState& state, std::uint32_t index, std::uint64_t value) {
     case msr::pat:
     case msr::misc_enable:
     case msr::microcode_revision:
-      // Fixed: writing what is there already is no change, and allowed.
+      // Their values are fixed. A guest may write the value that a register has.
       if (known_value(state, index) == value) return {};
       return fail(Errno::eperm);
     default: return fail(Errno::eperm);

@@ -11,8 +11,8 @@
 namespace pinfold::vmm {
 
 namespace msr {
-/// The memory types that a PV guest's entries select: WB, WT, UC-, UC, WC, WP, UC, UC. Xen's, and part of the
-/// ABI.
+/// The memory types that a PV guest's page-table entries select: WB, WT, UC-, UC, WC, WP,
+/// UC, UC. Part of the ABI.
 inline constexpr std::uint64_t xen_pat = 0x050100070406;
 /// SCE, LME, LMA and NXE.
 inline constexpr std::uint64_t efer_value = 0xd01;
@@ -20,13 +20,13 @@ inline constexpr std::uint64_t efer_value = 0xd01;
 
 enum class SegmentBase : std::uint8_t { fs, gs, kernel_gs };
 
-/// What the registers need of a vCPU.
+/// The vCPU's state behind the registers.
 class MsrState {
  public:
   virtual ~MsrState() = default;
   /// `gs` is the base in use, `kernel_gs` that of the other guest mode.
   [[nodiscard]] virtual std::uint64_t segment_base(SegmentBase which) = 0;
-  /// The address is canonical.
+  /// `address` is canonical.
   virtual void set_segment_base(SegmentBase which, std::uint64_t address) = 0;
   [[nodiscard]] virtual std::uint64_t read_tsc() = 0;
   [[nodiscard]] virtual VcpuId vcpu() = 0;
@@ -41,10 +41,10 @@ class MsrState {
   [[nodiscard]] virtual Status install_hypercall_page(std::uint64_t /*value*/) { return fail(Errno::eperm); }
 };
 
-/// EPERM: the guest gets #GP[0]. While it has no #GP handler, an unknown register reads as 0 instead: PV
-/// kernels probe registers before they can take exceptions.
+/// After EPERM the guest gets #GP[0]. While it has no #GP handler, an unknown register reads as 0: PV kernels
+/// probe registers before they can handle exceptions.
 [[nodiscard]] tl::expected<std::uint64_t, Errno> read_msr(MsrState& state, std::uint32_t index);
-/// An error: the guest gets #GP[0].
+/// After an error the guest gets #GP[0].
 [[nodiscard]] Status write_msr(MsrState& state, std::uint32_t index, std::uint64_t value);
 
 }  // namespace pinfold::vmm

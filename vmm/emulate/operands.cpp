@@ -36,7 +36,8 @@ void RegisterOperand::write(Registers& regs, std::uint64_t value) const {
 }
 
 std::optional<RegisterOperand> general_register(ZydisRegister name) {
-  // Zydis numbers the registers of one class in the order of their encodings, but slips AH..BH in before SPL.
+  // Zydis numbers the registers of one size in the order of their encodings, with AH to
+  // BH between BL and SPL.
   const auto within = [name](ZydisRegister first, ZydisRegister last) {
     return name >= first && name <= last;
   };

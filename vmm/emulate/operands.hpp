@@ -1,4 +1,4 @@
-// What an instruction's operands name: general registers with their widths, and effective addresses.
+// Operands of instructions: general registers with their widths, and effective addresses.
 #pragma once
 
 #include <Zydis/DecoderTypes.h>
@@ -21,23 +21,24 @@ struct SegmentBases {
 /// All ones in the low `size` bytes (1, 2, 4 or 8).
 [[nodiscard]] constexpr std::uint64_t mask_of(unsigned size) { return ~0ULL >> (64 - 8 * size); }
 
-/// A general register as an operand: which, how many bytes of it, and whether it is AH, CH, DH or BH.
+/// A general register as an operand: its number, its size in bytes, and whether it is AH, CH, DH or BH.
 struct RegisterOperand {
   Gpr gpr = Gpr::rax;
   std::uint8_t size = 8;
   bool high_byte = false;
 
   [[nodiscard]] std::uint64_t read(const Registers& regs) const;
-  /// As a processor does: 4 bytes clear the upper half, 1 or 2 leave the rest (Intel SDM vol. 1, 3.4.1.1).
+  /// A write of 4 bytes clears the upper half, one of 1 or 2 bytes leaves the rest
+  /// (Intel SDM vol. 1, 3.4.1.1).
   void write(Registers& regs, std::uint64_t value) const;
 };
 
 /// Nothing for a register that is not a general one.
 [[nodiscard]] std::optional<RegisterOperand> general_register(ZydisRegister name);
 
-/// Linear address of a memory operand in 64-bit mode. `displacement` (bytes) is added to what the operand
-/// says, before it is cut to the instruction's address size: where a bit string's operand lies. RIP in `regs`
-/// is the instruction's.
+/// Linear address of a memory operand in 64-bit mode. `displacement`, in bytes, is added before the
+/// address is truncated to the instruction's address size; operands in bit strings need it. RIP in `regs`
+/// is the instruction's address.
 [[nodiscard]] std::uint64_t effective_address(const Instruction& instruction,
                                               const ZydisDecodedOperand& operand, const Registers& regs,
                                               const SegmentBases& bases, std::uint64_t displacement = 0);

@@ -13,7 +13,7 @@ constexpr std::uint64_t cr4_tsd = 1U << 2, cr4_de = 1U << 3;
 constexpr Exception general_protection{13, 0};
 constexpr Exception undefined_opcode{6, 0};
 
-/// One instruction on its way. Members that emulate something return an Outcome; `done` ends them.
+/// One instruction while it is emulated. Functions that emulate something return done() after success.
 class Emulation {
  public:
   Emulation(Registers& regs, bool kernel_mode, const Instruction& instruction, PrivilegedState& state)
@@ -72,8 +72,8 @@ Outcome Emulation::run() {
     case ZYDIS_MNEMONIC_OUTSD: return string_io();
     case ZYDIS_MNEMONIC_CLI:
     case ZYDIS_MNEMONIC_STI:
-      // The virtual interrupt flag is evtchn_upcall_mask. A raw CLI does not set it: the POPF that would undo
-      // the CLI does not fault, so the guest would never get its events back.
+      // The virtual interrupt flag is evtchn_upcall_mask. CLI does not set it: a POPF that is to undo the CLI
+      // does not fault, so events would stay masked for good.
       if (!state_.io_privileged(kernel_mode_)) return general_protection;
       return done();
     default: break;
@@ -89,14 +89,14 @@ Outcome Emulation::run_kernel_only() {
     case ZYDIS_MNEMONIC_RDMSR: return rdmsr();
     case ZYDIS_MNEMONIC_WRMSR: return done_if(state_.write_msr(low(Gpr::rcx), edx_eax()));
     case ZYDIS_MNEMONIC_XSETBV: return done_if(state_.xsetbv(low(Gpr::rcx), edx_eax()));
-    // The caches belong to all domains, and a domain without devices has no need to write them back.
-    // (WBNOINVD is WBINVD with F3, which older processors, and this decoder, ignore.)
+    // All domains share the caches, and a domain without devices need not write them back. WBNOINVD is WBINVD
+    // with F3, which this decoder and older processors ignore.
     case ZYDIS_MNEMONIC_WBINVD: return done();
     default: return general_protection;
   }
 }
 
-/// MOV to or from a control or debug register: both operands are registers, one of them special.
+/// MOV to or from a control or debug register: one of its two register operands is a general one.
 Outcome Emulation::move_special() {
   const auto& to = instruction_.operands[0];
   const auto& from = instruction_.operands[1];
@@ -125,7 +125,7 @@ Outcome Emulation::move_control(bool to_special, unsigned n, RegisterOperand gpr
 }
 
 Outcome Emulation::move_debug(bool to_special, unsigned n, RegisterOperand gpr) {
-  if (n == 4 || n == 5) {  // other names of DR6 and DR7, unless CR4.DE (Intel SDM vol. 3, 17.2.2)
+  if (n == 4 || n == 5) {  // aliases of DR6 and DR7 unless CR4.DE is set (Intel SDM vol. 3, 17.2.2)
     const auto cr4 = state_.read_cr(4);
     if (!cr4) return general_protection;
     if ((*cr4 & cr4_de) != 0) return undefined_opcode;
@@ -187,7 +187,7 @@ Outcome Emulation::port_io(bool in) {
 }
 
 Outcome Emulation::string_io() {
-  // Outside 64-bit mode the segments' bases and limits would take part; the guest may not have that.
+  // Outside of 64-bit mode the segments' bases and limits would count. That is not emulated.
   if (instruction_.info.machine_mode != ZYDIS_MACHINE_MODE_LONG_64) return general_protection;
   const auto ended = move_string(regs_, kernel_mode_, instruction_, state_);
   return ended ? *ended : done();

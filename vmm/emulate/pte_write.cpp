@@ -61,15 +61,15 @@ const ZydisDecodedOperand* written_memory(const Instruction& instruction) {
   return nullptr;
 }
 
-/// The other operand of a two-operand instruction, whichever order it is decoded in.
+/// The operand other than `memory` of an instruction with two operands, in whichever order they are.
 const ZydisDecodedOperand* other_operand(const Instruction& instruction, const ZydisDecodedOperand& memory) {
   for (std::size_t i = 0; i < instruction.info.operand_count_visible; ++i)
     if (instruction.operands[i].id != memory.id) return &instruction.operands[i];
   return nullptr;
 }
 
-/// A bit offset in a register reaches any distance from the address that the operand names: the operand's
-/// index is the signed offset divided by its width. Leaving any of it out was XSA-195.
+/// The distance, in bytes, from the address that a bit operation names to the operand that has the bit. A bit
+/// offset in a register is signed and not limited to the operand's width. XSA-195: all its bits count.
 std::uint64_t bit_string_displacement(std::uint64_t offset, unsigned size) {
   const unsigned offset_bits = 8 * size;
   const std::int64_t extended = static_cast<std::int64_t>(offset << (64 - offset_bits)) >> (64 - offset_bits);
@@ -77,7 +77,7 @@ std::uint64_t bit_string_displacement(std::uint64_t offset, unsigned size) {
   return static_cast<std::uint64_t>((extended >> width_log2) * static_cast<std::int64_t>(size));
 }
 
-/// Takes the source operand, if the operation has one. False: of a kind that is not handled.
+/// Sets `write.source`, if the operation has one. False: the source is of a kind that is not emulated.
 bool take_source(PteWrite& write, const Instruction& instruction, const ZydisDecodedOperand& memory,
                  const Registers& regs) {
   const ZydisDecodedOperand* other = other_operand(instruction, memory);
@@ -95,7 +95,7 @@ bool take_source(PteWrite& write, const Instruction& instruction, const ZydisDec
   return true;
 }
 
-/// Strings address by RDI and RSI, take no visible source, and can have nothing to do. False: nothing to do.
+/// The same for string instructions, whose operands are implied. False: RCX is 0, so there is nothing to do.
 bool take_string(PteWrite& write, const Instruction& instruction, const Registers& regs,
                  const SegmentBases& bases) {
   StringStep step;
@@ -121,7 +121,7 @@ void step_register(Registers& regs, Gpr gpr, const StringStep& step, std::uint64
   RegisterOperand{gpr, step.address_size, false}.write(regs, regs[gpr] + by);
 }
 
-/// Moves the pointers by one element; RIP only once the count is used up.
+/// Advances RDI and RSI by one element, and RIP once the count is 0.
 void advance_string(Registers& regs, const PteWrite& write) {
   const StringStep& step = *write.string;
   const std::uint64_t by = (regs.rflags & rflags::df) != 0 ? 0 - std::uint64_t{write.size} : write.size;
@@ -154,7 +154,7 @@ void compare_exchange_8b(Effect& effect, std::uint64_t old) {
   }
 }
 
-/// CF receives the bit's old value; processors leave the other flags as they were.
+/// CF gets the bit's old value. Processors do not change the other flags.
 alu::Result bit_operation(const PteWrite& write, std::uint64_t old, std::uint64_t flags) {
   const std::uint64_t bit = 1ULL << write.source;
   const std::uint64_t after = (flags & ~rflags::cf) | alu::when((old & bit) != 0, rflags::cf);
@@ -214,7 +214,7 @@ tl::expected<PteWrite, Refusal> decode_pte_write(std::span<const std::byte> byte
     return refuse(instruction.error() == DecodeError::truncated ? Refusal::truncated : Refusal::undecodable);
   const auto operation = operation_of(instruction->mnemonic());
   const ZydisDecodedOperand* memory = written_memory(*instruction);
-  // MOVSD names an SSE instruction too: its source is no general register, so it is refused below.
+  // MOVSD is an SSE instruction, too. That one's source is no general register, so it is refused below.
   if (!operation || memory == nullptr || instruction->info.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
     return refuse(Refusal::unsupported);
   const unsigned bits = memory->size;

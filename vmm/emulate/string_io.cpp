@@ -17,7 +17,7 @@ struct StringMove {
   RegisterOperand pointer, count;
 };
 
-/// Only OUTS takes a segment override, and only FS and GS have bases in 64-bit mode.
+/// Only OUTS can have a segment override, and only FS and GS have bases in 64-bit mode.
 SegmentBases bases_for(const ZydisDecodedOperand& element, PrivilegedState& state) {
   SegmentBases bases;
   if (element.mem.segment == ZYDIS_REGISTER_FS) bases.fs = state.read_msr(msr::fs_base).value_or(0);
@@ -29,7 +29,7 @@ bool is_addressable(std::uint64_t address, unsigned size) {
   return is_canonical(address) && is_canonical(address + size - 1);
 }
 
-/// Which byte of an element faulted: an element may lie across two pages of which the first is good.
+/// The page fault of an element. If the element crosses into another page, either page can be the cause.
 PageFault fault_at(std::uint64_t address, const StringMove& move, GuestMemory& memory) {
   const std::uint64_t next_page = (address | (page_size - 1)) + 1;
   const bool crosses = next_page - address < move.size;
@@ -89,7 +89,7 @@ std::optional<Outcome> move_string(Registers& regs, bool kernel_mode, const Inst
 
   const bool repeated = instruction.repeated();
   if (repeated && move.count.read(regs) == 0) return std::nullopt;
-  // With TF set, a #DB is due after each element.
+  // With TF set, the guest gets a #DB after each element.
   const unsigned bound = (regs.rflags & rflags::tf) != 0 ? 1 : max_string_elements;
   for (unsigned i = 0; i < bound; ++i) {
     if (auto ended = move_element(regs, move, state)) return ended;

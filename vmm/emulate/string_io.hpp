@@ -8,9 +8,9 @@
 
 namespace pinfold::vmm {
 
-/// Moves up to max_string_elements elements (one when the guest single-steps) between port DX and memory,
-/// 64-bit mode. Nothing: the instruction is finished, RIP is still to be advanced. Otherwise how it ended
-/// before that: Restart, #GP or a page fault; RSI, RDI and RCX tell what was moved.
+/// Moves up to max_string_elements elements between port DX and memory, in 64-bit mode; one element if the
+/// guest single-steps. Returns nothing if the instruction is finished; the caller advances RIP. Otherwise
+/// returns why not: Restart, #GP or a page fault. RSI, RDI and RCX then say how much was moved.
 [[nodiscard]] std::optional<Outcome> move_string(Registers& regs, bool kernel_mode,
                                                  const Instruction& instruction, PrivilegedState& state);
 

@@ -24,8 +24,8 @@ class EntryStub {
  public:
   static constexpr std::size_t max_steps = 180;
 
-  /// Stores the 8 bytes at `address` back, in one atomic read-modify-write: another vCPU's exit may change
-  /// them at any time.
+  /// Stores the 8 bytes at `address` back, in one atomic read-modify-write: another vCPU's exit may
+  /// change them at any time.
   void rewrite(std::uint64_t address);
   /// The same for 2 bytes.
   void rewrite_word(std::uint64_t address);

@@ -1,24 +1,27 @@
-// What a processor with two-dimensional paging finishes at CPL0 without leaving the VM: bounces of system calls,
-// exceptions and events onto the guest kernel's stack; its iret and other hypercalls are in fast_hypercalls.inc.
-// vmm/cpu/bounce.cpp is the reference for the frames. Whatever needs judgement leaves with an OUT, the guest's registers as
-// they were, and is the monitor's.
+// The fast paths: what the gate does at CPL0 without leaving the VM, where the host has two-dimensional paging. They
+// bounce system calls, exceptions and events: push a frame onto the guest kernel's stack and return to its handler. The
+// hypercalls that they answer are in fast_hypercalls.inc. The frames are those that vmm/cpu/bounce.cpp makes. Anything
+// else is left to the monitor: an OUT leaves the VM, with the guest's registers as they were.
 //
-// Each vCPU has a copy of this page beside its state page (state_fields.h) and its stack: all of its own is reached
-// relative to RIP, and no register of the guest's has to be trusted or saved first. Nothing here enables interrupts.
+// Each vCPU has a copy of this page, between its stack and its state page. So the code reaches both relative to RIP,
+// and need not save or trust a register of the guest's first. It never enables interrupts.
 //
 // Rules that keep it safe:
-//  - The guest's memory is touched in three places, with the guest's own tables. Addresses in the hypervisor's slots, where
-//    alone supervisor pages are, are refused before; any fault there, or in loading a selector of the guest's, leads to
-//    the fixup, and nothing that the monitor would look at was changed until then. What is read is read once.
-//  - The mirrors are read in one place, where they are mapped read-only, by an address that no guest chooses, with the same
-//    fixup.
-//  - RSP is the gate's own at all times, so a fault inside the gate has a stack. The two instructions at LSTAR before
-//    it is can't fault: their page and the state page are always there, TF is off, and there are no breakpoints.
-//  - Only IRETQ returns; the processor checks selectors there, and its refusal is the monitor's to tell the guest.
+//  - It accesses guest memory in three places, through the guest's own tables. Before that it refuses addresses in the
+//    hypervisor's slots, which alone have supervisor pages. A fault there, or in a load of a guest's selector, goes to
+//    a fixup; until then nothing was changed that the monitor would look at. Each word is read once.
+//  - It reads the mirrors in one place, with the same fixup. They are mapped read-only, and no
+//    guest chooses the address.
+//  - RSP always points to the gate's own stack, so a fault inside the gate has a stack. The two instructions at
+//    LSTAR that run before RSP is set can't fault: their page and the state page are always present, TF is clear,
+//    and no breakpoints are set.
+//  - Only IRETQ returns to the guest. The processor checks the selectors there; if it refuses them, the monitor
+//    gives the guest that fault.
 
 #include "vmm/asm_constants.h"
 
-// The state page (vmm/gate/state_page.hpp) follows this one. The stack (FastFrame in vmm/gate/frames.hpp, F_) precedes it.
+// The state page (vmm/gate/state_page.hpp) follows this one. The stack (FastFrame in
+// vmm/gate/frames.hpp, F_) precedes it.
 #define STATE(field) begin + PAGE + STATE_##field(%rip)
 #define STACK(offset) begin - PAGE - (offset)(%rip)
 
@@ -47,8 +50,7 @@
         pop %rax
         .endm
 
-        // Jumps to `slow` if the address lies in L4 slots 256 to 271 of the upper half, or where those would be were
-        // it not canonical.
+        // Jumps to `slow` if the address lies in the hypervisor's range, L4 slots 256 to 271 of the upper half.
         .macro refuse_hypervisors address, scratch
         mov \address, \scratch
         shr $39, \scratch
@@ -57,7 +59,7 @@
         jb slow
         .endm
 
-        // Goes on at `next` if the fault (RIP in RAX) was between two labels.
+        // Jumps to `next` if the fault's RIP, in RAX, is between two labels.
         .macro fixup first, behind, next
         lea \first(%rip), %rcx
         cmp %rcx, %rax
@@ -126,8 +128,8 @@ device_not_available:
         movq $0, STATE(TASK_SWITCHED)
         jmp bounce_exception
 
-        // What is not there at all is the guest's fault for certain. So is a program's write to a page that it may not
-        // write; of its kernel's the monitor looks for those that are meant for a page table.
+        // A page that is not present is a fault for the guest. So is a program's write to a page that its tables make
+        // read-only. A kernel's write to such a page is left to the monitor: it may be meant for a page table.
 page_fault:
         mov %cr2, %rcx
         mov %rcx, STATE(FAULT_ADDRESS)
@@ -136,15 +138,16 @@ page_fault:
         je forbidden_write
         testb $FAULT_PRESENT, F_ERROR(%rsp)
         jnz slow
-        // Both modes run at CPL3; the handler goes by the guest's own idea of them.
+        // Both guest modes run at CPL3. The handler expects the U bit of the guest's own mode.
         andq $~FAULT_USER, F_ERROR(%rsp)
         cmpq $0, STATE(KERNEL_MODE)
         jne bounce_exception
         orq $FAULT_USER, F_ERROR(%rsp)
         jmp bounce_exception
 
-        // Do the mirrors say that the guest's own tables forbid it? They also lack W for a page that is clean, and may have
-        // it meanwhile. The address is in RCX, the table in RDX; EBX gathers what the levels above the leaf allow.
+        // Walks the mirrors: do the guest's own tables forbid the write? A mirror also lacks W while the page
+        // is clean, and another vCPU may have set W since the fault. RCX: the address. RDX: the table. EBX: W
+        // in all levels above L1.
 forbidden_write:
         cmpq $0, STATE(KERNEL_MODE)
         jne slow
@@ -177,7 +180,8 @@ walk_loads_behind:
 3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
 
-        // -- A frame for the guest kernel: of what is interrupted (the F_ fields, R11), to the handler at RBX.
+        // -- Pushes a frame of what is interrupted (the F_ fields, R11) for the guest's kernel and returns to the handler
+        // that RBX points to.
 bounce:
         cmpq $0, HANDLER_ADDRESS(%rbx)
         je slow
@@ -189,7 +193,8 @@ bounce:
         sub $64, %rsi
         refuse_hypervisors %rsi, %rax
 
-        // Flags and CS as the guest sees them: IF is the event mask, which the upper half of CS tells, too.
+        // RFLAGS and CS as the guest sees them: IF is clear while events are masked, and the upper
+        // half of CS holds the mask.
         mov STATE(INFO), %rcx
         xor %edx, %edx
         cmpb $0, INFO_MASK(%rcx)
@@ -223,7 +228,7 @@ stores:
         mov F_RCX(%rsp), %rcx
         mov F_KIND(%rsp), %edx
         mov $VECTORS_WITH_ERROR, %eax
-        bt %edx, %eax  // modulo 32: a system call is as vector 0, an event as 1
+        bt %edx, %eax  // takes the kind modulo 32: a system call is like vector 0, an event like vector 1
         jnc 4f
         mov F_ERROR(%rsp), %rax
         mov %rax, 16(%rsi)
@@ -234,7 +239,7 @@ stores:
         mov %rcx, 8(%rsi)
 stores_behind:
 
-        // From here on nothing fails. RSI: the frame's end; of one without error code 8 more. EDX: the kind.
+        // Nothing fails from here on. RSI: where the frame ends; 8 bytes higher without an error code. EDX: the kind.
         lea 8(%rsi), %rax
         mov $VECTORS_WITH_ERROR, %ecx
         bt %edx, %ecx
@@ -270,12 +275,12 @@ stores_behind:
         movq $CODE64, F_CS(%rsp)
         movq $DATA3, F_SS(%rsp)
 
-        // -- To the guest: the F_ fields are its registers.
+        // -- Returns to the guest, whose registers are the F_ fields.
 leave:
         pop_registers
         add $(F_RIP - F_KIND), %rsp
-        // The monitor may ask for the vCPU while it is in the gate. Who is interrupted between here and the IRETQ has
-        // left it already: nothing of the gate's is in any register.
+        // The monitor may ask for the vCPU while it is in the gate. A vCPU that is interrupted between here and the
+        // IRETQ counts as out of the gate: all its registers but RIP, RSP and what IRETQ loads are the guest's.
 pinfold_fast_return:
         cmpq $0, STATE(ATTENTION)
         jne pinfold_fast_return_out
@@ -285,8 +290,9 @@ pinfold_fast_return_out:
         out %al, $PORT
         ud2
 
-        // -- From the monitor, after an exit of the gate's: what IRETQ takes is on the stack, the other registers are
-        // the guest's. It comes here, or behind if the processor may keep its translations.
+        // -- Entered by the monitor, to resume after an exit of the gate: IRETQ's frame is on the stack, the other
+        // registers are the guest's. If the processor may keep its translations, the monitor enters
+        // at pinfold_fast_return instead.
 pinfold_fast_reload:
         push %rax
         mov STATE(NEXT_CR3), %rax
@@ -294,7 +300,7 @@ pinfold_fast_reload:
         pop %rax
         jmp pinfold_fast_return
 
-        // After something that may have unmasked events: one that waits comes first.
+        // Events may have been unmasked: if one is pending, it goes first.
 return_or_event:
         mov STATE(INFO), %rcx
         cmpb $0, INFO_PENDING(%rcx)
@@ -307,7 +313,7 @@ return_or_event:
 
 #include "vmm/gate/fast_hypercalls.inc"
 
-        // -- To the monitor, as if the gate had done nothing.
+        // -- Leaves to the monitor, with all registers as at the entry of the gate.
 slow:
         mov %cr3, %rax
         mov %rax, STATE(EXIT_CR3)
@@ -323,12 +329,12 @@ pinfold_fast_exception_out:
 pinfold_fast_syscall_out:
         out %al, $PORT
         ud2
-        // An event's frame can't be made; what was to be interrupted is in place.
+        // The frame of an event can't be pushed. What it would interrupt is in IRETQ's frame.
 2:      pop_registers
         add $(F_RIP - F_KIND), %rsp
         jmp pinfold_fast_return_out
 
-        // -- A fault inside the gate: its frame is below what the gate was at.
+        // -- A fault inside the gate. Its frame lies below what the gate had pushed.
 nested:
         push %rax
         push %rcx
@@ -358,8 +364,8 @@ pinfold_fast_refused_out:
         out %al, $PORT
         ud2
 
-        // The guest's stack can't be read or written, or its selector not be loaded: the monitor finds out why, with CR2 as
-        // it was.
+        // The guest's stack can't be read or written, or its selector can't be loaded. The monitor finds out why; CR2
+        // gets the value that it had.
 fixed_swapped:
         swapgs
 fixed:

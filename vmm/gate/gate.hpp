@@ -71,11 +71,11 @@ class Gate {
   [[nodiscard]] static bool in_entry_stub(std::uint32_t cpu, GateAddress at);
 
   // -- what the gate left on a vCPU's stack (exits.cpp) and in its state page
-  /// The exception frame at RSP, as at the entry of an exception. Words outside of the vCPU's stack read as
-  /// 0.
+  /// The exception frame at RSP, as at the entry of an exception. Words outside of the
+  /// vCPU's stack read as 0.
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
-  /// The vector at RSP, at an exit of kind `exception` or `broken`. The frame follows, always with an error
-  /// code.
+  /// The vector at RSP, at an exit of kind `exception` or `broken`. The frame follows,
+  /// always with an error code.
   [[nodiscard]] std::uint8_t fast_vector(std::uint32_t cpu, std::uint64_t rsp) const;
   [[nodiscard]] std::uint64_t state(std::uint32_t cpu, gate::StateField field) const {
     return states_.get(cpu, field);

@@ -1,4 +1,4 @@
-// Where in the gate a vCPU stands.
+// An address in the gate, and the proof that a vCPU is there.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 
 namespace pinfold::vmm {
 
-/// An address in the monitor's part of the address space at which a vCPU is at CPL0. RIP alone says nothing:
-/// a guest may jump to any address of the gate's, and be interrupted there before it faults. So all of Gate's
-/// questions about a RIP take a GateAddress.
+/// RIP of a vCPU that is at CPL0 in the monitor's part of the address space. RIP alone proves nothing: a
+/// guest may jump to any address in the gate and be interrupted there before it faults. So whatever Gate
+/// decides by RIP takes a GateAddress.
 class GateAddress {
  public:
   /// Nothing for another privilege level than 0, or for an address that is not the monitor's.
@@ -26,7 +26,7 @@ class GateAddress {
   std::uint64_t rip_;
 };
 
-/// Where a vCPU stopped at an OUT of the gate's: interrupted before it, or left by it.
+/// Was a vCPU interrupted before an OUT of the gate, or did it leave by that OUT?
 enum class AtOut : std::uint8_t { before, behind };
 
 }  // namespace pinfold::vmm

@@ -1,5 +1,5 @@
-// Where the monitor's own things lie in every guest address space: inside L4 slots 256 to 271, which the ABI
-// keeps from guests (xen/arch-x86/xen-x86_64.h).
+// Addresses of the monitor's own pages, the same in every guest address space: in L4 slots 256 to 271, which
+// the ABI reserves for the hypervisor (xen/arch-x86/xen-x86_64.h).
 #pragma once
 
 #include <cstdint>
@@ -13,26 +13,26 @@ namespace pinfold::vmm::gate {
   return 0xffff000000000000ULL | (slot << 39);
 }
 
-/// The machine-to-phys table: slot 256, as the ABI says, or 257 where code at CPL3 can't read slot 256 (then
-/// told through XENMEM_machphys_mapping).
+/// The machine-to-phys table: slot 256, as the ABI says, or 257 where code at CPL3 can't read slot 256. The
+/// guest can ask for the address (XENMEM_machphys_mapping).
 inline constexpr std::uint64_t machphys_slot = 256;
 inline constexpr std::uint64_t machphys_slot_elsewhere = 257;
-/// Entry code and per-vCPU areas.
+/// The gate: entry code and the vCPUs' areas.
 inline constexpr std::uint64_t gate_slot = 258;
-/// The mirror arena: writable where KVM shadows the mirrors and the gate stores into them, read-only where
-/// the gate has to find out whose fault a page fault is.
+/// The mirror arena. Writable where KVM shadows the mirrors, because entry stubs store into them; read-only
+/// where the fast paths walk the mirrors at a page fault.
 inline constexpr std::uint64_t arena_slot = 259;
 
 inline constexpr std::uint64_t base = slot_base(gate_slot);
-/// Where SYSCALL arrives, but for the fast paths. CPL3 may execute this page only where SYSCALL stays at CPL3
-/// and KVM does not leave the VM there.
+/// LSTAR on hosts without fast paths. CPL3 may execute this page only if SYSCALL stays at CPL3 and KVM does
+/// not leave the VM there by itself.
 inline constexpr std::uint64_t syscall_text = base;
-/// Where SYSCALL of 32-bit code arrives, on AMD's processors.
+/// CSTAR: the entry of 32-bit code's SYSCALL, which AMD's processors have.
 inline constexpr std::uint64_t compat_entry = syscall_text + 0x10;
-/// One page for CPL0: exception entries and the stores that only a processor can make.
+/// One page for CPL0: the entries of exceptions.
 inline constexpr std::uint64_t kernel_text = base + 0x1000;
 inline constexpr std::uint64_t idt = base + 0x2000;
-/// From here a 256 KiB area per vCPU.
+/// The first vCPU's area; each has 256 KiB.
 inline constexpr std::uint64_t cpu_areas = base + 0x200000;
 inline constexpr std::uint64_t cpu_area_pages = 64;
 inline constexpr std::uint64_t max_cpus = 128;
@@ -46,9 +46,8 @@ inline constexpr std::uint64_t ldt_pages = 16;
 inline constexpr std::uint64_t tss_page = 32;    ///< The TSS and its I/O bitmap.
 inline constexpr std::uint64_t stack_page = 33;  ///< Exceptions push here; holds an entry stub's IRETQ frame.
 inline constexpr std::uint64_t entry_stub_page = 34;  ///< An entry stub's code, executable at CPL0.
-/// Where the gate finishes in the VM what it can (fast_paths.S): its code, which reaches the stack below and
-/// the state page behind by their distance; an IDT that leads there; the frame that holds the vCPU's
-/// vcpu_info.
+/// For the fast paths (fast_paths.S): their code, which finds the stack before it and the state page behind
+/// it by their distance; an IDT that points to them; the frame with the vCPU's vcpu_info.
 inline constexpr std::uint64_t fast_text_page = 35;
 inline constexpr std::uint64_t state_page = 36;
 inline constexpr std::uint64_t fast_idt_page = 37;
@@ -68,8 +67,8 @@ static_assert(stack_page + 2 == fast_text_page && fast_text_page + 1 == state_pa
   return page_address(cpu, stack_page) + page_size;
 }
 
-/// Selectors of the monitor's GDT page, which is page 14 of each GDT. The last three are the ABI's
-/// (FLAT_RING3_CS32, _SS64 and _CS64).
+/// Selectors of the monitor's GDT page, which is page 14 of each GDT. The ABI defines code32, data3 and
+/// code64 (FLAT_RING3_CS32, _SS64 and _CS64).
 inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, data3 = 0xe02b,
                                code64 = 0xe033, tss_selector = 0xe040, ldt_selector = 0xe050;
 

@@ -8,8 +8,8 @@
 namespace pinfold::vmm::gate {
 namespace {
 
-// A 64-bit TSS (Intel SDM vol. 3, 8.7) and the I/O bitmap behind it. One byte of ones must follow the bitmap
-// (vol. 1, 19.5.2).
+// A 64-bit TSS (Intel SDM vol. 3, 8.7) and the I/O bitmap behind it. One byte of ones must follow the
+// bitmap (vol. 1, 19.5.2).
 constexpr std::size_t tss_rsp0 = 4;
 constexpr std::size_t tss_io_base = 102;
 constexpr std::size_t tss_bitmap = 104;

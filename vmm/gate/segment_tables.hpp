@@ -14,16 +14,16 @@ namespace pinfold::vmm::gate {
 /// The last byte of the TSS with its I/O bitmap.
 [[nodiscard]] std::uint32_t tss_limit();
 
-/// Copies of what the guest's descriptor pages hold, in the vCPUs' areas, behind them the monitor's own GDT
-/// page.
+/// Copies of what the guest's descriptor pages hold, in the vCPUs' areas, behind them the
+/// monitor's own GDT page.
 class SegmentTables {
  public:
   /// All outlive this object. The areas' pages are mapped before the first build().
   SegmentTables(Arena& arena, const CpuAreas& areas, const AddressSpace& space)
       : arena_(arena), areas_(areas), space_(space) {}
 
-  /// Fills the monitor's GDT page and the TSS, and empties the LDT. `port_open`: code at CPL3 may use the
-  /// exit port.
+  /// Fills the monitor's GDT page and the TSS, and empties the LDT. `port_open`: code at CPL3
+  /// may use the exit port.
   void build(std::uint32_t cpu, bool port_open) const;
 
   /// The descriptor that a selector names in the vCPU's GDT or LDT.

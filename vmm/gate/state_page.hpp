@@ -65,8 +65,8 @@ struct StatePage {
 };
 static_assert(sizeof(StatePage) <= 4096);
 
-/// A place in the state page, made of a pointer to its member: `&StatePage::kernel_mode`, or of an array
-/// `{&StatePage::bounced, vector}`.
+/// A place in the state page, made of a pointer to its member: `&StatePage::kernel_mode`, or of an
+/// array `{&StatePage::bounced, vector}`.
 template <class T>
 class StatePlace {
  public:

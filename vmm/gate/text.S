@@ -1,5 +1,5 @@
-// The code that pinfold puts into a guest's address space. It holds no policy and no secret: it leaves the VM. On the way
-// back a vCPU may run an entry stub first (vmm/gate/entry_stub.hpp).
+// The code that pinfold puts into a guest's address space. It holds no policy and no secret: it leaves the VM. On the
+// way back a vCPU may run an entry stub first (vmm/gate/entry_stub.hpp).
 //
 // With two-dimensional paging SYSCALL arrives at CPL0; on a shadow-paging host it stays at CPL3, and CPL0 code is
 // emulated one instruction at a time.
@@ -9,10 +9,11 @@
         .section .rodata
         .balign 16
 
-        // -- executable at CPL3 where SYSCALL stays there and KVM does not leave the VM by itself --
+        // -- executable at CPL3 if SYSCALL stays at CPL3 and KVM does not leave the VM there by itself --
         .global pinfold_gate_user_begin, pinfold_gate_user_end
 pinfold_gate_user_begin:
-        // LSTAR: RCX and R11 hold the caller's RIP and RFLAGS; nothing else was touched. The monitor goes on elsewhere.
+        // LSTAR. RCX and R11 hold the caller's RIP and RFLAGS, all other registers are the caller's. The monitor
+        // resumes the vCPU elsewhere.
         out %al, $PORT
         ud2
         .org pinfold_gate_user_begin + COMPAT_ENTRY_OFFSET

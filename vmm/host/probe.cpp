@@ -23,7 +23,7 @@ constexpr std::uint64_t cr0_ts = 1U << 3;
 
 ProbeOutcome load(ProbeGuest& guest, std::uint64_t from) { return guest.user(pinfold_probe_load, from); }
 
-/// Is an entry that the monitor replaced still the old one, although the guest flushed it as on hardware?
+/// Does the guest still use an entry that the monitor replaced, although CPL0 code flushed it with INVLPG?
 bool replaced_entry_is_stale(ProbeGuest& guest) {
   guest.set_word(ProbeGuest::data_a, a_value);
   guest.set_word(ProbeGuest::data_b, b_value);
@@ -37,7 +37,7 @@ bool replaced_entry_is_stale(ProbeGuest& guest) {
 bool syscall_is_a_window_exit(ProbeGuest& guest) {
   guest.vcpu().shared().request_interrupt_window = 1;
   ProbeOutcome outcome = guest.user(pinfold_probe_syscall);
-  // A page that KVM fills on the way leaves too, with RIP still at the SYSCALL.
+  // KVM also exits when it fills in a page on the way. RIP is then still at the SYSCALL.
   for (int i = 0; i < 4 && outcome.kind == Kind::window && outcome.rip != ProbeGuest::lstar; ++i) {
     outcome = guest.resume();
   }
@@ -52,8 +52,8 @@ void probe_syscall(ProbeGuest& guest, HostFacts& facts) {
   facts.window_exit_at_syscall = facts.syscall_stays_at_cpl3 && syscall_is_a_window_exit(guest);
 }
 
-/// Does a store fail while the view keeps page C read-only, and go on afterwards? `told`: whether KVM said
-/// where.
+/// Does a store fail while page C is read-only in the view, and succeed afterwards? `told`: did
+/// KVM report the address?
 bool store_is_refused(ProbeGuest& guest, bool& told) {
   guest.set_word(ProbeGuest::data_c, 0);
   if (!guest.view().protect(Mfn(ProbeGuest::data_c))) return false;
@@ -65,7 +65,7 @@ bool store_is_refused(ProbeGuest& guest, bool& told) {
   return guest.resume().done() && guest.word(ProbeGuest::data_c) == c_value;
 }
 
-/// Does a load fail while page C is taken out of the view, and go on once it is back?
+/// Does a load fail while page C is absent from the view, and succeed once it is back?
 bool absence_is_refused(ProbeGuest& guest) {
   guest.set_word(ProbeGuest::data_c, c_value);
   guest.view().revoke(Mfn(ProbeGuest::data_c));
@@ -76,8 +76,8 @@ bool absence_is_refused(ProbeGuest& guest) {
   return resumed.done() && resumed.rax == c_value;
 }
 
-/// A guest under the better protection that works; tells of it in `facts`. Making a guest is most of a
-/// probe's time, so there is a second one only where the first fails.
+/// Makes a guest with the better protection that works, and records in `facts` which does. Making a guest
+/// takes most of a probe's time, so a second one is made only if the first one's protection fails.
 KvmResult<ProbeGuest> protected_guest(const Kvm& kvm, HostFacts& facts) {
   if (auto guest = ProbeGuest::create(kvm, WriteProtection::userfaultfd)) {
     facts.userfaultfd_protects = store_is_refused(*guest, facts.memory_fault_info);
@@ -117,7 +117,7 @@ bool closed_port_faults(ProbeGuest& guest) {
   return true;
 }
 
-/// Leaves by an IN at CPL0, has KVM finish it, and runs something else: is that not disturbed?
+/// After an exit by IN at CPL0, KVM is made to finish it. Does other code then run undisturbed?
 bool access_is_finished_on_request(ProbeGuest& guest) {
   (void)guest.supervisor(pinfold_probe_in_7e);
   const kvm_run& run = guest.vcpu().shared();
@@ -128,7 +128,7 @@ bool access_is_finished_on_request(ProbeGuest& guest) {
   return next.done() && next.rax == c_value;
 }
 
-/// Without entering the guest: exceptions are put before KVM, which is asked to run and not to enter.
+/// Queues exceptions in KVM and calls KVM_RUN with immediate_exit, so no guest code runs.
 bool tells_if_interruptible(ProbeGuest& guest) {
   Vcpu& vcpu = guest.vcpu();
   const auto interruptible_with = [&](unsigned vector) {
@@ -153,7 +153,7 @@ bool tells_if_interruptible(ProbeGuest& guest) {
   return right;
 }
 
-/// Last of all: leaves CR0.TS set.
+/// Has to be the last probe, because CR0.TS stays set.
 bool task_switched_flag_works(ProbeGuest& guest) {
   guest.vcpu().sregs().cr0 |= cr0_ts;
   return is_exception(guest.user(pinfold_probe_sse), vector_nm);

@@ -1,4 +1,4 @@
-// Finds out how this host's KVM behaves, by running a probe guest.
+// Finds out how this host's KVM behaves by running a probe guest.
 #pragma once
 
 #include "vmm/host/facts.hpp"
@@ -7,15 +7,15 @@
 
 namespace pinfold::vmm {
 
-/// Runs some dozen pieces of guest code, a few milliseconds in all; cheap enough for each start of a guest.
-/// An error means that not even plain code at CPL3 ran: this KVM can't be used.
+/// Runs a dozen pieces of guest code, which takes a few milliseconds. An error means that this KVM can't be
+/// used: not even plain code at CPL3 ran.
 [[nodiscard]] KvmResult<HostFacts> probe(const Kvm& kvm);
 
-/// What a domain needs to know of it.
+/// The facts that a domain needs.
 [[nodiscard]] HostTraits traits_of(const HostFacts& facts);
 
-/// Why no guest may run on such a host, in one line; null if one may. A wall that does not stand is one
-/// reason, a mixture of findings that no known kind of KVM shows another.
+/// Why no guest may run on such a host, in one line; null if guests may run. Reasons are a wall that does not
+/// hold, and a combination of facts that no known KVM has.
 [[nodiscard]] const char* objection_to(const HostFacts& facts);
 
 }  // namespace pinfold::vmm

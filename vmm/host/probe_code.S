@@ -1,6 +1,6 @@
-// The code of the probe guest (probe_guest.hpp): two pages, copied into its memory. Position-independent.
-// User pieces end with INT3. Every stub ends with an OUT to the exit port (vmm/kvm/exit_port.hpp): KVM leaves with RIP behind
-// the instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
+// The code of the probe guest (probe_guest.hpp): two pages, copied into its memory. Position-independent. User pieces
+// end with INT3. Every stub ends with an OUT to the exit port (vmm/kvm/exit_port.hpp): KVM leaves with RIP behind the
+// instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
 
 #include "vmm/asm_constants.h"
 
@@ -37,7 +37,7 @@ PIECE(rdtsc):
 PIECE(sse):
         movaps %xmm0, %xmm1
         int3
-// Accesses to a port that the I/O map keeps from CPL3.
+// Accesses to a port that the I/O map closes to CPL3.
 PIECE(closed_out):
         out %al, $PROBE_CLOSED_PORT
         int3

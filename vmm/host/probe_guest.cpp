@@ -51,7 +51,7 @@ kvm_segment null_segment() {
   return s;
 }
 
-/// The least that a 64-bit guest may be told: its own mark, long mode, NX and SYSCALL, and 39 address bits.
+/// The least that a 64-bit guest needs: long mode, NX, SYSCALL and 39 address bits; and the probe's own mark.
 std::array<kvm_cpuid_entry2, 5> probe_cpuid() {
   std::array<kvm_cpuid_entry2, 5> leaves{};
   leaves[0].function = 0;
@@ -156,8 +156,8 @@ void ProbeGuest::build_descriptors() {
     put(idt, v * 16, (to & 0xffff) | std::uint64_t{kernel_cs} << 16 | gate << 32 | (to >> 16 & 0xffff) << 48);
     put(idt, v * 16 + 8, to >> 32);
   }
-  // RSP0, then an I/O map that opens the ports before `closed_port`, and its closing byte (Intel SDM vol. 1,
-  // 19.5.2).
+  // RSP0, then an I/O map that opens the ports before `closed_port`, and its closing byte
+  // (Intel SDM vol. 1, 19.5.2).
   put(tss, 4, supervisor_base + (stack + 1) * page_bytes);
   put(tss, 96, std::uint64_t{tss_bytes} << 48);
   put(tss, tss_bytes + open_ports_bytes, 0xff);

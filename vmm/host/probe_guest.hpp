@@ -1,5 +1,5 @@
-// A machine of 32 pages that runs one piece of code at CPL3 or CPL0 and tells how it ended. For finding out
-// what the host's KVM does; the guests that pinfold runs look nothing like it.
+// A VM of 32 pages that runs one piece of code at CPL3 or CPL0 and reports how it ended. It serves to find
+// out how the host's KVM behaves, and has nothing in common with the guests that pinfold runs.
 #pragma once
 
 #include <cstddef>
@@ -23,47 +23,47 @@ extern const unsigned char pinfold_probe_user_begin[], pinfold_probe_user_end[],
 /// How a piece of probe code ended.
 struct ProbeOutcome {
   enum class Kind {
-    done,        ///< the INT3 at the end of a user piece, or an OUT outside the exception stubs
-    exception,   ///< an OUT in the stub of `vector`
+    done,        ///< by the INT3 at the end of a user piece, or by an OUT that is not in an exception's stub
+    exception,   ///< by the OUT in the stub of `vector`
     window,      ///< KVM_EXIT_IRQ_WINDOW_OPEN
     host_fault,  ///< KVM_RUN failed with EFAULT
-    other,       ///< anything else: nothing can be concluded
+    other,       ///< anything else, from which nothing can be concluded
   };
   Kind kind = Kind::other;
   unsigned vector = 0;
   std::uint64_t rip = 0;  ///< as KVM shows it
   std::uint64_t rax = 0, rbx = 0;
-  unsigned cpl = 0;  ///< where it ended, the stub's own in an exception
+  unsigned cpl = 0;  ///< at the end; after an exception the stub's
 
   [[nodiscard]] bool done() const { return kind == Kind::done; }
 };
 
 class ProbeGuest {
  public:
-  /// Guest-physical pages for data: `replaced` shows A until map_replaced(), `fixed` shows C.
+  /// Guest-physical pages for data. A is mapped at `replaced` until map_replaced(), C at `fixed`.
   static constexpr std::size_t data_a = 20, data_b = 21, data_c = 22;
-  /// The addresses under which CPL3 sees its code and data.
+  /// Addresses of code and data at CPL3.
   static constexpr std::uint64_t user_base = 0x400000, replaced = user_base + 0x1000,
                                  fixed = user_base + 0x2000;
   static constexpr std::uint64_t lstar = user_base;
-  /// What CPUID leaf 0x40000000 shows in EBX if KVM answers it.
+  /// EBX of CPUID leaf 0x40000000, if KVM intercepts CPUID.
   static constexpr std::uint32_t cpuid_mark = 0x666e6970;
 
   /// For probe_code.S. Each vector has a stub of this size; the I/O map keeps this port from CPL3.
   static constexpr std::size_t vectors = 256, stub_size = 8;
   static constexpr std::uint16_t closed_port = 0x80;
 
-  /// `how` the guest's view is protected.
+  /// `how`: the protection of the guest's view.
   [[nodiscard]] static KvmResult<ProbeGuest> create(const Kvm& kvm,
                                                     WriteProtection how = WriteProtection::mprotect);
 
-  /// Runs a piece of user code at CPL3, or of supervisor code at CPL0, with RDI and RAX.
+  /// Run a piece of user code at CPL3, or of supervisor code at CPL0, with these values in RDI and RAX.
   ProbeOutcome user(const unsigned char* piece, std::uint64_t rdi = 0, std::uint64_t rax = 0);
   ProbeOutcome supervisor(const unsigned char* piece, std::uint64_t rdi = 0);
-  /// Runs on from where it stopped.
+  /// Continues where the code stopped.
   ProbeOutcome resume();
 
-  /// Lets `replaced` name another page, by a store of the monitor's into the live table.
+  /// Maps another page at `replaced`: the monitor stores the entry while the table is in use.
   void map_replaced(std::size_t page);
   [[nodiscard]] std::uint64_t word(std::size_t page) const;
   void set_word(std::size_t page, std::uint64_t value);
@@ -80,7 +80,7 @@ class ProbeGuest {
   void put(std::size_t page, std::size_t offset, std::uint64_t value);
 
   std::unique_ptr<Machine> machine_;
-  std::unique_ptr<View> view_;  // outlives the VM that has it as a slot
+  std::unique_ptr<View> view_;  // a slot of the VM, which it has to outlive
   Vm vm_;
   Vcpu vcpu_;
 };

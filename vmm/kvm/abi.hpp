@@ -1,9 +1,9 @@
-// Parts of KVM's ABI that <linux/kvm.h> gets wrong when C++ reads it, or does not have yet.
+// Parts of KVM's ABI that <linux/kvm.h> gets wrong in C++, or lacks in old versions.
 //
-// Where a struct of the header ends in a flexible array, some kernels' headers declare it through an empty
-// struct. That takes no room in C and one byte in C++, so the size (part of the ioctl's number) and the
-// array's offset are both off, and the call fails with EINVAL. Everything here states the sizes that C sees
-// (Linux Documentation/virt/kvm/api.rst).
+// Some kernels' headers declare a flexible array at the end of a struct through an empty struct, which
+// has no size in C and one byte in C++. So the array's offset and the struct's size, which is part of
+// the ioctl's number, are wrong in C++, and the call fails with EINVAL. The definitions here have C's
+// sizes (Linux Documentation/virt/kvm/api.rst).
 #pragma once
 
 #include <linux/kvm.h>
@@ -13,7 +13,7 @@
 
 namespace pinfold::vmm::abi {
 
-/// Headers of the variable-sized arguments: the array follows at once.
+/// Headers of variable-sized arguments; the array follows directly.
 struct CpuidHeader {
   std::uint32_t count = 0;
   std::uint32_t padding = 0;
@@ -26,7 +26,7 @@ struct RoutingHeader {
   std::uint32_t count = 0;
   std::uint32_t flags = 0;
 };
-/// KVM_SET_SIGNAL_MASK's argument as the x86-64 kernel wants it: its own sigset_t has 64 bits.
+/// KVM_SET_SIGNAL_MASK's argument, with the kernel's sigset_t, which has 64 bits on x86-64.
 struct [[gnu::packed]] SignalMask {
   std::uint32_t length = sizeof(std::uint64_t);
   std::uint64_t blocked = 0;
@@ -49,12 +49,12 @@ inline constexpr unsigned long set_signal_mask = _IOW(KVMIO, 0x8b, std::uint32_t
 inline constexpr unsigned long get_xsave = _IOR(KVMIO, 0xa4, XsaveArea);
 inline constexpr unsigned long set_xsave = _IOW(KVMIO, 0xa5, XsaveArea);
 
-// As gcc computes them from the header in C.
+// The values that gcc computes from the header in C.
 static_assert(get_supported_cpuid == 0xc008ae05 && set_cpuid2 == 0x4008ae90);
 static_assert(get_msrs == 0xc008ae88 && set_msrs == 0x4008ae89 && set_gsi_routing == 0x4008ae6a);
 static_assert(set_signal_mask == 0x4004ae8b && get_xsave == 0x9000aea4 && set_xsave == 0x5000aea5);
 
-/// Newer than some distributions' headers.
+/// Some distributions' headers are older and lack it.
 inline constexpr int cap_memory_fault_info = 232;
 inline constexpr std::uint32_t exit_memory_fault = 39;
 

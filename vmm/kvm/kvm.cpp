@@ -16,8 +16,8 @@ namespace {
 
 constexpr std::size_t cpuid_limit = 4096;
 
-/// KVM would enter the guest again after a page of a repeated access, and exits for 8 bytes of MMIO at a
-/// time.
+/// Upper bound of the KVM_RUN calls that complete one access. KVM enters the guest after at most a page of a
+/// repeated access, and MMIO exits for each 8 bytes.
 constexpr int pieces_of_an_access = 2 * 4096 / 8;
 
 bool leaves_access_pending(const kvm_run& run) {
@@ -40,7 +40,7 @@ int call(const Fd& fd, unsigned long request, T* argument) {
   return ::ioctl(fd.get(), request, argument);
 }
 
-/// An ioctl that only fills or only takes one struct.
+/// An ioctl that only reads or only writes one struct.
 template <class T>
 KvmResult<T> get(const Fd& fd, unsigned long request, const char* what) {
   T value{};
@@ -66,7 +66,7 @@ KvmError open_error(const char* path, int error) {
   return {KvmError::Kind::failed, error, "cannot open " + name + ": " + std::strerror(error)};
 }
 
-/// A header with the number of entries, then the entries: the form of KVM's variable-sized arguments.
+/// KVM's variable-sized arguments: a header with the number of entries, then the entries.
 template <class Header, class Entry>
 class Counted {
  public:
@@ -120,7 +120,7 @@ int Kvm::extension(int cap) const {
 }
 
 KvmResult<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
-  // KVM says E2BIG while the list is too short.
+  // KVM returns E2BIG while the list is too short.
   for (std::size_t room = 128; room <= cpuid_limit; room *= 2) {
     CpuidList list(room);
     if (call(fd_, abi::get_supported_cpuid, list.data()) == 0) return list.entries();
@@ -132,8 +132,8 @@ KvmResult<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
 KvmResult<Vm> Kvm::create_vm() const {
   Fd fd(call(fd_, KVM_CREATE_VM, 0UL));
   if (!fd.open()) return failed("cannot create a virtual machine");
-  // Needed by Intel hosts before the first vCPU runs, and harmless elsewhere; a host without these calls
-  // needs none.
+  // Intel hosts need these before the first vCPU runs. Elsewhere they do no harm; a host without
+  // these calls needs none.
   std::uint64_t identity = identity_map_address;
   (void)call(fd, KVM_SET_IDENTITY_MAP_ADDR, &identity);
   (void)call(fd, KVM_SET_TSS_ADDR, tss_address);
@@ -214,8 +214,8 @@ bool is_finished_out(const kvm_run& run) {
 RunResult Vcpu::run() {
   const int result = call(fd_, KVM_RUN);
   const int error = errno;
-  // KVM clears the dirty sets when it takes them over, but not if it fails before; the next run must not see
-  // old ones.
+  // KVM clears the dirty sets when it takes them over, but not if it fails before that. The next run must
+  // not take over old ones.
   run_->kvm_dirty_regs = 0;
   sregs_known_ = (run_->kvm_valid_regs & KVM_SYNC_X86_SREGS) != 0;
   access_pending_ = result == 0 && leaves_access_pending(*run_);

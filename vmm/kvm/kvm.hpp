@@ -1,9 +1,8 @@
-// KVM's four kinds of file (/dev/kvm, a VM, a vCPU, and the vCPU's shared kvm_run page) as objects that close
-// themselves. Thin: one member per ioctl, nothing decided here. Only this file's .cpp and the memory module
-// call ioctl.
+// KVM as objects that close themselves: the device, a VM, and a vCPU with its shared kvm_run page. A thin
+// layer: one function for each ioctl, and no decisions.
 //
-// Threads: Kvm and Vm may be used from any thread; a Vcpu only from the one that runs it, but for
-// set_immediate_exit.
+// Threads: any thread may use Kvm and Vm. Only the thread that runs a Vcpu may use it,
+// except for set_immediate_exit().
 #pragma once
 
 #include <cstddef>
@@ -19,17 +18,17 @@
 
 namespace pinfold::vmm {
 
-/// Why something of KVM did not work.
+/// Why an operation of KVM failed.
 struct KvmError {
   enum class Kind {
     missing,    ///< no such device: KVM is not there or not loaded
     no_access,  ///< the device is there, this user may not open it
-    unusable,   ///< it opens, but lacks what pinfold needs (API version, a capability)
-    failed,     ///< one call failed; `error` says how
+    unusable,   ///< it opens, but lacks an API version or a capability that pinfold needs
+    failed,     ///< a call failed; `error` says how
   };
   Kind kind = Kind::failed;
   int error = 0;        ///< errno, or 0
-  std::string message;  ///< one line that says what failed and, where known, what to do
+  std::string message;  ///< one line: what failed and, if known, what to do
 };
 
 template <class T>
@@ -41,12 +40,12 @@ struct Msr {
   std::uint64_t value = 0;
 };
 
-/// How KVM_RUN came back.
+/// The result of KVM_RUN.
 struct RunResult {
   enum class Kind {
     exited,       ///< kvm_run::exit_reason says why
-    interrupted,  ///< a signal, or immediate_exit: nothing to answer
-    failed,       ///< `error`; EFAULT: the guest touched a page that the view keeps from it
+    interrupted,  ///< by a signal or immediate_exit; there is nothing to answer
+    failed,       ///< `error` says how; EFAULT: the guest accessed a page that its view forbids
   };
   Kind kind = Kind::failed;
   int error = 0;
@@ -56,10 +55,10 @@ struct RunResult {
 /// completes the instruction at the next KVM_RUN, in whatever registers the vCPU has by then.
 [[nodiscard]] bool is_finished_out(const kvm_run& run);
 
-/// A virtual processor. Its registers are exchanged through the kvm_run page (KVM_CAP_SYNC_REGS): after each
-/// exit regs() and sregs() are the guest's; a change is taken over by the next run() if the set was marked as
-/// dirty. KVM takes longer to gather the second set than for most of what an exit is about: whoever rarely
-/// needs it can have it fetched then (`fetch_sregs_on_demand`).
+/// A virtual processor. Registers are exchanged through the kvm_run page (KVM_CAP_SYNC_REGS): after each
+/// exit regs() and sregs() are the guest's, and the next run() takes over a changed set that was marked as
+/// dirty. Gathering sregs takes KVM longer than most of what an exit is about, so they can be fetched on
+/// demand only (`fetch_sregs_on_demand`).
 class Vcpu {
  public:
   Vcpu(Vcpu&& other) noexcept;
@@ -68,52 +67,51 @@ class Vcpu {
   Vcpu& operator=(const Vcpu&) = delete;
   ~Vcpu();
 
-  /// Enters the guest until it exits, a signal arrives, or something fails. What was dirty is clean
-  /// afterwards, also after a failure.
+  /// Enters the guest until it exits, a signal arrives, or something fails. Afterwards no set is
+  /// dirty, also after a failure.
   [[nodiscard]] RunResult run();
 
-  /// Does KVM still hold an unfinished access of the guest's (IN, INS, OUTS, another OUT than
-  /// is_finished_out(), MMIO)? KVM would complete it at the next run(), and then move RIP and write RAX or
-  /// memory. Registers must not be set before: mark_regs_dirty() and mark_sregs_dirty() throw
-  /// std::logic_error.
+  /// Is an access of the guest's unfinished in KVM: IN, INS, OUTS, MMIO, or an OUT that is not
+  /// is_finished_out()? KVM completes it at the next run(): it moves RIP, and writes RAX or memory. No
+  /// registers may be set before that; mark_regs_dirty() and mark_sregs_dirty() throw std::logic_error.
   [[nodiscard]] bool access_pending() const { return access_pending_; }
-  /// Has KVM complete that access without running guest code; registers and memory are then as if the guest
-  /// had read zeroes. An exception that this raised is dropped. An error if KVM does not come to an end.
+  /// Makes KVM complete that access without running guest code. Registers and memory are then as if the guest
+  /// had read zeroes. Drops an exception that the completion raised. An error if KVM never completes it.
   [[nodiscard]] KvmResult<void> finish_access();
 
-  /// Can KVM interrupt the guest here? False between an exception and its delivery (also of a breakpoint,
-  /// which events() does not show), behind STI or MOV SS, and with RFLAGS.IF clear. As of the last run().
+  /// Could KVM interrupt the guest at the last exit? Not between an exception and its delivery (also for a
+  /// breakpoint, which events() does not show), after STI or MOV SS, and while RFLAGS.IF is clear.
   [[nodiscard]] bool interruptible() const { return run_->ready_for_interrupt_injection != 0; }
 
   [[nodiscard]] kvm_run& shared() { return *run_; }
   [[nodiscard]] const kvm_run& shared() const { return *run_; }
-  /// The data of a KVM_EXIT_IO: size × count bytes inside the run page; empty if KVM's numbers do not fit
-  /// into it.
+  /// The data of a KVM_EXIT_IO: size × count bytes in the run page. Empty if KVM's numbers do
+  /// not fit into the page.
   [[nodiscard]] std::span<std::byte> io_data();
 
   [[nodiscard]] kvm_regs& regs() { return run_->s.regs.regs; }
-  /// Throws std::system_error if KVM, asked for them, does not tell.
+  /// Throws std::system_error if fetching them fails.
   [[nodiscard]] kvm_sregs& sregs() {
     if (!sregs_known_) [[unlikely]]
       fetch_sregs();
     return run_->s.regs.sregs;
   }
-  /// From the next run() on sregs() asks KVM, once an exit.
+  /// From the next run() on, sregs() fetches them from KVM, once for each exit.
   void fetch_sregs_on_demand() { run_->kvm_valid_regs = KVM_SYNC_X86_REGS; }
   void mark_regs_dirty() { mark_dirty(KVM_SYNC_X86_REGS); }
   void mark_sregs_dirty() { mark_dirty(KVM_SYNC_X86_SREGS); }
-  /// Reads both sets by ioctl: before the first run(), and wherever the page may be behind.
+  /// Reads both sets by ioctl: before the first run(), and when the page may be out of date.
   [[nodiscard]] KvmResult<void> refresh();
 
-  /// From another thread or a signal handler: the next run() (or the one under way, with a signal) returns at
-  /// once.
+  /// Makes the next run() return at once, and with a signal also the current one. For any thread
+  /// and for signal handlers.
   void set_immediate_exit(bool on) { __atomic_store_n(&run_->immediate_exit, on ? 1 : 0, __ATOMIC_SEQ_CST); }
-  /// Signals blocked while the guest runs, one bit each (bit n-1 for signal n); replaces the thread's mask
-  /// then.
+  /// The signals that are blocked while the guest runs, in place of the thread's own
+  /// mask. Bit n-1 is signal n.
   [[nodiscard]] KvmResult<void> set_signal_mask(std::uint64_t blocked);
 
   [[nodiscard]] KvmResult<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
-  /// All or an error that names the first register refused.
+  /// Sets all, or returns an error that names the first refused register.
   [[nodiscard]] KvmResult<void> set_msrs(std::span<const Msr> msrs);
   [[nodiscard]] KvmResult<void> set_msr(std::uint32_t index, std::uint64_t value);
   [[nodiscard]] KvmResult<std::uint64_t> msr(std::uint32_t index) const;
@@ -127,7 +125,7 @@ class Vcpu {
   [[nodiscard]] KvmResult<kvm_debugregs> debug_registers() const;
   [[nodiscard]] KvmResult<void> set_events(const kvm_vcpu_events& events);
   [[nodiscard]] KvmResult<kvm_vcpu_events> events() const;
-  /// Forgets an exception that KVM was about to deliver, also one that events() does not show.
+  /// Drops an exception that KVM is about to deliver, also one that events() does not show.
   [[nodiscard]] KvmResult<void> drop_exception();
 
   /// Guest TSC minus host TSC.
@@ -135,7 +133,7 @@ class Vcpu {
   [[nodiscard]] KvmResult<std::uint64_t> tsc_offset() const;
   [[nodiscard]] KvmResult<std::uint32_t> tsc_khz() const;
 
-  /// KVM_INTERRUPT: queues a vector; without an in-kernel irqchip only, and with IF set.
+  /// KVM_INTERRUPT: queues a vector. Only without an in-kernel irqchip, and with IF set.
   [[nodiscard]] KvmResult<void> interrupt(std::uint8_t vector);
 
  private:
@@ -153,23 +151,24 @@ class Vcpu {
   Fd fd_;
   kvm_run* run_ = nullptr;
   bool access_pending_ = false;
-  bool sregs_known_ = false;  ///< What the run page has is KVM's, or newer.
+  bool sregs_known_ = false;  ///< The run page's sregs are KVM's, or newer.
   std::size_t run_size_ = 0;
 };
 
 /// One virtual machine: its memory slots and its vCPUs.
 class Vm {
  public:
-  /// Guest-physical [gpa, gpa + size) is the monitor's memory at `host`, which must stay mapped until the
-  /// slot is removed or the VM gone. Bytes, page-aligned. Replaces a slot of the same number and size.
+  /// Makes the monitor's memory at `host` the guest-physical memory [gpa, gpa + size), in bytes,
+  /// page-aligned. It must stay mapped until the slot is removed or the VM ends. Replaces a slot of
+  /// the same number and size.
   [[nodiscard]] KvmResult<void> set_memory(std::uint32_t slot, std::uint64_t gpa, std::uint64_t size,
                                            void* host, std::uint32_t flags = 0);
   [[nodiscard]] KvmResult<void> remove_memory(std::uint32_t slot);
   [[nodiscard]] KvmResult<Vcpu> create_vcpu(std::uint32_t id);
   [[nodiscard]] KvmResult<void> enable_cap(std::uint32_t cap, std::uint64_t arg0 = 0);
-  /// In-kernel PIC, IOAPIC and local APICs; before the first vCPU.
+  /// Creates PIC, IOAPIC and local APICs in the kernel. Only before the first vCPU.
   [[nodiscard]] KvmResult<void> create_irqchip();
-  /// As Kvm::extension, but what this VM has.
+  /// As Kvm::extension(), but for this VM.
   [[nodiscard]] int extension(int cap) const;
 
  private:
@@ -183,14 +182,14 @@ class Vm {
 /// The KVM device.
 class Kvm {
  public:
-  /// Opens it and checks what every host must have: API version 12 and registers through the run page.
+  /// Opens the device and checks what every host must have: API version 12, and registers in the run page.
   [[nodiscard]] static KvmResult<Kvm> open(const char* path = "/dev/kvm");
 
-  /// KVM_CHECK_EXTENSION: 0 if absent, else positive with a meaning per capability.
+  /// KVM_CHECK_EXTENSION: 0 if absent; the meaning of other values depends on the capability.
   [[nodiscard]] int extension(int cap) const;
   [[nodiscard]] KvmResult<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
   [[nodiscard]] KvmResult<Vm> create_vm() const;
-  /// Bytes of a vCPU's run page and what follows it.
+  /// Size of the mapping that begins with a vCPU's run page, in bytes.
   [[nodiscard]] std::size_t vcpu_mmap_size() const { return run_size_; }
 
  private:

@@ -1,5 +1,5 @@
-// The monitor's own frames in a domain's VM: mirrors, and the fixed tables, descriptor tables and code of the
-// gate.
+// The monitor's own frames in a domain's VM: the mirrors, and the gate's page tables,
+// descriptor tables and code.
 #pragma once
 
 #include <memory>
@@ -9,17 +9,18 @@
 
 namespace pinfold::vmm {
 
-/// A range of the VM's physical space past everything that guests can own. The first `fixed` pages are handed
-/// out once by `take_fixed`; the rest are mirrors. There is address space for as many as the domain can need,
-/// and host memory for those that are in use and some that were. One per domain: another domain's VM has no
-/// slot for it.
+/// A range of the VM's physical space above all frames that guests can own. take_fixed() hands out the first
+/// `fixed` pages, each once; the others are mirrors. The range has address space for all mirrors that the
+/// domain can need, and host memory for those that are or recently were in use. Each domain has its own
+/// arena, and other domains' VMs have no slot for it.
 class Arena {
  public:
-  /// `first_frame`: where it lies in the VM's physical space. Sizes in 4 KiB pages.
+  /// `first_frame`: its place in the VM's physical space. Sizes are in 4 KiB pages.
   [[nodiscard]] static MemoryResult<std::unique_ptr<Arena>> create(Mfn first_frame, std::uint64_t fixed,
                                                                    std::uint64_t mirrors);
 
-  /// The next unused fixed page, zeroed; running out is a bug of the layout.
+  /// The next unused fixed pages, zeroed. Stops the program when there are none, which
+  /// is a bug of the layout.
   [[nodiscard]] Mfn take_fixed(std::uint64_t pages = 1);
   /// The page's bytes in the monitor.
   [[nodiscard]] std::byte* bytes(Mfn frame) const;
@@ -27,8 +28,8 @@ class Arena {
   [[nodiscard]] std::uint64_t load(Mfn frame, std::size_t slot) const;
 
   [[nodiscard]] pvmmu::MirrorArena& mirrors() { return mirrors_; }
-  /// Gives memory of free mirrors back to the host, a little at a time: all but `kept_free`, once this was
-  /// called often enough.
+  /// Gives the memory of up to `trimmed_at_once` free mirrors back to the host. Repeated calls
+  /// leave `kept_free` of them.
   void trim();
   static constexpr std::size_t kept_free = 1024;
   [[nodiscard]] Mfn first_frame() const { return first_; }

@@ -1,4 +1,4 @@
-// Guest-virtual memory, reached by walking the guest's own validated tables.
+// Access to guest-virtual memory, by a walk of the guest's own validated tables.
 #pragma once
 
 #include "pvmmu/validator.hpp"
@@ -6,9 +6,9 @@
 
 namespace pinfold::vmm {
 
-/// The address space of a root register, for as long as the domain's lock is held: no table can change under
-/// an access. It follows the register: a hypercall that loads another root goes on under that, for the tables
-/// of the old one may be plain memory by then.
+/// The address space of a root register, while the domain's lock is held: no table can change during an
+/// access. It follows the register. When a hypercall loads another root, later accesses use that one, because
+/// the old one's tables may be plain memory by then.
 class GuestAccess final : public GuestMemory {
  public:
   GuestAccess(pvmmu::Validator& mmu, pvmmu::Held held, const Mfn& root)
@@ -16,15 +16,15 @@ class GuestAccess final : public GuestMemory {
 
   [[nodiscard]] Status read(GuestVaddr from, std::span<std::byte> to) override;
   [[nodiscard]] Status write(GuestVaddr to, std::span<const std::byte> from) override;
-  /// Copies as many bytes of code as can be executed there; how many, 0 if none.
+  /// Copies the bytes of code at `from` that the guest may execute. Returns their number.
   [[nodiscard]] std::size_t fetch_code(GuestVaddr from, std::span<std::byte> to);
 
  private:
   enum class Kind : std::uint8_t { read, write, execute };
-  /// The view's rule once more: the monitor's own mapping has no wall, and must not do for a guest what its
-  /// view forbids.
+  /// Does the domain's view permit this access? The monitor's own mapping of guest
+  /// memory does not enforce it.
   [[nodiscard]] bool permitted(Mfn mfn, Kind kind) const;
-  /// Where the byte at `va` is in the monitor; null if the guest itself could not access it so.
+  /// The monitor's address of the byte at `va`; null if the guest itself may not access it in this way.
   [[nodiscard]] std::byte* locate(GuestVaddr va, Kind kind);
 
   pvmmu::Validator& mmu_;

@@ -1,4 +1,4 @@
-// Fewer page faults for tables that grow with memory.
+// 2 MiB pages for tables that grow with memory.
 #pragma once
 
 #include <sys/mman.h>
@@ -8,8 +8,9 @@
 
 namespace pinfold::vmm {
 
-/// Asks for 2 MiB pages behind an allocation that was not touched yet and soon will be, all of it: 512 times
-/// fewer faults, which at 8 GiB of guest memory are most of the time until the guest starts. Only a hint.
+/// Asks the host for 2 MiB pages for an allocation that was not accessed yet and soon will be as a whole.
+/// This saves 511 of 512 page faults, which with 8 GiB of guest memory take most of the time until the guest
+/// starts. The host may ignore it.
 inline void prefer_large_pages(void* begin, std::size_t bytes) {
   constexpr std::uintptr_t large = std::uintptr_t{2} << 20;
   const auto at = reinterpret_cast<std::uintptr_t>(begin);

@@ -10,15 +10,15 @@
 
 namespace pinfold::vmm {
 
-/// Machine memory, backed by one file. The monitor reaches all of it through a mapping of its own that no
-/// virtual machine has a slot for; each domain sees it through its View.
+/// Machine memory, backed by one file. The monitor has a mapping of all of it, for which no virtual machine
+/// has a slot. Each domain has a View of it.
 class Machine {
  public:
-  /// `frames`: size in 4 KiB frames. Host memory is taken as frames are touched.
+  /// `frames`: its size in 4 KiB frames. The host allocates memory when a frame is first accessed.
   [[nodiscard]] static MemoryResult<std::unique_ptr<Machine>> create(std::uint64_t frames);
 
-  /// What of a machine of so many frames a VM has as memory: all but the few that KVM takes for itself, which
-  /// no domain gets.
+  /// The memory slots of a VM for a machine of so many frames: all frames but the few that KVM uses
+  /// itself, which no domain gets.
   [[nodiscard]] static std::vector<pvmmu::FrameTable::Range> slots(std::uint64_t frames);
 
   [[nodiscard]] pvmmu::FrameTable& frames() { return frames_; }
@@ -26,7 +26,7 @@ class Machine {
   [[nodiscard]] const Fd& file() const { return file_; }
   [[nodiscard]] std::size_t bytes() const { return memory_.size(); }
 
-  /// The machine-to-phys array: an 8-byte PFN per MFN, all ones for none; a multiple of 2 MiB long.
+  /// The machine-to-phys array: for each MFN an 8-byte PFN, or all ones. Its size is a multiple of 2 MiB.
   [[nodiscard]] pvmmu::Pages m2p() const { return pvmmu::Pages(m2p_.base(), m2p_.size() / page_size); }
   [[nodiscard]] const Fd& m2p_file() const { return m2p_file_; }
   [[nodiscard]] std::size_t m2p_bytes() const { return m2p_.size(); }

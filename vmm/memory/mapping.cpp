@@ -45,7 +45,7 @@ bool Mapping::populate(std::size_t offset, std::size_t size) {
 }
 
 void Mapping::discard(std::size_t offset, std::size_t size) {
-  (void)::madvise(base_ + offset, size, MADV_REMOVE);  // what the system refuses stays taken
+  (void)::madvise(base_ + offset, size, MADV_REMOVE);  // if the host refuses, the memory stays allocated
 }
 
 bool Mapping::set_access(std::size_t offset, std::size_t size, Access access) {

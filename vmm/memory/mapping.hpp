@@ -11,14 +11,14 @@
 
 namespace pinfold::vmm {
 
-/// What the host refused, in one line.
+/// Why the host refused something, in one line.
 struct MemoryError {
   std::string message;
 };
 template <class T>
 using MemoryResult = tl::expected<T, MemoryError>;
 
-/// A mapping of host memory; unmapped when it goes.
+/// A mapping of host memory. The destructor unmaps it.
 class Mapping {
  public:
   Mapping() = default;
@@ -36,18 +36,19 @@ class Mapping {
   enum class Access : std::uint8_t { none, read, read_write };
   /// Maps `size` bytes (a multiple of 4 KiB) of `file` from its start, shared with all other mappings of it.
   [[nodiscard]] static MemoryResult<Mapping> of_file(const Fd& file, std::size_t size, Access access);
-  /// Maps fresh zeroed memory, taken from the system as it is touched.
+  /// Maps zeroed memory, which the host allocates when it is first accessed.
   [[nodiscard]] static MemoryResult<Mapping> anonymous(std::size_t size);
 
   [[nodiscard]] std::byte* base() const { return base_; }
   [[nodiscard]] std::size_t size() const { return size_; }
-  /// Has the pages of [offset, offset + size) there at once, which costs less than a fault for each. Stops at
-  /// the first page that can't be written, and says so.
+  /// Makes the pages of [offset, offset + size) present and writable, which costs less than a fault for each.
+  /// Stops at the first page that can't be written, and then returns false.
   bool populate(std::size_t offset, std::size_t size);
-  /// Gives the memory behind [offset, offset + size) of an anonymous mapping back to the system: it reads as
-  /// zero until it is written again.
+  /// Gives the memory of [offset, offset + size) of an anonymous mapping back to the host.
+  /// It then reads as zero.
   void discard(std::size_t offset, std::size_t size);
-  /// Changes the access of [offset, offset + size); false if the host refused (too many mappings).
+  /// Changes the access to [offset, offset + size). False if the host refuses, because there
+  /// are too many mappings.
   [[nodiscard]] bool set_access(std::size_t offset, std::size_t size, Access access);
 
  private:
@@ -56,7 +57,7 @@ class Mapping {
   std::size_t size_ = 0;
 };
 
-/// A file that lives in memory only, sparse; `name` shows in /proc/PID/maps.
+/// A sparse file in memory. `name` appears in /proc/PID/maps.
 [[nodiscard]] MemoryResult<Fd> memory_file(const char* name, std::size_t size);
 
 }  // namespace pinfold::vmm

@@ -18,8 +18,8 @@ namespace {
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
 #endif
 
-/// A userfaultfd over [base, base + size) that write-protects and, instead of reporting faults, fails them:
-/// KVM_RUN then returns EFAULT, as with mprotect.
+/// A userfaultfd over [base, base + size) for write protection. It fails faults instead of reporting them, so
+/// KVM_RUN returns EFAULT, as with mprotect.
 MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
   const auto failure = [](const char* what) {
     return tl::unexpected(MemoryError{std::string("userfaultfd: ") + what + ": " + std::strerror(errno)});
@@ -58,9 +58,8 @@ bool View::protect(Mfn mfn) {
 }
 
 void View::unprotect(Mfn mfn) {
-  // A frame that stays read-only although it is data again does no harm to isolation; the guest's next write
-  // to it ends the domain with a report. It can only happen when the host has no room left for one more
-  // mapping.
+  // This fails only if the host has no room for one more mapping. The frame then stays read-only although it
+  // is data again. Isolation holds: the guest's next write to it ends the domain with a report.
   if (how_ == WriteProtection::userfaultfd)
     (void)write_protect(mfn, false);
   else
@@ -74,7 +73,7 @@ void View::grant(Mfn first, std::uint64_t count) {
 }
 
 void View::revoke(Mfn mfn) {
-  // The host has no room for one more mapping, as when a guest gives back every other frame of its memory.
+  // This fails if the host has no room for one more mapping, as when a guest gives back every other frame.
   stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
 }
 
@@ -85,7 +84,7 @@ void View::fault_around(Mfn mfn) {
   const std::size_t first = part * fault_around_frames * page_size;
   const std::size_t size = std::min(fault_around_frames * page_size, mapping_.size() - first);
   if (mapping_.populate(first, size)) return;
-  // Something in it is a table, or not the domain's: the others one by one.
+  // One of the frames is a table or not the domain's. Map the others one by one.
   for (std::size_t at = first; at < first + size; at += page_size) (void)mapping_.populate(at, page_size);
 }
 

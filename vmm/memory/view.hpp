@@ -1,5 +1,5 @@
-// A domain's view: the host mapping behind its VM's memory slot, and so what EPT, NPT or KVM's shadow let it
-// touch.
+// A domain's view: the host mapping behind its VM's memory slot. So it determines what EPT, NPT or KVM's
+// shadow tables let the VM access.
 #pragma once
 
 #include <vector>
@@ -11,12 +11,14 @@ namespace pinfold::vmm {
 
 /// How frames are made read-only in a view.
 enum class WriteProtection : std::uint8_t {
-  mprotect,     ///< Works everywhere; each lone frame splits the mapping (vm.max_map_count bounds how many).
-  userfaultfd,  ///< Leaves the mapping whole; needs the host to allow userfaultfd.
+  /// Works everywhere. Each lone frame splits the mapping, and vm.max_map_count bounds their number.
+  mprotect,
+  /// Does not split the mapping. The host has to permit userfaultfd.
+  userfaultfd,
 };
 
-/// One private mapping of the whole machine, all of it inaccessible at first. KVM follows the host mapping: a
-/// change here reaches the processors before the call returns (mmu notifiers).
+/// A mapping of the whole machine for one domain, at first inaccessible. KVM follows the host mapping by MMU
+/// notifiers: a change here reaches the processors before the call returns.
 class View final : public pvmmu::FrameView {
  public:
   [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
@@ -28,12 +30,12 @@ class View final : public pvmmu::FrameView {
   void revoke(Mfn mfn) override;
   [[nodiscard]] bool revoked(Mfn mfn) const override { return mfn != stuck_; }
 
-  /// Has the host map the frames around this one, as far as the domain may write to them; once for each part
-  /// of `fault_around_frames`.
+  /// Makes the host map the frames around this one that the domain may write to. Does so once for each
+  /// part of `fault_around_frames`.
   void fault_around(Mfn mfn);
   static constexpr std::uint64_t fault_around_frames = 64;
 
-  /// From here on nobody looks through this view: changes cost nothing.
+  /// The domain will not run again: later changes are skipped.
   void close() { closed_ = true; }
 
   [[nodiscard]] std::byte* base() const { return mapping_.base(); }
@@ -50,12 +52,12 @@ class View final : public pvmmu::FrameView {
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
 
   Mapping mapping_;
-  Fd faults_;  ///< userfaultfd, when that is how.
+  Fd faults_;  ///< The userfaultfd, if that protects.
   WriteProtection how_;
   bool closed_ = false;
-  Mfn stuck_ = no_mfn;  ///< The last revoke() did not work.
+  Mfn stuck_ = no_mfn;  ///< The frame of the last revoke(), if it failed.
   std::uint64_t changes_ = 0;
-  std::vector<bool> brought_in_;  ///< Parts that fault_around() was asked for.
+  std::vector<bool> brought_in_;  ///< Parts for which fault_around() was called.
 };
 
 }  // namespace pinfold::vmm
