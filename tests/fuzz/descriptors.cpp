@@ -1,5 +1,5 @@
-// Descriptor checks: what passes can't give a guest more than it has, alone, in a page that is taken as a
-// descriptor table, and in one that is changed while it is.
+// Descriptor checks: an accepted descriptor gives a guest no more privilege than it has. Checked alone, in a
+// page that becomes a descriptor page, and as a change of a descriptor page.
 #include "pvmmu/descriptor.hpp"
 
 #include <array>
@@ -14,7 +14,7 @@ using namespace pinfold::pvmmu;
 using pinfold::fuzz::Input;
 using pinfold::fuzz::promise;
 
-/// One 8-byte descriptor taken apart (Intel SDM vol. 3, 3.4.5 and 5.8.3).
+/// The fields of an 8-byte descriptor (Intel SDM vol. 3, 3.4.5 and 5.8.3).
 struct Fields {
   explicit Fields(std::uint64_t raw)
       : present((raw >> 47 & 1) != 0),
@@ -29,8 +29,8 @@ struct Fields {
   [[nodiscard]] bool gate() const { return present && system && type == 12; }
 };
 
-/// May a gate lead there? Into the LDT, below the monitor's part of the GDT, or to the flat user code segment
-/// that the monitor keeps there for guests.
+/// May a call gate have this selector? Allowed are the LDT, the guest's part of the GDT, and the monitor's
+/// flat code segment for guests.
 bool is_guests_own(std::uint64_t selector) {
   const bool ldt = (selector >> 2 & 1) != 0;
   return ldt || selector / 8 < 14 * 512 || (selector | 3) == 0xe033;
@@ -41,7 +41,7 @@ bool must_be_refused(const Fields& f) {
   return f.type != 12 || f.parameters != 0 || !is_guests_own(f.selector);
 }
 
-/// What may be changed: privileges, and of a gate its selector's.
+/// The bits that a check may change: the DPL, and the RPL of a gate's selector.
 constexpr std::uint64_t dpl_bits = 3ULL << 45, rpl_bits = 3ULL << 16;
 
 void check_accepted(std::uint64_t raw, std::uint64_t stored) {
@@ -62,7 +62,7 @@ void check(std::uint64_t raw) {
   if (checked) check_accepted(raw, *checked);
 }
 
-/// A raw descriptor, or, so that the interesting ones come often, one put together from its access byte.
+/// A raw descriptor, or one made from an access byte, so that the interesting ones are frequent.
 std::uint64_t take_descriptor(Input& input) {
   const auto form = input.take<std::uint8_t>();
   if ((form & 1) != 0) return input.take<std::uint64_t>();
@@ -80,7 +80,7 @@ class Page {
  public:
   Page() : domain_(machine_, DomId(1), {4}), mfn_(domain_.allocate()) {}
 
-  /// As the guest's processor writes it, before the page is a table.
+  /// Stores it like the guest's processor, before the page is a descriptor page.
   void store(const Entry& e) {
     content_[e.slot] = e.raw;
     machine_.poke(mfn_, e.slot, Pte(e.raw));
@@ -91,7 +91,7 @@ class Page {
     const auto held = domain_.mmu.hold(domain_.held, mfn_, FrameType::seg_desc);
     promise(held.has_value() == fine, "a page is a table if and only if all its descriptors may be in one");
     if (held) domain_.outside.add(mfn_);
-    // A refused page may be fixed up in part.
+    // Some descriptors of a refused page may have been changed.
     for (std::size_t slot = 0; slot < content_.size(); ++slot) settle({slot, content_[slot]}, !held);
     audit();
     return fine;
@@ -109,7 +109,7 @@ class Page {
  private:
   [[nodiscard]] std::uint64_t peek(std::size_t slot) const { return machine_.peek(mfn_, slot).raw(); }
   void audit() const { promise(domain_.findings().empty(), "the audit finds nothing"); }
-  /// The slot holds what came of `e`; `untouched` permits that nothing was done to it.
+  /// Checks that the slot holds the result for `e`, or with `untouched` `e` itself.
   void settle(const Entry& e, bool untouched) {
     const std::uint64_t found = peek(e.slot);
     if (!untouched || found != e.raw) check_accepted(e.raw, found);

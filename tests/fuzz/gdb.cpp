@@ -1,5 +1,4 @@
-// What a debugger sends: a session asks its target only for what the protocol lets it, whatever the bytes
-// are.
+// A debugger's input: with any bytes, a session asks its target only for what the protocol allows.
 #include <algorithm>
 #include <array>
 
@@ -11,7 +10,7 @@ namespace {
 using namespace pinfold::cli::gdb;
 using pinfold::fuzz::promise;
 
-/// Two vCPUs and a page of memory; notes whether the guest runs.
+/// A target with two vCPUs and a page of memory, which records whether the guest runs.
 class Guest final : public Target {
  public:
   std::uint32_t cpus() const override { return 2; }
@@ -75,7 +74,7 @@ class Guest final : public Target {
 
 }  // namespace
 
-/// The bytes as they come; a zero byte is where a running guest stops by itself.
+/// Feeds the input. At a zero byte a running guest stops by itself.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Guest guest;
   Session session(guest, {});

@@ -1,4 +1,4 @@
-// What the targets share: how bytes become arguments, and what a broken promise does.
+// Shared by all fuzz targets: how bytes become arguments, and how a target reports an error.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace pinfold::fuzz {
 
-/// Ends the program, which is how a fuzzer learns that an input found something.
+/// Ends the program. So the fuzzer learns that an input found an error.
 [[noreturn]] inline void broken(const char* promise) {
   std::fprintf(stderr, "broken promise: %s\n", promise);
   std::abort();
@@ -23,7 +23,7 @@ inline void promise(bool kept, const char* what) {
   if (!kept) broken(what);
 }
 
-/// An input, taken from its start. Past its end there are zeroes, so that each prefix means something.
+/// An input, read from its start. Zeroes follow its end, so that each prefix is a valid input.
 class Input {
  public:
   Input(const std::uint8_t* data, std::size_t size) : rest_(data, size) {}
@@ -37,7 +37,7 @@ class Input {
     if (!part.empty()) std::memcpy(&value, part.data(), part.size());
     return value;
   }
-  /// Fewer where the input ends.
+  /// Returns fewer bytes at the end of the input.
   [[nodiscard]] std::span<const std::uint8_t> take_bytes(std::size_t most) {
     const auto part = rest_.first(most < rest_.size() ? most : rest_.size());
     rest_ = rest_.subspan(part.size());

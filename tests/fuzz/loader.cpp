@@ -1,5 +1,5 @@
-// Kernel images: whatever the bytes are, parsing ends, with an image that keeps what it promises or a line of
-// text; and what is built of a good image is a domain whose page tables the validator takes.
+// Kernel images: with any bytes, parsing ends with a consistent image or with a line of text, and the
+// validator accepts the page tables of a domain that is built from an image.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -18,10 +18,9 @@ using namespace pinfold;
 using namespace pinfold::loader;
 using pinfold::fuzz::promise;
 
-/// Compressed data is looked at with this limit first: an input that unpacks to more is no kernel of this
-/// test's, and would only take time.
+/// The first limit for unpacked data. Inputs that unpack to more are skipped, because they only take time.
 constexpr std::size_t most_unpacked = std::size_t{1} << 20;
-/// The domain that images are built into: 6 MiB, so that kernels of up to some 1.5 MiB fit.
+/// Images are built into a domain of 6 MiB, which has room for kernels of up to about 1.5 MiB.
 constexpr std::uint64_t domain_pages = 1536;
 
 void check_error(const LoadError& error) {
@@ -79,7 +78,7 @@ void check_layout(const Layout& layout, std::uint64_t pages) {
   promise(end <= layout.end, "nothing lies past the end");
 }
 
-/// A machine with one domain, into which a kernel is built.
+/// A machine with one domain, for building a kernel into it.
 class Machine {
  public:
   Machine() {
@@ -120,7 +119,7 @@ class Machine {
   std::vector<Mfn> frames_;
 };
 
-/// Is looking at the whole of it cheap?
+/// Is the whole image small enough to check it quickly?
 bool is_bounded(std::span<const std::byte> file) {
   auto packed = file;
   if (is_bzimage(file)) {

@@ -1,5 +1,5 @@
-// The validator's operations: two domains on one machine, as the input says, compared with the model of the
-// property tests and audited after each.
+// The validator's operations. The input chooses operations of two domains on one machine. After each the
+// validator is compared with the model of the property tests, and audited.
 #include "operation.hpp"
 
 #include <array>
@@ -18,8 +18,8 @@ using namespace pinfold::pvmmu::property;
 using pinfold::fuzz::Input;
 
 constexpr std::size_t most_operations = 48;
-/// Mirrors run out, which the model knows nothing of. So a flush gives back those that wait for one before
-/// they are too many: an operation takes and gives up at most those of all frames that a domain can have, 27.
+/// The model has no limit of mirrors. So before mirrors can run out, a flush frees those that wait for one:
+/// an operation takes and releases at most one for each of the 27 frames that a domain can have.
 constexpr std::size_t waiting_mirrors = 20;
 constexpr std::uint64_t mirrors = 80;
 
@@ -42,7 +42,8 @@ std::size_t slot_of(std::uint8_t byte) {
   return byte < 0x80 ? slots[byte % slots.size()] : (byte & 0x7fU) * 4 + 3;
 }
 
-/// Bits 0 to 11: an entry's; 12: NX; 13: a descriptor instead; 14: the high bits that are the guest's own.
+/// Bits 0 to 11: the entry's; 12: NX; 13: a descriptor instead; 14: the high bits that are
+/// available to the guest.
 std::uint64_t value_of(std::uint8_t target, std::uint16_t flags) {
   if ((flags >> 13 & 1) != 0) return descriptors[target % descriptors.size()];
   std::uint64_t bits = flags & 0xfffU;
@@ -57,7 +58,7 @@ GuestVaddr address_of_tables(std::uint8_t byte) {
   return GuestVaddr((va >> 47 & 1) != 0 ? va | 0xffffULL << 48 : va);
 }
 
-/// Eight bytes an operation.
+/// Each operation takes eight bytes.
 Operation take_operation(Input& input) {
   const auto head = input.take<std::uint8_t>();
   const std::size_t kind = head & 31U;
@@ -114,7 +115,7 @@ class Run {
   std::string log_;
 };
 
-/// Frames of a domain, neighbours being the other's: L4, L3, L2, two L1s and a page of data, linked.
+/// A domain's frames, between those of the other domain: L4, L3, L2, two L1s and a page of data, linked.
 void build_tree(Run& run, int domain, bool load) {
   const auto frame = [domain](std::uint64_t n) { return 2 * n + (domain == 0 ? 2 : 1); };
   for (std::uint64_t level = 0; level < 3; ++level)

@@ -1,5 +1,5 @@
-// Privileged instructions: of any bytes, in any mode, the emulation asks its virtual CPU only for what this
-// may be asked for, and changes only registers that the instruction names.
+// Privileged instructions: with any bytes, in any mode, the emulation calls its virtual CPU only with
+// permitted arguments, and changes only registers that the instruction writes.
 #include "vmm/emulate/privileged.hpp"
 
 #include <algorithm>
@@ -24,7 +24,7 @@ using pinfold::fuzz::promise;
 
 constexpr std::size_t longest_instruction = 15;
 
-/// What the guest has mapped: two pages in each half of the address space.
+/// The guest has two pages mapped in each half of the address space.
 class Memory final : public GuestMemory {
  public:
   static constexpr std::uint64_t low = 0x10000, high = 0xffff888000010000, size = 0x2000;
@@ -57,7 +57,7 @@ class Memory final : public GuestMemory {
   std::array<std::byte, size> bytes_{};
 };
 
-/// Which of the things that can be refused are, and what kind of processor it is.
+/// Which requests the virtual CPU refuses, and what kind of processor it is.
 struct Settings {
   explicit Settings(Input& input)
       : refuse(input.take<std::uint8_t>()),
@@ -69,7 +69,7 @@ struct Settings {
   std::uint16_t bitmap_ports, cr4;
 };
 
-/// A virtual CPU that checks what it is asked for.
+/// A virtual CPU that checks the arguments of each call.
 class Cpu final : public PrivilegedState, public MsrState {
  public:
   Cpu(const Settings& settings, bool kernel_mode) : settings_(settings), kernel_(kernel_mode) {}
@@ -180,7 +180,7 @@ class Cpu final : public PrivilegedState, public MsrState {
   unsigned port_accesses_ = 0;
 };
 
-/// Small and negative numbers, anything, and addresses at the edges of what is mapped.
+/// Small and negative numbers, any numbers, and addresses at the edges of mapped memory.
 std::uint64_t take_value(Input& input) {
   const auto v = input.take<std::uint32_t>();
   switch (v >> 30) {
@@ -227,7 +227,7 @@ bool may_change(const Instruction& instruction, Gpr gpr) {
   return target && target->gpr == gpr;
 }
 
-/// `start` is where the instruction lies that was emulated, which a prefix of its own may precede.
+/// `start`: the address of the emulated instruction, which may be behind a forced-emulation prefix.
 void check(const Case& c, const Instruction* instruction, std::uint64_t start, const Registers& after,
            const Outcome& outcome) {
   const bool moved = std::holds_alternative<Emulated>(outcome);

@@ -1,5 +1,5 @@
-// Stores to page tables: whatever the decoder takes for one is checked for what it may change, and, where its
-// operands can be brought into reach, executed by the processor, which must come to the same.
+// Stores to page tables: each one that the decoder accepts is checked for what it may change. If its operands
+// can be moved into accessible memory, the processor executes it, too, and must have the same result.
 #include "vmm/emulate/pte_write.hpp"
 
 #include <algorithm>
@@ -36,7 +36,7 @@ struct Case {
   std::vector<std::byte> bytes;
   Registers regs;
   SegmentBases bases;
-  std::uint64_t target = 0;  ///< Where the write shall go, if a register can bring it there.
+  std::uint64_t target = 0;  ///< Where the write is to go, if a register can be set so.
   GuestVaddr fault;
   bool fault_is_in_operand = false;
   std::uint64_t old_value = 0;
@@ -54,7 +54,7 @@ std::uint64_t take_value(Input& input) {
   }
 }
 
-/// How far a bit offset in a register moves the operand, reckoned in bits.
+/// By how much a bit offset in a register moves the operand, computed in bits.
 std::uint64_t bit_reach(std::uint64_t offset, unsigned size) {
   const auto bits = static_cast<std::int64_t>(8 * size);
   const std::int64_t extended = size == 2   ? static_cast<std::int16_t>(offset)
@@ -69,7 +69,7 @@ struct Place {
   std::uint64_t size = 0;
 };
 
-/// Where the operand in memory lies that the instruction writes.
+/// The address of the memory operand that the instruction writes.
 std::optional<Place> written_place(const Instruction& instruction, const Case& c) {
   for (std::size_t i = 0; i < instruction.info.operand_count; ++i) {
     const auto& operand = instruction.operands[i];
@@ -86,7 +86,7 @@ std::optional<Place> written_place(const Instruction& instruction, const Case& c
   return std::nullopt;
 }
 
-/// Moves the operand's base register so that the write hits the target, where that is possible.
+/// Sets the operand's base register so that the write hits the target, if that is possible.
 void aim(const Instruction& instruction, Case& c) {
   const auto at = written_place(instruction, c);
   if (!at) return;
@@ -163,7 +163,7 @@ void check_effect(const PteWrite& write, const Effect& effect, const Registers& 
   promise(merged(write, stored, operand_of(write, entry)) == entry, "the entry's other bytes stay");
 }
 
-/// Blocked while the stack pointer is the instruction's: signals that a fuzzer sends itself.
+/// Signals that a fuzzer sends itself. They are blocked while RSP has the instruction's value.
 class NoSignals {
  public:
   NoSignals() {
@@ -180,7 +180,7 @@ class NoSignals {
   sigset_t before_{};
 };
 
-/// The pages that the processor may write, on paper.
+/// A copy of the pages that the processor may write, for the emulation.
 class Reach {
  public:
   Reach() : entries_(processor().data().begin(), processor().data().end()) {}
@@ -205,7 +205,8 @@ class Reach {
   std::vector<std::uint64_t> entries_;
 };
 
-/// The whole instruction, each element of a repeated one on its own; nothing if it leaves the pages in reach.
+/// Emulates the whole instruction, a repeated one element by element. Returns nothing if
+/// it leaves these pages.
 std::optional<Registers> emulate_all(Case c, Reach& reach) {
   const std::uint64_t start = c.regs.rip;
   for (unsigned i = 0; i < most_elements; ++i) {
@@ -224,7 +225,7 @@ std::optional<Registers> emulate_all(Case c, Reach& reach) {
     const std::uint64_t step =
         (c.regs.rflags & rflags::df) != 0 ? 0 - std::uint64_t{write->size} : write->size;
     c.fault = GuestVaddr(write->address.raw() + step);
-    // The pointer has wrapped at its address size: where a string goes on then is not in reach.
+    // The pointer wrapped at its address size, so the rest of the string is elsewhere.
     if (!reach.contains(c.fault.raw(), write->size)) return std::nullopt;
   }
   return std::nullopt;
@@ -240,7 +241,7 @@ std::uint64_t undefined_flags(PteOperation operation) {
   return is_bit_operation(operation) ? rflags::of | rflags::sf | rflags::af | rflags::pf : 0;
 }
 
-/// FS is the test program's own: what goes through it can't be executed.
+/// The test program uses FS itself, so instructions with FS can't be executed.
 bool goes_through_fs(const Case& c) {
   const auto instruction = decode(c.bytes);
   return instruction && std::any_of(instruction->operands.begin(),

@@ -23,7 +23,7 @@ std::vector<fs::path> files_of(const fs::path& place) {
 }
 
 int replay(const fs::path& file) {
-  // Named before it runs: if the program ends here, this was why.
+  // Printed before the input runs, so that it is known if the program ends.
   std::printf("%s\n", file.c_str());
   std::fflush(stdout);
   std::ifstream stream(file, std::ios::binary);
@@ -32,7 +32,7 @@ int replay(const fs::path& file) {
     return 1;
   }
   const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
-  // A copy of exactly its size, so that a sanitizer sees a read past the end.
+  // A copy of exactly this size, so that sanitizers find reads past its end.
   const std::vector<std::uint8_t> bytes(content.begin(), content.end());
   return LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
 }

@@ -1,5 +1,5 @@
-// A log of MMU events: reading ends with what is whole in it and says where it ends, and a replay of whatever
-// it says finds a difference or none, but breaks nothing.
+// A log of MMU events: with any bytes, the reader returns what is complete and says where that ends, and a
+// replay finds a difference or none and breaks nothing.
 #include <optional>
 
 #include "input.hpp"
@@ -14,9 +14,10 @@ using namespace pinfold;
 using namespace pinfold::trace;
 using pinfold::fuzz::promise;
 
-constexpr std::uint64_t most_frames_replayed = 4096;  // so that an input takes no longer than it is long
+/// A bound of the time that an input takes, whatever it says.
+constexpr std::uint64_t most_frames_replayed = 4096;
 
-/// The same log with the checksums that it should have: a fuzzer finds no CRC.
+/// The same log with correct checksums, which a fuzzer would not find.
 std::vector<std::byte> with_checksums(std::span<const std::byte> bytes) {
   std::vector<std::byte> log(bytes.begin(), bytes.end());
   const auto set = [&](std::size_t at, std::uint32_t sum) {

@@ -1,7 +1,6 @@
-// usage: pinfold-guest-bench [NAME...]
-// Times the operations that differ most between a PV guest and bare hardware; prints `bench NAME: median
-// MIN..MAX ns, median MIN..MAX ticks`, each of many repetitions timed by the guest's monotonic clock and by
-// the TSC, which counts instructions where scripts/rig does.
+// usage: pinfold-guest-bench [NAME...] Times the operations that differ most between a PV guest and bare
+// hardware. Prints `bench NAME: median MIN..MAX ns, median MIN..MAX ticks`, from many repetitions, by the
+// guest's monotonic clock and by the TSC. With scripts/rig the TSC counts instructions.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
@@ -47,7 +46,7 @@ static void map_touch_unmap(void) {
   munmap(memory, mapped_pages * page);
 }
 
-// Touches the next page of a region made beforehand; starts over with an empty region at its end.
+// Accesses the next page of a region. At the end of the region it begins with a new one.
 static void page_fault(void) {
   if (fresh == fresh_end) abort();
   *(volatile char*)fresh = 1;
@@ -75,7 +74,7 @@ static void start_page_fault(void) {
   fresh_end = fresh + size;
 }
 
-// `batch` repetitions of a short operation are timed together.
+// A short operation is timed `batch` times at once.
 static const struct {
   const char* name;
   void (*start)(void);
@@ -127,7 +126,7 @@ static void measure(int which) {
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "--exit") == 0) return 0;
-  // No huge pages: a PV guest has none, and a page fault is to be one of 4 KiB everywhere.
+  // Without huge pages, which a PV guest does not have: each page fault is to be for 4 KiB.
   if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0) perror("pinfold-guest-bench: huge pages stay");
   for (int i = 0; i < bench_count; ++i) {
     int wanted = argc == 1;

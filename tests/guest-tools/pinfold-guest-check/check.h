@@ -1,5 +1,5 @@
-// What a guest's user space can see of the machine below it, one check a property. A check returns whether it
-// holds and leaves one short line that says what was seen.
+// Checks of what a guest's user space sees of its machine, one for each property. A check returns whether the
+// property holds, and reports what it saw in a short line.
 #ifndef PINFOLD_GUEST_CHECK_H
 #define PINFOLD_GUEST_CHECK_H
 
@@ -9,24 +9,24 @@
 
 enum { report_size = 256, page = 4096 };
 
-// The line that a check leaves for its caller.
+// The line that a check reports.
 extern char report[report_size];
 
 // The most memory a check may fill, in MB.
 extern size_t megabytes;
 
-// Writes the report; the first returns true, the second false.
+// Write the report. The first returns true, the second false.
 __attribute__((format(printf, 1, 2))) bool holds(const char* format, ...);
 __attribute__((format(printf, 1, 2))) bool fails(const char* format, ...);
 
-// Leaves the check when the condition does not hold.
+// Returns from the check if the condition does not hold.
 #define REQUIRE(condition, ...)                  \
   do {                                           \
     if (!(condition)) return fails(__VA_ARGS__); \
   } while (0)
 
-// Runs body(argument) in `count` forked processes at a time, argument 0 to count-1; true when every one
-// returned 0. The report names the first that did not.
+// Runs body(argument) in `count` forked processes at the same time, with arguments 0 to count-1. True if all
+// return 0. The report names the first that does not.
 bool in_processes(int count, int (*body)(int));
 
 // processes.c

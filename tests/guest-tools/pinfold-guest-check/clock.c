@@ -1,5 +1,5 @@
-// The clock that user programs read without a system call is the kernel's, never goes back, and moves with
-// the host's.
+// The clock that programs read without a system call agrees with the kernel's, never goes back,
+// and has the host's rate.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
@@ -44,7 +44,7 @@ bool check_clock(void) {
       last = now;
     }
   }
-  // Sleeping takes the time asked for, and not seconds more.
+  // A sleep takes the requested time, and not seconds more.
   int64_t before = by_vdso(CLOCK_MONOTONIC);
   nanosleep(&(struct timespec){0, 200000000}, NULL);
   int64_t slept = by_syscall(CLOCK_MONOTONIC) - before;
@@ -59,7 +59,7 @@ static void marker(const char* which) {
   fflush(stdout);
 }
 
-// Two lines with the clocks' values in ns, 5 s apart by the guest's clock: 3 s asleep, 2 s reading the clock.
+// Prints the clocks' values in ns twice, 5 s apart by the guest's clock: 3 s asleep, 2 s reading the clock.
 void run_clock_markers(void) {
   const int64_t second = 1000000000, start = by_vdso(CLOCK_MONOTONIC);
   marker("start");

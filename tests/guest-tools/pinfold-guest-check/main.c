@@ -1,8 +1,7 @@
-// usage: pinfold-guest-check [-m MB] [NAME...]
-// Runs the named checks, or all that every guest passes; prints `check NAME: ok ...` or `check NAME: FAILED
-// ...` for each. Exits with 0 when all hold. -m: the memory that they work on; with less than 100 MB they
-// start fewer processes, too. NAME `clock-markers` prints the lines by which the host measures the guest's
-// clock.
+// usage: pinfold-guest-check [-m MB] [NAME...] Runs the named checks, or all that every guest passes. Prints
+// `check NAME: ok ...` or `check NAME: FAILED ...` for each, and exits with 0 if all hold. -m: the memory
+// that they use; with less than 100 MB they start fewer processes, too. NAME `clock-markers` prints lines by
+// which the host measures the guest's clock.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +40,8 @@ static const struct check checks[] = {
 };
 enum { check_count = sizeof checks / sizeof *checks };
 
-// Only run when named: they need a processor that loads segments from the guest's own tables, which a KVM
-// that runs guests de-privileged has not.
+// These run only when they are named. They need a processor that loads segments from the guest's own tables;
+// a KVM that runs guests de-privileged does not have that.
 static const struct check named_checks[] = {
     {"ldt", check_ldt},
     {"compat-code", check_compat_code},
@@ -96,7 +95,7 @@ static bool run(const struct check* check) {
   return verdict;
 }
 
-// Half of what is free, so that page tables and the kernel keep room; 200 MB where there is plenty.
+// Half of the free memory, at most 200 MB. The rest is for page tables and the kernel.
 static size_t default_megabytes(void) {
   size_t free_mb = (size_t)sysconf(_SC_AVPHYS_PAGES) * page >> 20;
   return free_mb / 2 < 200 ? free_mb / 2 : 200;

@@ -1,4 +1,4 @@
-// Mappings hold what was written, protections hold, and what a process writes stays its own.
+// Mappings keep their contents, protections hold, and processes do not see each other's writes.
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static void on_fault(int signal, siginfo_t* info, void* context) {
   siglongjmp(after_fault, 1);
 }
 
-// Whether a one-byte access (a write of `value`, or a read when negative) faults at exactly this address.
+// Does a one-byte access fault at exactly this address? It writes `value`, or reads if that is negative.
 static bool faults_at(volatile unsigned char* address, int value) {
   fault_address = 0;
   if (sigsetjmp(after_fault, 1) == 0) {
@@ -33,7 +33,7 @@ static bool faults_at(volatile unsigned char* address, int value) {
 
 static uint64_t pattern(size_t index) { return (index + 1) * 0x9e3779b97f4a7c15u; }
 
-// A page's first and last words, which name the page.
+// The first and last words of a page have its number.
 static void stamp(unsigned char* memory, size_t index) {
   uint64_t value = pattern(index);
   memcpy(memory + index * page, &value, sizeof value);
@@ -46,7 +46,7 @@ static bool stamped(const unsigned char* memory, size_t index) {
          memcmp(memory + index * page + page - sizeof value, &value, sizeof value) == 0;
 }
 
-// The first page in [from, to) that lost its stamp, or `to`.
+// The first page in [from, to) with a wrong number, or `to`.
 static size_t first_unstamped(const unsigned char* memory, size_t from, size_t to) {
   while (from < to && stamped(memory, from)) ++from;
   return from;
@@ -65,7 +65,7 @@ bool check_memory(void) {
   }
   REQUIRE(first_unstamped(memory, 0, pages) == pages, "a page lost its content");
 
-  // The middle third: read-only, then not accessible, then as before.
+  // The middle third becomes read-only, then inaccessible, then writable again.
   unsigned char* middle = memory + third * page;
   REQUIRE(mprotect(middle, third * page, PROT_READ) == 0, "mprotect: %m");
   for (size_t i = 0; i < third; i += third / 64 + 1)
@@ -78,7 +78,7 @@ bool check_memory(void) {
   for (size_t i = 0; i < third; ++i) middle[i * page + 64] = 1;
   REQUIRE(first_unstamped(memory, 0, pages) == pages, "a page lost its content when unprotected");
 
-  // Unmapped, it faults; mapped anew, it is zero; its neighbours never notice.
+  // It faults when it is unmapped, and is zero when it is mapped again. Its neighbours keep their contents.
   REQUIRE(munmap(middle, third * page) == 0, "munmap: %m");
   REQUIRE(faults_at(middle + 7, -1) && faults_at(middle + (third - 1) * page, -1),
           "an unmapped page can be read");
@@ -98,7 +98,7 @@ bool check_memory(void) {
 static unsigned char* shared_pages;
 enum { cow_pages = 1024 };
 
-// Sees the parent's values, writes its own, sees them.
+// The child sees the parent's values, writes its own, and sees those.
 static int write_own_values(int unused) {
   (void)unused;
   for (size_t i = 0; i < cow_pages; ++i)
@@ -117,7 +117,7 @@ bool check_copy_on_write(void) {
   for (size_t i = 0; i < cow_pages; ++i)
     REQUIRE(shared_pages[i * page] == (unsigned char)i, "page %zu shows what a child wrote", i);
 
-  // The other way round: the parent writes while a child holds the old values.
+  // The other way around: the parent writes while a child has the old values.
   int go[2];
   REQUIRE(pipe(go) == 0, "pipe: %m");
   pid_t child = fork();
@@ -151,7 +151,7 @@ static int send_digest(int unused) {
   return write(digest_pipe[1], hex, sizeof hex) == (ssize_t)sizeof hex ? 0 : 1;
 }
 
-// Two processes digest the same half of the allowed memory at the same time.
+// Two processes compute digests of the same half of the allowed memory at the same time.
 bool check_sha256(void) {
   char hex[65], other[65];
   sha256("abc", 3, hex);

@@ -1,4 +1,4 @@
-// Processes are made, replaced, and talk to each other.
+// Processes are created, execute programs, and communicate.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-// What the executed program does: end with the code it was asked for.
+// The executed program: it ends with the requested exit code.
 int exec_child(int code) { return code; }
 
 bool check_fork_exec(void) {
@@ -32,7 +32,7 @@ bool check_fork_exec(void) {
 
 static int to_child[2], to_parent[2];
 
-// Sends each number back, plus one.
+// Sends back each number plus one.
 static int echo_numbers(int unused) {
   (void)unused;
   close(to_child[1]);

@@ -1,5 +1,4 @@
-// Each process keeps its own x87, SSE, AVX and AVX-512 registers while others, with other values, run in
-// between.
+// Each process keeps its x87, SSE, AVX and AVX-512 registers while other processes with other values run.
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <math.h>
@@ -11,12 +10,11 @@
 
 enum { processes = 4, rounds = 1500 };
 
-// A round gives the processor away in one of two ways: it asks (sched_yield), or it computes until it is
-// interrupted.
+// A round gives up the processor in one of two ways: by sched_yield, or by computing until it is interrupted.
 static long pause_number(int round) { return round % 8 ? SYS_sched_yield : -1; }
 
-// The pause, as the middle of an asm block that loads registers before and stores them after: a system call
-// when rax is its number, else an empty loop long enough to be interrupted now and then.
+// The pause: the middle of an asm block that loads registers before it and stores them after it. A system
+// call if rax is its number, otherwise an empty loop that is long enough to be interrupted sometimes.
 // clang-format off
 #define PAUSE                \
   "test %%rax, %%rax\n"      \
@@ -58,7 +56,7 @@ static int hammer_x87(int process) {
   for (int round = 0; round < rounds; ++round) {
     double in[4], out[4];
     for (int i = 0; i < 4; ++i) in[i] = (process + 1) * 1000.0 + round + i / 8.0;
-    // The rounding mode is part of the state: another one in each process.
+    // The rounding mode is a part of the state. Each process has another one.
     uint16_t control_in = (uint16_t)(0x37f | process << 10), control_out;
     uint32_t mxcsr_in = 0x1f80u | (uint32_t)process << 13, mxcsr_out;
     long number = pause_number(round);

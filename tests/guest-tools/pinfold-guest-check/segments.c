@@ -1,6 +1,6 @@
-// Code segments that a program enters by itself, and faults in them: the way back must load the same segment.
-// The 32-bit code lies below 4 GiB (the program is static), needs a data segment in DS and uses no stack;
-// pushes stay clear of the compiler's red zone.
+// Code segments that a program enters by itself, and faults in them: the return must load the same segment.
+// The 32-bit code lies below 4 GiB, because the program is static; it needs a data segment in DS and uses no
+// stack. Pushes stay out of the compiler's red zone.
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <signal.h>
@@ -15,14 +15,14 @@
 
 enum { user_cs32 = 0x23, user_cs64 = 0x33, marker = 0x5a5a1234 };
 
-// Of RSP only the lower half survives 32-bit code.
+// Only the lower half of RSP survives 32-bit code.
 __attribute__((used)) static uint64_t stack_kept;
 
 static void* low_page(int protection) {
   return mmap(NULL, page, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 }
 
-// Reads CS and a page that was never touched, in the ABI's 32-bit segment.
+// Reads CS and a page that was never accessed, in the ABI's 32-bit segment.
 bool check_compat_code(void) {
   uint32_t* fresh = low_page(PROT_READ | PROT_WRITE);
   REQUIRE(fresh != MAP_FAILED, "mmap: %m");
@@ -53,7 +53,7 @@ bool check_compat_code(void) {
   return true;
 }
 
-// Stores to a page that was never touched from a code segment of the LDT whose base is not 0.
+// Stores to a page that was never accessed, in a code segment of the LDT whose base is not 0.
 bool check_ldt_code(void) {
   uint32_t* fresh = low_page(PROT_READ | PROT_WRITE);
   uint8_t* code = low_page(PROT_READ | PROT_WRITE | PROT_EXEC);
@@ -96,7 +96,7 @@ static void return_to_nothing(int signal, siginfo_t* info, void* context) {
   *segments = (*segments & ~(greg_t)0xffff) | 0x1237;
 }
 
-// A signal handler that returns to a selector which names no segment ends its process, and only that.
+// A signal handler returns to a selector without a segment: this ends the process, and nothing else.
 bool check_bad_selector(void) {
   pid_t child = fork();
   REQUIRE(child >= 0, "fork: %m");

@@ -36,7 +36,7 @@ static void privileged(void) { asm volatile("hlt"); }
 static void not_canonical(void) { asm volatile("mov (%0), %%rax" ::"r"(0x8000000000000000u) : "rax"); }
 static void null_page(void) { asm volatile("movb $1, (%0)" ::"r"(0x10ul) : "memory"); }
 static void kernel_address(void) { asm volatile("mov (%0), %%rax" ::"r"(0xffff888000000000u) : "rax"); }
-// Xen's range ends there; at its begin is the machine-to-phys table, which even programs may read.
+// The end of Xen's range. At its beginning is the machine-to-phys table, which programs may read, too.
 static void monitor_address(void) { asm volatile("mov (%0), %%rax" ::"r"(0xffff87fffffff000u) : "rax"); }
 
 // Each faulting instruction with the signal, trap number and address that Linux reports on bare hardware.
@@ -77,7 +77,7 @@ bool check_faults(void) {
       REQUIRE(seen_signal == exceptions[i].signal && seen_trap == exceptions[i].trap,
               "%s: signal %d, trap %d; not %d, %d", exceptions[i].name, seen_signal, seen_trap,
               exceptions[i].signal, exceptions[i].trap);
-      // An address above the user's half may be hidden; all others are exact.
+      // An address above the user's half may be hidden. All others are exact.
       REQUIRE(exceptions[i].trap != 14 || seen_address == exceptions[i].address, "%s: address %#lx",
               exceptions[i].name, (unsigned long)seen_address);
       uintptr_t code = (uintptr_t)exceptions[i].provoke;
@@ -98,7 +98,7 @@ bool check_alternate_stack(void) {
   catch_all(SA_ONSTACK);
   for (volatile int i = 0; i < 100; ++i) {
     seen_signal = 0;
-    // A stack pointer that can't be used: the handler must not need it.
+    // The stack pointer can't be used, and the handler must not need it.
     if (sigsetjmp(after_signal, 1) == 0) asm volatile("mov $8, %%rsp; push %%rax" ::: "memory");
     REQUIRE(seen_signal == SIGSEGV && seen_address == 0, "signal %d at %#lx", seen_signal,
             (unsigned long)seen_address);
@@ -113,7 +113,7 @@ bool check_alternate_stack(void) {
 static volatile sig_atomic_t ticks;
 static void on_tick(int signal) { (void)signal, ++ticks; }
 
-// An interval timer interrupts a computation that calls nothing, and leaves its registers alone.
+// An interval timer interrupts a computation without calls, and its registers keep their values.
 bool check_timer_signal(void) {
   struct sigaction handler = {.sa_handler = on_tick, .sa_flags = SA_RESTART}, old;
   sigaction(SIGALRM, &handler, &old);

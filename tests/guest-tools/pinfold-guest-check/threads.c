@@ -1,4 +1,4 @@
-// Segment bases and descriptors belong to a thread, also while threads with others run in between.
+// Threads keep their segment bases and descriptors while threads with other ones run.
 #define _GNU_SOURCE
 #include <asm/ldt.h>
 #include <asm/prctl.h>
@@ -17,7 +17,7 @@ static __thread uint64_t own[64];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t counter;
 
-// True when every thread's body returned NULL; else the report names the first that did not.
+// True if every thread's body returns NULL. Otherwise the report names the first that does not.
 static bool in_threads(void* (*body)(void*)) {
   pthread_t ids[threads];
   for (uintptr_t i = 0; i < threads; ++i)
@@ -77,7 +77,7 @@ bool check_gs_base(void) {
   return in_threads(keep_gs_base) && holds("%d threads, %d rounds", threads, rounds);
 }
 
-// One LDT entry a process, with another base in each; the selector is loaded into FS' sibling, GS.
+// Each process has one LDT entry, with another base. Its selector is loaded into GS.
 static int keep_ldt(int process) {
   static uint32_t value[4];
   uint32_t* low = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);

@@ -8,7 +8,7 @@
 
 #include "check.h"
 
-// Code whose instructions and their addresses are known: a system call among them.
+// Code with known instructions and addresses, with a system call.
 extern const char traced_start[], traced_middle[], traced_end[];
 uint64_t traced_code(void);
 asm(".text\n.globl traced_code, traced_start, traced_middle, traced_end\n.type traced_code, @function\n"
@@ -23,7 +23,7 @@ asm(".text\n.globl traced_code, traced_start, traced_middle, traced_end\n.type t
     "traced_end: ret\n");
 enum { traced_instructions = 7, traced_result = 101 };
 
-// Starts a process that is traced and has stopped behind the int3 of traced_code; 0 on failure.
+// Starts a traced process, which stops behind the int3 of traced_code. 0 on failure.
 static pid_t start_traced(void) {
   pid_t child = fork();
   if (child == 0) {
@@ -41,7 +41,7 @@ static uintptr_t instruction_pointer(pid_t child) {
   return registers.rip;
 }
 
-// Lets the child end; whether it returned what the code computes.
+// Lets the child end. Did it return what the code computes?
 static bool ends_rightly(pid_t child) {
   int status = 0;
   ptrace(PTRACE_CONT, child, NULL, NULL);

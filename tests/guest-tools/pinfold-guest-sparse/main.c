@@ -1,7 +1,6 @@
-// usage: pinfold-guest-sparse
-// A program whose memory is page tables: it touches one byte in every 2 MiB of a mapping that is larger than
-// any memory, so that each page comes with a table of its own. The kernel has to end it, and nothing else.
-// Says how far it got, and that the guest goes on: exits with 0 then.
+// usage: pinfold-guest-sparse A program whose memory is mostly page tables: it accesses one byte in each 2
+// MiB of a mapping that is larger than any memory, so that each page needs a table of its own. The kernel has
+// to end it, and nothing else. Prints how far it got and that the guest goes on, and then exits with 0.
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-// Takes processors offline and back, one after the other; all are online at the end. With one processor there
-// is nothing to do.
+// Takes processors offline and back online, one after the other. At the end all are online. With one
+// processor it does nothing.
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,9 +1,9 @@
-// usage: pinfold-guest-stress [-p PAIRS] [-m MEGABYTES] SECONDS [NAME...]
-// Works the guest's processors and page tables for a while, all parts at the same time, and checks what each
-// part can know: `stress NAME: ok` or `stress NAME: FAILED`, and what was done. The parts: pipes (10 groups
-// of PAIRS processes that send messages and as many that receive; 2), memory (8 processes that map, fork,
-// move, protect and unmap), protect (a thread stores while another withdraws and gives write access), hotplug
-// (processors go off- and online), sort (pipelines, until MEGABYTES went through them; 0).
+// usage: pinfold-guest-stress [-p PAIRS] [-m MEGABYTES] SECONDS [NAME...] Stresses the guest's processors and
+// page tables for a while, by all parts at the same time. Each part checks its results and prints `stress
+// NAME: ok` or `stress NAME: FAILED`, and what it did. The parts: pipes (10 groups of PAIRS sending and as
+// many receiving processes; default 2), memory (8 processes that map, fork, move, protect and unmap), protect
+// (a thread stores while another one removes and restores write access), hotplug (processors go offline and
+// online), sort (pipelines, for MEGABYTES of data; default 0).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static int64_t now(void) {
 bool time_left(void) { return now() < end_of_time; }
 
 bool report(const char* name, bool good, const char* what, unsigned long long count) {
-  // One write, so that parts do not mix their lines.
+  // One write, so that lines of different parts do not mix.
   char line[200];
   int size =
       snprintf(line, sizeof line, "stress %s: %s, %llu %s\n", name, good ? "ok" : "FAILED", count, what);

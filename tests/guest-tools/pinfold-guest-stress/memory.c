@@ -1,4 +1,4 @@
-// Processes that map, fill, protect, move, fork and unmap, and find in each page what they stored there.
+// Processes map, fill, protect, move, fork and unmap, and check that each page has what they stored.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static bool holds(const char* at, size_t pages, uint64_t seed) {
   return true;
 }
 
-// A child sees what its parent stored, stores what it likes, and changes nothing for the parent.
+// A child sees what its parent stored. Its own stores do not change the parent's pages.
 static bool forked(char* at, size_t pages, uint64_t seed) {
   const pid_t child = fork();
   if (child == 0) {
@@ -52,7 +52,7 @@ static bool round_of(uint64_t* random) {
   if (mprotect(at, pages * page, PROT_READ) != 0 || !holds(at, pages, seed)) return false;
   if (mprotect(at, pages * page, PROT_READ | PROT_WRITE) != 0) return false;
   if (next(random) % 4 == 0 && !forked(at, pages, seed)) return false;
-  // Moved and grown; the new end is empty. Then a hole in it.
+  // The mapping moves and grows, and its new end is empty. Then it gets a hole.
   const size_t grown = pages + 1 + next(random) % 32;
   char* moved = mremap(at, pages * page, grown * page, MREMAP_MAYMOVE);
   if (moved == MAP_FAILED || !holds(moved, pages, seed)) return false;

@@ -1,6 +1,6 @@
-// Senders and receivers, equally many of each in a group, that all pass messages to all of their group,
-// through pipes in one half of the groups and through sockets in the other. Each message names its sender and
-// its number: none is lost, none comes twice, none is torn.
+// Groups of equally many senders and receivers. Each sender sends messages to all receivers of its group,
+// through pipes in one half of the groups and through sockets in the other. Each message has its sender and
+// its number: none is lost, doubled or mixed up.
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -22,7 +22,7 @@ static void send_all(const int* to, uint64_t self) {
   _exit(0);
 }
 
-// Tells the parent how many came.
+// Reports to the parent how many messages arrived.
 static void receive_all(int from, int result) {
   uint64_t message[message_words], last[most_pairs] = {0}, count = 0;
   ssize_t size;

@@ -1,6 +1,5 @@
-// A thread stores into a page for as long as it may, while another withdraws write access and gives it back.
-// Once mprotect has returned nothing more arrives: a processor that went on with a translation of before
-// would store.
+// A thread stores into a page while it may, and another one removes and restores write access. After mprotect
+// has returned, no store may reach the page: a processor that still used an old translation would make one.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>

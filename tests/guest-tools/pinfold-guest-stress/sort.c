@@ -1,6 +1,6 @@
-// Pipelines of processes with much data in them, one for each processor: numbers sorted backwards, packed,
-// unpacked and sorted again are what they were. They end when the time is up and as much went through all of
-// them together as was asked for.
+// Pipelines of processes with much data, one for each processor: numbers are sorted backwards, compressed,
+// decompressed and sorted, and must be the same as before. The pipelines end when the time is over and all of
+// them together have processed the requested amount.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 enum { lines = 250000, bytes = lines * 9, most_workers = 128 };
 
-// The n-th chunk: numbers of eight digits, so that their order is that of their letters.
+// The n-th chunk: numbers of eight digits, whose numeric and alphabetic orders are the same.
 static bool chunk(uint64_t n) {
   char pipeline[200];
   const uint64_t first = 10000000 + n * lines % 89000000;

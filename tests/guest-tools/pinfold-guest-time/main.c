@@ -1,7 +1,7 @@
-// usage: pinfold-guest-time echo | lateness SAMPLES
-// echo: answers each line of stdin with `time NS`, the guest's monotonic clock; an empty line ends it. The
-// host compares that with its own. lateness: sleeps until SAMPLES moments, 1 to 5 ms ahead each, and prints
-// how much later than asked it ran again: `lateness: p10 p50 p90 p99 p99.9 max`, in ns.
+// usage: pinfold-guest-time echo | lateness SAMPLES echo: answers each line of stdin with `time NS`, the
+// guest's monotonic clock, which the host compares with its own. An empty line ends it. lateness: sleeps
+// SAMPLES times, for 1 to 5 ms each, and prints how much too late it was woken: `lateness: p10 p50 p90
+// p99 p99.9 max`, in ns.
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-// Refused requests without end: one kind, or all, as the command line says.
+// Makes refused requests without end: of one kind, or of all, as the command line says.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,4 +1,4 @@
-// One vCPU reports a crash while another one works: the report has both.
+// One vCPU reports a crash while another one works: the crash report shows both.
 #include <xen/sched.h>
 
 #include "vcpus/second_vcpu.hpp"

@@ -1,4 +1,4 @@
-// The guest returns to user mode, and never said which tables that has.
+// The guest returns to user mode without having set a user root.
 #include "kit/user_mode.hpp"
 
 void test() {

@@ -1,5 +1,5 @@
-// A handler in the hypervisor's memory is canonical, so it can be registered; going there is one fault after
-// another.
+// A handler in the hypervisor's memory has a canonical address, so it can be registered.
+// Each entry of it faults.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,4 +1,4 @@
-// A handler is registered, but its frame has nowhere to go.
+// A handler is registered, but the kernel's stack can't take a frame.
 #include "kit/kit.hpp"
 
 void test() {

@@ -1,4 +1,4 @@
-// No handler is registered, and the guest runs into an address that nothing translates.
+// No handler is registered, and the guest jumps to an address that is not mapped.
 #include "kit/kit.hpp"
 
 void test() {

@@ -1,4 +1,4 @@
-// A valid root that maps nothing: the next instruction faults, and so does everything that could handle it.
+// The guest loads a valid root that maps nothing: the next instruction faults, and so does each handler.
 #include "kit/kit.hpp"
 
 using namespace kit;

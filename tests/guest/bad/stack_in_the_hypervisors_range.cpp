@@ -1,4 +1,4 @@
-// XSA-215: the kernel's stack pointer leads into the hypervisor's memory: no frame is written there.
+// XSA-215: the kernel's stack pointer points into the hypervisor's memory. No frame is written there.
 #include "kit/kit.hpp"
 
 void test() {

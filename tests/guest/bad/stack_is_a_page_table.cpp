@@ -1,4 +1,4 @@
-// The kernel's stack pointer leads into one of its page tables: an exception frame must not be written there.
+// The kernel's stack pointer points into one of its page tables. No exception frame may be written there.
 #include "kit/kit.hpp"
 
 void test() {

@@ -1,5 +1,5 @@
-// The kernel's stack for traps of user mode, or the frame of its iret, is in the hypervisor's memory, or
-// nowhere.
+// The kernel's stack for traps of user mode, or the frame of its iret, is in the
+// hypervisor's memory or not mapped.
 #include "kit/user_mode.hpp"
 
 using namespace kit;
@@ -9,8 +9,7 @@ asm("user_code: syscall\n ud2");
 
 namespace {
 
-/// Of the monitor's own pages for the first vCPU the one that its gate keeps its state in
-/// (vmm/gate/layout.hpp).
+/// The state page of the first vCPU's gate (vmm/gate/layout.hpp).
 constexpr u64 gates_state = 0xffff810000224000, behind_canonical = 0x0000800000000000;
 
 [[noreturn]] void return_from(u64 frame) {

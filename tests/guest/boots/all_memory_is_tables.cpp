@@ -1,5 +1,5 @@
-// Each frame that is not mapped from the start becomes a page table, all at the same time, of L1 and of L2 in
-// turn: none is refused. Then they are data, and then tables again.
+// All frames that the initial tables do not map become page tables at the same time, L1 and L2 in turn. None
+// is refused. Then they become data, and then tables again.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -8,7 +8,7 @@ namespace {
 
 constexpr u64 batch = 512, virt_base = 0xffffffff80000000;
 
-/// The first frame behind all that the initial tables map.
+/// The first frame that the initial tables do not map.
 u64 first_unmapped() {
   u64 first = 0;
   for (u64 pfn = 0; pfn < info->nr_pages; ++pfn) {

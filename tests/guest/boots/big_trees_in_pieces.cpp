@@ -1,5 +1,5 @@
 // Pinning and unpinning a tree of more than a thousand tables is interrupted for the guest's events: they
-// come while the hypercall is not answered, and it goes on afterwards to the answer that it would have had.
+// arrive before the hypercall returns. Afterwards it goes on and has the same result as without events.
 #include <xen/event_channel.h>
 #include <xen/vcpu.h>
 
@@ -56,7 +56,8 @@ void receive_timer_events() {
   self().evtchn_upcall_mask = 0;
 }
 
-/// Frames that nothing maps, from the guest's last one down: empty L1 tables. The upper tables name one each.
+/// Empty L1 tables, in frames that nothing maps, from the guest's last one down. Upper
+/// tables refer to one each.
 void build_tree() {
   tree.l4 = new_page();
   tree.l3 = new_page();
@@ -73,7 +74,7 @@ void build_tree() {
   CHECK_EQ(make_read_only(tree.l4), 0);
 }
 
-/// One mmuext_op with a timer that is due when it begins: the event has to come before the answer.
+/// Makes one mmuext_op with a timer that is due when it begins: the event has to come before the result.
 long extended_with_timer(u32 command, const void* page) {
   static mmuext_op op;
   op = mmuext_op{};
@@ -94,7 +95,7 @@ long extended_with_timer(u32 command, const void* page) {
   return static_cast<long>(calls[1].result);
 }
 
-/// A list of pins and unpins of the whole tree; how many of them were done is in `done`.
+/// Pins and unpins the whole tree, in one list. `done`: the number of completed requests.
 long list(u32 count, u32& done) {
   static mmuext_op ops[4];
   for (u32 i = 0; i < count; ++i) {
@@ -115,12 +116,12 @@ void test() {
   CHECK_EQ(extended_with_timer(MMUEXT_PIN_L4_TABLE, tree.l4), 0);
   CHECK_EQ(set_entry(mfn_of(tree.l4) * page_size + 8, 0), 0);
 
-  // Whatever the handler asks for waits until the tables of the pin that went are no tables any more.
+  // The handler's request waits until the tables of the removed pin are plain memory.
   meanwhile = [] { CHECK_EQ(make_writable(tree.l2[0]), 0); };
   CHECK_EQ(extended_with_timer(MMUEXT_UNPIN_TABLE, tree.l4), 0);
   CHECK_EQ(make_read_only(tree.l2[0]), 0);
 
-  // Two vCPUs' worth: the handler pins a part of what is being pinned, and lets it go.
+  // The handler pins and unpins a part of the tree that is being pinned.
   meanwhile = [] {
     CHECK_EQ(extended(MMUEXT_PIN_L3_TABLE, mfn_of(tree.l3)), 0);
     CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(tree.l3)), 0);

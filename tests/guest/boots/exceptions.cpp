@@ -17,7 +17,7 @@ void note(Frame& frame) {
   frame.rflags &= ~trap_flag;
 }
 
-/// Every register has a value of its own at the UD2, and must have it behind.
+/// Each register has a value of its own at the UD2, and must still have it afterwards.
 void ud2_with_known_registers() {
   skip = 2;
   u64 same = 0;

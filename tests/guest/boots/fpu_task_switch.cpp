@@ -1,5 +1,5 @@
-// fpu_taskswitch: with CR0.TS set the first use of the FPU is a #NM, which clears it; an exit to the monitor
-// changes nothing about that. (Where code at CPL3 runs without VT-x or SVM there is no such trap.)
+// fpu_taskswitch: with CR0.TS set the first use of the FPU raises #NM, which clears TS. An exit to the
+// monitor does not change that. Where code at CPL3 runs without VT-x or SVM there is no such trap.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,6 +1,5 @@
-// A frame is the same whether the guest kernel's stack can be written at once, or only after the monitor has
-// looked at it (a clean page, whose first write faults): where the gate makes frames in the VM, these are its
-// and the monitor's.
+// The gate and the monitor make the same frames. On hosts with fast paths the gate pushes a frame if the
+// guest kernel's stack is writable; on a clean page, whose first write faults, the monitor does.
 #include <xen/callback.h>
 
 #include "kit/user_mode.hpp"
@@ -36,7 +35,7 @@ asm(R"(
         raw_entry raw_event, kit_event_entry
         raw_entry raw_syscall, kit_syscall_entry
 
-        // Twice the same, so that flags and addresses are the same.
+        // The same code for both rounds, so that flags and addresses are equal.
 user_code:
         mov $2, %r12d
 1:      xor %r10d, %r10d
@@ -172,7 +171,7 @@ void event(u64 stack) {
   CHECK_EQ(mask(), 0);
 }
 
-/// In the second round each trap finds the stack that was not used last, clean.
+/// In the second round each trap gets the stack that was not used last, which is clean.
 void user_trap(Frame& frame) {
   note(frame);
   if (frame.vector == 14) frame.rip += 8;

@@ -1,5 +1,5 @@
-// A hundred thousand tables, no two of them neighbours, all read-only in the view at the same time: more than
-// the host lets a mapping be cut into. Then they are data again.
+// A hundred thousand tables at the same time, no two of them adjacent, all read-only in the view. These are
+// more pieces than the host lets a mapping have. Then the tables become data again.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -26,10 +26,10 @@ void pin_or_unpin(u32 command, u64 first_pfn) {
 
 void test() {
   install_traps();
-  // Far behind all that is mapped: nobody relies on these frames as data.
+  // Far behind all mapped frames: nothing uses these as data.
   const u64 first = info->nr_pages - 2 * tables;
   pin_or_unpin(MMUEXT_PIN_L1_TABLE, first);
-  // A table in use stays what it is, and a neighbour is data.
+  // A table in use stays a table, and its neighbour is data.
   Page* window = new_page();
   const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);
   CHECK(map(window, p2m[first] * page_size | data) != 0);

@@ -1,5 +1,5 @@
-// A list of requests that loads another root and gives the old one up goes on under the new one: the rest of
-// it is not looked for through tables that are plain memory by then.
+// A list of requests loads another root and releases the old one. The rest of the list is then read through
+// the new root, not through old tables, which may be plain memory by then.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,5 +1,5 @@
-// A guest of more than 4 GiB has memory on both sides of the frames that KVM may want below the 4 GiB line,
-// none of those, and can have none of them.
+// A guest with more than 4 GiB has memory on both sides of the frames below 4 GiB that KVM may use itself. It
+// has none of these frames and can't get any.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,7 +1,7 @@
-// Whose is a program's page fault? The kernel's, where its own tables forbid the access: a page that is not
-// there, one that is read-only until it is written, a level above that forbids writing. Nobody's, where they
-// do not: a clean page. Each change of an entry is then one hypercall, and where the gate can tell the faults
-// apart there is no exit but these: their count is what the test is about.
+// The kernel gets a program's page fault if its own tables forbid the access: the page is not present, or it
+// or a level above is read-only. It does not get the fault if they permit the access, as the first write to a
+// clean page. The test counts exits: each change of an entry is one hypercall, and if the gate can tell these
+// faults apart, there are no other exits.
 #include <xen/callback.h>
 
 #include "kit/user_mode.hpp"
@@ -30,9 +30,9 @@ namespace {
 constexpr u64 rounds = 500;
 constexpr u64 readable = present | user | accessed, clean = readable | writable;
 constexpr u64 by_load = user, by_store = user | writable;  // error codes
-/// Far behind what the initial tables map, in their L2.
+/// An address that the initial tables do not map, although their L2 covers it.
 constexpr u64 elsewhere = 0xffffffffb0000000;
-/// The gate's state; the mirrors, where the gate may see them; nothing.
+/// Addresses of the gate's state, of the mirrors where the gate may read them, and of nothing.
 constexpr u64 out_of_reach[] = {0xffff810000224000, 0xffff818000000000, 0xffff818000001000,
                                 0xffff820000000000};
 
@@ -46,7 +46,7 @@ void note_fault(const Frame& frame, const char* at, u64 error) {
   CHECK_EQ(cr2(), target);
 }
 
-/// As a kernel does with a page that is read first and written then: two faults, a hypercall each.
+/// Like a kernel with a page that is first read and then written: two faults, with a hypercall each.
 void on_demand(Frame& frame) {
   const bool first = faults % 2 == 0;
   note_fault(frame, first ? at_load : at_store, first ? by_load : present | by_store);
@@ -73,7 +73,7 @@ void map_in_a_table_of_its_own(u64 va, u64 leaf) {
 
 void (*on_fault)(Frame&) = on_demand;
 
-/// The program has written its target. What it is to do next?
+/// After the program has written its target: what it does next.
 void on_call() {
   ++step;
   if (step < rounds) {

@@ -1,4 +1,4 @@
-// A guest reaches its entry with what the ABI promises, is heard on the console, and powers off.
+// At its entry a guest finds what the ABI promises. It prints on the console, and powers off.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"

@@ -1,6 +1,6 @@
-// A thousand each of what an ordinary kernel and its programs do all the time: system calls, exceptions, page
-// faults, returns, stack switches, segment bases, the FPU's task switches, local TLB flushes, events. Where
-// the gate can, it leaves for none of them: the count of exits is what the test is about.
+// A thousand each of what ordinary kernels and programs do all the time: system calls, exceptions, page
+// faults, returns, stack switches, segment bases, FPU task switches, local TLB flushes, events. The test
+// counts exits: a gate with fast paths leaves the VM for none of these.
 #include <xen/callback.h>
 
 #include "kit/user_mode.hpp"
@@ -64,7 +64,7 @@ void in_the_kernel() {
     hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, 0);
     extended(MMUEXT_TLB_FLUSH_LOCAL, 0);
     extended(MMUEXT_INVLPG_LOCAL, word(&base));
-    // As Linux does when it turns interrupts on and an event waits.
+    // Like Linux, when it enables interrupts while an event is pending.
     mask() = 1;
     pending() = 1;
     mask() = 0;

@@ -1,4 +1,5 @@
-// A timer's event waits while events are masked, comes when they are unmasked, and wakes a guest that sleeps.
+// A timer's event stays pending while events are masked, arrives when they are unmasked, and
+// wakes a sleeping guest.
 #include <xen/event_channel.h>
 #include <xen/sched.h>
 #include <xen/vcpu.h>
@@ -53,8 +54,7 @@ void test() {
   CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind), 0);
   port = bind.port;
   CHECK(port != 0);
-  for (u64& word_of_mask : shared()->evtchn_mask)
-    word_of_mask = ~0UL;  // what the console says is not asked for
+  for (u64& word_of_mask : shared()->evtchn_mask) word_of_mask = ~0UL;  // no events of the console
   shared()->evtchn_mask[port / 64] &= ~(1UL << port % 64);
   clear_pending();
 
@@ -73,14 +73,14 @@ void test() {
   CHECK_EQ(self().evtchn_upcall_mask, 0);
   self().evtchn_upcall_mask = 1;
 
-  // Asleep, which unmasks.
+  // Blocking unmasks events.
   deadline = now_ns() + 20 * millisecond;
   set_timer(deadline);
   CHECK_EQ(hypercall(__HYPERVISOR_sched_op, SCHEDOP_block, 0), 0);
   CHECK(now_ns() >= deadline);
   CHECK_EQ(upcalls, 2);
 
-  // Running: the upcall interrupts the guest's own code.
+  // The upcall interrupts running code.
   set_timer(now_ns() + 20 * millisecond);
   const u64 limit = now_ns() + 5000 * millisecond;
   while (__atomic_load_n(&upcalls, __ATOMIC_SEQ_CST) == 2 && now_ns() < limit) {
@@ -88,7 +88,7 @@ void test() {
   CHECK_EQ(upcalls, 3);
   self().evtchn_upcall_mask = 1;
 
-  // A poll whose time is up: nothing is pending.
+  // A poll that times out: nothing is pending.
   deadline = now_ns() + 10 * millisecond;
   CHECK_EQ(poll_port(deadline), 0);
   CHECK(now_ns() >= deadline);

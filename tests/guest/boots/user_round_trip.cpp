@@ -1,4 +1,4 @@
-// The kernel enters user mode, gets its system calls and faults, and returns behind them.
+// The kernel enters user mode, gets its system calls and faults, and returns to the next instruction.
 #include "kit/user_mode.hpp"
 
 using namespace kit;
@@ -52,7 +52,7 @@ void first_call(Frame& frame) {
 
 void page_fault(Frame& frame) {
   CHECK_EQ(frame.vector, 14);
-  CHECK_EQ(frame.error, 6);  // a write by user code to what is not there
+  CHECK_EQ(frame.error, 6);  // a write by user code to a page that is not present
   CHECK_EQ(cr2(), 0x123000);
   CHECK_EQ(frame.rip, word(faulting_store));
   CHECK_EQ(frame.cs & 3, 3);

@@ -1,5 +1,5 @@
-// The guest's UUID is the same wherever it is told: XENVER_guest_handle, /local/domain/<id>/vm,
-// /vm/<uuid>/uuid. With `reboots` the guest then reboots.
+// The guest's UUID is the same in all places: XENVER_guest_handle, /local/domain/<id>/vm, /vm/<uuid>/uuid.
+// With `reboots` the guest then reboots.
 #include <xen/event_channel.h>
 #include <xen/io/xs_wire.h>
 #include <xen/sched.h>

@@ -1,9 +1,9 @@
-// What a multicall asks for adds up, whatever it is: exchanges of frames, frames given back and had again,
-// lists of updates and of flushes. The guest's events are served in between, and each call has in the end the
-// answer that it would have had in one go.
+// The work of a multicall's calls counts together, of whatever kind they are: exchanges of frames, frames
+// given back and allocated, lists of updates and of flushes. The guest's events are delivered in between, and
+// each call has the same result as without interruption.
 //
-// Time plays no part: each call is behind one that sends the guest an event, and is less than what is done at
-// a stretch. So there is an event to serve at each moment at which one can be.
+// Timing does not matter: in front of each call, which is less than the work at a stretch, is one that sends
+// the guest an event. So an event is pending whenever one can be delivered.
 #include <xen/memory.h>
 
 #include "events/ports.hpp"
@@ -21,7 +21,7 @@ multicall_entry_t calls[2 * exchanges];
 xen_memory_exchange exchange[exchanges];
 u64 in[frames], out[frames], list[frames];
 bool calling = false;
-/// What the handler looks at while the multicall is not answered.
+/// What the handler checks while the multicall is not finished.
 void (*meanwhile)() = nullptr;
 
 void on_event(Frame& frame) {
@@ -31,7 +31,7 @@ void on_event(Frame& frame) {
   two_level::clear_pending(port);
   if (!calling) return;
   const auto* next = reinterpret_cast<const u8*>(frame.rip);
-  if (next[0] != 0x0f || next[1] != 0x05) return;  // not in front of the SYSCALL that is made again
+  if (next[0] != 0x0f || next[1] != 0x05) return;  // not interrupted in front of a SYSCALL that is made again
   ++upcalls;
   if (meanwhile != nullptr) meanwhile();
 }
@@ -48,7 +48,7 @@ void receive_events() {
   mask_upcalls(0, false);
 }
 
-/// In front of each there is one that sends an event.
+/// In front of each call is one that sends an event.
 multicall_entry_t& call(u64 i) { return calls[2 * i + 1]; }
 
 void set(multicall_entry_t& entry, u64 operation, u64 a = 0, u64 b = 0, u64 c = 0, u64 d = 0) {
@@ -59,7 +59,7 @@ void set(multicall_entry_t& entry, u64 operation, u64 a = 0, u64 b = 0, u64 c = 
   for (u64 k = 0; k < 4; ++k) entry.args[k] = args[k];
 }
 
-/// Makes the calls, and says how often the guest was served events before the answer.
+/// Makes the calls, and returns how often events were delivered before the result.
 u64 make_calls(u64 count) {
   static evtchn_send event;
   event.port = port;
@@ -92,7 +92,7 @@ u64 exchanged() {
   return sum;
 }
 
-/// All frames of `mfns` are the guest's, and no two of them the same.
+/// Checks that all frames of `mfns` are the guest's, and different.
 void check_frames(const u64* mfns) {
   Page* window = new_page();
   u64 good = 0;
@@ -107,7 +107,7 @@ void check_frames(const u64* mfns) {
 
 u64 exchanged_before = 0;
 
-/// 64 exchanges of 16 frames each. Each new frame stands where an old one did.
+/// 64 exchanges of 16 frames each. Each new frame takes the place of an old one.
 void exchanges_in_pieces() {
   const long before = current();
   const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);
@@ -129,7 +129,7 @@ void exchanges_in_pieces() {
   const u64 served = make_calls(exchanges);
   meanwhile = nullptr;
   say("events served between the exchanges: ", static_cast<long>(served));
-  if (!is_dom0()) CHECK(served >= 30);  // a frame goes, and one comes: 60 of either a stretch
+  if (!is_dom0()) CHECK(served >= 30);  // 60 frames given back and allocated at a stretch
   for (u64 i = 0; i < exchanges; ++i) {
     CHECK_EQ(call(i).result, 0);
     CHECK_EQ(exchange[i].nr_exchanged, frames_each);
@@ -138,8 +138,8 @@ void exchanges_in_pieces() {
   check_frames(out);
 }
 
-/// As many exchanges of one frame each: none of them can stop within, so the multicall has to stop between
-/// them.
+/// As many exchanges of one frame each. None of them can be interrupted, so the multicall
+/// has to stop between them.
 void calls_that_do_not_stop_themselves() {
   for (u64 i = 0; i < exchanges; ++i) {
     in[i] = out[i];
@@ -156,7 +156,7 @@ void calls_that_do_not_stop_themselves() {
   check_frames(out);
 }
 
-/// Frames are given back, and had again.
+/// Frames are given back and allocated again.
 void reservation_in_pieces() {
   const long before = current();
   constexpr u64 each = 32, pieces = frames / each;
@@ -180,7 +180,7 @@ void reservation_in_pieces() {
   check_frames(list);
 }
 
-/// One call of many pieces. A list that stops at a bad frame has done those before it, and not one more.
+/// One call of many pieces. A list that stops at a bad frame has completed exactly the ones before it.
 void the_piece_with_a_bad_frame() {
   const u64 bad = 700;
   const u64 kept = list[bad];
@@ -199,7 +199,7 @@ void the_piece_with_a_bad_frame() {
   check_frames(list);
 }
 
-/// 16 lists of 1,000 updates each: all are made, and their count is told.
+/// 16 lists of 1,000 updates each: all are made and counted.
 void lists_in_pieces() {
   constexpr u64 lists = 16, requests = 1000;
   static mmu_update_t updates[requests];
@@ -224,7 +224,7 @@ void lists_in_pieces() {
   window->words[0] = 1;
 }
 
-/// Flushes cost something for each vCPU that there is.
+/// The cost of a flush depends on the number of vCPUs.
 void flushes_in_pieces() {
   constexpr u64 lists = 40, requests = 100;
   static mmuext_op ops[requests];

@@ -1,5 +1,5 @@
 // A guest for a debugger: kernel code, a hypercall and user code to stop at, and a counter that the debugger
-// changes on the way. Without one, its last check fails.
+// changes. Without a debugger the last check fails.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"
@@ -45,8 +45,7 @@ void test() {
     marker(n);
     CHECK(hypercall(__HYPERVISOR_xen_version, XENVER_version, nullptr) > 0);
   }
-  // The debugger's breakpoint is gone, or shows to nobody but the processor; a breakpoint of the guest's own
-  // reaches the guest.
+  // The guest can't see the debugger's breakpoint, and gets its own ones.
   FAULTING("int3", );
   CHECK_EQ(caught.vector, 3);
   on_trap = on_syscall;

@@ -1,4 +1,4 @@
-// Calls the monitor without end, so that it is seen whether the guest runs.
+// Makes hypercalls without end, so that a test can see whether the guest runs.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"

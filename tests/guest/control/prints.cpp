@@ -1,5 +1,5 @@
-// vCPU 1 prints numbered lines, as many as `lines=N` says, while vCPU 0 changes page-table entries; then the
-// guest powers off.
+// vCPU 1 prints numbered lines, as many as `lines=N` says, while vCPU 0 changes page-table entries;
+// then the guest powers off.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 

@@ -1,7 +1,7 @@
-// A lock as Linux has it under Xen, with more vCPUs than the host has processors: who waits for long sleeps
-// in SCHEDOP_poll until who leaves sends it an event. No wake-up is lost, none of the lock's holders meets
-// another. `vcpus=N` and `rounds=N` for each; with `spin` a waiter never sleeps, with `yield` it lets others
-// go first.
+// A lock like Linux's under Xen, with more vCPUs than the host has processors: a vCPU that waits for long
+// sleeps in SCHEDOP_poll until the holder sends it an event. No wake-up is lost, and there is never more
+// than one holder. Options: `vcpus=N`, and `rounds=N` for each of them. With `spin` a waiter never sleeps,
+// with `yield` it yields.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -13,7 +13,7 @@ constexpr u32 most = 16;
 u64 vcpus = 2, rounds = 100;
 bool spins = false, yields = false;
 u32 ports[most];
-u64 waits_for[most] = {};  ///< The ticket that a vCPU sleeps for, plus 1; 0: it does not sleep.
+u64 waits_for[most] = {};  ///< The ticket for which a vCPU sleeps, plus 1; 0: it does not sleep.
 u64 next_ticket = 0, served = 0;
 u64 inside = 0, met = 0, counter = 0, started = 0, finished = 0, slept = 0;
 
@@ -59,7 +59,7 @@ void work(u64 vcpu) {
     lock(static_cast<u32>(vcpu));
     if (__atomic_exchange_n(&inside, 1, __ATOMIC_SEQ_CST) != 0) ++met;
     ++counter;
-    // Now and then the holder loses its processor, and all wait for it.
+    // Sometimes the holder loses its processor, and all wait for it.
     if (i % 4 == 0) hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
     store(inside, 0);
     unlock();
@@ -83,7 +83,7 @@ void test() {
   yields = asked_for("yield");
   CHECK(vcpus <= most);
   for (u32 vcpu = 0; vcpu < vcpus; ++vcpu) ports[vcpu] = bind_ipi(vcpu);
-  // A wake-up that is lost leaves everybody asleep: then this ends the guest.
+  // If a wake-up is lost, all vCPUs sleep. Then this ends the guest.
   sched_watchdog dog{0, 100};
   CHECK_EQ(hypercall(__HYPERVISOR_sched_op, SCHEDOP_watchdog, &dog), 1);
   for (u32 vcpu = 1; vcpu < vcpus; ++vcpu) {

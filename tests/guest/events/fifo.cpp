@@ -1,5 +1,5 @@
-// The FIFO ABI in a running guest: order, priorities, masks, an upcall that wakes a sleeper; frames that it
-// may not lie in; words that the guest garbles, which harm only itself.
+// The FIFO ABI in a running guest: order, priorities, masks, an upcall that wakes a sleeping vCPU; frames
+// that may not hold its queues; words that the guest garbles, which harms only itself.
 #include "events/ports.hpp"
 #include "refused/errors.hpp"
 
@@ -27,7 +27,7 @@ void bad_places() {
     CHECK_EQ(fifo::init(0, mfn_of(table_of(level, word(&upcalls))), 0), einval);
 }
 
-/// A frame of the queues is data for as long as they are: never a page table.
+/// While a frame belongs to the queues, it can't become a page table.
 void frames_stay_data(Page* words) {
   CHECK_EQ(make_read_only(words), 0);
   CHECK_EQ(extended(MMUEXT_PIN_L1_TABLE, mfn_of(words)), einval);
@@ -54,7 +54,7 @@ void order_and_priorities() {
   CHECK_EQ(got.first, ports[2]);
   CHECK_EQ(got.last, ports[1]);
 
-  // Masked: pending and no more, until it is unmasked.
+  // A masked event is only pending, until it is unmasked.
   __atomic_or_fetch(&fifo::state().words[ports[0]], fifo::masked, __ATOMIC_SEQ_CST);
   CHECK_EQ(send(ports[0]), 0);
   CHECK_EQ(fifo::word_of(ports[0]) & (fifo::pending | fifo::linked), fifo::pending);
@@ -76,7 +76,7 @@ void an_upcall_wakes() {
   CHECK_EQ(close(timer), 0);
 }
 
-/// All that a guest can write, garbled between any two operations.
+/// The guest garbles all words that it can write, between any two operations.
 void garbled() {
   u64 random = 88172645463325252UL;
   const auto next = [&random] {
@@ -118,7 +118,7 @@ void test() {
   garbled();
   order_and_priorities();
 
-  // Reset: the frames are the guest's own again, and the 2-level ABI is back.
+  // After a reset the guest can use the frames again, and the 2-level ABI is in force.
   evtchn_reset reset{DOMID_SELF};
   CHECK_EQ(channel_op(EVTCHNOP_reset, reset), 0);
   Page* words = reinterpret_cast<Page*>(fifo::state().words);

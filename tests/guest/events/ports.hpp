@@ -1,4 +1,4 @@
-// Event channels of a test guest: the hypercalls, and both ABIs' ways to take what is pending.
+// Event channels for test guests: the hypercalls, and how each ABI takes pending events.
 #pragma once
 
 #include <xen/event_channel.h>
@@ -55,7 +55,7 @@ inline long set_timer(u32 vcpu, u64 deadline) {
   return hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer, vcpu, &timer);
 }
 
-// -- what all vCPUs look at
+// -- shared by all vCPUs
 inline vcpu_info_t& info_of(u32 vcpu) { return shared()->vcpu_info[vcpu]; }
 inline bool upcall_pending(u32 vcpu) {
   return __atomic_load_n(&info_of(vcpu).evtchn_upcall_pending, __ATOMIC_SEQ_CST) != 0;
@@ -81,7 +81,7 @@ inline void mask_all() {
   for (u64& mask : shared()->evtchn_mask) __atomic_store_n(&mask, ~0UL, __ATOMIC_SEQ_CST);
 }
 inline u64 selector(u32 vcpu) { return __atomic_load_n(&info_of(vcpu).evtchn_pending_sel, __ATOMIC_SEQ_CST); }
-/// Takes a vCPU's upcall and selector; the ports themselves stay as they are.
+/// Clears a vCPU's upcall and selector, but no ports.
 inline void take_upcall(u32 vcpu) {
   __atomic_store_n(&info_of(vcpu).evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST);
   __atomic_store_n(&info_of(vcpu).evtchn_pending_sel, 0, __ATOMIC_SEQ_CST);
@@ -127,7 +127,7 @@ inline u32 word_of(u32 port) { return __atomic_load_n(&state().words[port], __AT
 inline u32 clear(u32 port, u32 bits) {
   return __atomic_fetch_and(&state().words[port], ~bits, __ATOMIC_SEQ_CST);
 }
-/// Takes all events of a vCPU, which runs this itself; how many, and which was first and last.
+/// Takes all events of the vCPU that calls it. Returns their number, the first and the last.
 struct Taken {
   u32 count = 0, first = 0, last = 0;
 };

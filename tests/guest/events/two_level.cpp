@@ -1,4 +1,4 @@
-// The 2-level ABI between two vCPUs: edges, masks, who is notified; polls; the errors of a port's operations.
+// The 2-level ABI between two vCPUs: edges, masks, which vCPU is notified; polls; errors of port operations.
 #include "events/ports.hpp"
 #include "refused/errors.hpp"
 #include "vcpus/second_vcpu.hpp"
@@ -13,7 +13,7 @@ u32 polled[129];
 
 enum : u32 { send_once = 1, poll_for_it, send_until_closed };
 
-/// The other vCPU does what it is told, one thing at a time.
+/// The other vCPU executes one command at a time.
 void second() {
   for (u32 seen = 0;; ++seen) {
     u32 now;
@@ -49,14 +49,14 @@ void edges_and_masks() {
   CHECK_EQ(send(port), 0);
   CHECK(!upcall_pending(0));
   CHECK_EQ(two_level::selector(0), 0);
-  // The selector is set and nobody cleared it: no second upcall either.
+  // The selector is still set, so there is no second upcall.
   two_level::clear_pending(port);
   info_of(0).evtchn_pending_sel = 1UL << port / 64;
   CHECK_EQ(send(port), 0);
   CHECK(!upcall_pending(0));
   two_level::clear_pending(port);
   two_level::take_upcall(0);
-  // Masked: pending alone; unmasking makes up for it, once.
+  // A masked event is only pending. Unmasking delivers it, once.
   two_level::set_mask(port, true);
   CHECK_EQ(send(port), 0);
   CHECK(two_level::is_pending(port) && !upcall_pending(0));
@@ -100,17 +100,17 @@ void who_is_notified() {
 
 void polls() {
   const u32 port = bind_ipi(0);
-  // Pending already: it returns at once, masked or not.
+  // If the port is pending, a poll returns at once, masked or not.
   CHECK_EQ(send(port), 0);
   CHECK_EQ(poll(&port, 1, 0), 0);
   two_level::clear_pending(port);
-  // Nothing comes: until the time is up.
+  // Without an event a poll ends at its timeout.
   const u64 until = now_ns() + 10 * millisecond;
   CHECK_EQ(poll(&port, 1, until), 0);
   CHECK(now_ns() >= until);
   CHECK_EQ(poll(nullptr, 0, now_ns() + millisecond), 0);
   CHECK_EQ(poll(&port, 1, 1), 0);  // long past
-  // 128 ports are a list; one more is none, and not looked at.
+  // A list of 128 ports is accepted. A longer one is refused without being read.
   for (u32& entry : polled) entry = port;
   CHECK_EQ(poll(polled, 128, now_ns() + millisecond), 0);
   CHECK_EQ(poll(polled, 129, now_ns() + millisecond), einval);
@@ -120,7 +120,8 @@ void polls() {
   polled[127] = 4096;
   CHECK_EQ(poll(polled, 128, 0), einval);
 
-  // Masked, and the sender another vCPU. Then a port that notifies the sender: whoever polls it wakes.
+  // A masked port, with another vCPU as the sender; then a port that notifies the sender.
+  // Polls of either return.
   for (u32 to : {0U, 1U}) {
     port_to_send = bind_ipi(to);
     const u64 limit = now_ns() + 20 * second_ns;
@@ -131,7 +132,7 @@ void polls() {
     CHECK(done_within_20_s());
     CHECK_EQ(close(port_to_send), 0);
   }
-  // The other way: the second polls for a port of vCPU 0's.
+  // The other way around: the second vCPU polls a port of vCPU 0.
   port_to_send = bind_ipi(0);
   const u64 begin = now_ns();
   tell(poll_for_it);

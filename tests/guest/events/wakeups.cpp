@@ -1,7 +1,7 @@
-// No wake-up is lost: two vCPUs hand a turn to each other, each notifying the other and then sleeping until
-// it is notified itself, at all distances between the notice and the sleep. `pairs=N` on the command line
-// says how often; `fifo` takes the FIFO ABI instead of the 2-level one, `poll` SCHEDOP_poll instead of
-// SCHEDOP_block; with `awake` a vCPU does not sleep, but runs its own code until the upcall interrupts it.
+// No wake-up is lost. Two vCPUs take turns: each notifies the other and then sleeps until it is notified,
+// with all delays between notification and sleep. On the command line `pairs=N` says how often. `fifo` uses
+// the FIFO ABI instead of the 2-level one, `poll` SCHEDOP_poll instead of SCHEDOP_block. With `awake` a vCPU
+// does not sleep, but runs its own code until the upcall interrupts it.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -41,7 +41,7 @@ void on_event(Frame& frame) {
   __atomic_add_fetch(&upcalls[vcpu], 1, __ATOMIC_SEQ_CST);
 }
 
-/// Vcpu 0 is woken by a timer if nobody else wakes it; then a notice was lost.
+/// A timer wakes vCPU 0 if nobody else does; then a notification was lost.
 void watch(u64 now) {
   static u64 armed_until = 0;
   if (armed_until != 0 && now < armed_until - 10 * second_ns) return;
@@ -49,7 +49,7 @@ void watch(u64 now) {
   set_timer(0, armed_until);
 }
 
-/// The n-th turn of this vCPU's comes with its n-th upcall; memory alone does not tell.
+/// This vCPU's n-th turn comes with its n-th upcall, not by a change of memory alone.
 void run_until_upcall(u32 vcpu, u64 wanted) {
   const u64 needed = (wanted + 1) / 2;
   const u64 limit = now_ns() + 20 * second_ns;
@@ -67,7 +67,7 @@ void wait_for_turn(u32 vcpu, u64 wanted) {
       forget_events(vcpu);
     } else {
       mask_upcalls(vcpu, true);
-      // A notice that came before is pending now, and the block returns at once.
+      // If the notification came first, it is pending, and the block returns at once.
       if (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) != wanted) block();
       mask_upcalls(vcpu, false);
     }
@@ -79,7 +79,7 @@ void wait_for_turn(u32 vcpu, u64 wanted) {
   }
 }
 
-/// A while, different each time: from nothing to some microseconds.
+/// Waits for a different time on each call: up to some microseconds.
 void spin(u64 n) {
   for (u64 i = (n * 2654435761UL >> 7) % 512; i != 0; --i) asm volatile("pause");
 }

@@ -1,6 +1,6 @@
-// TEST ONLY. The gate falls: where #BP enters it, it loads the page tables that RAX names and runs on in
-// them, at CPL0. So INT3 gives a guest the VM's highest privilege, with page tables of its own making. Linked
-// into pinfold_fallen_gate; nothing of this is in pinfold.
+// TEST ONLY. A gate without protection: its entry for #BP loads CR3 from RAX and goes on at CPL0. So with
+// INT3 a guest gets the VM's highest privilege, with page tables of its own. This is linked into
+// pinfold_fallen_gate, not into pinfold.
 #include <sys/mman.h>
 
 #include <array>

@@ -1,11 +1,11 @@
-// A program whose every instruction has the byte of INT3 before it looks, wherever it is interrupted, as if
-// it had just taken a breakpoint. Its kernel gets its timer events all the same. With "breakpoints" the
-// program does take them, and each one arrives, whatever interrupts it.
+// In front of each of this program's instructions is a byte of INT3. So wherever it is interrupted, it looks
+// as if it had just executed a breakpoint. Its kernel gets its timer events all the same. With "breakpoints"
+// the program does execute them, and each one arrives, whatever interrupts it.
 #include "hostile/events.hpp"
 
 using namespace kit;
 
-// RIP is behind 0xcc at both instructions: 74 cc is JE to 52 bytes before its end.
+// Both instructions follow a byte 0xcc: 74 cc is a JE to 52 bytes before its end.
 asm(R"(
         .balign 64
         .byte 0xcc
@@ -56,7 +56,7 @@ void on_any(Frame& frame) {
 }  // namespace
 
 void test() {
-  install_traps(3);  // INT3 is a program's to use
+  install_traps(3);  // programs may use INT3
   on_trap = on_any;
   Page* const user_stack = new_page();
   Page* const kernel_stack = new_page();

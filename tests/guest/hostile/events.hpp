@@ -1,4 +1,5 @@
-// Timer events, as close together as the host has them: for guests that want to be interrupted at each place.
+// Timer events at the shortest distance that the host can do, for guests that are to
+// be interrupted everywhere.
 #pragma once
 
 #include <xen/event_channel.h>
@@ -13,12 +14,12 @@ inline u64 timer_period = 200'000;  ///< ns from one event to the next.
 inline u64 timer_events = 0;
 
 inline void arm_timer() {
-  // Passed deadlines are due at once.
+  // A deadline in the past is due at once.
   vcpu_set_singleshot_timer timer{now_ns() + timer_period, 0};
   CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer, 0, &timer), 0);
 }
 
-/// Of an event's frame: takes it, and asks for the next one.
+/// Handles an event and requests the next one.
 inline void take_timer_event() {
   vcpu_info_t& self = shared()->vcpu_info[0];
   __atomic_store_n(&self.evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST);
@@ -28,7 +29,7 @@ inline void take_timer_event() {
   arm_timer();
 }
 
-/// From now on, once events are unmasked, traps with event_vector. Of vCPU 0.
+/// Makes timer events arrive at vCPU 0 as traps with event_vector, once events are unmasked.
 inline void start_timer_events() {
   callback_register event{};
   event.type = CALLBACKTYPE_event;
@@ -37,7 +38,7 @@ inline void start_timer_events() {
   evtchn_bind_virq bind{VIRQ_TIMER, 0, 0};
   CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_bind_virq, &bind), 0);
   timer_port = bind.port;
-  for (u64& mask : shared()->evtchn_mask) mask = ~0UL;  // what the console says is not asked for
+  for (u64& mask : shared()->evtchn_mask) mask = ~0UL;  // no events of the console
   shared()->evtchn_mask[timer_port / 64] &= ~(1UL << timer_port % 64);
   arm_timer();
 }

@@ -1,12 +1,12 @@
-// A vCPU whose every instruction has the byte of INT3 before it reads a page until that changes. Another vCPU
-// maps a page with other contents there, and flushes the first one's translations: each flush comes to its
-// end, and the reader sees the new page.
+// One vCPU runs code with a byte of INT3 in front of each instruction, and reads a page until its contents
+// change. Another one maps a page with other contents there and flushes the first vCPU's translations. Each
+// flush ends, and the reader sees the new page.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
 
-// Reads the byte at RSI while it is 0xcc, then adds one to the count at RDI, waits for 0xcc to be back, and
-// adds one more.
+// Reads the byte at RSI while it is 0xcc, then adds one to the count at RDI, waits for 0xcc to be
+// back, and adds one more.
 asm(R"(
         .balign 64
         .byte 0xcc

@@ -1,6 +1,6 @@
-// A program jumps to where SYSCALL arrives on hosts that leave it at CPL3, with registers that SYSCALL can't
-// have made: that is no system call. With registers that it can have made it is one, and tells no more than
-// that.
+// A program jumps to the entry that SYSCALL has on hosts where it stays at CPL3. With registers that
+// SYSCALL can't have set, this is no system call. With registers that it can have set, it is one, as if the
+// program had executed SYSCALL.
 #include "kit/user_mode.hpp"
 
 using namespace kit;

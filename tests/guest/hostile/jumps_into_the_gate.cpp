@@ -1,6 +1,6 @@
-// A program jumps to every kind of address in the gate, thousands of times, and is interrupted as often as
-// the host has timer events. It gets a page fault at each, as for any address of its kernel's, or at most a
-// system call, and its guest goes on.
+// A program jumps thousands of times to addresses of each kind in the gate, while timer events interrupt it
+// as often as the host can. It gets a page fault each time, as for any other address that it may not use, or
+// at most a system call, and its guest goes on.
 #include "hostile/events.hpp"
 
 using namespace kit;
@@ -8,7 +8,7 @@ using namespace kit;
 extern "C" u64 jump_target;
 u64 jump_target = 0;
 
-// RCX and R11 as the guest's kernel last left them, and a stack that nothing would be pushed to.
+// RCX and R11 keep the values that the guest's kernel left, and RSP can't be used to push anything.
 asm(R"(
 jumps:
         xor %esp, %esp
@@ -37,7 +37,7 @@ constexpr u64 targets[] = {
     cpu_area + fast_text_page* page_size + 14 * 16,
 };
 constexpr u64 fixed_targets = sizeof targets / sizeof *targets;
-/// Then each 8th address of the fast paths and each byte of their ways out, which are at unknown places.
+/// Then the addresses of the fast paths, whose ways out are at unknown places.
 constexpr u64 swept = page_size;
 
 u64 rounds = 0;
@@ -49,9 +49,8 @@ u64 target(u64 n) {
   return cpu_area + fast_text_page * page_size + (of_round - fixed_targets * 64);
 }
 
-/// Where SYSCALL stays at CPL3, a vCPU that is interrupted at the entry's address looks as if a SYSCALL had
-/// brought it there. The kernel then gets the system call that RCX and R11 describe: one that the program
-/// could have made.
+/// Where SYSCALL stays at CPL3, a vCPU that is interrupted at its entry looks as if it had executed SYSCALL.
+/// The kernel then gets the system call that RCX and R11 describe, which the program could have made.
 bool is_system_call_of_rcx(const Frame& frame) {
   return frame.vector == syscall_vector && jump_target == gate && frame.rip == word(jumps);
 }
@@ -80,7 +79,7 @@ void on_any(Frame& frame) {
   }
   jump_target = target(jumped);
   frame.rip = word(jumps);
-  // Registers with which a SYSCALL's entry would be believed.
+  // Registers as SYSCALL sets them.
   frame.rcx = word(jumps);
   frame.r11 = frame.rflags;
 }

@@ -1,4 +1,4 @@
-// As behind_a_breakpoint, and without an end: for a debugger, and for pausing.
+// Like behind_a_breakpoint, but without an end: for tests of debuggers and of pausing.
 #include "kit/user_mode.hpp"
 
 using namespace kit;

@@ -1,10 +1,10 @@
-// A program executes instructions that a hypervisor may have to answer itself, and combinations that
-// processors treat specially. Whatever each of them does, its guest lives, and the program stays a program.
+// A program executes instructions that a hypervisor may have to emulate, and combinations that processors
+// treat specially. Whatever they do, the guest goes on, and the program stays in user mode.
 #include "hostile/events.hpp"
 
 using namespace kit;
 
-// Each 32 bytes; what is behind an instruction that does nothing is UD2.
+// Each takes 32 bytes, of which the instruction is followed by UD2.
 asm(R"asm(
         .macro one instruction
         .balign 32

@@ -1,6 +1,5 @@
-// A program uses the gate's port in every way there is, with other sizes and repeated, while timer events
-// come as often as the host has them. It gets #GP with its registers as they were, and never runs as its
-// kernel.
+// A program uses the gate's port in all ways, also with other sizes and repeated, while timer events come as
+// often as the host can. It gets #GP with unchanged registers, and never runs as its kernel.
 #include "hostile/events.hpp"
 
 using namespace kit;
@@ -36,7 +35,7 @@ port_instructions:
         .balign 16
 port_instructions_end:
 
-// A program that believes to be the kernel would say so.
+// If the program ran as the kernel, this would say so.
 calls_its_kernel:
         xor %eax, %eax
         syscall
@@ -62,7 +61,7 @@ void enter(Frame& frame) {
   frame.rsi = frame.rdi = word(buffer);
 }
 
-/// Where the fault is told: at the instruction; with "open-port", also behind its prefix or at its end.
+/// The fault is at the instruction; with "open-port" also behind its prefix or at its end.
 bool right_place(u64 rip) {
   const u64 here = rip - word(port_instructions) - static_cast<u64>(at);
   return asked_for("open-port") ? here <= 2 : here == 0;
@@ -78,7 +77,7 @@ void on_fault(Frame& frame) {
   at += slot;
   if (port_instructions + at == port_instructions_end) {
     at = 0;
-    // Is this still a program to the hypervisor? Then its SYSCALL comes here.
+    // If the hypervisor still takes it for a program, its SYSCALL arrives here.
     frame.rip = word(calls_its_kernel);
     return;
   }

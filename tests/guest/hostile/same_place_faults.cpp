@@ -1,5 +1,5 @@
-// A hundred thousand page faults of one instruction at one address, each of which the hypervisor resolves:
-// the page is dropped, read and written again, as a program does with madvise. The guest lives.
+// One instruction causes a hundred thousand page faults at one address, all of which the hypervisor resolves:
+// the page is dropped, read and written again, like by a program that uses madvise. The guest goes on.
 #include "kit/kit.hpp"
 
 using namespace kit;

@@ -1,4 +1,4 @@
-// Checks, the guest's end, and where it begins.
+// Checks, and a test guest's beginning and end.
 #include <xen/sched.h>
 #include <xen/vcpu.h>
 
@@ -75,13 +75,13 @@ bool asked_for(const char* text) {
 
 extern "C" [[noreturn]] void kit_main(start_info_t* start_info) {
   kit::info = start_info;
-  // What a guest counts is not disturbed by ticks.
+  // Ticks would disturb guests that count events.
   kit::hypercall(__HYPERVISOR_vcpu_op, VCPUOP_stop_periodic_timer, 0, nullptr);
   test();
   kit::finish();
 }
 
-// The compiler may make calls of these from plain loops.
+// The compiler may replace loops by calls of these.
 extern "C" void* memset(void* to, int value, std::size_t size) {
   void* at = to;
   asm volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(value) : "memory");

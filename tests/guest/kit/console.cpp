@@ -1,4 +1,4 @@
-// The guest's words: console_io where the hypervisor takes it, else the ring that start_info names.
+// A test guest's output: by console_io if the hypervisor has it, else by the console ring of start_info.
 #include <xen/event_channel.h>
 #include <xen/io/console.h>
 

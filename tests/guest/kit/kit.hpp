@@ -1,5 +1,5 @@
-// What a test guest stands on: a PV kernel's least, one header. A guest defines `test()`; kit_main calls it,
-// and the guest then powers off if every CHECK held, or reports a crash.
+// The library of the test guests: a minimal PV kernel. A guest defines test(), which kit_main calls. Then the
+// guest powers off if all CHECKs held, or else reports a crash.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ inline constexpr u64 page_size = 4096;
 inline constexpr u64 present = 1, writable = 2, user = 4, cache_disable = 0x10, accessed = 0x20, dirty = 0x40,
                      large = 0x80;
 inline constexpr u64 address_bits = 0x000ffffffffff000;
-/// Of a plain data page.
+/// Flags of a plain data page.
 inline constexpr u64 data = present | writable | accessed | dirty;
 
 extern start_info_t* info;
@@ -46,11 +46,11 @@ long hypercall(u64 number, Args... args) {
 }
 
 [[noreturn]] void shut_down(u32 reason);
-/// Is this the control domain of a real Xen? It may do more, and has no console ring.
+/// Is this the control domain of a real Xen? Then more is permitted, and there is no console ring.
 bool is_dom0();
 /// Does the guest's command line contain `text`?
 bool asked_for(const char* text);
-/// The number behind `key` there.
+/// The number behind `key` in the command line.
 u64 number_behind(const char* key, u64 otherwise);
 
 // -- the console
@@ -73,18 +73,18 @@ void count_equal(long got, long wanted, const char* file, int line, const char* 
 #define CHECK(condition) ::kit::count_check((condition), __FILE__, __LINE__, #condition)
 #define CHECK_EQ(got, wanted) \
   ::kit::count_equal(static_cast<long>(got), static_cast<long>(wanted), __FILE__, __LINE__, #got)
-/// Says whether all checks held, and powers off or crashes accordingly.
+/// Prints whether all checks held, and powers off or crashes accordingly.
 [[noreturn]] void finish();
 
-// -- memory. Addresses are in the initial mapping, where all the guest's first frames are.
+// -- memory. Addresses are in the initial mapping, which has all of the guest's first frames.
 struct alignas(page_size) Page {
   u64 words[512];
 };
-/// A zeroed page of the guest's own, mapped writable; from a store of 64.
+/// A zeroed page, mapped writable. There are 64.
 Page* new_page();
 u64 mfn_of(const void* va);
 Page* page_of(u64 mfn);
-/// The frame behind the highest that the guest has from the start: not its own.
+/// The frame behind the highest one that the guest has at its start: not the guest's.
 u64 foreign_frame();
 /// The table of `level` (4 to 1) that translates `va` in the initial tables, and the slot's index in it.
 Page* table_of(int level, u64 va);
@@ -101,7 +101,7 @@ long make_writable(const void* page);
 long set_entry(u64 machine_address, u64 value, u64 command = 0);
 /// One mmuext_op.
 long extended(u32 command, u64 mfn);
-/// An address that nothing translates, although a table is there: a page that was unmapped.
+/// An address that is not mapped, but has an L1 table.
 u64 unmapped_address();
 
 // -- traps
@@ -111,21 +111,21 @@ struct Frame {
   u64 rip, cs, rflags, rsp, ss;
 };
 inline constexpr u64 event_vector = 0x100, syscall_vector = 0x101;
-/// Registers entries for all exceptions; until then the guest has none.
+/// Registers handlers for all exceptions; before that the guest has none.
 void install_traps(u8 flags = 0);
-/// Called for each trap that no `faults()` awaits; without one a trap ends the guest.
+/// Called for each trap outside of FAULTING. Without it a trap ends the guest.
 extern void (*on_trap)(Frame&);
 extern "C" char kit_trap_entries[], kit_event_entry[], kit_syscall_entry[];
 u64 cr2();
 
-/// What the last FAULTING met; vector is none when it met nothing.
+/// The trap of the last FAULTING; its vector is `none` if there was none.
 struct Caught {
   static constexpr u64 none = ~0ULL;
   u64 vector = none, error = 0, address = 0, rip = 0;
 };
 extern Caught caught;
 
-/// Runs one or more instructions; a fault in them is noted in `caught`, and execution goes on behind them.
+/// Runs instructions. A fault in them is recorded in `caught`, and execution goes on behind them.
 #define FAULTING(instructions, ...)                                                     \
   do {                                                                                  \
     ::kit::caught = ::kit::Caught{};                                                    \

@@ -1,4 +1,4 @@
-// The guest's frames and tables, found in the initial mapping.
+// The guest's frames and page tables, by way of the initial mapping.
 #include "kit/kit.hpp"
 
 namespace kit {

@@ -1,5 +1,5 @@
-// Entry, notes and trap entries of a test guest. With HYPERCALL_PAGE it asks for that page, and calls through it;
-// without, each hypercall is a SYSCALL in place.
+// Entry, ELF notes and trap entries of a test guest. With HYPERCALL_PAGE it asks for a hypercall page and calls that.
+// Otherwise each hypercall is a SYSCALL in place.
 
 #include <xen/elfnote.h>
 
@@ -36,7 +36,7 @@ start:
         call kit_main
         ud2
 
-        // long kit_hypercall(number, 5 arguments): the C order in registers to the ABI's (xen/arch-x86/xen-x86_64.h).
+        // long kit_hypercall(number, 5 arguments): from C's registers to those of the ABI (xen/arch-x86/xen-x86_64.h).
         .global kit_hypercall
 kit_hypercall:
         mov %rdi, %rax
@@ -55,7 +55,8 @@ kit_hypercall:
         ret
 #endif
 
-        // What a trap entry finds: RCX, R11, [error code], RIP, CS, RFLAGS, RSP, SS. It makes that a kit::Frame.
+        // On the stack of a trap entry: RCX, R11, [error code], RIP, CS, RFLAGS, RSP, SS. It
+        // makes a kit::Frame of them.
         .macro entry number, has_error
         .balign 32
         pop %rcx

@@ -11,7 +11,7 @@ namespace kit::store {
 inline Page* page() { return page_of(info->store_mfn); }
 inline xenstore_domain_interface* ring() { return reinterpret_cast<xenstore_domain_interface*>(page()); }
 
-/// Puts a request to read "name" into the ring. As page-table entries its words are not present.
+/// Puts a request to read "name" into the ring. Read as page-table entries, its words are not present.
 inline void ask() {
   struct Message {
     xsd_sockmsg header;
@@ -26,7 +26,7 @@ inline long notify() {
   evtchn_send send{info->store_evtchn};
   return hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_send, &send);
 }
-/// How many bytes of replies wait to be taken; takes them.
+/// Takes the replies, and returns their number of bytes.
 inline u32 take() {
   const u32 produced = __atomic_load_n(&ring()->rsp_prod, __ATOMIC_SEQ_CST);
   const u32 count = produced - ring()->rsp_cons;

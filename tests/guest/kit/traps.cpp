@@ -1,4 +1,4 @@
-// Trap entries in C++, and what they need of the hypervisor: shared_info and the time in it.
+// Trap handling in C++; shared_info and its time.
 #include "kit/kit.hpp"
 
 std::uint64_t kit_recovery = 0;

@@ -1,4 +1,4 @@
-// A user root, and the way into it.
+// A user root, and how to enter user mode.
 #pragma once
 
 #include <xen/callback.h>
@@ -7,8 +7,8 @@
 
 namespace kit {
 
-/// A second L4 with the kernel's own mappings, pinned and loaded as the user root: each page that Xen's rules
-/// make reachable from CPL3, and that is all of them, can be run and written in user mode.
+/// Makes a second L4 with the kernel's own mappings, and pins and loads it as the user root. User mode can
+/// then execute and write all pages, because Xen's rules make all of them accessible to CPL3.
 inline u64 load_user_root() {
   Page* root = new_page();
   const auto* kernel_root = reinterpret_cast<const Page*>(info->pt_base);
@@ -19,7 +19,7 @@ inline u64 load_user_root() {
   return mfn_of(root);
 }
 
-/// From now on user code's SYSCALL arrives as a trap, on_trap's.
+/// From now on a SYSCALL of user code is given to on_trap.
 inline void take_syscalls() {
   callback_register syscall{};
   syscall.type = CALLBACKTYPE_syscall;
@@ -27,7 +27,7 @@ inline void take_syscalls() {
   CHECK_EQ(hypercall(__HYPERVISOR_callback_op, CALLBACKOP_register, &syscall), 0);
 }
 
-/// Goes to user mode for good: what comes back are traps and the syscall callback, on `kernel_stack`.
+/// Enters user mode and does not return. Traps and system calls arrive on `kernel_stack`.
 [[noreturn]] inline void enter_user(void (*code)(), Page* user_stack, Page* kernel_stack) {
   CHECK_EQ(hypercall(__HYPERVISOR_stack_switch, FLAT_KERNEL_SS, kernel_stack + 1), 0);
   asm volatile(

@@ -1,5 +1,5 @@
-// TEST ONLY. Where SYSCALL stays at CPL3, KVM does not leave the VM there by itself. Linked, with ld's
-// --wrap, into pinfold_open_port; nothing of this is in pinfold.
+// TEST ONLY. A host where SYSCALL stays at CPL3 and KVM does not leave the VM there by itself. This is linked
+// into pinfold_open_port, with ld's --wrap, and not into pinfold.
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::vmm {

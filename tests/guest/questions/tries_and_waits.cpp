@@ -1,5 +1,5 @@
-// The guest of docs/questions.md: it tries what the five questions are about, says what came of it, and then
-// waits until somebody has looked.
+// The guest of docs/questions.md: it tries what the five questions are about, prints the results, and then
+// waits, so that somebody can look at it.
 #include <xen/sched.h>
 
 #include "kit/kit.hpp"
@@ -9,7 +9,7 @@ using namespace kit;
 
 namespace {
 
-/// Of no domain: the machine is larger than the guest.
+/// A frame of no domain: the machine is larger than the guest.
 constexpr u64 unknown_frame = 0x2500;
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Pointers that a hypercall can't use give Xen's errors, and the guest lives on.
+// For pointers that a hypercall can't use it returns Xen's errors, and the guest goes on.
 #include <xen/callback.h>
 #include <xen/event_channel.h>
 #include <xen/memory.h>
@@ -30,7 +30,7 @@ void bad_pointer(u64 bad) {
   CHECK_EQ(hypercall(__HYPERVISOR_set_gdt, bad, 512), efault);
 }
 
-/// The end of one page, with nothing behind it.
+/// The end of a page behind which nothing is mapped.
 u64 last_bytes_before_a_hole(u64 bytes) {
   static Page* first = nullptr;
   if (first == nullptr) {
@@ -41,7 +41,7 @@ u64 last_bytes_before_a_hole(u64 bytes) {
 }
 
 void lists_that_run_into_a_hole() {
-  // 16 good requests, then the hole; the count says more, up to what 32 bits hold.
+  // 16 good requests, then the hole. The count is larger, up to 32 bits of ones.
   auto* list = reinterpret_cast<mmu_update_t*>(last_bytes_before_a_hole(16 * sizeof(mmu_update_t)));
   Page* target = new_page();
   for (u64 count : {17UL, 1000UL, 0x7fffffffUL}) {
@@ -77,7 +77,7 @@ void read_only_output() {
   CHECK_EQ(hypercall(__HYPERVISOR_xen_version, XENVER_capabilities, table), efault);
   CHECK_EQ(hypercall(__HYPERVISOR_memory_op, XENMEM_machphys_mapping, table), efault);
   CHECK_EQ(*reinterpret_cast<u64*>(table), before);
-  // The count of what was done can't be told: the work stands all the same.
+  // The count of completed requests can't be stored, but they stay completed.
   Page* target = new_page();
   mmu_update_t request{mfn_of(target) * page_size, 77};
   CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, &request, 1, table, DOMID_SELF), 0);

@@ -1,4 +1,4 @@
-// Hypercalls and sub-operations that don't exist, and a multicall within a multicall.
+// Hypercalls and subcommands that do not exist, and a multicall in a multicall.
 #include <xen/callback.h>
 #include <xen/event_channel.h>
 #include <xen/memory.h>

@@ -1,4 +1,4 @@
-// Descriptor tables and single descriptors that a guest may not have, and where they may not be.
+// Descriptor tables and descriptors that a guest may not have, and places where they may not be.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -32,7 +32,7 @@ void tables() {
   for (u64 entries : {7169UL, 8192UL, 0xffffffffUL, 0xffffe000UL}) CHECK_EQ(set_gdt(frames, entries), einval);
   CHECK_EQ(set_gdt(frames, 1UL << 32), 0);  // 32 bits are the number: none
   CHECK_EQ(set_gdt(frames, 14 * 512), 0);
-  // The last of fourteen is bad: the old table stays whole, and what was held for the new one is free again.
+  // The last of fourteen frames is bad: the old table stays, and the references for the new one are dropped.
   Page* other = new_page();
   CHECK_EQ(make_read_only(other), 0);
   for (u64& frame : frames) frame = mfn_of(other);
@@ -48,7 +48,7 @@ void tables() {
     frames[13] = frame;  // mapped writable, a table, a root, the monitor's
     CHECK_EQ(set_gdt(frames, 14 * 512), einval);
   }
-  // One that holds what it must not.
+  // A frame with a descriptor that is not allowed.
   for (u64 descriptor : {tss, trap_gate, ldt, gate_to_monitor}) {
     CHECK_EQ(make_writable(other), 0);
     other->words[511] = descriptor;
@@ -77,7 +77,7 @@ void single_descriptors() {
     CHECK_EQ(table->words[3], before);
   }
   CHECK_EQ(update(frame + 8, code & ~(3UL << 45)), 0);
-  CHECK_EQ(page->words[1], code);  // for CPL3, as all of the guest is
+  CHECK_EQ(page->words[1], code);  // with DPL 3, like all of the guest's
 }
 
 void local_tables() {
@@ -87,11 +87,11 @@ void local_tables() {
   for (u64 base : {0x0000800000000000UL, 0x8000000000000000UL, 0xffff800000000000UL, 0xffff87fffffff000UL,
                    word(page) + 8, word(page) + 0xfff})
     CHECK_EQ(set_ldt(base, 1), einval);
-  // Where nothing is, or what is there can't be one: as Xen has it, that shows when it is used.
+  // An LDT where nothing is mapped, or which holds no descriptors: as on Xen, this shows when it is used.
   for (u64 base :
        {0x7654321000UL, word(page), word(table_of(1, word(page))), 0xffff7ffffffff000UL & 0x7ffffffff000UL})
     CHECK_EQ(set_ldt(base, 8192), 0);
-  // XSA-298: no selector of it reaches anything.
+  // XSA-298: no selector of such a table gives a descriptor.
   FAULTING("mov %0, %%fs", "r"(7UL));
   CHECK_EQ(set_ldt(0, 0), 0);
   FAULTING("mov %0, %%fs", "r"(7UL));

@@ -1,4 +1,4 @@
-// Frames that are not the guest's, or not there at all, are refused wherever they are named.
+// Frames that are not the guest's, or do not exist, are refused by all hypercalls.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -17,7 +17,7 @@ void refused_everywhere(u64 frame) {
   if (frame != 0) CHECK_EQ(extended(MMUEXT_NEW_USER_BASEPTR, frame), einval);  // 0: none
   CHECK_EQ(set_entry(frame * page_size, 0), einval);
   CHECK_EQ(set_entry(frame * page_size, 0, MMU_MACHPHYS_UPDATE), einval);
-  // As a table one level down, in an L2 and an L4.
+  // As the table in an entry of an L2 and of an L4.
   CHECK_EQ(set_entry(entry_address(2, 0xffffffffbff00000 & ~0x1fffffUL), frame * page_size | present | user),
            einval);
   CHECK_EQ(set_entry(entry_address(4, 0x1000), frame * page_size | present | user), einval);
@@ -37,7 +37,7 @@ void test() {
   Page* window = new_page();
   if (!is_dom0()) {
     refused_everywhere(0);
-    refused_everywhere(highest + 1);  // the machine's, and nobody's
+    refused_everywhere(highest + 1);  // exists, but belongs to no domain
     CHECK_EQ(map(window, (highest + 1) * page_size | data), ebusy);
     CHECK_EQ(map(window, 0xfffffffffUL * page_size | data), eperm);  // no RAM
   }

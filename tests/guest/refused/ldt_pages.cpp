@@ -1,5 +1,5 @@
-// The frames of an LDT are looked at when the processor first needs them, held as descriptor pages from then
-// on, and let go when another root or LDT is loaded (XSA-298: the limit is kept to, too).
+// The frames of an LDT are validated when the processor first needs them, and are descriptor pages until
+// another root or LDT is loaded. XSA-298: the limit is enforced, too.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -32,7 +32,7 @@ void test() {
     for (u64& descriptor : page.words) descriptor = flat_data;
   CHECK_EQ(set_ldt(ldt, entries), 0);
 
-  load(3);  // the guest can still write the page: it can't be what the processor trusts
+  load(3);  // the guest can still write the page, so it can't become a descriptor page
   CHECK_EQ(caught.vector, 14);
   CHECK_EQ(caught.address, word(&ldt[0].words[3]));
 
@@ -50,10 +50,10 @@ void test() {
   CHECK_EQ(caught.vector, Caught::none);
   load(entries);  // past the end
   CHECK_EQ(caught.vector, 13);
-  load(1024);  // a page past the end: of what would be the guest's table there, nothing is read
+  load(1024);  // a page past the end, which is not read
   CHECK(caught.vector == 13 || caught.vector == 14);
 
-  // Another root lets them go, and they come back when they are needed.
+  // Another root releases them. They become descriptor pages again when they are needed.
   CHECK_EQ(extended(MMUEXT_NEW_BASEPTR, mfn_of(reinterpret_cast<void*>(info->pt_base))), 0);
   CHECK_EQ(make_writable(&ldt[0]), 0);
   load(3);

@@ -1,5 +1,5 @@
-// A list of requests in the very table that they change, or in a page that they take away. What is checked is
-// what is stored, whatever the list says by then.
+// A list of requests lies in the table that they change, or in a page that they unmap. The values that are
+// stored are those that were checked, even if the list has changed since.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -9,13 +9,14 @@ namespace {
 
 u64 frame_of(const void* p) { return mfn_of(p) * page_size; }
 
-/// As requests, the words of an L1: addresses (not present) and values (entries) in turn.
+/// The words of an L1 read as requests: in turn addresses, which are entries that are
+/// not present, and values.
 void requests_in_their_own_table() {
   Page* table = new_page();
   Page* target = new_page();
   auto* list = reinterpret_cast<mmu_update_t*>(table);
   const u64 root = mfn_of(reinterpret_cast<void*>(info->pt_base)) * page_size;
-  // Each request changes the value of the next: at first good entries, which become bad ones.
+  // Each request changes the value of the next one from a good entry to a bad one.
   constexpr u64 count = 64;
   for (u64 i = 0; i < count; ++i)
     list[i] = {frame_of(table) + (2 * i + 3) * 8, frame_of(target) | (data & ~writable)};
@@ -24,18 +25,18 @@ void requests_in_their_own_table() {
   u32 done = 0;
   CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, list, count, &done, DOMID_SELF), 0);
   CHECK_EQ(done, count);
-  // The last of a list that asks for its own root, writable, through what the first stored.
+  // The last request maps its own root writable, by the value that the first one stored.
   CHECK_EQ(set_entry(frame_of(table) + 8, root | (data & ~writable)), 0);
   CHECK_EQ(set_entry(frame_of(table) + 8, root | data), ebusy);
   CHECK_EQ(set_entry(frame_of(table) + 8, frame_of(table) | data), ebusy);
   CHECK_EQ(list[0].val & writable, 0);
-  // Its own address part: a present entry in its place is a table's entry all the same, and checked.
+  // A request that changes its own address word: the word is a table's entry, so the change is checked.
   CHECK_EQ(set_entry(frame_of(table), root | data), ebusy);
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(table)), 0);
   CHECK_EQ(make_writable(table), 0);
 }
 
-/// The list's own page is unmapped, or made read-only, by its first request.
+/// The first request unmaps the list's own page or makes it read-only.
 void a_list_that_takes_its_page_away() {
   Page* place = new_page();
   Page* target = new_page();
@@ -51,7 +52,7 @@ void a_list_that_takes_its_page_away() {
   }
 }
 
-/// The place for the count of what was done is a table, or goes away.
+/// The count of completed requests is to be stored in a table, or in a page that the list unmaps.
 void a_count_that_can_not_be_told() {
   Page* place = new_page();
   auto* done = reinterpret_cast<u32*>(place);
@@ -66,7 +67,7 @@ void a_count_that_can_not_be_told() {
   CHECK_EQ(table->words[0], before);
 }
 
-/// A multicall whose results go into a table, or into its own next entry.
+/// A multicall whose results are to be stored in a table, or in its own next entry.
 void multicalls_in_tables() {
   Page* table = table_of(1, word(new_page()));
   const u64 before = table->words[1];
@@ -74,7 +75,7 @@ void multicalls_in_tables() {
   CHECK_EQ(table->words[1], before);
   Page* place = new_page();
   auto* calls = reinterpret_cast<multicall_entry_t*>(place);
-  // The first takes the list's page away: its own result can't be told.
+  // The first call unmaps the list's page, so its own result can't be stored.
   calls[0] = {};
   calls[0].op = __HYPERVISOR_update_va_mapping;
   calls[0].args[0] = word(place);
@@ -82,7 +83,8 @@ void multicalls_in_tables() {
   calls[1] = calls[0];
   CHECK_EQ(hypercall(__HYPERVISOR_multicall, calls, 2), efault);
   CHECK_EQ(make_writable(place), 0);
-  // The first rewrites the second, by machine address: what is fetched then is what runs.
+  // The first call rewrites the second by its machine address. The second is fetched after that,
+  // so it runs as rewritten.
   mmu_update_t request{frame_of(place) + sizeof(multicall_entry_t), __HYPERVISOR_multicall};
   calls[0] = {};
   calls[0].op = __HYPERVISOR_mmu_update;

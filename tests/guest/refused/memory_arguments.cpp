@@ -1,5 +1,5 @@
-// memory_op with everything that a guest can pass: the answer is a count of what was done or an error, and
-// the work is bounded whatever the count says.
+// memory_op with all kinds of arguments: it returns the count of completed extents or an error, and its work
+// is bounded whatever the guest's count is.
 #include <xen/memory.h>
 
 #include "kit/kit.hpp"
@@ -37,7 +37,7 @@ void pointers() {
     for (u64 command : {XENMEM_exchange, XENMEM_machphys_mapping, XENMEM_current_reservation,
                         XENMEM_maximum_reservation, XENMEM_maximum_gpfn})
       CHECK_EQ(memory(command, bad), efault);
-    // The list that the structure names; with counts up to all that there are.
+    // The list in the structure, with counts up to the largest.
     for (u64 count : {1UL, 513UL, 0xffffffffUL, 1UL << 39, ~0UL}) {
       auto request = extents(bad, count);
       CHECK_EQ(memory(XENMEM_decrease_reservation, &request), 0);
@@ -48,7 +48,7 @@ void pointers() {
 }
 
 void frames() {
-  if (is_dom0()) return;  // Xen takes a frame that was given back already, to no effect
+  if (is_dom0()) return;  // Xen accepts a frame that was already given back, without effect
   static u64 list[4];
   for (u64 bad : {0UL, 1UL << 20, (1UL << 40) - 1, 1UL << 52, ~0UL, info->shared_info / page_size}) {
     list[0] = mfn_of(new_page());
@@ -56,12 +56,12 @@ void frames() {
     list[2] = list[0];
     auto request = extents(word(list), 3);
     CHECK_EQ(memory(XENMEM_decrease_reservation, &request), 1);  // up to the bad one
-    // What was given back while it is mapped is the guest's until the mapping goes; and is not given back
-    // twice.
+    // A frame that is given back while it is mapped stays the guest's until the mapping is gone. It
+    // can't be given back twice.
     request = extents(word(list), 1);
     CHECK_EQ(memory(XENMEM_decrease_reservation, &request), 0);
   }
-  // An extent of many frames that begins well and ends outside.
+  // An extent of many frames whose last ones are not the guest's.
   list[0] = mfn_of(new_page());
   auto request = extents(word(list), 1);
   request.extent_order = 9;
@@ -75,7 +75,7 @@ void domains_and_progress() {
     request.domid = static_cast<domid_t>(domain);
     for (u64 command : changes) CHECK_EQ(memory(command, &request), 0);
   }
-  // The progress of a restarted call, made up by the guest: past the end, or far past it.
+  // A forged progress counter of a restarted call: past the end, or far past it.
   for (u64 done : {1UL, 2UL, 0xffffffffUL, 1UL << 40, (1UL << 58) - 1}) {
     auto request = extents(word(list), 1);
     for (u64 command : changes) CHECK_EQ(memory(command | done << 6, &request), static_cast<long>(done));
@@ -93,9 +93,9 @@ void commands() {
   CHECK(memory(XENMEM_add_to_physmap, page) < 0);
 }
 
-/// Frames that the guest can't be told of are not kept for it.
+/// If the guest can't be given the frames' numbers, it does not get the frames.
 void an_answer_that_can_not_be_stored() {
-  if (is_dom0()) return;  // Xen keeps them for it
+  if (is_dom0()) return;  // with Xen the guest has them nevertheless
   static u64 given[1];
   Page* page = new_page();
   given[0] = mfn_of(page);

@@ -1,5 +1,5 @@
-// Every argument of the page-table hypercalls that a guest can get wrong, one at a time: the error is Xen's,
-// what was there stays, and the guest lives on.
+// Each argument of the page-table hypercalls is wrong, one at a time: they return Xen's error and change
+// nothing, and the guest goes on.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -33,9 +33,9 @@ long extend(const void* list, u64 count, u32* done = nullptr, u64 foreign = DOMI
 
 void frame_numbers() {
   for (u64 frame : bad_frames) {
-    // In an entry only bits 12 to 51 are a frame number; the rest are flags.
+    // Only bits 12 to 51 of an entry are a frame number; the others are flags.
     const u64 entry = frame << 12 & address_bits;
-    if (!is_dom0()) {  // which may map I/O memory
+    if (!is_dom0()) {  // a control domain may map I/O memory
       CHECK(set_entry(entry_address(1, word(page)), entry | data) < 0);
       CHECK(map(page, entry | data) < 0);
       CHECK(map(page, entry | (data & ~writable)) < 0);
@@ -61,13 +61,14 @@ void frame_numbers() {
 }
 
 void every_bit_of_an_entry() {
-  // One bit at a time over a good entry: what is refused leaves the old entry; what is not is put back.
+  // One bit at a time is changed in a good entry. If it is refused, the old entry stays;
+  // if not, it is restored.
   for (int level = 1; level <= 4; ++level) {
     const u64 address = entry_address(level, word(page));
     const u64 good = entry_of(level, word(page));
     for (u64 bit = 1; bit < 64; ++bit) {
       const u64 now = entry_of(level, word(page));
-      // Above L1 not what takes the code that runs here away: NX, no RW, and an empty frame as the table.
+      // Above L1 without what would unmap this code: NX, no RW, and an empty frame as the table.
       if (level > 1 && (bit == 63 || bit == 1 || (bit >= 12 && bit < 52))) continue;
       if (set_entry(address, good ^ 1UL << bit) != 0)
         CHECK_EQ(entry_of(level, word(page)) & ~(accessed | dirty), now & ~(accessed | dirty));
@@ -96,24 +97,24 @@ void lists_and_counts() {
       CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, bad, count, nullptr, DOMID_SELF), efault);
       CHECK_EQ(hypercall(__HYPERVISOR_mmuext_op, bad, count, nullptr, DOMID_SELF), efault);
     }
-    // A list that is empty must still begin where a guest may have one.
+    // The address of a list is checked even if the list is empty.
     const long nothing = bad == hole || bad > 0xffff880000000000 ? 0 : efault;
     CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, bad, 0, nullptr, DOMID_SELF), nothing);
     CHECK_EQ(hypercall(__HYPERVISOR_mmuext_op, bad, 0, nullptr, DOMID_SELF), nothing);
-    // Only 32 bits of a count are one.
+    // Only 32 bits of a count are used.
     CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, bad, 1UL << 32, nullptr, DOMID_SELF), nothing);
     CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, bad, ~0UL << 32 | 1, nullptr, DOMID_SELF), efault);
     CHECK_EQ(hypercall(__HYPERVISOR_multicall, bad, 1UL << 32), nothing);
     CHECK_EQ(hypercall(__HYPERVISOR_multicall, bad, 0xffffffffUL), efault);
   }
-  // The count with the bit that a restarted call has, made up by the guest.
+  // A count with a forged bit that marks restarted calls.
   mmu_update_t request{frame_of(page) + 16, 7};
   u32 done = 41;
   CHECK_EQ(update(&request, 0x80000000UL | 1, &done), 0);
   CHECK_EQ(done, 42);
   CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, &request, 0x80000000UL | 1, hole, DOMID_SELF), 0);
   CHECK_EQ(update(&request, 0x80000000UL, &done), 0);
-  // A list that starts in the middle of an entry, and one that lies across two pages.
+  // A list that is not aligned, and one that crosses into another page.
   Page* pair = new_page();
   new_page();
   for (u64 offset : {page_size - 1, page_size - 8, page_size - 12, 3UL}) {
@@ -122,7 +123,7 @@ void lists_and_counts() {
     CHECK_EQ(update(odd, 1), 0);
     CHECK_EQ(page->words[3], offset);
   }
-  // The middle one of three is bad: one was done.
+  // The second of three is bad: one is completed.
   mmu_update_t three[3] = {{frame_of(page) + 32, 1}, {~0UL << 12, 2}, {frame_of(page) + 32, 3}};
   CHECK_EQ(update(three, 3, &done), einval);
   CHECK_EQ(done, 1);
@@ -150,7 +151,8 @@ void domains() {
   CHECK_EQ(update(&plain, 1, nullptr, DOMID_IO), 0);
   CHECK_EQ(page->words[5], 3);
   if (is_dom0()) return;
-  // Frames of DOMID_IO: I/O memory, of which there is none; so only entries that are not present can pass.
+  // Frames of DOMID_IO: I/O memory, which the guest does not have. So only entries that are
+  // not present are accepted.
   CHECK_EQ(update(&request, 1, nullptr, DOMID_XEN), eperm);
   CHECK_EQ(update(&request, 1, nullptr, DOMID_IO), eperm);
   CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping_otherdomain, page, frame_of(page) | data, 0, DOMID_IO),
@@ -164,9 +166,9 @@ void addresses() {
        {hole, not_canonical, 0x8000000000000000UL, xen_range, 0xffff800000000000UL, 0xffff87fffffff000UL})
     for (u64 flags : {0UL, 1UL, 2UL, 3UL, 5UL, 6UL, 7UL})
       CHECK_EQ(hypercall(__HYPERVISOR_update_va_mapping, va, frame_of(page) | data, flags), einval);
-  // Somewhere within the page is the page.
+  // Any address in the page names the page.
   CHECK_EQ(map(word(page) + 0xfff, frame_of(page) | data), 0);
-  // Processors to flush: masks that can't be read. The change stands all the same.
+  // Masks of processors to flush that can't be read. The change is made nevertheless.
   for (u64 bad : bad_pointers) {
     const u64 flags = (bad & ~7UL) | UVMF_INVLPG;
     for (u64 wanted : {data & ~writable, data}) {
@@ -201,7 +203,7 @@ void whole_pages() {
     op.arg2.src_mfn = mfn_of(page);
     CHECK_EQ(extend(&op, 1), einval);
     CHECK_EQ(table->words[slot_of(level, word(page))], before);
-    // From a table is fine: the guest can read it anyway.
+    // Copying from a table is allowed, because the guest can read it.
     op.arg1.mfn = mfn_of(page);
     op.arg2.src_mfn = mfn_of(table);
     CHECK_EQ(extend(&op, 1), 0);

@@ -1,4 +1,5 @@
-// A frame is pinned only while nothing maps it writable, only once, and only as what it holds.
+// A frame can be pinned only while no entry maps it writable, only once, and only at the
+// level of its contents.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -21,14 +22,14 @@ void test() {
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn), einval);
   CHECK_EQ(make_writable(page), 0);
 
-  // What it holds must be a table: here an entry that maps the guest's own L4 writable.
+  // Its contents must be a valid table. This one maps the guest's own L4 writable.
   page->words[3] = mfn_of(reinterpret_cast<void*>(info->pt_base)) * page_size | data;
   CHECK_EQ(make_read_only(page), 0);
   CHECK(extended(MMUEXT_PIN_L1_TABLE, mfn) < 0);
   CHECK_EQ(make_writable(page), 0);
   page->words[3] = 0;
 
-  // A table of a level above 1 that names a page of data, which is mapped writable.
+  // A table above L1 with an entry that refers to a page of data, which is mapped writable.
   Page* child = new_page();
   page->words[5] = mfn_of(child) * page_size | present | user | accessed;
   CHECK_EQ(make_read_only(page), 0);

@@ -1,6 +1,6 @@
-// A request that lies in the hypervisor's memory is not read, not even by those who could: the answer would
-// tell what is there. The gate keeps the kernel's stack pointer in its state page, so the guest can make what
-// it keeps there look like a request.
+// A request in the hypervisor's memory is not read, although monitor and gate could: the result would reveal
+// what is there. The state page of the gate has the kernel's stack pointer, which the guest sets, so the
+// guest can make it look like a request.
 #include <xen/arch-x86/xen.h>
 
 #include "kit/kit.hpp"
@@ -9,7 +9,7 @@ using namespace kit;
 
 namespace {
 
-/// The first vCPU's state page and the field for the stack pointer (vmm/gate/layout.hpp, state_fields.h).
+/// The first vCPU's state page and the field for the stack pointer (vmm/gate/layout.hpp, state_page.hpp).
 constexpr u64 kernel_sp_in_state = 0xffff810000224000 + 8;
 constexpr long efault = -14;
 

@@ -1,5 +1,5 @@
-// HYPERVISOR_iret with what no return may have: flags are cut down, and whatever selectors are asked for, the
-// guest goes on at CPL3 or gets a #GP in place of the return. User GS by selector is as careful.
+// HYPERVISOR_iret with values that no return may have: flags are masked, and with any selectors the guest
+// goes on at CPL3 or gets a #GP instead of the return. The user GS selector is checked in the same way.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -78,7 +78,7 @@ void addresses() {
   }
 }
 
-/// The monitor's own selectors, LDT entries that are not there, none at all.
+/// The monitor's own selectors, LDT entries that do not exist, null selectors.
 constexpr u64 selectors[] = {0, 4, 8, 0xe008, 0xe00c, 0xe010, 0xe040, 0xe050, 0xe058, 0x1234, 0xeff8, 0xfff8};
 
 void selectors_of_returns() {
@@ -115,7 +115,7 @@ u64 gs() {
   return selector & 0xffff;
 }
 
-/// A descriptor of the guest's own that a processor does not load is the null selector.
+/// If the processor does not load a descriptor of the guest's, the null selector is loaded.
 void user_gs_by_descriptor() {
   constexpr u64 execute_only = 0x00cff8000000ffff, base = 0x12345UL << 16,
                 data_segment = 0x00cff2000000ffff | base, readable_code = 0x00affa000000ffff,
@@ -125,21 +125,21 @@ void user_gs_by_descriptor() {
   constexpr u64 good = 2;
   Page* table = new_page();
   for (u64 i = 0; i < sizeof descriptors / sizeof *descriptors; ++i) table->words[1 + i] = descriptors[i];
-  // A call gate that no code reaches is the one system descriptor that a guest may have.
+  // The only system descriptor that a guest may have is a call gate that no code can use.
   table->words[6] = 0x0000'8c00'e030'0000 | word(return_target) % 0x10000;
   CHECK_EQ(make_read_only(table), 0);
   u64 frame = mfn_of(table);
   CHECK_EQ(hypercall(__HYPERVISOR_set_gdt, &frame, 512), 0);
   for (u64 i = 1; i < 8; ++i) {
     CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, i * 8), 0);
-    // Where KVM is without VT-x and SVM the register shows what the host's own table has: nothing.
+    // Where KVM uses neither VT-x nor SVM, the processor uses the host's own table, which has no such entry.
     CHECK(gs() == 0 || (i <= good && gs() == i * 8 + 3));
   }
   CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_USER_SEL, 0), 0);
   CHECK_EQ(hypercall(__HYPERVISOR_set_gdt, nullptr, 0), 0);
 }
 
-/// A SYSCALL whose next instruction would lie where no address is: the kernel takes a fault there.
+/// A SYSCALL whose next instruction has an address that is not canonical: the kernel gets a fault there.
 void system_call_at_the_end_of_the_lower_half() {
   constexpr u64 last_page = 0x00007ffffffff000, end = last_page + page_size,
                 flags = present | writable | user;

@@ -1,4 +1,4 @@
-// Only a validated L4 becomes a root; after a refusal the old one goes on to translate.
+// Only a validated L4 can be loaded as a root. After a refusal the old root stays loaded.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -13,13 +13,13 @@ void test() {
       CHECK_EQ(extended(command, mfn_of(table_of(level, here))), einval);
     CHECK_EQ(extended(command, 0xffffffffffff), einval);
   }
-  // One that names what it must not.
+  // An L4 with an entry that is not allowed.
   page->words[0] = mfn_of(new_page()) * page_size | present;
   CHECK_EQ(make_read_only(page), 0);
   CHECK(extended(MMUEXT_NEW_BASEPTR, mfn_of(page)) < 0);
   CHECK_EQ(make_writable(page), 0);
 
-  // A good one: with the kernel's own mappings. It can't be written while it is the root.
+  // A good one, with the kernel's own mappings. It can't be mapped writable while it is the root.
   page->words[0] = 0;
   page->words[511] = reinterpret_cast<const Page*>(info->pt_base)->words[511];
   CHECK_EQ(make_read_only(page), 0);

@@ -1,6 +1,5 @@
-// A frame that the guest shares with the monitor is data for as long as it is shared: no table of any level,
-// no descriptor page, and not another frame, by whatever way the guest asks. What is one of these can't be
-// shared.
+// While the guest shares a frame with the monitor, the frame is data: no request of the guest's makes it a
+// page table or a descriptor page, or replaces it. Page tables and descriptor pages can't be shared.
 #include <xen/grant_table.h>
 #include <xen/memory.h>
 
@@ -16,7 +15,7 @@ constexpr long eacces = -13;
 constexpr u64 table_entry = present | user | accessed;
 constexpr u32 pins[] = {MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L2_TABLE, MMUEXT_PIN_L3_TABLE, MMUEXT_PIN_L4_TABLE};
 
-/// Pinned and empty: of levels 2 to 4.
+/// Empty pinned tables of levels 2 to 4.
 Page* upper[3];
 
 long set_gdt(u64 frame) { return hypercall(__HYPERVISOR_set_gdt, &frame, 512); }
@@ -42,7 +41,7 @@ long exchange(u64 frame) {
   return hypercall(__HYPERVISOR_memory_op, XENMEM_exchange, &request);
 }
 
-/// A new table that names the frame, at each level.
+/// Pins a new table with an entry that refers to the frame, at each level.
 void is_named_by_no_table(u64 frame) {
   static Page* page = new_page();
   page->words[9] = frame * page_size | table_entry;
@@ -52,7 +51,7 @@ void is_named_by_no_table(u64 frame) {
   CHECK_EQ(make_writable(page), 0);
 }
 
-/// Nothing maps it writable, and still it becomes nothing that the processor trusts.
+/// Even with no writable mapping it can't become a page table or a descriptor page.
 void stays_data(u64 frame) {
   for (u32 pin : pins) CHECK_EQ(extended(pin, frame), einval);
   for (const Page* table : upper) {
@@ -66,21 +65,21 @@ void stays_data(u64 frame) {
   CHECK_EQ(exchange(frame), einval);
 }
 
-/// The same for a page of the guest's own.
+/// The same for one of the guest's pages.
 void page_stays_data(Page* page, u64 frame) {
   CHECK_EQ(map(page, frame * page_size | (data & ~writable)), 0);
   stays_data(frame);
   CHECK_EQ(map(page, frame * page_size | data), 0);
 }
 
-/// And when the guest has given it back: the frame is still there, for as long as it is shared.
+/// After the guest gave it back, the frame stays in the domain while it is shared.
 void given_back_stays_data(Page* page, u64 frame) {
   CHECK_EQ(give_back(frame), 1);
   page_stays_data(page, frame);
   CHECK_EQ(give_back(frame), 0);
 }
 
-/// Is asked to share a frame in each of the ways that there are.
+/// Tries to share a frame in each possible way.
 using Share = long (*)(u64 frame);
 
 void what_is_trusted_is_not_shared(Page* page, Share share, long refusal) {
@@ -105,7 +104,7 @@ void rings() {
   CHECK(store::take() > sizeof(xsd_sockmsg));
   page_stays_data(store::page(), info->store_mfn);
 
-  // With a request that is not answered yet, whose reply the guest would have written into a table.
+  // A request is waiting, and the guest wants its reply written into a table.
   store::ask();
   page_stays_data(store::page(), info->store_mfn);
   CHECK_EQ(make_read_only(store::page()), 0);
@@ -169,7 +168,7 @@ void event_queues() {
   page_stays_data(words, mfn_of(words));
   page_stays_data(block, mfn_of(block));
 
-  // The queues go: their frames are the guest's to use again.
+  // After the reset of the queues the guest can use their frames for anything.
   CHECK_EQ(send(port), 0);
   evtchn_reset reset{DOMID_SELF};
   CHECK_EQ(channel_op(EVTCHNOP_reset, reset), 0);
@@ -182,7 +181,7 @@ void event_queues() {
     }
     CHECK_EQ(make_writable(page), 0);
   }
-  // This one was given back: with its last mapping it is nobody's.
+  // This frame was given back: without its last mapping it belongs to no domain.
   const u64 frame = mfn_of(more);
   CHECK_EQ(map(more, 0), 0);
   CHECK(map(more, frame * page_size | data) < 0);
@@ -207,7 +206,7 @@ void a_vcpu_info() {
   CHECK_EQ(send(port), 0);
   CHECK_EQ(here.evtchn_upcall_pending, 1);
   page_stays_data(page, mfn_of(page));
-  // Another place for it is refused, and holds nothing.
+  // A second registration is refused, and holds no frame.
   Page* other = new_page();
   CHECK_EQ(register_info(mfn_of(other)), ebusy);
   CHECK_EQ(make_read_only(other), 0);
@@ -223,7 +222,7 @@ bool is_zero(const Page* page) {
   return true;
 }
 
-/// Run state and time are not shared frames: the monitor looks at the page each time that it writes them.
+/// Run-state and time areas are not shared frames: the monitor checks the page before each write.
 void areas() {
   Page* page = new_page();
   const u64 run_state = word(page), time = word(&page->words[256]);

@@ -1,5 +1,6 @@
-// With writable page tables, a plain store to an entry of a read-only L1 is a checked update; one that would
-// break a rule is the page fault that it is without, and so is a store to any other table.
+// With writable page tables, a plain store to an entry of an L1, which is mapped read-only, is a
+// checked update. If the update breaks a rule, the guest gets a page fault, and so it does for a
+// store to a table above L1.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -28,7 +29,7 @@ void test() {
   const u64 own = *entry;
   const u64 to_other = mfn_of(other) * page_size | data;
 
-  if (!is_dom0()) refused_store(entry, to_other);  // not asked for yet; a control domain need not
+  if (!is_dom0()) refused_store(entry, to_other);  // not enabled yet; a control domain need not enable it
   CHECK_EQ(hypercall(__HYPERVISOR_vm_assist, VMASST_CMD_enable, VMASST_TYPE_writable_pagetables), 0);
 
   *static_cast<volatile u64*>(entry) = to_other;
@@ -36,7 +37,7 @@ void test() {
   CHECK_EQ(static_cast<volatile Page*>(window)->words[0], 99);
   CHECK_EQ(*entry & address_bits, to_other & address_bits);
 
-  // As kernels do it: exchange, clear a bit in place, and compare and exchange.
+  // The instructions of kernels: exchange, clear one bit, compare and exchange.
   const u64 old = __atomic_exchange_n(entry, own, __ATOMIC_SEQ_CST);
   CHECK_EQ(old & address_bits, to_other & address_bits);
   extended(MMUEXT_TLB_FLUSH_LOCAL, 0);
@@ -51,7 +52,7 @@ void test() {
   try_store(word(window), 12);
   CHECK_EQ(caught.vector, Caught::none);
 
-  // Its own L1 writable; a cache attribute; a frame that is not RAM.
+  // An entry that maps its own L1 writable, one with a cache attribute, one with a frame that is not RAM.
   refused_store(entry, mfn_of(table_of(1, word(window))) * page_size | data);
   refused_store(entry, mfn_of(reinterpret_cast<void*>(info->pt_base)) * page_size | data);
   if (!is_dom0()) {

@@ -1,4 +1,4 @@
-// No table of the guest's can be mapped writable, whichever way it is tried; a read-only mapping is fine.
+// No page table of the guest can be mapped writable, in any way. Read-only mappings are allowed.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -17,7 +17,8 @@ void test() {
     CHECK_EQ(set_entry(entry_address(1, here), frame | data, MMU_PT_UPDATE_PRESERVE_AD), ebusy);
     CHECK_EQ(map(window, frame | (data & ~writable)), 0);
     CHECK_EQ(window->words[0], table->words[0]);
-    if (level > 1 || !is_dom0()) {  // a control domain may always store into its L1s, checked
+    // A control domain may always store into its L1s, with a check of the store.
+    if (level > 1 || !is_dom0()) {
       const u64 kept = table->words[7];
       try_store(word(&window->words[7]), 0);
       CHECK_EQ(caught.vector, 14);

@@ -1,6 +1,6 @@
-// Time: single-shot and set_timer_op timers, past, future and far off; time areas and run states,
-// whose parts add up; each of two vCPUs has its own. That no timer makes its vCPU spin shows in the exits:
-// see CMakeLists.txt.
+// Timers by VCPUOP_set_singleshot_timer and set_timer_op, in the past, soon and far off; time areas; run
+// states, whose times add up to the total. Each of two vCPUs has its own. The count of exits shows that no
+// timer makes its vCPU spin: see CMakeLists.txt.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -13,7 +13,7 @@ constexpr u64 century = 100UL * 365 * 86400 * second_ns;
 u32 timer = 0, other_timer = 0;
 u64 fired_on_second = 0;
 
-/// Waits for the timer's event; false when it has not come by `limit`.
+/// Waits for the timer's event; false if it did not arrive until `limit`.
 bool fires_by(u64 limit) {
   poll(&timer, 1, limit);
   const bool came = two_level::is_pending(timer);
@@ -30,7 +30,7 @@ void single_shot() {
   CHECK_EQ(set_timer(0, deadline), 0);
   CHECK(fires_by(now_ns() + 20 * second_ns));
   CHECK(now_ns() >= deadline);
-  // A century from now, and what no clock reaches: not yet.
+  // In a century, and at times that no clock reaches: no event.
   for (u64 far : {now_ns() + century, 1UL << 63, ~0UL}) {
     CHECK_EQ(set_timer(0, far), 0);
     CHECK(!fires_by(now_ns() + 5 * millisecond));
@@ -46,14 +46,14 @@ void timer_op() {
   CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, now_ns() + 10 * millisecond), 0);
   CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, 0), 0);
   CHECK(!fires_by(now_ns() + 20 * millisecond));
-  // What makes no sense fires soon, so that a confused guest gets on: after 100 ms.
+  // A time that makes no sense fires after 100 ms, so that a confused guest goes on.
   const u64 begin = now_ns();
   CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, ~0UL), 0);
   CHECK(fires_by(now_ns() + 20 * second_ns));
   CHECK(now_ns() - begin >= 100 * millisecond);
 }
 
-/// The copy that VCPUOP_register_vcpu_time_memory_area asks for says what the first one says.
+/// The copy of VCPUOP_register_vcpu_time_memory_area has the same contents as the one in vcpu_info.
 void time_area() {
   static vcpu_time_info_t copy;
   u64 address = word(&copy);
@@ -84,7 +84,7 @@ void run_states() {
   poll(nullptr, 0, now_ns() + 10 * millisecond);
   CHECK(mine.time[RUNSTATE_blocked] >= blocked + 9 * millisecond);
   CHECK_EQ(mine.state_entry_time & XEN_RUNSTATE_UPDATE, 0);
-  // All time is in one state or another.
+  // The times of all states add up to the total.
   vcpu_runstate_info_t before, after;
   CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 0, &before), 0);
   const u64 begin = now_ns();
@@ -92,14 +92,14 @@ void run_states() {
   const u64 end = now_ns();
   CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 0, &after), 0);
   CHECK(total(after) - total(before) >= end - begin);
-  // Of a vCPU that sleeps, another reads that it does.
+  // The run state of a sleeping vCPU says so to the other vCPU.
   vcpu_runstate_info_t others;
   CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 1, &others), 0);
   CHECK_EQ(others.state, RUNSTATE_blocked);
   CHECK_EQ(vcpu_op(VCPUOP_get_runstate_info, 2, &others), -2);
 }
 
-/// Each vCPU has its own timer: here the other's fires, on it alone.
+/// Each vCPU has its own timer: the other vCPU's fires, and only there.
 void second() {
   set_timer(1, now_ns() + millisecond);
   poll(&other_timer, 1, now_ns() + 20 * second_ns);

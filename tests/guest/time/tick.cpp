@@ -1,6 +1,6 @@
-// The tick: every vCPU has one of 100 Hz from its start until it says otherwise. It comes while the vCPU
-// runs; it wakes none that sleeps, which gets one when it runs again. A vCPU that is down does not spin when
-// its timer's time has come: see CMakeLists.txt.
+// The periodic tick: from its start each vCPU has one of 100 Hz, which it can change. It arrives while the
+// vCPU runs. It does not wake a sleeping vCPU, which gets one tick when it runs again. A vCPU that is down
+// does not spin when its timer is due: see CMakeLists.txt.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -14,7 +14,7 @@ u64 first_ticks = 0, shortest = ~0UL;
 u64 asleep_for = 0;
 bool tick_after_sleep = false, done = false;
 
-/// Runs until the timer's event has come; false when it has not by `limit`.
+/// Runs until the timer's event has arrived; false if it did not until `limit`.
 bool ticks_by(u32 vcpu, u64 limit) {
   while (!two_level::is_pending(timers[vcpu]))
     if (now_ns() > limit) return false;
@@ -27,8 +27,8 @@ long set_period(u32 vcpu, u64 period) {
   return vcpu_op(VCPUOP_set_periodic_timer, vcpu, &args);
 }
 
-/// Nobody told this vCPU anything about timers. The event that it gets at its start tells no time; then all
-/// are a period apart, or more: ticks that were missed are not made up.
+/// A vCPU that has set no timer. Its first event, at its start, says nothing about the period. The others are
+/// at least a period apart, because missed ticks are not made up.
 void second() {
   ticks_by(1, now_ns() + 20 * second_ns);
   u64 last = now_ns();
@@ -41,7 +41,7 @@ void second() {
   asleep_for = now_ns() - last;
   tick_after_sleep = ticks_by(1, now_ns() + 20 * second_ns);
 
-  // Down, with a timer whose time comes: its event does, and the vCPU stays where it is.
+  // A timer is due while the vCPU is down: its event becomes pending, and the vCPU stays down.
   vcpu_op(VCPUOP_stop_periodic_timer, 1);
   two_level::clear_pending(timers[1]);
   set_timer(1, now_ns() + 20 * millisecond);
@@ -62,7 +62,7 @@ void test() {
     poll(nullptr, 0, now_ns() + millisecond);
   CHECK(done);
   CHECK_EQ(first_ticks, 5);
-  CHECK(shortest >= 4 * default_period);  // the first may have been due before it was looked for
+  CHECK(shortest >= 4 * default_period);  // the first may have been due before the wait began
   CHECK(asleep_for >= 10 * default_period);
   CHECK(tick_after_sleep);
   limit = now_ns() + 20 * second_ns;
@@ -71,7 +71,7 @@ void test() {
   poll(nullptr, 0, now_ns() + 200 * millisecond);
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
 
-  // This one's was stopped when the guest started. The period counts from the last tick, which is long ago.
+  // This vCPU's tick was stopped when the guest started. The period counts from the last tick, long ago.
   CHECK(!ticks_by(0, now_ns() + 5 * default_period));
   CHECK_EQ(set_period(0, 999'999), -22);
   CHECK_EQ(set_period(0, 50 * millisecond), 0);
@@ -79,7 +79,7 @@ void test() {
   const u64 begin = now_ns();
   for (int i = 0; i < 3; ++i) CHECK(ticks_by(0, now_ns() + 20 * second_ns));
   CHECK(now_ns() - begin >= 100 * millisecond);
-  // A timer wakes the vCPU whatever its tick does.
+  // A timer wakes the vCPU, with any tick.
   const u64 deadline = now_ns() + 20 * millisecond;
   CHECK_EQ(set_timer(0, deadline), 0);
   poll(&timers[0], 1, now_ns() + 20 * second_ns);

@@ -1,6 +1,6 @@
-// TEST ONLY. The host is of no kind that is known: as it is, but that KVM shadows page tables if it does not,
-// and the other way round. Linked, with ld's --wrap, into pinfold_unknown_host; nothing of this is in
-// pinfold.
+// TEST ONLY. The host is of no kind that is known: as it is, but that KVM shadows page tables if it
+// does not, and the other way round. Linked, with ld's --wrap, into pinfold_unknown_host; nothing
+// of this is in pinfold.
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::vmm {

@@ -1,5 +1,5 @@
-// A vCPU starts with the context that it was given, goes down, and comes up where it was. What a context may
-// not say is refused, and nothing of it stays.
+// A vCPU starts with its context, goes down, and comes up at the same place. A context with values that are
+// not allowed is refused and leaves no reference.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
@@ -50,9 +50,9 @@ void refuse_contexts() {
   refused([](Context& c) { c.debugreg[0] = xen_range; });
   refused([](Context& c) { c.debugreg[7] = 1UL << 32; });
   refused([](Context& c) { c.flags = 0; });       // user mode, and no root for it
-  refused([](Context& c) { c.ctrlreg[3] = 0; });  // frame 0 is nobody's
+  refused([](Context& c) { c.ctrlreg[3] = 0; });  // frame 0 belongs to no domain
   refused([](Context& c) { c.ctrlreg[3] = ~0UL; });
-  // A page that the guest can write is no root; one that it can't write, but whose entries are none, neither.
+  // A page that is mapped writable can't be a root, nor can one without valid entries.
   static Page* page = new_page();
   refused([](Context& c) { c.ctrlreg[3] = mfn_of(page) * page_size; });
   refused([](Context& c) { c.ctrlreg[1] = mfn_of(page) * page_size; });
@@ -67,7 +67,7 @@ void refuse_contexts() {
 void test() {
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 0), 1);
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
-  // There are two. No operation knows another one, nor looks at what it is given for it.
+  // There are two vCPUs. For another number all operations fail, without a look at their arguments.
   for (u64 absent : {2UL, 32UL, 128UL, 1UL << 32, ~0UL})
     for (u64 operation :
          {VCPUOP_initialise, VCPUOP_up, VCPUOP_down, VCPUOP_is_up, VCPUOP_get_runstate_info,

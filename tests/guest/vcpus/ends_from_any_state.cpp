@@ -1,6 +1,6 @@
-// The domain ends, and all its threads with it, whatever its other vCPUs do just then: down, asleep, polling,
-// in their own code, in hypercalls, waiting for a flush. Run with 7 vCPUs. With `watchdog` vCPU 0 goes to
-// sleep as well, and the watchdog ends it all; with `kill` somebody else has to.
+// The domain and all its threads end whatever the other vCPUs do at that moment: they are down, sleep, poll,
+// run their own code, make hypercalls, or wait for a flush. Run it with 7 vCPUs. With `watchdog` vCPU 0
+// sleeps, too, and the watchdog ends the domain; with `kill` it has to be ended from outside.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 

@@ -1,5 +1,5 @@
-// When a flush of all vCPUs, or of one other, has returned, that vCPU reads through the new entry: it never
-// again finds the page that stood there before.
+// After a flush of all vCPUs, or of one other vCPU, has returned, that vCPU reads through the new entry, and
+// never again from the page that was mapped before.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
@@ -7,7 +7,7 @@ using namespace kit;
 namespace {
 
 constexpr u64 rounds = 500;
-u64 window = 0;  ///< Virtual address whose entry changes.
+u64 window = 0;  ///< The virtual address whose entry changes.
 u64 seen = 0, reads = 0;
 
 void second() {
@@ -18,7 +18,7 @@ void second() {
   }
 }
 
-/// What the other vCPU reads, in a read that began after this was called.
+/// Returns what the other vCPU reads, by a read that begins after the call.
 u64 read_there() {
   const u64 limit = now_ns() + 20'000'000'000;
   const u64 before = __atomic_load_n(&reads, __ATOMIC_SEQ_CST);

@@ -1,6 +1,6 @@
-// A page is made read-only, and the flush of the other vCPU has returned: then nothing that the other stores
-// arrives, however it had the page's translation. The page becomes a page table at once, so a late store
-// would be one into a page table, and it becomes data again. By all ways to flush.
+// A page is made read-only, and the other vCPU is flushed. After the flush has returned, no store of the
+// other vCPU reaches the page, whatever translation it had. The page becomes a page table at once, so a late
+// store would be one into a page table; then it becomes data again. With all ways to flush.
 #include <xen/sched.h>
 
 #include "vcpus/second_vcpu.hpp"
@@ -13,7 +13,7 @@ constexpr u64 rounds = 120;
 Page* target;
 u64 faults = 0, stores = 0;
 
-/// Even numbers only: an entry that is not present may hold anything.
+/// Only even numbers, because an entry that is not present may have any other bits.
 void second() {
   for (u64 i = 2;; i += 2) {
     __atomic_store_n(&target->words[i / 2 % 512], i, __ATOMIC_SEQ_CST);
@@ -21,7 +21,7 @@ void second() {
   }
 }
 
-/// The second vCPU's store met the page read-only: it tries again.
+/// The second vCPU's store faulted on the read-only page. It tries again.
 void on_fault(Frame& frame) {
   if (frame.vector != 14 || (frame.error & 3) != 3) {
     say("FAILED: trap ", static_cast<long>(frame.vector), ", error code ", hex(frame.error));
@@ -85,7 +85,7 @@ void test() {
     make_read_only_by(round % 6);
     const u64 before = sum_of_page();
     CHECK_EQ(extended(MMUEXT_PIN_L1_TABLE, mfn_of(target)), 0);
-    // Now and then long enough for the other vCPU to have tried, whoever else uses the host.
+    // Sometimes waits until the other vCPU has tried, also on a busy host.
     const u64 tried = __atomic_load_n(&faults, __ATOMIC_SEQ_CST);
     const u64 limit = now_ns() + (round % 10 == 0 ? 20'000'000 : 5'000);
     while (now_ns() < limit && __atomic_load_n(&faults, __ATOMIC_SEQ_CST) == tried) asm volatile("pause");

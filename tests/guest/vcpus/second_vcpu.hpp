@@ -1,4 +1,4 @@
-// Another vCPU for a test guest: a stack, and the context that starts a function on it.
+// A second vCPU for a test guest: a stack, and a context that starts a function on it.
 #pragma once
 
 #include <xen/vcpu.h>
@@ -7,14 +7,14 @@
 
 namespace kit {
 
-/// Kernel mode, on the initial tables, at `entry`, which must not return.
+/// The context of kernel mode on the initial tables. `entry` must not return.
 inline vcpu_guest_context_t& context_of(void (*entry)()) {
   static vcpu_guest_context_t context;
   static Page stack[2];
   context = {};
   context.flags = VGCF_in_kernel;
   context.user_regs.rip = word(entry);
-  // As if called: 8 bytes off the alignment.
+  // Like after a call: 8 bytes off the alignment.
   context.user_regs.rsp = word(stack + 2) - 8;
   context.user_regs.cs = FLAT_RING3_CS64;
   context.user_regs.ss = FLAT_RING3_SS64;

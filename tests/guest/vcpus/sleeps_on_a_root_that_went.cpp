@@ -1,13 +1,13 @@
-// A vCPU that gives up a root and sleeps in the same hypercall left the guest on the root's mirror. By the
-// time that it is woken up the mirror is that of another table: it goes on all the same.
+// A vCPU releases its root and sleeps, in one hypercall: it left the guest on that root's mirror. When it is
+// woken the mirror belongs to another table, and the vCPU runs on all the same.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
 
 namespace {
 
-// Mirrors that were given up are used again from the 1024th on, the newest first; which of a round's that is
-// differs from round to round.
+// From the 1,024th released mirror on, mirrors are used again, the newest one first. Which one of a round
+// that is differs from round to round.
 constexpr u64 rounds = 2500;
 Page* others_root = nullptr;
 u64 came_back = 0, failed = 0;
@@ -19,7 +19,7 @@ mmuext_op load_root(u64 mfn) {
   return op;
 }
 
-/// Loads a root that nobody else refers to; goes back to the initial one, and down, at one go.
+/// Loads a root without other references; then, in one hypercall, loads the initial one and goes down.
 void second() {
   static mmuext_op back;
   static multicall_entry_t calls[2];
@@ -65,7 +65,8 @@ void test() {
   u64 round = 0, refused = 0;
   for (; round < rounds; ++round) {
     if (vcpu_op(VCPUOP_up, 1) != 0 || !other_went_down()) break;
-    refused += extended(MMUEXT_PIN_L1_TABLE, mfn) != 0;  // its mirror is the newest that may be used
+    // The new table gets the newest mirror that may be used again.
+    refused += extended(MMUEXT_PIN_L1_TABLE, mfn) != 0;
     if (round % 7 == 0) {
       refused += extended(MMUEXT_UNPIN_TABLE, mfn) != 0;
       refused += extended(MMUEXT_PIN_L1_TABLE, mfn) != 0;

@@ -1,7 +1,7 @@
-// A vCPU is started on trees of page tables that are more than is checked at a stretch: the hypercall goes on
-// until they are, and ends with the answer. A tree that is refused, or given up half checked, is plain memory
-// again. Under VMASST_TYPE_m2p_strict the programs of a vCPU that starts so do not see the machine-to-phys
-// table, and its kernel does.
+// A vCPU is started on trees of page tables that are larger than the work at a stretch. The
+// hypercall continues until they are checked. A tree that is refused or released half checked is
+// plain memory again. With VMASST_TYPE_m2p_strict the kernel of such a vCPU sees the machine-to-phys
+// table, and its programs do not.
 #include <xen/event_channel.h>
 #include <xen/memory.h>
 #include <xen/sched.h>
@@ -48,8 +48,8 @@ struct Tree {
   Page* l2 = new_page();
 };
 
-/// A root with the kernel's own mappings and 512 empty L1 tables, from frames that nothing maps: none of it
-/// is checked yet.
+/// Makes a root with the kernel's own mappings and 512 empty L1 tables, in frames that nothing maps. None of
+/// them is validated yet.
 Tree big_tree() {
   Tree tree;
   const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);
@@ -101,7 +101,7 @@ void receive_timer_events() {
   shared()->vcpu_info[0].evtchn_upcall_mask = 0;
 }
 
-/// VCPUOP_initialise with a timer that is due when it begins: the event comes before the answer.
+/// VCPUOP_initialise with a timer that is due when it begins: the event arrives before the result.
 long initialise(u64 vcpu, vcpu_guest_context_t& context) {
   calls[0] = multicall_entry_t{};
   calls[0].op = __HYPERVISOR_set_timer_op;
@@ -132,7 +132,7 @@ void test() {
   receive_timer_events();
   const Tree kernel = big_tree(), user = big_tree();
 
-  // The user root's last table is none: refused after all that, and nothing is held.
+  // The user root's last table is invalid: refused after all that work, and no reference is left.
   CHECK_EQ(make_writable(user.l2), 0);
   const u64 good = user.l2->words[511];
   user.l2->words[511] |= large;
@@ -147,14 +147,14 @@ void test() {
   user.l2->words[511] = good;
   CHECK_EQ(make_read_only(user.l2), 0);
 
-  // Given up with one root loaded and the other half checked: the same vCPU is to start elsewhere.
+  // With one root loaded and the other half checked, the same vCPU is started on other roots.
   CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(kernel.l4)), 0);
   meanwhile = [] { CHECK_EQ(vcpu_op(VCPUOP_initialise, 2, &context_of(kernel_code)), 0); };
   CHECK_EQ(initialise(2, context), eexist);
   meanwhile = nullptr;
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(kernel.l4)), 0);
   is_plain_memory(kernel);
-  // Whoever asks for a half checked table goes on with it.
+  // A request for a half-checked table continues its check.
   CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(user.l4)), 0);
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(user.l4)), 0);
   is_plain_memory(user);

@@ -1,13 +1,13 @@
-// One vCPU makes a page table of a page and data of the table, thousands of times, while another one reads
-// without ever leaving the guest by itself. The monitor uses what stood for the tables again only when the
-// other vCPU can walk it no more, and says so if it does not.
+// One vCPU thousands of times turns a page into a page table and back, while another one reads and
+// never leaves the guest by itself. The monitor must not use a released mirror again while the
+// other vCPU can walk it.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
 
 namespace {
 
-/// Twice as many as make the monitor ask all vCPUs to flush.
+/// Twice the number after which the monitor asks all vCPUs to flush.
 constexpr u64 rounds = 2200;
 u64 reads = 0;
 Page* page;
@@ -33,7 +33,7 @@ void test() {
   page = new_page();
   CHECK_EQ(make_read_only(page), 0);
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
-  // No timer brings it out of the guest: only whoever waits for it does.
+  // No timer makes it leave the guest; only a vCPU that waits for it does.
   CHECK_EQ(vcpu_op(VCPUOP_stop_periodic_timer, 1), 0);
   CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
   CHECK(reads_go_on());

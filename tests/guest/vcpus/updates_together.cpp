@@ -1,7 +1,7 @@
-// Two vCPUs write long lists of entries at the same time, each into an L1 of its own and both to the same
-// data pages: every entry is there in the end, and the audit finds each count right. Each list begins with a
-// change after which all processors have to flush: the monitor ends the program if a vCPU shares the lock
-// while it owes that.
+// Two vCPUs write long lists of entries at the same time, each into its own L1, with the same data
+// pages. At the end all entries are there, and the audit finds all counts correct. Each list begins with
+// a change after which all processors have to flush: the monitor ends the program if a vCPU shares the
+// lock before that flush.
 #include <xen/sched.h>
 
 #include "vcpus/second_vcpu.hpp"
@@ -16,7 +16,7 @@ Page* upper_tables[2];
 Page* pages[names];
 u64 finished = 0, failed = 0;
 
-/// All entries of a table: each round names other pages, and sometimes none.
+/// All entries of a table. Each round has other pages, or sometimes none.
 void write_lists(u64 who) {
   static mmu_update_t lists[2][1 + entries];
   lists[who][0] = {mfn_of(upper_tables[who]) * page_size | MMU_NORMAL_PT_UPDATE, 0};

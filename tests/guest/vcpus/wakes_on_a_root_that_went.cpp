@@ -1,8 +1,8 @@
-// One vCPU gives up the root that it runs on and lets others run, in one hypercall: it left the guest on that
-// root's mirror. Another one gives up tables until their mirrors are used again, and has to wait for a third
-// before, which is in the guest all the time. The first goes back to the guest meanwhile: never by way of the
-// old mirror, which may turn into another table's at any moment. `pairs=N` on the command line: how many
-// tables are given up, of which 1,024 make mirrors be used again once.
+// One vCPU releases the root that it runs on and yields, in one hypercall: it left the guest on that root's
+// mirror. A second one releases tables until mirrors are used again; before that it has to wait for a third
+// one, which is always in the guest. Meanwhile the first one enters the guest again. It must not do so on the
+// old mirror, which may become another table's at any moment. `pairs=N` on the command line: how many tables
+// are released. After 1,024 of them mirrors are used again once.
 #include "events/ports.hpp"
 #include "vcpus/second_vcpu.hpp"
 
@@ -23,7 +23,7 @@ mmuext_op operation(u32 command, u64 mfn) {
 
 void count(u64& counter) { __atomic_add_fetch(&counter, 1, __ATOMIC_SEQ_CST); }
 
-/// Loads a root that nobody else refers to; then goes back to the initial one, and yields, at one go.
+/// Loads a root without other references; then, in one hypercall, loads the initial one and yields.
 void changes_roots() {
   static mmuext_op back;
   static multicall_entry_t calls[2];

@@ -1,7 +1,6 @@
-// TEST ONLY. The view falls: all of it is mapped readable and writable, and stays so. The program is
-// linked with
-// --wrap=mmap and --wrap=mprotect (ld(1)): the monitor's calls of these arrive here. Linked into
-// pinfold_viewless; nothing of this is in pinfold.
+// TEST ONLY. A view without protection: all of it is always mapped readable and writable. This is linked into
+// pinfold_viewless, not into pinfold, with --wrap=mmap and --wrap=mprotect (ld(1)): the monitor's calls of
+// these functions arrive here.
 #include <sys/mman.h>
 
 #include <cstddef>
@@ -25,7 +24,7 @@ void* __real_mmap(void* at, std::size_t size, int protection, int flags, int fil
 int __real_mprotect(void* at, std::size_t size, int protection);
 
 namespace {
-// A guest's memory, not that of a probe, which would tell that there is no isolation here.
+// Only guests' memory, not that of a probe, which would report that there is no isolation.
 constexpr std::size_t guest_size = 32U << 20;
 std::uintptr_t view = 0;
 }  // namespace

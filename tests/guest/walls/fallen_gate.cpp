@@ -1,18 +1,18 @@
-// With a gate that loads whatever page tables the guest names and runs the guest's code at CPL0: from there
-// it writes its own tables, or reads, writes, runs or makes a root of a frame that is not its own, as the
-// command line says. Only the view is left to stop it. Or it uses a port, or loads an empty root.
+// The gate loads any page tables for the guest and runs the guest's code at CPL0. There the guest writes its
+// own tables, or it reads, writes, executes or loads as a root a frame that is not its own, as the command
+// line says; only the view stops it. Or it uses a port, or loads an empty root.
 #include "kit/kit.hpp"
 
 using namespace kit;
 
 namespace {
 
-/// Where #BP enters, on hosts whose gate leaves at once and on others; and what follows the load of CR3.
+/// The entries of #BP on hosts without and with fast paths, and the code behind the load of CR3.
 constexpr u64 gate_texts[] = {0xffff810000001000, 0xffff810000223000};
 constexpr u64 behind_the_load = 3 * 16 + 3;
 constexpr u64 target = 0x200000;
 
-/// Page tables of plain data pages, unknown to the validator.
+/// Page tables in plain data pages, which the validator does not know.
 Page* root = nullptr;
 void map_here(u64 va, u64 mfn) {
   if (root == nullptr) root = new_page();
@@ -25,7 +25,8 @@ void map_here(u64 va, u64 mfn) {
   table->words[slot_of(1, va)] = mfn * page_size | data;
 }
 
-/// `bytes`: instructions, the first in the lowest byte. Then OUT, which the monitor takes for the gate's own.
+/// `bytes`: instructions, the first in the lowest byte. An OUT follows, which the
+/// monitor takes for the gate's.
 Page* code(u64 bytes, unsigned length) {
   Page* page = new_page();
   u8* at = reinterpret_cast<u8*>(page) + behind_the_load;
@@ -39,8 +40,8 @@ Page* code(u64 bytes, unsigned length) {
 
 void test() {
   install_traps();
-  constexpr u64 store = 0x198948, load = 0x198b48,
-                jump = 0xe1ff;  // mov %rbx,(%rcx); mov (%rcx),%rbx; jmp *%rcx
+  // mov %rbx,(%rcx); mov (%rcx),%rbx; jmp *%rcx
+  constexpr u64 store = 0x198948, load = 0x198b48, jump = 0xe1ff;
   constexpr u64 port_in = 0x7ee4, port_out32 = 0x7ee7, port_outs = 0x6ef3;  // in, outl, rep outsb
   const bool own = asked_for("own-l1") || asked_for("own-l4");
   const bool runs = asked_for("execute");
@@ -54,7 +55,7 @@ void test() {
                                : runs    ? code(jump, 2)
                                          : code(asked_for("read") ? load : store, 3)));
   map_here(target, frame);
-  // An empty root: the next instruction can't be fetched, nor any handler of that.
+  // With an empty root neither the next instruction nor a handler can be fetched.
   const u64 cr3 = (asked_for("root") ? frame : mfn_of(asked_for("nowhere") ? new_page() : root)) * page_size;
   say("about to leave the gate's path for frame ", hex(frame));
   FAULTING("mov %1, %%rax; int3", "r"(0UL), "r"(cr3), "c"(port == port_outs ? 4 : target), "b"(0x1234567UL),

@@ -1,6 +1,6 @@
-// With a validator that approves everything and a view that gives way: maps its own L1 writable, and forges
-// entries in it. The processor must go on translating by the mirror, and the monitor must not believe the
-// forged ones.
+// The validator approves everything, and the view protects nothing. The guest maps its own L1 writable
+// and forges entries in it. The processor must still translate by the mirror, and the monitor must not
+// use the forged entries.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"
@@ -14,8 +14,8 @@ void flush() {
   extended(MMUEXT_NEW_BASEPTR, mfn_of(reinterpret_cast<void*>(info->pt_base)));
 }
 
-/// An entry that was there: whatever the table says now, the window shows what it did, and the monitor finds
-/// that it does not say so any more.
+/// Forges a present entry: the window still shows the old page, and the monitor finds that
+/// the entry has changed.
 void replace(Page* table, Page* door, volatile Page* window, Page* hidden) {
   volatile u64& entry = static_cast<volatile Page*>(door)->words[slot_of(1, word(window))];
   const u64 before = entry;
@@ -34,13 +34,13 @@ void replace(Page* table, Page* door, volatile Page* window, Page* hidden) {
   CHECK(hypercall(__HYPERVISOR_xen_version, XENVER_capabilities, word(window)) >= 0);
   CHECK_EQ(hidden->words[0], 0);
   say("the processor did not follow a forged entry");
-  // Nor does the monitor.
+  // The monitor does not use it either.
   entry = root * page_size | data;
   hypercall(__HYPERVISOR_xen_version, XENVER_capabilities, word(window));
   say("the monitor WROTE through a forged entry");
 }
 
-/// One that was not: its use is a fault, and the monitor finds that nobody checked it.
+/// Forges an entry that was not present: its use faults, and the monitor finds that it was never checked.
 void fill(Page* door, u64 hole, u64 forged) {
   static_cast<volatile Page*>(door)->words[slot_of(1, hole)] = forged;
   flush();

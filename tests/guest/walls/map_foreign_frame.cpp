@@ -1,5 +1,5 @@
-// With a validator that approves everything: maps the machine's frame behind its last, which is not its own,
-// and reads, writes or executes it, as the command line says. The view must stop it.
+// The validator approves everything. The guest maps the frame behind its last one, which is not its own, and
+// reads, writes or executes it, as the command line says. The view must stop it.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"

@@ -1,6 +1,6 @@
-// With a validator that approves everything: looks for the table that the processor walks, which lies past
-// all that guests may own, and where it gets at it makes entries for its own page table, or for a frame that
-// is not its own.
+// The validator approves everything. The guest looks for the mirror of its table, which lies above all frames
+// that guests can own. If it reaches the mirror, it makes entries there for its own page table, or for a
+// frame that is not its own.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -9,7 +9,7 @@ namespace {
 
 constexpr u64 first_monitor_frame = 1UL << 26, frames_to_try = 1024;
 
-/// Is this the processor's copy of the table: does it name the same frames, but in the slot that changes?
+/// Is this the table's mirror: does it refer to the same frames in all slots but the one that changes?
 bool mirrors(const volatile Page& candidate, const Page& table, u64 but) {
   u64 same = 0;
   for (u64 i = 0; i < 512; ++i) {
@@ -25,7 +25,7 @@ bool mirrors(const volatile Page& candidate, const Page& table, u64 but) {
 void test() {
   install_traps();
   auto* const window = static_cast<volatile Page*>(new_page());
-  // An entry that is not there is in no processor's memory of the table.
+  // No processor caches an entry that is not present.
   auto* const forged = reinterpret_cast<volatile Page*>(unmapped_address());
   const Page* const table = table_of(1, word(forged));
   for (u64 frame = first_monitor_frame; frame < first_monitor_frame + frames_to_try; ++frame) {

@@ -1,7 +1,7 @@
-// Makes a frame that the monitor writes at any time a page table, and has the monitor write it: by the
-// xenstore ring ("store"), the console ring ("console"), a vcpu_info ("vcpu-info"), a FIFO control block
-// ("block") or event words ("words"). The types of frames stop that; without them, the look that the monitor
-// takes before each store.
+// The guest makes a page table of a frame that the monitor writes at any time, and makes the monitor write
+// it: the xenstore ring ("store"), the console ring ("console"), a vcpu_info ("vcpu-info"), a FIFO control
+// block ("block") or event words ("words"). The frames' types prevent this. Without them, the check before
+// each store of the monitor does.
 #include <xen/io/console.h>
 
 #include "events/ports.hpp"
@@ -11,7 +11,7 @@ using namespace kit;
 
 namespace {
 
-/// Becomes an L1: its words are none, or not present.
+/// Becomes an L1, in which all words are 0 or not present.
 bool pin(const Page* page, u64 frame) {
   CHECK_EQ(map(page, frame * page_size | (data & ~writable)), 0);
   if (extended(MMUEXT_PIN_L1_TABLE, frame) != 0) {
@@ -33,7 +33,7 @@ void store_ring() {
 void console_ring() {
   Page* page = page_of(info->console.domU.mfn);
   auto* ring = reinterpret_cast<xencons_interface*>(page);
-  // All that was written has been taken. Eight spaces, and indices that are even.
+  // The monitor has taken all output. Eight spaces and even indices are entries that are not present.
   for (u64 i = 0; i < 3072 / 8; ++i) page->words[i] = 0x2020202020202020;
   ring->out_prod = (ring->out_prod + 1) & ~1U;
   evtchn_send to_monitor{info->console.domU.evtchn};
@@ -59,7 +59,7 @@ void a_vcpu_info() {
   CHECK_EQ(page->words[0] & 1, 1);
 }
 
-/// The control block, or the words.
+/// With the control block, or with the event words.
 void event_queue(bool words) {
   fifo::set_up(1);
   const u32 port = bind_ipi(0);

@@ -1,5 +1,5 @@
-// With a validator that approves everything: maps its own L1 writable and stores into it. The view must stop
-// it. "by-hypercall": has the monitor store for it. "executes": no store, but what a table is not for.
+// The validator approves everything. The guest maps its own L1 writable and stores into it; the view must
+// stop it. "by-hypercall": the monitor stores for it. "executes": the guest executes the table instead.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"

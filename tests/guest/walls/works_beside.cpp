@@ -1,5 +1,5 @@
-// A well-behaved guest that others are to leave alone: it makes and unmakes tables and mappings and looks
-// whether its memory is what it wrote, until its console gets input; then once more, and it ends.
+// A well-behaved guest that others must not disturb. It makes and removes tables and mappings, and checks
+// that its memory keeps its contents, until its console gets input. Then it does so once more and ends.
 #include <xen/io/console.h>
 
 #include "kit/kit.hpp"
@@ -9,7 +9,7 @@ using namespace kit;
 namespace {
 
 constexpr u64 pages = 16;
-constexpr u64 elsewhere = 0xffffffffb0000000;  // far behind what the initial tables map, in their L2
+constexpr u64 elsewhere = 0xffffffffb0000000;  // the initial tables do not map it, but their L2 covers it
 Page* kept[pages];
 
 bool input() {
@@ -19,7 +19,7 @@ bool input() {
 
 u64 pattern(u64 round, u64 page, u64 word) { return round << 32 ^ page << 16 ^ word * 0x9e3779b97f4a7c15; }
 
-/// All pages through a table that is made for it, then through the initial mapping.
+/// Checks all pages through a new table, then through the initial mapping.
 void work(Page* table, u64 round) {
   for (u64 i = 0; i < pages; ++i) table->words[i] = mfn_of(kept[i]) * page_size | data;
   CHECK_EQ(make_read_only(table), 0);

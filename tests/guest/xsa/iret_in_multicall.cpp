@@ -1,5 +1,5 @@
-// XSA-213: an iret to user mode in the middle of a multicall ends it. What follows would run with the roots
-// of the wrong mode; here it would map the kernel's root writable.
+// XSA-213: an iret to user mode in the middle of a multicall ends the multicall. Later calls would run in the
+// wrong mode; here they would map the kernel's root writable.
 #include "kit/user_mode.hpp"
 #include "refused/errors.hpp"
 
@@ -10,7 +10,7 @@ void user_calls();
 long kit_multicall_with_iret(multicall_entry_t* calls, u64 count, const void* frame);
 }
 
-// The iret's frame is where the stack pointer is when the multicall is made.
+// The iret's frame is at the stack pointer that the multicall is made with.
 asm(R"(
 user_calls:
         mov $0x77, %r12d

@@ -1,4 +1,4 @@
-// Advisories about what a guest could find: registers at the start, tails of buffers, processor features.
+// Advisories about what a guest could see: initial registers, the ends of buffers, processor features.
 #include <xen/version.h>
 
 #include "kit/kit.hpp"
@@ -8,7 +8,7 @@ using namespace kit;
 
 namespace {
 
-/// XSA-165, 52, 62, 172, 220, 267: nobody's floating-point state.
+/// XSA-165, 52, 62, 172, 220, 267: floating-point state of others.
 void initial_registers() {
   alignas(16) static u64 xmm[32];
   u32 mxcsr = 0;
@@ -28,7 +28,7 @@ void initial_registers() {
   CHECK_EQ(control, 0x37f);
 }
 
-/// XSA-122: what is behind the text of a version string.
+/// XSA-122: the bytes behind the text of a version string.
 void version_strings() {
   Page *first = new_page(), *second = new_page();
   constexpr struct {
@@ -68,7 +68,8 @@ Leaf cpuid(u32 leaf, u32 subleaf = 0) {
   return l;
 }
 
-/// XSA-174: no large pages for those who can't use them; nor what only a hypervisor could handle.
+/// XSA-174: CPUID shows no large pages, which a PV guest can't use, and no features that
+/// only a hypervisor can use.
 void features() {
   CHECK_EQ(cpuid(1).d & (1U << 3 | 1U << 17), 0);             // PSE, PSE36
   CHECK_EQ(cpuid(0x80000001).d & 1U << 26, 0);                // pages of 1 GiB

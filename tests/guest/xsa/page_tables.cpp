@@ -16,7 +16,8 @@ Page* window;
 u64 frame_of(const void* page) { return mfn_of(page) * page_size; }
 u64 root() { return info->pt_base; }
 
-/// XSA-148: an entry that is there, with PSE as the only difference; and by way of one that is not present.
+/// XSA-148: setting PSE in a present entry, with no other difference, and by way of an
+/// entry that is not present.
 void superpages() {
   for (int level = 2; level <= 4; ++level) {
     const u64 address = entry_address(level, word(window));
@@ -44,7 +45,7 @@ void memory_types() {
   }
 }
 
-/// XSA-182, 240: a root that names itself or another root, read-only first and writable then.
+/// XSA-182, 240: a root with an entry for itself or another root, first read-only and then writable.
 void linear_tables() {
   Page* other = new_page();
   other->words[511] = reinterpret_cast<Page*>(root())->words[511];
@@ -60,7 +61,7 @@ void linear_tables() {
   CHECK_EQ(make_writable(other), 0);
 }
 
-/// XSA-273: an entry that is not present may hold any address, and reaches none.
+/// XSA-273: an entry that is not present may have any address, and gives no access.
 void not_present_entries() {
   for (u64 value : {0xffffffffff000UL, 0x1000UL, frame_of(window), 0x000ffffffffffffeUL}) {
     CHECK_EQ(map(window, value & ~present), 0);
@@ -71,7 +72,7 @@ void not_present_entries() {
   CHECK_EQ(make_writable(window), 0);
 }
 
-/// XSA-279: addresses that nothing can translate, with each kind of flush.
+/// XSA-279: flushes of addresses that can't be mapped, of each kind.
 void flushes_of_strange_addresses() {
   for (u64 va : {0x0000800000000000UL, 0x8000000000000000UL, 0xffff800000000000UL, 0xffff87fffffff000UL,
                  0x00007f1234567000UL}) {
@@ -87,7 +88,7 @@ void flushes_of_strange_addresses() {
   }
 }
 
-/// XSA-58: a root that is good up to its last entry, pinned again and again.
+/// XSA-58: a root whose last entry is bad is pinned again and again.
 void pins_that_fail_late() {
   Page* last = new_page();
   last->words[511] = frame_of(window) | table;  // data, mapped writable
@@ -100,7 +101,7 @@ void pins_that_fail_late() {
   last->words[511] = 0;
 }
 
-/// XSA-109: tables and frames of a domain that is not the caller's to name.
+/// XSA-109: tables and frames of another domain.
 void other_domains() {
   mmu_update_t request{entry_address(1, word(window)), frame_of(window) | data};
   for (u64 domain : {0UL, 1UL, 77UL, 0x7fefUL, u64{DOMID_COW}, u64{DOMID_INVALID}})
@@ -110,7 +111,7 @@ void other_domains() {
            esrch);
 }
 
-/// XSA-113, 251: changes of the machine-to-phys table take nothing and mean nothing.
+/// XSA-113, 251: changes of the machine-to-phys table take no references and decide nothing.
 void machphys() {
   Page* page = new_page();
   for (int i = 0; i < 200; ++i)
@@ -127,8 +128,8 @@ void machphys() {
   CHECK_EQ(set_entry(mfn * page_size, 1, MMU_MACHPHYS_UPDATE), einval);  // gone with its only reference
 }
 
-/// XSA-64, 254: nothing of the hypervisor's is writable through the slots that are its own, and nothing
-/// readable but the machine-to-phys table and the one page of code where a system call may arrive.
+/// XSA-64, 254: in the hypervisor's slots the guest can write nothing, and read nothing but the
+/// machine-to-phys table and the one page of code at which a system call may arrive.
 void hypervisor_slots() {
   xen_machphys_mapping m2p{};
   CHECK_EQ(hypercall(__HYPERVISOR_memory_op, XENMEM_machphys_mapping, &m2p), 0);

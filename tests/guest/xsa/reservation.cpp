@@ -1,4 +1,4 @@
-// Advisories about memory_op: extents, exchange, and what a domain may have.
+// Advisories about memory_op: extents, exchange, and a domain's limit.
 #include <xen/memory.h>
 
 #include "kit/kit.hpp"
@@ -26,7 +26,7 @@ long current() {
   return memory(XENMEM_current_reservation, &self);
 }
 
-/// XSA-31, 158: orders past the largest, and counts past everything, answer 0 done.
+/// XSA-31, 158: for orders and counts that are too large, 0 extents are completed.
 void extent_orders() {
   u64 list[1] = {1};
   const long before = current();
@@ -44,8 +44,7 @@ void extent_orders() {
   CHECK_EQ(current(), before);
 }
 
-/// XSA-385: never more than the domain may have, however it asks. XSA-14, 231: flags and nodes change
-/// nothing.
+/// XSA-385: no request gives a domain more than its limit. XSA-14, 231: flags and nodes change nothing.
 void beyond_the_limit() {
   static u64 list[8];
   const long before = current();
@@ -70,7 +69,7 @@ void beyond_the_limit() {
   CHECK(current() <= memory(XENMEM_maximum_reservation, &self));
 }
 
-/// XSA-100: a frame that was given back and had again holds nothing of what was in it.
+/// XSA-100: a frame that was given back and allocated again has no old contents.
 void frames_had_again() {
   Page* page = new_page();
   for (u64& w : page->words) w = 0x5ec2e7;
@@ -78,7 +77,7 @@ void frames_had_again() {
   CHECK_EQ(map(page, 0), 0);
   auto give = extents(list, 1, 0);
   CHECK_EQ(memory(XENMEM_decrease_reservation, &give), 1);
-  list[0] = 4242;  // as which page of its own the guest will know it
+  list[0] = 4242;  // the PFN that the guest chooses for it
   auto take = extents(list, 1, 0);
   CHECK_EQ(memory(XENMEM_populate_physmap, &take), 1);
   CHECK_EQ(map(page, list[0] * page_size | data), 0);
@@ -87,7 +86,7 @@ void frames_had_again() {
     if (w != 0) return CHECK_EQ(w, 0);
 }
 
-/// XSA-252: a loaded and pinned root that is given back stays all that it is.
+/// XSA-252: a loaded and pinned root that is given back stays a root.
 void roots_given_back() {
   Page* root = new_page();
   root->words[511] = reinterpret_cast<Page*>(info->pt_base)->words[511];
@@ -128,7 +127,7 @@ u64 unmapped_frame() {
   return mfn_of(page);
 }
 
-/// XSA-29, 212: lists in the hypervisor's memory, directly and by way of the progress counter.
+/// XSA-29, 212: lists in the hypervisor's memory, by their address or by the progress counter.
 void exchange_pointers() {
   Exchange x;
   x.in[0] = unmapped_frame();
@@ -141,7 +140,7 @@ void exchange_pointers() {
     z.args.in.extent_start.p = z.in;
     z.args.out.extent_start.p = reinterpret_cast<xen_pfn_t*>(bad);
     if (!is_dom0()) CHECK_EQ(z.make(), efault);  // Xen finds out when the frame is gone, and keeps it
-    // A list of the guest's own, and progress that leads from there to the bad place.
+    // A list in the guest's memory, and a progress counter that leads from there to the bad address.
     Exchange w = x;
     w.args.in.extent_start.p = w.in;
     w.args.out.extent_start.p = w.out;
@@ -154,7 +153,7 @@ void exchange_pointers() {
     CHECK_EQ(w.make(), efault);
   }
   if (is_dom0()) return;
-  // The output read-only: refused before the frame is gone.
+  // The output is read-only: refused before the frame is given back.
   Exchange r = x;
   r.args.in.extent_start.p = r.in;
   r.args.out.extent_start.p = reinterpret_cast<xen_pfn_t*>(table_of(1, word(new_page())));
@@ -194,7 +193,7 @@ void exchange_sizes() {
   }
   x.args.in.domid = 0;
   CHECK(x.make() < 0);
-  // Twice among those that are given for one extent.
+  // One frame twice among the inputs of one extent.
   Exchange twice;
   for (u64 i = 0; i < 4; ++i) twice.in[i] = unmapped_frame();
   twice.in[2] = twice.in[1];
@@ -206,7 +205,7 @@ void exchange_sizes() {
   CHECK_EQ(current(), before);
 }
 
-/// What exchange is for works, and tells how far it got when it stops half way.
+/// A valid exchange works, and one that stops half way returns its progress.
 void exchange_works() {
   Exchange x;
   for (u64 i = 0; i < 4; ++i) x.in[i] = unmapped_frame();

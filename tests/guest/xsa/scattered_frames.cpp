@@ -1,5 +1,6 @@
-// XSA-222: gives back every other frame of a memory so large that the host has no room for as many holes in
-// the view. Those that can't be taken out of it stay the guest's; the monitor goes on, and so does the guest.
+// XSA-222: gives back every other frame of a memory that is so large that the host has no room for all
+// these holes in the view. The frames that can't be removed from the view stay the guest's, and
+// monitor and guest go on.
 #include <xen/memory.h>
 
 #include "kit/kit.hpp"
@@ -22,7 +23,7 @@ long give_back(u64* list, u64 count) {
 void test() {
   const auto* p2m = reinterpret_cast<const u64*>(info->mfn_list);
   static u64 list[512];
-  constexpr u64 first = 8192;  // far behind all that is mapped
+  constexpr u64 first = 8192;  // far behind all mapped frames
   long given = 0, wanted = 0;
   u64 filled = 0;
   for (u64 pfn = first; pfn < info->nr_pages; pfn += 2) {
@@ -38,7 +39,7 @@ void test() {
   say("asked to give back ", given, " of ", static_cast<long>(info->nr_pages), ", has ", left);
   CHECK(left <= static_cast<long>(info->nr_pages));
   CHECK(left >= static_cast<long>(info->nr_pages) - given);
-  // One that was not given back is as usable as ever.
+  // A frame that was not given back can be used as before.
   Page* window = new_page();
   CHECK_EQ(map(window, p2m[first + 1] * page_size | data), 0);
   window->words[0] = 1;

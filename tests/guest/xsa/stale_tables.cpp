@@ -1,7 +1,6 @@
-// XSA-286: in one multicall an address is mapped, then the L1 that maps it is exchanged, then it is mapped
-// again: the second mapping must reach the new L1, and the processor must go by it. XSA-241, 401: what a
-// mapping could write before its frame became a table must not be possible through what is left of the
-// mapping.
+// XSA-286: one multicall maps an address, replaces the L1 that maps it, and maps the address again. The
+// second mapping must be stored in the new L1, and the processor must use it. XSA-241, 401: after a frame
+// became a table, a translation of an old writable mapping must not permit writes to it.
 #include "kit/kit.hpp"
 #include "refused/errors.hpp"
 
@@ -22,8 +21,7 @@ multicall_entry_t update_va(u64 va, u64 value, u64 flush) {
   return call;
 }
 
-/// Replaces a table above L1 (level 3: an L2 with its L1; level 2: an L1) between two mappings of one
-/// address.
+/// Replaces a table between two mappings of one address. Level 3: an L2 with its L1; level 2: an L1.
 void exchanged_under_a_mapping(int level) {
   const u64 va = level == 2 ? 0xffffffffbfe00000 : 0xffffffff00000000 & ~0x3fffffffUL;
   Page *a = new_page(), *b = new_page();
@@ -65,7 +63,8 @@ void exchanged_under_a_mapping(int level) {
   CHECK_EQ(caught.vector, 14);
 }
 
-/// Written through, made read-only without any flush, and pinned: the old translation must be dead by then.
+/// The guest writes a page, makes it read-only without a flush, and pins it. The old
+/// translation must be gone.
 void pinned_without_a_flush() {
   for (u32 command : {MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE}) {
     Page* page = new_page();

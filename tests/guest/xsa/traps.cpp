@@ -1,5 +1,5 @@
-// Advisories about what enters and leaves the kernel: interrupts by instruction, debug registers, segment
-// bases, MSRs.
+// Advisories about entries and exits of the kernel: software interrupts, debug
+// registers, segment bases, MSRs.
 #include <xen/callback.h>
 #include <xen/nmi.h>
 
@@ -18,7 +18,7 @@ void wrmsr(u32 index, u64 value) {
 }
 void rdmsr(u32 index) { FAULTING("rdmsr", "c"(index), "d"(0)); }
 
-/// XSA-106, 259: a vector without a handler, or one that user mode alone may not use.
+/// XSA-106, 259: a vector without a handler, or with one that user mode may not use.
 void software_interrupts() {
   FAULTING("int $0x80", "i"(0));
   CHECK_EQ(caught.vector, 13);
@@ -33,7 +33,7 @@ void software_interrupts() {
   if (!is_dom0()) CHECK_EQ(caught.error, 0x82 << 3 | 2);
 }
 
-/// XSA-12, 444: no reserved bits, and no breakpoint on the hypervisor's memory.
+/// XSA-12, 444: reserved bits, and breakpoints in the hypervisor's memory.
 void debug_registers() {
   for (u64 n = 0; n < 4; ++n) {
     for (u64 address :
@@ -49,7 +49,7 @@ void debug_registers() {
   CHECK_EQ(hypercall(__HYPERVISOR_set_debugreg, 7, 0), 0);
 }
 
-/// XSA-193: bases that are not canonical, by MSR and by hypercall. XSA-333: registers that are not there.
+/// XSA-193: bases that are not canonical, by MSR and by hypercall. XSA-333: MSRs that do not exist.
 void segment_bases_and_msrs() {
   for (u32 index : {0xc0000100U, 0xc0000101U, 0xc0000102U}) {
     for (u64 base : {0x8000000000000000UL, 0x0000800000000000UL, 0xffff7fffffffffffUL}) {
@@ -71,7 +71,7 @@ void segment_bases_and_msrs() {
   }
 }
 
-/// XSA-54: extended control registers that can't be.
+/// XSA-54: invalid values of extended control registers.
 void extended_control_register() {
   for (u64 value : {0UL, 2UL, 4UL, 1UL << 63 | 3, ~0UL}) {
     FAULTING("mov %1, %%eax\n xsetbv", "c"(0), "r"(static_cast<u32>(value)),
@@ -80,8 +80,7 @@ void extended_control_register() {
   }
 }
 
-/// XSA-202: a guest that clears its interrupt flag, by POPF and by iret, is still interrupted by its events'
-/// timer.
+/// XSA-202: a guest that clears its interrupt flag, by POPF or iret, is still interrupted by its timer.
 u64 flags() {
   u64 value;
   asm volatile("pushf\n pop %0" : "=r"(value));
@@ -119,7 +118,7 @@ void not_canonical_return() {
   CHECK_EQ(caught.rip, 0x0000800000000000);
 }
 
-/// Addresses of handlers that can't be.
+/// Invalid addresses of handlers.
 void handlers() {
   for (u64 address : {0x0000800000000000UL, 0x8000000000000000UL, 0xffff7fffffffffffUL}) {
     static trap_info_t table[2];

@@ -1,5 +1,5 @@
-// Advisories about what user mode can do to its kernel and to the hypervisor: system calls that nobody
-// registered for (XSA-8), SYSENTER with NT set (XSA-44, 339), interrupts that are the kernel's (XSA-106,
+// Advisories about what user mode can do to its kernel and to the hypervisor: system calls without a
+// registered handler (XSA-8), SYSENTER with NT set (XSA-44, 339), the kernel's software interrupts (XSA-106,
 // 259), the hypervisor's range, and a system call as the last instruction of the lower half (XSA-7).
 #include <xen/callback.h>
 
@@ -47,7 +47,7 @@ void next(Frame& frame) {
   CHECK_EQ(frame.cs & 3, 3);
   switch (++step) {
     case 1:
-      CHECK_EQ(frame.vector, 6);  // nobody's system call: an invalid instruction, where it is
+      CHECK_EQ(frame.vector, 6);  // without a handler the system call is an invalid instruction
       CHECK_EQ(frame.rip, word(at_syscall));
       CHECK_EQ(frame.rflags & 0x200, 0x200);
       frame.rip += 2;
@@ -65,7 +65,7 @@ void next(Frame& frame) {
       frame.rip += 2;
       return;
     case 4:
-      CHECK_EQ(frame.vector, 13);  // a handler is there, but not for user mode
+      CHECK_EQ(frame.vector, 13);  // the handler is not for user mode
       if (!is_dom0()) CHECK_EQ(frame.error, 0x91 << 3 | 2);
       CHECK_EQ(frame.rip, word(at_int_kernel));
       frame.rip += 2;

@@ -17,7 +17,7 @@ long vcpu(u32 command, u64 id, void* argument) {
   return hypercall(__HYPERVISOR_vcpu_op, command, id, argument);
 }
 
-/// XSA-20: periods and deadlines at the ends of what 64 bits hold.
+/// XSA-20: periods and deadlines near the limits of 64 bits.
 void timers() {
   for (u64 period : {0UL, 1UL, 999'999UL, 1UL << 62, 1UL << 63, ~0UL}) {
     vcpu_set_periodic_timer timer{period};
@@ -32,7 +32,7 @@ void timers() {
   CHECK_EQ(hypercall(__HYPERVISOR_set_timer_op, 0), 0);
 }
 
-/// XSA-327: where a vcpu_info may not lie. Frames that are no data of the guest's.
+/// XSA-327: a vcpu_info in frames that are not the guest's data.
 void vcpu_info_places() {
   vcpu_register_vcpu_info place{};
   place.mfn = mfn_of(new_page());
@@ -53,13 +53,13 @@ void vcpu_info_places() {
   for (u64 id : {1UL, 8192UL, 0xffffffffUL}) CHECK_EQ(vcpu(VCPUOP_register_vcpu_info, id, &place), enoent);
 }
 
-/// XSA-296: the vCPU that runs is not initialised again.
+/// XSA-296: a running vCPU can't be initialised again.
 void initialise_again() {
   CHECK_EQ(vcpu(VCPUOP_initialise, 0, new_page()), eexist);
   CHECK_EQ(vcpu(VCPUOP_initialise, 1, new_page()), enoent);
 }
 
-/// Areas that the hypervisor writes when it likes: never in its own memory, never into a table.
+/// Areas that the hypervisor writes at any time can't be in its own memory, nor in page tables.
 void areas() {
   vcpu_register_runstate_memory_area area{};
   for (u64 bad : {0xffff800000000000UL, 0xffff804000000000UL, 0xffff87fffffffff8UL, 0x0000800000000000UL}) {
@@ -78,8 +78,7 @@ void areas() {
   }
 }
 
-/// XSA-221: ports past those that exist. XSA-317: more ports than there are. XSA-107, 188: FIFO before it is
-/// set up.
+/// XSA-221: ports that do not exist. XSA-317: too many ports. XSA-107, 188: FIFO operations before its setup.
 void ports() {
   for (u32 number : {32U, 64U, 4095U, 4096U, 0x10000U, 0xffffffffU}) {
     evtchn_port_t port = number;
@@ -112,7 +111,7 @@ void ports() {
   }
 }
 
-/// XSA-18, 134, 255, 316, 382: the grant table's operations on what is not there.
+/// XSA-18, 134, 255, 316, 382: grant-table operations on grants and tables that do not exist.
 void grants() {
   gnttab_swap_grant_ref swap{0, 0x7fffffff, 0};
   const long swapped = hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_swap_grant_ref, &swap, 1);

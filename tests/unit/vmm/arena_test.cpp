@@ -1,4 +1,4 @@
-// How much host memory an arena has taken.
+// How much host memory an arena uses.
 #include <gtest/gtest.h>
 
 #include <sys/mman.h>
@@ -37,7 +37,7 @@ TEST(Arena, takes_host_memory_for_mirrors_in_use_and_keeps_that_of_a_few) {
   EXPECT_GT(pages_taken(*arena), storm - 100) << "a little at a time";
   for (int i = 0; i < 1000; ++i) arena->trim();
   EXPECT_EQ(pages_taken(*arena), Arena::kept_free);
-  // And again: none has more memory than it needs.
+  // Once more: it uses no more memory than it needs.
   mirrors.clear();
   take(*arena, storm, mirrors);
   EXPECT_EQ(pages_taken(*arena), storm);

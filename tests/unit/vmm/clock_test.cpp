@@ -1,4 +1,4 @@
-// System time over what a host may do: run, sleep, have its TSC go on, stand still or start anew meanwhile.
+// System time while the host runs and sleeps. During a sleep its TSC goes on, stands still or restarts at 0.
 #include "vmm/clock.hpp"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@ class FakeHost final : public HostClock {
   std::uint64_t asleep() const override { return asleep_ + look_error_; }
   std::uint64_t wall() const override { return wall_; }
 
-  /// The TSC may be faster than the clock that is being set right.
+  /// The TSC may be faster than a clock that the host adjusts.
   void run(std::uint64_t ns, std::uint64_t ppm_slow = 0) {
     tsc_ += 2 * ns;
     awake_ += ns - ns / 1'000'000 * ppm_slow;
@@ -39,7 +39,7 @@ class FakeHost final : public HostClock {
   std::uint64_t look_error_ = 0;
 };
 
-/// What the guest computes from its vcpu_time_info.
+/// The time that the guest computes from its vcpu_time_info.
 std::uint64_t guests_time(const Clock& clock, std::uint64_t guest_tsc) {
   return clock.base_time() + clock.scale().to_ns(guest_tsc - clock.base_tsc());
 }
@@ -66,7 +66,7 @@ TEST(Clock, a_host_that_runs_has_not_slept) {
   const std::uint64_t base = clock.base_tsc();
   for (int i = 0; i < 50; ++i) {
     host.run(i * 100 * millisecond);
-    host.err_by(i % 3 * 10 * millisecond);  // the thread was away between two looks
+    host.err_by(i % 3 * 10 * millisecond);  // the thread did not run between two reads
     EXPECT_FALSE(clock.host_slept());
   }
   EXPECT_EQ(clock.base_tsc(), base);
@@ -101,7 +101,7 @@ TEST_P(Sleep, never_takes_time_back_that_the_guest_has_seen) {
     host_.run(900 * millisecond, as_much_as_ntp_may);
     const std::uint64_t before = clock_.now();
     host_.sleep(hour, GetParam());
-    // One that went on counting is looked at at once; of another the difference shows a second later.
+    // With a TSC that went on, the sleep is found at once; otherwise a second later.
     host_.run(second);
     ASSERT_TRUE(clock_.host_slept());
     clock_.resume(0);

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t all = ~0U;
 
-/// A processor that has every feature there is, and every leaf up to its maxima.
+/// A processor with all features, and with all leaves up to its maxima.
 struct FakeHost {
   std::uint32_t max_basic = 0x20, max_extended = 0x80000008;
   bool intel = true;
@@ -119,7 +119,7 @@ TEST(CpuidPolicy, says_that_there_is_a_hypervisor) {
   EXPECT_TRUE(has(policy(host).answer(1, 0, kernel).ecx, 31));
 }
 
-// A PV kernel that finds XSAVE without OSXSAVE gives up XSAVE, before it ever writes CR4.
+// Before it first writes CR4, a PV kernel looks at OSXSAVE, and without it does not use XSAVE.
 TEST(CpuidPolicy, kernel_sees_osxsave_before_it_enables_it) {
   const CpuidPolicy p = policy();
   EXPECT_TRUE(has(p.answer(1, 0, {VcpuId(0), true, false, 1}).ecx, 27));
@@ -144,7 +144,7 @@ TEST(CpuidPolicy, without_xsave_nothing_that_needs_it_is_shown) {
 
 TEST(CpuidPolicy, without_512_bit_state_avx_stays_and_avx512_goes) {
   CpuidOptions options = usual_options();
-  options.xcr0 = 0x67;  // part of it is none of it
+  options.xcr0 = 0x67;  // a part of the 512-bit state counts as none of it
   const CpuidPolicy p = policy({}, options);
   EXPECT_EQ(p.xcr0_offered(), 7U);
   EXPECT_TRUE(has(p.answer(1, 0, kernel).ecx, 28));
@@ -220,7 +220,7 @@ TEST(CpuidPolicy, largest_basic_leaf_is_bounded_and_not_beyond_the_hosts) {
 }
 
 TEST(CpuidPolicy, null_selector_bit_is_the_hosts_or_what_was_measured) {
-  // Intel says nothing, and has no such leaf.
+  // Intel has no such leaf.
   EXPECT_EQ(policy().answer(0x80000000, 0, kernel).eax, 0x80000008U);
   EXPECT_EQ(policy().answer(0x80000021, 0, kernel), CpuidResult{});
   CpuidOptions options = usual_options();

@@ -1,4 +1,4 @@
-// A debugger's access to memory, its breakpoints, and what is taken for a return address.
+// A debugger's access to memory, its breakpoints, and how return addresses are recognised.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -15,7 +15,7 @@ using namespace pvmmu::test;
 
 constexpr std::byte int3{0xcc};
 
-/// A page that is mapped read-only, twice in a row a page apart, and the tables mapped read-only, too.
+/// A page with two read-only mappings, and read-only mappings of the page tables.
 struct Scene {
   Scene() {
     machine.poke(tree.l1, 1, Pte(data, ro));
@@ -58,7 +58,7 @@ TEST(GuestDebug, never_writes_a_page_table) {
   const std::array byte{std::byte{1}};
   EXPECT_FALSE(s.debug.write(s.one.held, s.tree.l4, s.va(2, 0), byte));
   EXPECT_FALSE(s.debug.insert(s.one.held, s.tree.l4, s.va(2, 0)));
-  // Nor the first bytes of a piece that ends in one.
+  // If the last byte can't be written, no byte is.
   const std::array<std::byte, 8> across{};
   s.at(page_size - 1) = std::byte{7};
   EXPECT_FALSE(s.debug.write(s.one.held, s.tree.l4, s.va(1, page_size - 4), across));

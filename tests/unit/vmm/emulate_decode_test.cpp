@@ -16,7 +16,7 @@ Bytes bytes_of(std::initializer_list<int> values) {
   return bytes;
 }
 
-/// What an emulator looks at.
+/// The fields that emulation uses.
 void expect_same(const tl::expected<Instruction, DecodeError>& again,
                  const tl::expected<Instruction, DecodeError>& fresh) {
   ASSERT_EQ(again.has_value(), fresh.has_value());
@@ -49,7 +49,7 @@ TEST(Decode, what_is_remembered_is_what_decoding_finds) {
   }
 }
 
-/// All that tells two of these apart lies past the bytes that they are looked up by.
+/// These differ only behind the bytes that the cache hashes.
 TEST(Decode, instructions_that_begin_alike_are_told_apart) {
   const Bytes one = bytes_of({0x48, 0xc7, 0x84, 0x24, 0, 1, 0, 0, 0x11, 0, 0, 0});
   const Bytes other = bytes_of({0x48, 0xc7, 0x84, 0x24, 0, 1, 0, 0, 0x22, 0, 0, 0});

@@ -66,7 +66,7 @@ TEST(Msr, only_the_first_vcpu_is_the_boot_processor) {
   EXPECT_FALSE(write_msr(state, msr::apic_base, 0xfee00800));
 }
 
-// A kernel that finds fast strings off gives up REP MOVSB.
+// Kernels do not use REP MOVSB if fast strings are off.
 TEST(Msr, misc_enable_has_fast_strings_and_no_performance_monitoring) {
   FakeMsrState state;
   const auto value = read_msr(state, msr::misc_enable);

@@ -20,7 +20,8 @@ void pinfold_native_run(PinfoldNativeFrame* frame);
 void pinfold_native_return();
 }
 
-// RSP is loaded like the others, so nothing may use the stack while the instruction's registers are in place.
+// RSP is loaded like the others, so nothing may use the stack while the registers have
+// the instruction's values.
 asm(R"(
 .text
 .globl pinfold_native_run

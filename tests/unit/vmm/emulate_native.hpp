@@ -1,4 +1,4 @@
-// Executes single instructions on the real processor: the oracle for emulated ones.
+// Executes single instructions on the real processor, for comparison with emulated ones.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace pinfold::vmm::test {
 
-/// A few pages in the low 2 GiB: one for code, the rest for data that the instructions work on. The GS base
-/// is pointed at `gs_base()` while it lives; user programs on x86-64 Linux do not use GS.
+/// A few pages in the low 2 GiB: one for code, the others for the data of instructions. While it exists, the
+/// GS base is gs_base(); user programs on x86-64 Linux do not use GS.
 class NativeProcessor {
  public:
   NativeProcessor();
@@ -25,8 +25,8 @@ class NativeProcessor {
   [[nodiscard]] std::uint64_t data_address() const { return code_address() + 4096; }
   [[nodiscard]] std::uint64_t gs_base() const { return code_address() - 0x10000; }
 
-  /// Runs the instruction with all of `regs` (RIP becomes code_address()); the registers afterwards, RIP
-  /// excepted.
+  /// Executes the instruction with `regs`, but with code_address() as RIP. Returns the registers
+  /// after it, without RIP.
   [[nodiscard]] Registers run(std::span<const std::uint8_t> instruction, const Registers& regs);
 
  private:

@@ -15,7 +15,7 @@ namespace {
 
 using Bytes = std::vector<std::uint8_t>;
 
-/// Memory that is mapped in [begin, begin + size) only.
+/// Memory that is mapped only in [begin, begin + size).
 class FakeMemory : public GuestMemory {
  public:
   Status read(GuestVaddr from, std::span<std::byte> to) override {
@@ -118,12 +118,12 @@ class Privileged : public ::testing::Test {
     before = regs;
     return emulate_privileged(regs, kernel_mode, std::as_bytes(std::span(bytes)), state, width);
   }
-  /// The instruction was done and RIP is behind it.
+  /// The instruction was emulated, and RIP is behind it.
   bool emulated(const Bytes& bytes, bool kernel_mode = true) {
     const std::uint64_t from = regs.rip;
     return std::holds_alternative<Emulated>(run(bytes, kernel_mode)) && regs.rip == from + bytes.size();
   }
-  /// The exception with this vector and error code 0, and nothing changed.
+  /// The exception with this vector and error code 0; nothing else changed.
   bool refused(const Bytes& bytes, bool kernel_mode = true, unsigned vector = 13) {
     const Outcome outcome = run(bytes, kernel_mode);
     const auto* exception = std::get_if<Exception>(&outcome);
@@ -412,7 +412,7 @@ TEST_F(Privileged, string_keeps_what_it_did_before_a_fault) {
   EXPECT_EQ(state.outs.size(), 2U);
 }
 
-// XSA-67 was an OUTS whose address was used without its check.
+// XSA-67: the address of an OUTS was used without a check.
 TEST_F(Privileged, string_at_an_address_that_is_not_canonical_faults) {
   regs[Gpr::rsi] = 0x8000000000000000;
   EXPECT_TRUE(refused({0x6e}));
@@ -444,7 +444,7 @@ TEST_F(Privileged, single_step_stops_after_each_element) {
 
 TEST_F(Privileged, compatibility_mode_decodes_its_own_instructions) {
   regs.rip = 0xffffffff;
-  // 0x40 is INC there, and RIP has 32 bits.
+  // In 32-bit code 0x40 is INC, and RIP has 32 bits.
   EXPECT_TRUE(std::holds_alternative<Exception>(run({0x40, 0xfa}, true, CodeWidth::bits32)));
   EXPECT_TRUE(std::holds_alternative<Emulated>(run({0xfa}, true, CodeWidth::bits32)));
   EXPECT_EQ(regs.rip, 0U);

@@ -1,5 +1,5 @@
-// Every form of page-table write, with random operands and addresses, emulated and executed: registers, flags
-// and memory must end the same.
+// All forms of page-table writes, with random operands and addresses, are emulated and executed: registers,
+// flags and memory must be the same.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,7 +17,7 @@ namespace {
 
 enum class Source { reg, ext, ext_imm8, ext_imm, string, moffs };
 
-/// One encoding. `ext` is the opcode extension in ModRM.reg; byte forms have an operand of one byte.
+/// One encoding. `ext`: the opcode extension in ModRM.reg. Byte forms have an operand of one byte.
 struct Form {
   const char* name;
   bool two_byte;
@@ -87,7 +87,7 @@ std::vector<Form> all_forms() {
   return forms;
 }
 
-/// An instruction with the registers that make it hit its target.
+/// An instruction, and registers with which it writes its target.
 struct Trial {
   std::vector<std::uint8_t> bytes;
   Registers regs;
@@ -138,7 +138,7 @@ class Generator {
     const bool rex_w = wide && !is_8b;
     const bool gs = coin(), address32 = below(4) == 0;
     const bool locked = form.lockable && coin();
-    // Away from the ends, so that strings can go either way.
+    // Not near the ends, so that strings can go in both directions.
     trial.target = processor_.data_address() + 8 * (100 + below(800)) + trial.size * below(8 / trial.size);
 
     if (small) trial.bytes.push_back(0x66);
@@ -185,13 +185,13 @@ class Generator {
       scale = kind == 2 ? static_cast<unsigned>(below(4)) : 0;
       if (kind == 3) base = none;
     }
-    // Where the bit string's operand lies relative to the address that the instruction names.
+    // The distance of a bit string's operand from the address in the instruction.
     std::uint64_t bit_displacement = 0;
     if (form.bits_by_register) {
       if (reg == base || reg == index) return false;
       const std::int64_t offset = bit_offset(kind == 0);
       trial.regs.gpr[static_cast<std::size_t>(reg)] = static_cast<std::uint64_t>(offset);
-      // What the operand's width cuts off is not part of the offset.
+      // The bits above the operand's width are not part of the offset.
       const std::int64_t effective = trial.size == 2   ? static_cast<std::int16_t>(offset)
                                      : trial.size == 4 ? static_cast<std::int32_t>(offset)
                                                        : offset;
@@ -236,7 +236,7 @@ class Generator {
     if (disp8) put(trial, static_cast<std::uint64_t>(displacement), 1);
     put(trial, random_(), immediate);
 
-    // Solve for the register that makes the sum come out.
+    // Sets the register so that the sum is right.
     std::uint64_t rest = wanted - bit_displacement - static_cast<std::uint64_t>(displacement);
     if (base != none && index != none) rest -= trial.regs.gpr[static_cast<std::size_t>(index)] << scale;
     if (address32) rest = (rest & mask_of(4)) | (random_() << 32);
@@ -256,7 +256,7 @@ class Generator {
   }
 
  public:
-  /// Makes a comparison succeed, if its registers are not needed for the address.
+  /// Makes a comparison succeed, if the address does not need its registers.
   void let_compare_succeed(const Form& form, Trial& trial, std::uint64_t operand) {
     const std::string name = form.name;
     if (name == "cmpxchg" && free_(0))
@@ -302,7 +302,7 @@ class Memory {
   std::vector<std::uint64_t> entries_;
 };
 
-/// Emulates until RIP has left the instruction, each element of a repeated one on its own.
+/// Emulates until RIP is behind the instruction, a repeated one element by element.
 tl::expected<Registers, Refusal> emulate(const Trial& trial, const SegmentBases& bases, Memory& memory,
                                          Generator& generator) {
   Registers regs = trial.regs;

@@ -125,7 +125,7 @@ TEST(PteWrite, movs_names_the_source_for_the_caller_to_read) {
   EXPECT_EQ(write->address.raw(), table + 0x18);
 }
 
-// XSA-195: the whole signed offset takes part in the address.
+// XSA-195: all bits of the signed offset count.
 TEST(PteWrite, bit_offset_in_a_register_moves_the_operand_by_all_of_it) {
   Registers regs = kernel_registers();
   regs[Gpr::rsi] = 1ULL << 40;
@@ -185,7 +185,7 @@ TEST(PteWrite, a_compare_that_fails_stores_nothing) {
   EXPECT_NE(won.after.rflags & rflags::zf, 0U);
 }
 
-// What Linux clears the accessed or writable bit with.
+// The instructions by which Linux clears the accessed or writable bit.
 TEST(PteWrite, a_byte_of_an_entry_is_merged_into_it) {
   Registers regs = kernel_registers();
   for (const Bytes& bytes :
@@ -220,7 +220,7 @@ TEST(PteWrite, whatever_is_accepted_lies_within_one_entry_around_the_fault) {
   for (int round = 0; round < 200000; ++round) {
     Bytes bytes(random() % 16);
     for (auto& byte : bytes) byte = static_cast<std::uint8_t>(random());
-    // Half of them start with an opcode that is taken, so that acceptance is common.
+    // Half of them begin with an opcode that is emulated, so that many are accepted.
     static constexpr std::uint8_t opcodes[]{0x89, 0x87, 0x01, 0x80, 0xc7, 0xab, 0xa5, 0xf7};
     if (bytes.size() > 2 && round % 2 == 0) {
       bytes[0] = random() % 2 == 0 ? 0x48 : 0xf3;

@@ -152,7 +152,7 @@ TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_was_not_asked) {
   EXPECT_FALSE(flushes.all_dropped_since(mark)) << "b is out of the guest, but nothing makes it flush";
 }
 
-// On its new root it still has what it cached of the tables that were given up.
+// On its new root the vCPU still has cached entries of the released tables.
 TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_that_entered_without_a_flush_is_in_the_guest) {
   FlushDuties flushes(2, false);
   const std::uint64_t mark = flushes.mark();
@@ -165,7 +165,7 @@ TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_that_entered_without_a_flus
   EXPECT_TRUE(flushes.all_dropped_since(mark));
 }
 
-// The gate is entered on the root that the vCPU left on, and loads the one that it needs there.
+// The gate is entered on the vCPU's old root, and loads the new one itself.
 TEST(FlushDuties, after_a_mark_a_vcpu_does_not_enter_on_the_root_that_it_left_on) {
   FlushDuties flushes(2, false);
   flushes.root_loaded(b);
@@ -189,7 +189,7 @@ TEST(FlushDuties, tables_are_not_reused_while_a_vcpu_is_on_its_way_in_on_an_old_
   flushes.entered(b);
   const std::uint64_t mark = flushes.mark();
   for (const VcpuId of : {a, b, c}) (void)flushes.request(a, of);
-  // While a waits for b, c goes back in.
+  // While a waits for b, c enters the guest again.
   flushes.handed_over(c);
   flushes.entered(c);
   flushes.left(b);

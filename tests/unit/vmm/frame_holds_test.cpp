@@ -151,7 +151,7 @@ TEST(FrameHolds, pages_may_outlive_the_holds) {
   page = SharedPage();
 }
 
-/// A validator's mistake: the frame became something else although it is held.
+/// An error of the validator: a held frame's type has changed.
 TEST(FrameHolds, what_is_not_writable_any_more_is_not_written) {
   Scene s;
   SharedPage page = s.hold(s.frame);

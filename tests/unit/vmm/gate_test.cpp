@@ -86,7 +86,7 @@ TEST(GateAddresses, fast_paths_are_each_processors_own) {
     EXPECT_EQ(Gate::fast_exit(2, at(text + offset)), GateExit::none);
 }
 
-/// The number that assembly code calls a field by comes from offsetof (vmm/asm_constants.cpp).
+/// Assembly code gets the places from offsetof (vmm/asm_constants.cpp).
 TEST(StatePlaces, are_where_the_members_are) {
   using gate::StatePage;
   EXPECT_EQ(gate::StateField(&StatePage::kernel_mode).word(), 0U);
@@ -96,8 +96,8 @@ TEST(StatePlaces, are_where_the_members_are) {
   EXPECT_EQ(gate::StateHandler(&StatePage::traps, 3).word() * 8, offsetof(StatePage, traps) + 3 * 16);
 }
 
-/// What the processor finds at an address of the monitor's, in the tables that a gate made for that host; the
-/// large pages' entry, or the first that is not present.
+/// The L2 entry for an address in the monitor's slots, in the tables of a gate for that host, or the first
+/// entry that is not present.
 pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
   const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1, 2048), 2048).value();
   const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
@@ -108,7 +108,7 @@ pvmmu::Pte large_page_at(std::uint64_t address, const HostTraits& host) {
   return entry;
 }
 
-/// The entry of a page that a gate made for that host.
+/// The L1 entry for an address in the tables of a gate for that host.
 pvmmu::Pte small_page_at(std::uint64_t address, const HostTraits& host) {
   using pvmmu::Level;
   const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1, 2048), 2048).value();

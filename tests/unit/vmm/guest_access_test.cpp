@@ -1,4 +1,4 @@
-// The monitor's own reads and writes of guest memory, by the guest's tables.
+// The monitor's reads and writes of guest memory by the guest's own tables.
 #include "vmm/memory/guest_access.hpp"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ class GuestAccessTest : public testing::Test {
   pvmmu::test::FakeMachine machine{64};
   pvmmu::test::FakeDomain domain{machine, DomId(1)};
   pvmmu::test::Tree tree = pvmmu::test::build_tree(machine, domain);
-  // In this order: what lies behind `first` in the machine is not what lies behind it for the guest.
+  // In this order, so that the frame behind `first` is not the page behind it for the guest.
   Mfn first = domain.allocate(), third = domain.allocate(), second = domain.allocate();
 };
 

@@ -1,4 +1,4 @@
-// The probe on whatever host this is: its findings must be stable and agree with each other.
+// The probe on this host: its results must be stable and consistent.
 #include "vmm/host/probe.hpp"
 
 #include <gtest/gtest.h>
@@ -57,7 +57,7 @@ TEST_F(HostProbe, registers_are_not_set_over_an_unfinished_access) {
   ASSERT_TRUE(vcpu.access_pending());
   EXPECT_THROW(vcpu.mark_regs_dirty(), std::logic_error);
   EXPECT_THROW(vcpu.mark_sregs_dirty(), std::logic_error);
-  vcpu.regs().rax = ~0ULL;  // what is read replaces AL
+  vcpu.regs().rax = ~0ULL;  // the IN replaces AL
   const std::uint64_t at = vcpu.regs().rip;
   ASSERT_TRUE(vcpu.finish_access());
   EXPECT_FALSE(vcpu.access_pending());

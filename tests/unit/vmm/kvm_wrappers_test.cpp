@@ -1,4 +1,4 @@
-// What the wrappers promise, on a host with KVM; the errors also without.
+// The wrappers of KVM; their errors also on hosts without KVM.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 

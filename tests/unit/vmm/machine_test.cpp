@@ -1,4 +1,4 @@
-// Where a machine's memory lies in a VM: everywhere but where KVM wants memory of its own.
+// Where a VM has a machine's memory: everywhere but where KVM has memory of its own.
 #include <gtest/gtest.h>
 
 #include "vmm/kvm/private_memory.hpp"

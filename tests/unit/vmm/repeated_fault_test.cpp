@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint64_t rip = 0x400000, address = 0x7000, stores = 5;
 
-/// How many faults in a row, made by `next`, until one is too many; 0: more than ten times the limit.
+/// The number of successive faults, made by `next`, until one is too many; 0: more than ten times the limit.
 template <class Next>
 std::uint64_t faults_until_the_end(Next next) {
   RepeatedFault fault;

@@ -1,5 +1,5 @@
-// Which descriptors a data segment register takes: what the processor's own load takes, and nothing that a VM
-// entry would fail with.
+// The descriptors that a data segment register can have: those that the processor loads, and none with
+// which a VM entry fails.
 #include <gtest/gtest.h>
 
 #include "vmm/cpu/segments.hpp"
@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint64_t data = 0x00cff3000000ffff, code = 0x00affb000000ffff;
 constexpr std::uint16_t selector = 0xe02b;
 
-/// What a VM entry asks of a usable data segment (Intel SDM vol. 3, 27.3.1.2), and that a load gave it.
+/// Does the segment meet the requirements of a VM entry (Intel SDM vol. 3, 27.3.1.2) and of a load?
 void expect_enterable(const kvm_segment& s) {
   if (s.unusable != 0) {
     EXPECT_EQ(s.selector, 0);

@@ -1,4 +1,4 @@
-// The third wall, on this host: the kernel itself is asked to read and write through the view.
+// The view on this host: system calls read and write through it.
 #include "vmm/memory/view.hpp"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,8 @@ class Pipe {
   ~Pipe() {
     for (const int end : ends_) ::close(end);
   }
-  /// Can a byte be read there, or written? A system call fails where an access would end the process.
+  /// Can a byte be read or written there? By a system call, which fails where an access
+  /// would end the process.
   [[nodiscard]] bool reads(const std::byte* at) const { return ::write(ends_[1], at, 1) == 1 && drop(); }
   [[nodiscard]] bool writes(std::byte* at) const {
     const char byte = 1;
@@ -72,7 +73,7 @@ TEST_P(Views, let_through_what_they_were_told_and_no_more) {
 INSTANTIATE_TEST_SUITE_P(Both, Views,
                          testing::Values(WriteProtection::mprotect, WriteProtection::userfaultfd));
 
-// AddressSanitizer needs mappings of its own, and ends the program when there is no room for them.
+// AddressSanitizer needs mappings of its own, and ends the program if there is no room for them.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define PINFOLD_TEST_HAS_ASAN

@@ -1,4 +1,4 @@
-// The watchdog's timers, and when its thread is made.
+// The watchdog's timers, and when its thread is created.
 #include <gtest/gtest.h>
 
 #include <atomic>
