@@ -67,7 +67,7 @@ std::uint64_t EntryStubs::refresh_stale_entries(EntryStub& code) const {
       code.rewrite_word(parts_.gate.arena_address(frame, 0));
       left = 0;
     } else if (pvmmu::narrows(entry.before, mirrors.load(entry.table, entry.slot))) {
-      code.rewrite(parts_.gate.arena_address(frame, entry.slot * 8U));
+      code.rewrite(parts_.gate.arena_address(frame, std::size_t{entry.slot} * 8));
     }
   }
   return number;

@@ -47,8 +47,8 @@ class Domain;
 /// guest's registers are in `regs()` between an exit and the next entry, whichever way the host's KVM goes in
 /// and out.
 ///
-/// What lasts from one exit to the next belongs to the parts, each with a header of its own; this class has
-/// KVM's vCPU, and carries what one part says to another.
+/// What lasts from one exit to the next belongs to the parts, each with a header of its own. Most members
+/// here hand out a part or carry what one part says to another, which is why there are more than elsewhere.
 ///
 /// Concurrency: run() and interrupt() in the vCPU's own thread; kick() and sleep().is_polling() in any; all
 /// else under the domain's lock.
