@@ -3,6 +3,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -47,11 +48,14 @@ class Rig:
         command = [str(SCRIPTS / "rig"), *map(str, words)]
         with tempfile.TemporaryFile() as said:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                                       env={**os.environ, **environment})
+                                       env={**os.environ, **environment}, start_new_session=True)
             try:
-                status = process.wait(limit + MARGIN)
+                process.wait(limit + MARGIN)
             except subprocess.TimeoutExpired:
-                process.kill()
+                pass
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)  # the emulator, too
                 status = process.wait()
             said.seek(0)
             output = said.read().decode(errors="replace").replace("\r", "")
