@@ -12,13 +12,13 @@ VERSION_4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}
 
 
 def listed_uuid(host: Pinfold) -> str:
-    """The UUID that `list` shows. While the guest reboots there is no socket, and it is not listed."""
+    """The UUID that `list` shows. While the guest reboots it is not listed, or without a UUID."""
     for _ in range(100):
-        guests = json.loads(host("list", "--json").stdout)
-        if guests:
-            return guests[0]["uuid"]
+        for guest in json.loads(host("list", "--json").stdout):
+            if "uuid" in guest:
+                return guest["uuid"]
         time.sleep(0.05)
-    raise AssertionError("no guest is listed")
+    raise AssertionError("no guest is listed with a UUID")
 
 
 def uuid_of_reboots(host: Pinfold, *options: str) -> str:
