@@ -49,12 +49,21 @@ SAID = (
     "Cannot access memory at address 0x10")
 
 
+LISTENS = 0x10000  # of the flags in /proc/net/unix (__SO_ACCEPTCON of linux/net.h)
+
+
+def is_listening(path: Path) -> bool:
+    """Whether a process accepts connections at a Unix socket. The file is there a moment earlier."""
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return any(fields[-1] == str(path) and int(fields[3], 16) & LISTENS for fields in sockets)
+
+
 def wait_for_socket(path: Path) -> None:
     for _ in range(300):
-        if path.is_socket():
+        if is_listening(path):
             return
         time.sleep(0.1)
-    raise AssertionError("the debugger's socket did not come")
+    raise AssertionError("nothing listens at the debugger's socket")
 
 
 def test_a_debugger_steers_the_guest(host: Pinfold, work: Path) -> None:

@@ -1,5 +1,6 @@
 """A guest program with the byte of INT3 before each instruction can't keep the guest from being paused, listed,
 continued, and stopped by a debugger. `list` also shows a guest whose monitor does not answer."""
+import os
 import re
 import signal
 import socket
@@ -35,6 +36,7 @@ def test_it_can_be_paused(host: Pinfold, looping: Guest) -> None:
 
 def test_a_monitor_that_does_not_answer_is_listed(host: Pinfold, looping: Guest) -> None:
     looping.signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, looping.pid, os.WSTOPPED)
     assert is_listed(host, "^loops +- silent")
     looping.signal(signal.SIGCONT)
     assert is_listed(host, "^loops +[0-9]+ running")
