@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -141,6 +142,7 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
   OutputWriter& output = *life.output;
   if (inputs.published) inputs.published->serve(domain);
   vmm::End end;
+  std::atomic<bool> leaving = false;
   {
     std::optional<gdb::Server> debugger;
     if (inputs.debugger) {
@@ -151,6 +153,7 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
     devices::ConsoleDevice& console = life.guest->console();
     TerminalInput input([&](std::span<const std::byte> bytes) { return console.write_input(bytes); },
                         [&] {
+                          leaving = true;
                           domain.end(vmm::Ending::left, "left by the user, or ended by a signal");
                           output.hurry();
                         });
@@ -161,6 +164,8 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
     // While the input is still there: a signal ends the program when nobody reads the guest's last output.
     output.finish();
   }
+  // The guest may have asked for a reboot a moment before the user left: then it does not start again.
+  if (leaving && end.ending == vmm::Ending::reboot) end.ending = vmm::Ending::left;
   life.times.end = life.watch.elapsed_ms();
   if (inputs.published) inputs.published->close();
   return end;
