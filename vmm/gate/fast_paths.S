@@ -1,6 +1,6 @@
 // The fast paths: what the gate does at CPL0 without leaving the VM, where the host has two-dimensional paging. They
 // bounce system calls, exceptions and events: push a frame onto the guest kernel's stack and return to its handler. The
-// hypercalls that they answer are in fast_hypercalls.inc. The frames are those that vmm/cpu/bounce.cpp makes. Anything
+// hypercalls that they answer are in fast_hypercalls.inc. The frames are those of vmm/cpu/trap_delivery.cpp. Anything
 // else is left to the monitor: an OUT leaves the VM, with the guest's registers as they were.
 //
 // Each vCPU has a copy of this page, between its stack and its state page. So the code reaches both relative to RIP,
