@@ -21,7 +21,7 @@ struct GuestHandler {
 inline constexpr std::size_t bounced_syscalls = 32, bounced_events = 33;
 
 /// Each field is one 8-byte word or consists of such words. Code in the VM can write all of them: the monitor
-/// bounds what it reads here.
+/// bounds what it reads here. There are many fields because the gate reaches a single page relative to RIP.
 struct StatePage {
   // The monitor writes these before each entry, the gate while it runs.
   std::uint64_t kernel_mode;    ///< 1: the guest's kernel runs, 0: its user mode.
