@@ -14,7 +14,7 @@
 namespace pinfold::cli {
 
 struct TraceOptions {
-  /// Nothing: nobody watches. An empty path: to stderr, as lines.
+  /// nullopt: no trace. An empty path: to stderr, as lines.
   std::optional<std::filesystem::path> to;
   std::vector<std::string> filters;  ///< Of the lines; a log always has everything.
   std::filesystem::path system_map;  ///< Empty: addresses stay numbers.

@@ -18,7 +18,7 @@ const CLI::App& innermost(const CLI::App& app) {
   return *command;
 }
 
-/// The first word that nobody knows, in words; empty if all are known.
+/// A message about the first unknown word; empty if all are known.
 std::string unknown_word(const CLI::App& app, const CLI::App& command) {
   const auto left = app.remaining(true);
   if (left.empty()) return {};

@@ -20,7 +20,7 @@ struct RingLayout {
 };
 
 /// The end that takes bytes which the guest puts in. Our index is kept here and only published in the page,
-/// so a guest that changes it there confuses nobody but itself. Not thread-safe.
+/// so a guest that changes it there confuses only itself. Not thread-safe.
 class RingReader {
  public:
   RingReader(vmm::SharedPage page, RingLayout layout);

@@ -61,7 +61,7 @@ bool Console::misbehaved() {
 bool Console::drain_output() {
   offer_output();
   if (!not_taken_.empty()) return false;
-  // One ring's worth per event: a guest that keeps writing meanwhile has to send another.
+  // At most one ring of bytes per event: a guest that goes on writing has to send another event.
   not_taken_.resize(output_layout.size);
   not_taken_.resize(output_.read(not_taken_));
   const bool progress = !not_taken_.empty();

@@ -13,16 +13,16 @@
 
 namespace pinfold::devices {
 
-/// Takes what it has room for, without waiting; how much.
+/// Takes as many bytes as it has room for, without waiting; returns how many.
 using ConsoleSink = std::function<std::size_t(std::span<const std::byte>)>;
 
 /// The backend of one console ring. Any thread may call it. The sink is called in order, one call at a time,
-/// with this object's lock held: it must not call back. What it does not take stays here and in the guest's
-/// ring, which fills up: that holds up the guest's printing and nothing else. Whoever is behind the sink
-/// calls `on_room` when it takes more. `notify` raises the guest's port and is called without the lock.
+/// with this object's lock held: it must not call back. Bytes that it does not take stay here and in the
+/// guest's ring. When the ring is full, the guest can't print more, and runs on otherwise. The sink's owner
+/// calls `on_room` when the sink takes more. `notify` raises the guest's port and is called without the lock.
 class Console {
  public:
-  /// Input that waits here while the guest doesn't read; what comes on top is refused.
+  /// The most input that waits here while the guest doesn't read; more is refused.
   static constexpr std::size_t input_limit = std::size_t{64} * 1024;
 
   Console(vmm::SharedPage ring, ConsoleSink sink, std::function<void()> notify);

@@ -1,4 +1,4 @@
-// Hypercall 18, console_io: the hypervisor's own console, which a guest may print to only if it is told so.
+// Hypercall 18, console_io: the hypervisor's own console, which a guest may use only with --early-console.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace pinfold::devices {
 
 /// Without a sink it answers as a release build of Xen does to a domU: -EPERM to everything. With one ("debug
 /// console", for what a kernel prints before its console driver runs) CONSOLEIO_write prints, and
-/// CONSOLEIO_read finds no input. As long as the sink takes nothing the guest makes the hypercall again and
-/// again. Called in the hypercall, with the domain's lock held.
+/// CONSOLEIO_read finds no input. While the sink takes nothing, the guest repeats the hypercall. Called in
+/// the hypercall, with the domain's lock held.
 class ConsoleIo final : public Device {
  public:
   /// The most that one write may print, in bytes; more is -E2BIG.

@@ -95,7 +95,7 @@ EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_p
   network_->domains_[self_] = this;
 }
 
-// Locking a mutex that nobody holds wrongly does not throw.
+// Locking a mutex throws only when it is misused.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 EventChannels::~EventChannels() {
   const Lock lock(network_->mutex_);
@@ -501,7 +501,7 @@ void EventChannels::close_port(Port port) {
     if (theirs != nullptr) theirs->state = port_state::Unbound{self_};
   }
   ports_.close(port, fifo_ && fifo_->is_linked(port));
-  // Whoever gets this number next must not see an old event.
+  // The next port with this number must not begin with an old event.
   clear_pending(port);
 }
 

@@ -57,7 +57,7 @@ bool EventFifo::is_linked(Port port) const {
   return page.last[port.raw() % words_per_page].was_queued && (load(port) & linked) != 0;
 }
 
-/// True when the queue was empty and the vCPU has to be told of it.
+/// True when the queue was empty, so that the vCPU needs an upcall.
 bool EventFifo::append(Port port, VcpuId vcpu, std::uint8_t priority, vmm::VcpuInfoPlace& info) {
   Queues& queues = queues_[vcpu.raw()];
   // Without a control block there is no queue; the event stays pending, as on Xen.

@@ -15,7 +15,7 @@ enum class Raised : std::uint8_t {
   upcall,   ///< the vCPU must take an upcall
 };
 
-/// Sets a vCPU's upcall flag; true when it was not set: the vCPU must be told.
+/// Sets a vCPU's upcall flag. True if it was not set: the caller has to kick the vCPU.
 inline bool mark_upcall(vmm::VcpuInfoPlace& vcpu) {
   constexpr std::size_t upcall_offset = offsetof(vcpu_info, evtchn_upcall_pending);
   static_assert(upcall_offset == 0);

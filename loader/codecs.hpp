@@ -9,8 +9,8 @@
 
 namespace pinfold::loader {
 
-/// Where a codec writes: `out` is larger than `limit`, by at least `codec_slack`, so that a result that is
-/// too long can be told from one that just fits.
+/// Where a codec writes: `out` is larger than `limit`, by at least `codec_slack`, to distinguish a result
+/// that is too long from one that just fits.
 struct CodecRoom {
   std::span<std::byte> out;
   std::size_t limit;

@@ -17,7 +17,7 @@
 namespace pinfold::loader {
 
 /// An initrd file, mapped read-only: its pages are copied once, into the guest. The file must keep its size
-/// meanwhile.
+/// while this lives.
 class Initrd {
  public:
   explicit Initrd(Buffer file) : file_(std::move(file)) {}

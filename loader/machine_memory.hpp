@@ -31,7 +31,7 @@ class MachineMemory {
 };
 
 /// One domain's memory in pseudo-physical order: page pfn lies in machine frame frames[pfn]. Fresh memory
-/// reads as zero, and what nobody touches costs neither time nor memory: so writing zeroes is avoided.
+/// reads as zero, and pages that are never written cost neither time nor memory: so zeroes are not written.
 class PseudoPhysical {
  public:
   /// All frames must be contained in `machine`.

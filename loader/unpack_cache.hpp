@@ -24,8 +24,8 @@ namespace pinfold::loader {
 /// What a guest gets never depends on the cache: an entry serves only if it holds exactly the payload at
 /// hand, byte for byte (so no hash has to be trusted, and none has to be slow), and if the unpacked bytes
 /// have the checksum that they were stored with. That checksum guards against accidents (a full disk, a
-/// crash, a bad block), not against malice: whoever can write into the directory has the user's own rights,
-/// and that is why the directory must belong to the user and be writable by nobody else.
+/// crash, a bad block), not against malice. The directory must belong to the user and be writable by no one
+/// else, so that only programs with the user's own rights can change an entry.
 ///
 /// A cache can't fail: without a usable directory there is none, and an entry that is not right is removed.
 /// Several processes may use one directory: entries appear whole, by renaming, and are never changed.

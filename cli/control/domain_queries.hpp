@@ -1,6 +1,6 @@
-// What the control socket tells of a live domain. Each query holds the domain's lock for some 20 microseconds
-// at a time, however much there is to look at; the guest runs in between, so that what is found at different
-// moments may not fit together. Of a paused guest it does.
+// The control socket's queries about a running domain. A query holds the domain's lock for some 20
+// microseconds at a time, however long it takes in all. The guest runs in between, so observations of
+// different moments may contradict each other. For a paused guest they don't.
 #pragma once
 
 #include "cli/control/protocol.hpp"

@@ -8,7 +8,7 @@ namespace {
 using pvmmu::EntryPlace;
 using pvmmu::OutsideUser;
 
-/// Of the users of one table or frame, so many are told; all are counted.
+/// The report names so many users of one table or frame, and counts all of them.
 constexpr std::size_t most_places = 64, most_entries = 4096, most_addresses = 8;
 
 const char* name_of(OutsideUser::Kind kind) {

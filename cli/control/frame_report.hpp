@@ -19,8 +19,8 @@ namespace pinfold::cli {
 /// A frame of the machine, and everything that refers to it.
 class FrameReport {
  public:
-  /// Searches in steps of some 20 microseconds; `between` is called after each, and may let others have the
-  /// lock meanwhile, if what they change need not fit together.
+  /// Searches in steps of some 20 microseconds, and calls `between` after each. `between` may release the
+  /// lock for a moment; then the report's parts may contradict each other.
   [[nodiscard]] static FrameReport of(pvmmu::Held held, const pvmmu::Validator& mmu, pvmmu::Pages m2p,
                                       Mfn frame, std::vector<pvmmu::OutsideUser> outside,
                                       const std::function<void()>& between);

@@ -31,7 +31,7 @@ tl::expected<void, std::string> make_private_directory(const std::filesystem::pa
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
     return tl::unexpected(fmt::format("{}: {}", directory.string(), std::strerror(errno)));
   struct stat found {};
-  // Whoever made it first (in /tmp: anybody) must not be able to stand between the user and the guest.
+  // Another user may have made the directory first (in /tmp), and could then replace the sockets in it.
   if (::lstat(directory.c_str(), &found) != 0)
     return tl::unexpected(fmt::format("{}: {}", directory.string(), std::strerror(errno)));
   if (!S_ISDIR(found.st_mode)) return tl::unexpected(directory.string() + " is not a directory");

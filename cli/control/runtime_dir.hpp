@@ -10,7 +10,7 @@ namespace pinfold::cli {
 
 /// The user's directory for control sockets, made if it is missing: $XDG_RUNTIME_DIR/pinfold, else
 /// /run/user/UID/pinfold, else /tmp/pinfold-UID; the first whose parent is there. An error says why it is not
-/// used: it has to be a directory of the user's own that nobody else may enter.
+/// used: it has to belong to the user, and no other user may be able to enter it.
 [[nodiscard]] tl::expected<std::filesystem::path, std::string> runtime_directory();
 
 /// The same check of a given directory, whose parent exists.

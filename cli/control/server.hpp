@@ -19,8 +19,8 @@ class ControlServer {
   static constexpr std::size_t longest_line = 4096;  ///< Bytes, the newline aside.
   static constexpr std::size_t most_clients = 8;
 
-  /// The descriptors are those that came with the line; who answers takes what it wants, and the others are
-  /// closed.
+  /// The descriptors are those that came with the line. The function moves out those that it keeps; the
+  /// others are closed when it returns.
   using Answer = std::function<std::string(std::string_view line, Descriptors descriptors)>;
   /// `name` outlives this. `answer` is called on the thread, one line at a time; its result has no newline.
   ControlServer(const ControlName& name, Answer answer);

@@ -41,8 +41,8 @@ std::optional<sockaddr_un> address_of(const std::filesystem::path& path) {
 /// sockets(7) takes every family's address as a sockaddr.
 const sockaddr* generic(const sockaddr_un& address) { return std::bit_cast<const sockaddr*>(&address); }
 
-/// The file, locked by this process alone; invalid if another one has it. A file that its holder removes
-/// while it is waited for is not the name's any more: then the next one is tried.
+/// Opens the file and locks it; invalid if another process holds the lock. The holder may remove the file
+/// between our open and our lock. Then our lock is on a file without a name, and we try again.
 vmm::Fd lock_file(const std::filesystem::path& path) {
   for (;;) {
     vmm::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -54,7 +54,7 @@ vmm::Fd lock_file(const std::filesystem::path& path) {
   }
 }
 
-/// What processes that were killed left behind: files of names whose lock nobody holds.
+/// Removes the files that killed processes left behind: those of names whose lock is free.
 void remove_leftovers(const std::filesystem::path& directory) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {

@@ -1,4 +1,4 @@
-// The control socket of a running guest: who has a name, and the way to whoever has it.
+// Control sockets of running guests: claiming a name, and connecting to the guest that has it.
 #pragma once
 
 #include <cstddef>
@@ -42,29 +42,27 @@ class ControlName {
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
                                                                   std::string_view name);
 
-/// Descriptors that came over a socket. They are closed with this object, unless somebody takes them out of
-/// it.
+/// Descriptors that came over a socket. Those that are not moved out are closed with this object.
 using Descriptors = std::vector<vmm::Fd>;
 
 /// How many descriptors may come with one request.
 inline constexpr std::size_t most_descriptors = 4;
 
-/// recv(2), which also takes the descriptors that came with the bytes, and appends them to `to`. Programs
-/// that are started later don't inherit them. Where more than most_descriptors came, or the process has no
-/// room for them: -1, errno is EMFILE, and `to` has those that arrived.
+/// Like recv(2), and appends the descriptors that came with the bytes to `to`, close-on-exec. If more than
+/// most_descriptors came, or the process can't have more open files, it returns -1 with errno EMFILE, and
+/// `to` has those that arrived.
 [[nodiscard]] std::ptrdiff_t receive(const vmm::Fd& socket, std::span<char> bytes, Descriptors& to);
 
-/// Sends the bytes, all of them, with the descriptors, at most most_descriptors; the sender keeps its own.
-/// False where the connection is gone.
+/// Sends all bytes, and copies of the descriptors with them, of which there are at most most_descriptors.
+/// Returns false if the connection is gone.
 [[nodiscard]] bool send_with(const vmm::Fd& socket, std::string_view bytes, std::span<const int> descriptors);
 
-/// Sends all of it. Where the other end does not take it for `patience_ms` (-1: however long), or `stop` (if
-/// there is one) can be read meanwhile, or the connection is gone: false.
+/// Sends all bytes. Returns false if the other end takes none for `patience_ms` (-1: no limit), if `stop`
+/// becomes readable, or if the connection is gone.
 [[nodiscard]] bool send_all(const vmm::Fd& socket, std::string_view bytes, int patience_ms,
                             const vmm::Fd* stop = nullptr);
 
-/// The names that have a socket in the directory, sorted. What processes that were killed left there is
-/// removed.
+/// The names that have a socket in the directory, sorted. Removes the files that killed processes left there.
 [[nodiscard]] std::vector<std::string> names_in(const std::filesystem::path& directory);
 
 }  // namespace pinfold::cli

@@ -45,7 +45,7 @@ bool DomainTarget::takes_trap(pvmmu::Held held, vmm::GuestCpu& cpu, std::uint8_t
 
 void DomainTarget::stepped(pvmmu::Held held, vmm::GuestCpu& cpu) { report(held, cpu, Stop::Why::stepped); }
 
-/// The first that stops is told of; what others meet until all rest, they meet again.
+/// Reports the first vCPU that stops. Others that stop before all are at rest stop again when they go on.
 void DomainTarget::report(pvmmu::Held held, vmm::GuestCpu& cpu, Stop::Why why) {
   domain_.stop(held, vmm::StopReason::debugger);
   if (stop_) return;

@@ -20,7 +20,7 @@ class DomainTarget final : public Target, private vmm::Debugger {
   DomainTarget(const DomainTarget&) = delete;
   DomainTarget& operator=(const DomainTarget&) = delete;
 
-  /// What `on_stop` told of, once all vCPUs rest.
+  /// The stop that `on_stop` announced, once all vCPUs are at rest.
   [[nodiscard]] std::optional<Stop> take_stop();
 
   [[nodiscard]] std::uint32_t cpus() const override { return domain_.vcpu_count(); }

@@ -10,8 +10,9 @@
 
 namespace pinfold::cli::gdb {
 
-/// What comes in, cut into packets. Keeps at most one packet of `longest` bytes. What no debugger sends is
-/// told as `foreign`: a web page, for one, can make a browser send any bytes here, after a line of HTTP.
+/// Cuts the input into packets. Keeps at most one packet of `longest` bytes. Input that no debugger sends is
+/// reported as `foreign`: a web page, for example, can make a browser send any bytes here, after a line of
+/// HTTP.
 class PacketReader {
  public:
   static constexpr std::size_t longest = 0x4000;  ///< Bytes of a payload, as on the wire.

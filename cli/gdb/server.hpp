@@ -16,8 +16,8 @@
 namespace pinfold::cli::gdb {
 
 /// A listening socket: "unix:PATH", made for its owner alone and removed at the end, or
-/// "tcp:127.0.0.1:PORT". Only the loopback addresses 127.0.0.1 and [::1] are taken: whoever connects has the
-/// guest in hand.
+/// "tcp:127.0.0.1:PORT". Only the loopback addresses 127.0.0.1 and [::1] are accepted, because a debugger has
+/// full control of the guest.
 class Listener {
  public:
   [[nodiscard]] static tl::expected<Listener, std::string> open(std::string_view place);
@@ -32,14 +32,14 @@ class Listener {
   vmm::Fd socket_;
 };
 
-/// Serves one debugger at a time, on a thread of its own. The guest is stopped until the first has let it
-/// go; one that comes later stops it anew. A debugger that hangs up lets the guest run. A client is a
-/// debugger once its first byte is one of the protocol's: one that begins otherwise is dropped, and the guest
-/// does not notice; one that has said nothing yet makes place for the next.
+/// Serves one debugger at a time, on a thread of its own. The guest is stopped until the first debugger lets
+/// it continue; a later one stops it again when it connects. When a debugger hangs up, the guest runs on. A
+/// client counts as a debugger once its first byte is one of the protocol. A client that begins otherwise is
+/// dropped without an effect on the guest; one that has sent nothing yet is replaced by the next client.
 class Server {
  public:
   Server(const Listener& listener, vmm::Domain& domain);
-  /// The guest is over: whoever is connected is told.
+  /// Tells a connected debugger that the guest has ended.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;

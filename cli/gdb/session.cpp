@@ -138,7 +138,7 @@ std::string Session::query_features(std::string_view rest) const {
   return (range->address + part.size() < text.size() ? "m" : "l") + part;
 }
 
-/// vCPU 0 is always told of: GDB needs a thread.
+/// Always lists vCPU 0: GDB needs a thread.
 std::string Session::list_threads() {
   std::string list = "m1";
   for (std::uint32_t cpu = 1; cpu < target_.cpus(); ++cpu)

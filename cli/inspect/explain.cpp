@@ -50,7 +50,7 @@ Json refused(const char* change, std::initializer_list<Rule> rules) {
   return {{"change", change}, {"rules", names}};
 }
 
-/// What can't be done to a frame of this type while somebody relies on it.
+/// The changes that are refused for a frame of this type while there are references to the type.
 Json refusals(const std::string& type) {
   if (type == "writable")
     return Json::array({refused("use it as a page table, or load it as a root",

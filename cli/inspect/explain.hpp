@@ -18,8 +18,8 @@ namespace pinfold::cli {
 /// The same of all rules, in the order of docs/rules.md.
 [[nodiscard]] Json explain_rules();
 
-/// From the control socket's answer about a frame: what is refused of it now, who holds the references that
-/// stand in the way, and what the guest would have to do:
+/// From the control socket's answer about a frame: which changes are refused now, what holds the references
+/// that cause this, and what the guest would have to do:
 /// {"frame","is","refused":[{"change","rules":[…]}],"holders":[{"holder","instead"}]}
 [[nodiscard]] Json explain_frame(const Json& frame);
 

@@ -24,8 +24,8 @@ constexpr std::size_t most_refusals_told = 3;
 
 bool is_refused(const LogEvent& e) { return e.refusal && e.refusal->rule != pvmmu::Rule::unfinished; }
 
-/// Who holds references outside of tables. A log says which vCPU's thread asked, not which register it was
-/// for.
+/// The references that are held outside of tables. A log has the vCPU that made the request, but not the
+/// register that holds the reference.
 class Holders {
  public:
   void hear(const LogEvent& e) {
@@ -117,7 +117,7 @@ tl::expected<Moment, std::string> moment_of(const LogQuestion& question, Refusal
   LogReader::Step step{};
   while ((step = reader->next()) == LogReader::Step::event) {
     const LogEvent& event = reader->event();
-    // With the domain's end all its frames are nobody's, which is no use to anyone who did not ask for it.
+    // After the domain's end no frame has an owner. Stop before it, unless the question is about that event.
     if (event.kind == TraceKind::destroy && !question.at) return moment;
     if (const auto difference = moment.replay->step(event))
       return failed(fmt::format("event {} goes another way now: {}", event.number, *difference));

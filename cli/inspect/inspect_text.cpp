@@ -34,7 +34,7 @@ std::string users_of(const Json& table) {
   return line;
 }
 
-/// A type that nobody relies on means nothing.
+/// A type without references has no effect.
 std::string type_of(const Json& frame) {
   const std::uint64_t relied_upon = count(frame, "type_references");
   if (relied_upon == 0) return "no type relied upon";
@@ -79,7 +79,7 @@ std::string outside_text(const Json& user) {
   if (kind == "user_root") return of_vcpu("user root");
   if (kind == "gdt") return of_vcpu("GDT");
   if (kind == "ldt") return of_vcpu("LDT");
-  // Of a log, which tells who asked and not for which register.
+  // From a log, which has the vCPU of a request but not the register.
   if (kind == "root") return fmt::format("a root that vCPU {} loaded", count(user, "vcpu"));
   if (kind == "descriptors") return fmt::format("a GDT or LDT that vCPU {} set", count(user, "vcpu"));
   return kind == "shared" ? "vcpu_info or event queues, shared with the monitor" : "the monitor";

@@ -11,7 +11,7 @@
 
 namespace pinfold::report {
 
-/// Who wants to know. The event that did it is the one that the follower was given last.
+/// Receives the changes. Each was caused by the event that the follower was given last.
 class FrameListener {
  public:
   virtual ~FrameListener() = default;
@@ -29,9 +29,9 @@ struct FrameCounts {
   friend bool operator==(const FrameCounts&, const FrameCounts&) = default;
 };
 
-/// Keeps what the log tells of frames: types and pins as told, and what the tables hold, since nothing in the
-/// log says that a frame became writable because a table that maps it so was validated. Whatever a log says,
-/// memory stays within bounds: of more than `most_tables` tables at a time the contents are not followed.
+/// Keeps the state of frames by a log: types and pins as recorded, and the contents of tables, because the
+/// log does not record that a frame became writable when a table that maps it was validated. Memory is
+/// bounded whatever the log says: beyond `most_tables` tables at a time, contents are not followed.
 class FrameFollower {
  public:
   static constexpr std::size_t most_tables = 1U << 17;

@@ -1,4 +1,4 @@
-// A log, boiled down to what its picture needs: who each frame was when, not how it came about.
+// A log, reduced to what its picture needs: the state of each frame over time, without the causes.
 #pragma once
 
 #include <map>

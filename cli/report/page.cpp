@@ -32,7 +32,7 @@ std::string data_element(std::string_view id, std::string_view type, std::string
   return fmt::format("<script id=\"{}\" type=\"{}\">{}</script>\n", id, type, content);
 }
 
-/// The names that the guest is told errors by.
+/// The ABI's names of errors.
 std::string_view error_name(Errno error) {
   switch (error) {
     case Errno::eperm: return "-EPERM";
@@ -64,7 +64,7 @@ Json rules_json(const Model& model, const PageOptions& options) {
   return rules;
 }
 
-/// What who reads the page has to know of what it does not show.
+/// Notes for the reader about what the page leaves out.
 Json notes_json(const Model& model) {
   Json notes = Json::array();
   if (model.events == 0) notes.push_back("The log holds no events.");

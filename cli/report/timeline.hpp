@@ -17,7 +17,7 @@ class Timeline {
   static constexpr std::uint32_t every = 64;  ///< Events; a point at least so often.
   std::vector<TimePoint> points_;
   TimePoint last_;
-  std::uint64_t gap_ = 0;  ///< Ticks; a longer wait is told by a point at both of its ends.
+  std::uint64_t gap_ = 0;  ///< Ticks; a longer wait gets a point at both of its ends.
 };
 
 /// How many, by time: as many buckets as there is place for, wider with each doubling of the log.

@@ -1,4 +1,4 @@
-// What is told of a guest that did not end well.
+// The report about a guest that crashed or was ended for an isolation fault.
 #pragma once
 
 #include <filesystem>

@@ -81,7 +81,7 @@ void OutputWriter::finish() {
     } else if (Clock::now() < deadline) {
       changed_.wait_until(lock, deadline);
     } else {
-      // Again and again: a signal just before the write interrupts nothing.
+      // Repeated, because a signal that arrives just before the write interrupts nothing.
       given_up_ = true;
       ::pthread_kill(thread_.native_handle(), interruption);
       changed_.wait_for(lock, std::chrono::milliseconds(5));
@@ -117,7 +117,7 @@ void OutputWriter::write_some(std::unique_lock<std::mutex>& lock) {
     waiting_.erase(waiting_.begin(), waiting_.begin() + n);
     progress_ = Clock::now();
   } else if (error != EINTR && error != EAGAIN) {
-    given_up_ = true;  // nobody reads any more
+    given_up_ = true;  // the reader is gone
   }
 }
 

@@ -12,33 +12,33 @@
 
 namespace pinfold::cli {
 
-/// Writes to a file descriptor from a thread of its own, in order and without loss, so that nobody else waits
-/// for who reads there. What a reader that is gone does not take is dropped. Any thread may call anything.
+/// Writes to a file descriptor from a thread of its own, in order and without loss, so that no other thread
+/// waits for a slow reader. If the reader is gone, the rest is dropped. Any thread may call anything.
 class OutputWriter {
  public:
-  /// Bytes that wait here; what comes on top is not taken.
+  /// The most bytes that wait here; offer() does not take more.
   static constexpr std::size_t limit = std::size_t{64} * 1024;
-  /// How long a reader may take nothing once somebody is in a hurry.
+  /// After hurry(): how long the reader may take nothing.
   static constexpr std::chrono::milliseconds patience{300};
-  /// How long it may take altogether then.
+  /// After hurry(): how long it may take altogether.
   static constexpr std::chrono::seconds most_patience{2};
 
   explicit OutputWriter(int fd);
-  /// In a hurry.
+  /// Calls hurry() and finish().
   ~OutputWriter();
   OutputWriter(const OutputWriter&) = delete;
   OutputWriter& operator=(const OutputWriter&) = delete;
 
-  /// Takes as much as there is room for, at once; how much.
+  /// Takes as many bytes as there is room for, without waiting; returns how many.
   [[nodiscard]] std::size_t offer(std::span<const std::byte> bytes);
   /// `tell` is called, on the writer's thread and without a lock, when there is room again after `offer` has
   /// left something.
   void on_room(std::function<void()> tell);
-  /// From here on `offer` takes everything, and nobody is told of room. Not from within `tell`.
+  /// From here on `offer` takes everything, and `tell` is not called any more. Not from within `tell`.
   void take_everything();
-  /// Returns when all that was offered is written, or dropped. A reader has any time, until `hurry`.
+  /// Waits until all that was offered is written or dropped. Before hurry() there is no limit of time.
   void finish();
-  /// The program shall end.
+  /// The program is to end soon: from here on the reader has `patience` and `most_patience`.
   void hurry();
 
  private:

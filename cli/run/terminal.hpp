@@ -11,14 +11,14 @@
 
 namespace pinfold::cli {
 
-/// Reads stdin on a thread of its own and hands over what is typed, until Ctrl-], the end of input, or
-/// destruction. A terminal is in raw mode meanwhile and as before afterwards, also when SIGINT, SIGTERM or
-/// SIGHUP ask the program to end. A second such signal ends it at once.
+/// Reads stdin on a thread of its own and passes on what is typed, until Ctrl-], the end of input, or
+/// destruction. A terminal is in raw mode during this time; its mode is restored afterwards, also when
+/// SIGINT, SIGTERM or SIGHUP ask the program to end. A second such signal ends the program at once.
 class TerminalInput {
  public:
-  /// `on_bytes` says how many it took; the rest is offered again a little later. `on_leave`: the user typed
-  /// Ctrl-],
-  /// or a signal came. Threads started from here on do not take these signals.
+  /// `on_bytes` returns how many bytes it took; the rest is offered again a little later. `on_leave` is
+  /// called when the user types Ctrl-], or a signal comes. Threads started from here on do not take these
+  /// signals.
   TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes,
                 std::function<void()> on_leave);
   ~TerminalInput();

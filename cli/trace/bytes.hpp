@@ -33,8 +33,8 @@ class ByteWriter {
   std::vector<std::byte>& to_;
 };
 
-/// Reads from bytes that nobody vouches for. Past the end, or after a number that is no number, everything
-/// reads as 0 and `failed` stays true.
+/// Reads untrusted bytes. Past the end, or after a malformed number, everything reads as 0 and `failed` stays
+/// true.
 class ByteReader {
  public:
   explicit ByteReader(std::span<const std::byte> from) : from_(from) {}

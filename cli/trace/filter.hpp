@@ -1,4 +1,4 @@
-// Which events somebody wants to see.
+// Conditions that select events.
 #pragma once
 
 #include <optional>
@@ -21,10 +21,9 @@ class Filter {
   ///   frame=N        the frame that it is about, or that the entry names or named
   ///   table=N        the table whose entry it is
   ///   level=N        of the table or of the pin, 1 to 4
-  ///   vcpu=N         who asked
-  ///   address=N      virtual address (update-va; any byte of its page), machine address of the entry (any
-  ///   byte of it),
-  ///                  or instruction pointer
+  ///   vcpu=N         the vCPU that made the request
+  ///   address=N      virtual address (update-va; any byte of its page), machine address of the entry
+  ///                  (any byte of it), or instruction pointer
   /// Numbers are decimal, or hexadecimal after 0x. The error names what is not understood.
   [[nodiscard]] tl::expected<void, std::string> add(std::string_view text);
   [[nodiscard]] static tl::expected<Filter, std::string> of(const std::vector<std::string>& texts);

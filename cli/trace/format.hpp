@@ -71,12 +71,12 @@ struct BlockHeader {
 [[nodiscard]] std::uint32_t checksum_of(std::span<const std::byte> header,
                                         std::span<const std::byte> payload);
 
-/// An event as the log tells it: what the validator told, and who was at it when.
+/// An event of a log: what the validator recorded, when, and for which vCPU.
 struct LogEvent : pvmmu::TraceEvent {
   std::uint64_t number = 0;  ///< From 0 up.
   std::uint64_t time = 0;    ///< Ticks since the log's begin, when the operation began.
   std::uint64_t cost = 0;    ///< Ticks that the operation took.
-  VcpuId vcpu;               ///< Who asked for it. Before the first `entered`: the domain's builder.
+  VcpuId vcpu;               ///< That made the request. Before the first `entered`: the domain's builder.
   bool by_vcpu = false;      ///< False: the domain's builder.
   GuestVaddr ip;             ///< Where its code was.
   std::uint64_t cause = pvmmu::cause_other;

@@ -34,14 +34,14 @@ class LogOutput {
 [[nodiscard]] tl::expected<std::unique_ptr<LogOutput>, std::string> file_output(
     const std::filesystem::path& file);
 
-/// Makes a log of what it is told. Nothing is dropped: when the output can't keep up, the guest waits. When
-/// the output fails, that is told once, and what comes then is only counted. Whoever tells holds the domain's
-/// lock, or is the only thread that could.
+/// Makes a log of the events that it receives. None is dropped: when the output can't keep up, the guest
+/// waits. When the output fails, `on_failure` is called once, and later events are only counted. The caller
+/// of event() holds the domain's lock, or is the only thread that could take it.
 class LogSink final : public pvmmu::TraceSink {
  public:
   struct Options {
     std::uint32_t vcpus = 1;
-    /// What has been told is in the output after this long, also when it is less than a block.
+    /// An event is in the output after this time at most, even if its block is not full.
     std::chrono::milliseconds flush_after{200};
     /// Called once, by the sink's thread, when the output can't go on.
     std::function<void(const std::string& why)> on_failure;
@@ -63,11 +63,11 @@ class LogSink final : public pvmmu::TraceSink {
   void event(const pvmmu::TraceEvent& event) override;
   void vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) override;
 
-  /// Writes what is left. What is told later is lost.
+  /// Writes what is left. Later events are lost.
   Account close();
 
  private:
-  // -- of whoever tells
+  // -- of the thread that records events
   void put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost);
 
   // -- of the log's thread
@@ -85,7 +85,7 @@ class LogSink final : public pvmmu::TraceSink {
   EventRing ring_;
   std::thread thread_;
 
-  // -- of whoever tells
+  // -- of the thread that records events
   std::uint64_t begun_ = 0, excluded_ = 0;  ///< Of the operation under way.
   std::uint64_t entered_time_ = 0;
   pvmmu::TraceEvent entered_;
@@ -98,8 +98,8 @@ class LogSink final : public pvmmu::TraceSink {
   BlockHeader block_;  ///< That is being filled.
   std::vector<std::byte> payload_;
   std::uint64_t events_ = 0, last_time_ = 0;
-  /// The last event was told within an operation, whose own is still to come, or says who asks for what
-  /// comes.
+  /// The last event belongs to an operation whose own event is still to come, or names the vCPU of the events
+  /// that follow.
   bool more_belongs_to_it_ = false;
   std::optional<ToldEvent> at_vcpu_;  ///< The last `entered`.
   bool failed_ = false;

@@ -1,4 +1,4 @@
-// Reading a log, event by event, whoever wrote it.
+// Reads a log event by event. The log is untrusted input.
 #pragma once
 
 #include <memory>

@@ -20,7 +20,7 @@ bool same_refusal(const std::optional<pvmmu::Refusal>& a, const std::optional<pv
   if (a.has_value() != b.has_value()) return false;
   if (!a) return true;
   const auto fields = [](const pvmmu::Refusal& r) {
-    // Which mirror a table has is nobody's business.
+    // Not the mirror: which one a table gets is no decision of the rules.
     return std::tuple(r.rule, r.table, r.slot, r.entry.raw(), r.frame, r.state.refs, r.state.type_count,
                       r.state.owner_plus_1, r.state.type, bool(r.state.pinned), bool(r.state.validated),
                       bool(r.state.partial), bool(r.state.allocated), bool(r.state.special));

@@ -74,7 +74,8 @@ bool Connection::broken() {
 }
 
 Served Connection::serve(pvmmu::Budget& budget) {
-  // What was in the ring at the start is at most one ring of bytes; whoever adds to it sends another event.
+  // What was in the ring at the start is at most one ring of bytes; a guest that adds to it sends another
+  // event.
   std::size_t bytes = XENSTORE_RING_SIZE;
   while (!broken_ && flush() && receive(bytes)) {
     xsd_sockmsg header{};

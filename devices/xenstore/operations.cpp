@@ -60,8 +60,8 @@ tl::expected<const Node*, Errno> Operations::find(const Path& path, Want want) {
   const bool allowed = found.node->permissions.allows(actor_, want);
   if (found.length == path.text().size())
     return allowed ? tl::expected<const Node*, Errno>(found.node) : fail(Errno::eacces);
-  // What is missing takes its rights from the nearest node above: who may not write there can't create it,
-  // and who may not read there does not learn that it is missing.
+  // A missing node has the rights of the nearest node above it. Without write access there, a client can't
+  // create it; without read access, it does not learn that the node is missing.
   accessed_.insert(path.first(found.length));
   return fail(allowed ? Errno::enoent : Errno::eacces);
 }
@@ -73,7 +73,8 @@ Status Operations::create(const Path& path) {
   const auto slashes = static_cast<std::size_t>(std::count(rest.begin(), rest.end(), '/'));
   const std::size_t missing = above.length == 1 ? slashes + 1 : slashes;
   if (!actor_.privileged && tree_.owned_by(actor_.dom) + missing > quotas_.nodes) return fail(Errno::enospc);
-  // New nodes inherit their parent's permissions, but whoever has no privilege owns what it creates.
+  // New nodes inherit their parent's permissions, but a client without privilege owns the nodes that it
+  // creates.
   Permissions permissions = above.node->permissions;
   if (!actor_.privileged) permissions.set_owner(actor_.dom);
   tree_.create(path, permissions);

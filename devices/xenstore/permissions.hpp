@@ -10,7 +10,8 @@
 
 namespace pinfold::devices::xenstore {
 
-/// Who asks. A privileged actor (the monitor itself) may do everything and has no quota.
+/// The client that makes a request. A privileged actor (the monitor itself) may do everything and has no
+/// quota.
 struct Actor {
   DomId dom;
   bool privileged = false;

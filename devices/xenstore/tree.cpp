@@ -86,7 +86,8 @@ Node& Tree::for_change(const Path& path) {
   return for_change(path, none);
 }
 
-/// Only this tree's from here on: what others have, too, is copied. Nobody else counts references meanwhile.
+/// Makes the node this tree's alone: copies it if other trees share it. No other thread copies trees
+/// meanwhile.
 Node& Tree::own(std::shared_ptr<Node>& link) const {
   count_steps(1);
   if (link.use_count() != 1) {

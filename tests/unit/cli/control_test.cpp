@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A directory of the test's own, which is the user's runtime directory meanwhile.
+/// A directory of the test's own, which is the user's runtime directory during the test.
 class ControlSocket : public ::testing::Test {
  protected:
   ControlSocket() {

@@ -1,4 +1,4 @@
-// Output goes out whole and in order, and who offers it never waits for who reads it.
+// Output is written whole and in order, and offer() never waits for the reader.
 #include "cli/run/output.hpp"
 
 #include <fcntl.h>
@@ -75,7 +75,7 @@ TEST_F(Output, that_nobody_reads_is_taken_up_to_the_limit_and_holds_nobody_up) {
   EXPECT_LE(taken, OutputWriter::limit + 3 * 4096);  // what the pipe has, and what is on its way there
   writer.take_everything();
   EXPECT_EQ(writer.offer(bytes_of(text)), text.size());
-}  // and its end comes although nobody reads
+}  // and the writer ends although nothing reads
 
 TEST_F(Output, who_is_in_a_hurry_does_not_wait_for_a_reader_that_has_stopped) {
   OutputWriter writer(ends_[1]);

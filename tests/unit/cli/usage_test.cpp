@@ -1,4 +1,4 @@
-// A command line that is not understood: what is said of it.
+// Messages about a command line that is not understood.
 #include "cli/usage.hpp"
 
 #include <gtest/gtest.h>

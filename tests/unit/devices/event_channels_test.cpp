@@ -264,7 +264,7 @@ TEST(EventChannels, a_moved_vcpu_info_has_every_selector_set_and_gets_later_even
   EXPECT_EQ(g.target.info.shared().load<std::uint8_t>(64), 0);
 }
 
-// No edge may be lost: when nobody raises any more, everything raised and unmasked is either handled or
+// No edge may be lost: when no thread raises any more, everything raised and unmasked is either handled or
 // announced.
 TEST(EventChannels, no_edge_is_lost_between_senders_and_a_handling_guest) {
   Guest g(1);

@@ -280,7 +280,7 @@ TEST(EventFifo, reset_gives_all_frames_back_and_the_two_level_abi) {
   EXPECT_EQ(g.expand(0), eopnotsupp);
 }
 
-// Every edge is handled or announced once nobody raises any more, while a vCPU handles, masks and unmasks.
+// Every edge is handled or announced once no thread raises any more, while a vCPU handles, masks and unmasks.
 TEST(EventFifo, no_edge_is_lost_between_senders_and_a_handling_guest) {
   FifoGuest g;
   std::vector<Port> ports;

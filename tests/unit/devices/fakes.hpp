@@ -90,7 +90,7 @@ class FakeTarget : public vmm::EventTarget {
   FakePage* moved_to = nullptr;
 };
 
-/// The lock of a domain that nobody else asks for.
+/// The lock of a domain, which no other thread takes.
 struct FakeLock {
   pvmmu::DomainMutex mutex;
   pvmmu::DomainLock held{mutex};

@@ -121,7 +121,7 @@ TEST_F(StoreWork, a_removal_costs_its_nodes_and_the_watches_but_not_both_multipl
   }
   const std::uint64_t steps = steps_of([&] { EXPECT_TRUE(store->remove(one, no_tx, path("d"))); });
   EXPECT_LE(steps, wide + 128 + 50U);
-  // 90 of the watched nodes were there, and each is told of once.
+  // 90 of the watched nodes were there, and each has one event.
   int told = 0;
   while (const auto event = store->next_event(one)) {
     EXPECT_TRUE(event->path.starts_with("d/"));

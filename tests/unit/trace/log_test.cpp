@@ -1,4 +1,4 @@
-// What is told comes out of the log again; a log that is not whole gives what it has, and says where it ends.
+// A log gives back the recorded events; an incomplete log gives those that it has, and says where it ends.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -141,7 +141,7 @@ TEST(EventCode, whatever_is_told_is_read_again) {
 }
 
 TEST(Log, tells_what_the_validator_told) {
-  // The same life twice: once told to a keeper, once to a log.
+  // The same life twice: once recorded by a keeper, once by a log.
   Keeper keeper;
   test::World world(keeper);
   live_a_life(world);

@@ -33,7 +33,7 @@ class MemoryOutput final : public LogOutput {
 using pvmmu::test::FakeDomain;
 using pvmmu::test::FakeMachine;
 
-/// A machine of 64 frames, all but two the domain's; `sink` is told of everything.
+/// A machine of 64 frames, all but two the domain's; `sink` receives every event.
 struct World {
   static constexpr std::uint64_t frames = 64;
   explicit World(TraceSink& told) : sink(told), domain(machine, DomId(1), {.trace = &told}) {
@@ -65,7 +65,7 @@ inline void live_a_life(World& r) {
     const Pte data(r.frame(10 + i % 20), i % 3 != 0 ? pvmmu::test::rw : pvmmu::test::ro);
     (void)mmu.update(held(), entry_address(r.frame(3), i % 512), data, Preserve::nothing);
     (void)mmu.update(held(), entry_address(r.frame(3), i % 512), data, Preserve::accessed_and_dirty);
-    // Writable maps of a table and of what is nobody's are refused.
+    // Writable maps of a table and of a frame without an owner are refused.
     (void)mmu.update(held(), entry_address(r.frame(3), 511), Pte(r.frame(2), pvmmu::test::rw),
                      Preserve::nothing);
     (void)mmu.update(held(), entry_address(r.frame(3), 511), Pte(Mfn(63), pvmmu::test::ro),
