@@ -1,4 +1,4 @@
-// How much work may be done at a stretch, and what each kind of it counts as.
+// How much work may be done at a stretch, and how much each kind of work counts.
 #pragma once
 
 #include <algorithm>
@@ -8,9 +8,10 @@
 
 namespace pinfold::pvmmu {
 
-/// Counted in entries looked at: of an upper-level table one by one, of an L1 or a descriptor page all at
-/// once, which are done whole. Other work counts as entries that take as long (`cost`). What is begun while
-/// anything is left is done, so a budget of 1 gets on, too.
+/// Counted in table entries. Those of upper-level tables count one by one; an L1 or a descriptor page, which
+/// is done as a whole, counts all its entries at once. Other work counts as many entries as take the same
+/// time (`cost`). Work that is begun while anything is left is finished, so even a budget of 1 makes
+/// progress.
 class Budget {
  public:
   explicit constexpr Budget(std::uint64_t entries) : left_(entries) {}
@@ -25,15 +26,14 @@ class Budget {
 
 inline constexpr std::uint64_t whole_table = entries_per_table;
 
-/// What work other than looking at entries counts as, in entries (docs/decisions/work-at-a-stretch.md has the
-/// measurements). Whoever does the work spends for it, however a guest reached it.
+/// How many entries other work counts (docs/decisions/work-at-a-stretch.md has the measurements). The code
+/// that does the work spends for it, whichever way the guest took to ask for it.
 namespace cost {
-inline constexpr std::uint64_t call = 64;  ///< A hypercall within a multicall, besides what it does.
-inline constexpr std::uint64_t request =
-    16;                                    ///< A request of a list, besides the tables that it makes or ends.
-inline constexpr std::uint64_t page = 16;  ///< Clearing or copying a page.
-inline constexpr std::uint64_t view = 256;  ///< A change of the domain's view, by the host's kernel.
-inline constexpr std::uint64_t ring = 256;  ///< A ring of a device's, looked at for what the guest put there.
+inline constexpr std::uint64_t call = 64;     ///< A hypercall within a multicall, besides its own work.
+inline constexpr std::uint64_t request = 16;  ///< A request of a list, besides tables that it makes or ends.
+inline constexpr std::uint64_t page = 16;     ///< Clearing or copying a page.
+inline constexpr std::uint64_t view = 256;    ///< A change of the domain's view, by the host's kernel.
+inline constexpr std::uint64_t ring = 256;    ///< Looking into a device's ring for the guest's requests.
 }  // namespace cost
 
 }  // namespace pinfold::pvmmu

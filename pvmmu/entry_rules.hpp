@@ -24,9 +24,6 @@ inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::availabl
 
 inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 
-[[nodiscard]] constexpr Transition transition(FrameType current, bool counted, FrameType wanted) {
-  return transitions[static_cast<std::size_t>(wanted)][static_cast<std::size_t>(current)][counted ? 1 : 0];
-}
 [[nodiscard]] constexpr Transition transition(const Frame& frame, FrameType wanted) {
   return transition(frame.type, frame.type_count != 0, wanted);
 }

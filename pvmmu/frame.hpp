@@ -1,7 +1,7 @@
-// What is known about one machine frame: who owns it, what it is, and how often that is relied upon.
+// What is known about one machine frame: who owns it, what it is used as, and how many references rely on
+// that.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <string_view>
@@ -25,7 +25,7 @@ inline constexpr std::size_t frame_types = 7;
 [[nodiscard]] constexpr Level level_of(FrameType t) { return static_cast<Level>(t); }
 [[nodiscard]] std::string_view name(FrameType type);
 
-/// What asking for a frame as a type does. One table for all cases, here, and the only place that decides.
+/// What asking for a frame as a type does.
 enum class Transition : std::uint8_t {
   refuse,  ///< The frame is relied upon as something else.
   share,   ///< One more reliance on what it already is; a table whose check was interrupted is checked to the
@@ -34,35 +34,31 @@ enum class Transition : std::uint8_t {
            ///< needs one.
 };
 
-/// transitions[wanted type][current type][counted].
-inline constexpr auto transitions = [] {
-  std::array<std::array<std::array<Transition, 2>, frame_types>, frame_types> table{};
-  for (std::size_t from = 0; from < frame_types; ++from)
-    for (std::size_t to = 0; to < frame_types; ++to) {
-      table[to][from][0] = Transition::retype;
-      table[to][from][1] = from == to ? Transition::share : Transition::refuse;
-    }
-  return table;
-}();
+/// The only place that decides. `counted`: does anybody rely on the current type?
+[[nodiscard]] constexpr Transition transition(FrameType current, bool counted, FrameType wanted) {
+  if (!counted) return Transition::retype;
+  return current == wanted ? Transition::share : Transition::refuse;
+}
 
 /// The record of one frame; 16 bytes. All zero: a frame that nobody owns.
 ///
 /// Invariants, checked by the audit:
+///
 /// - `refs` counts the allocation (1 while the domain has the frame in its reservation), each present entry
-/// that names
-///   the frame, and each type reference held outside entries (pin, loaded root, descriptor table, monitor).
-/// - every type reference comes with a general one, so `refs >= type_count`.
-/// - `pinned` holds exactly one reference of both kinds.
-/// - `partial`: a table of level 2 to 4 that is neither validated nor plain. Its first few entries hold
-///   references, as many as Validator has noted; it holds one of both kinds itself, and nobody else holds
-///   a type reference. It has a mirror while its check is interrupted, and none while it is being
-///   released.
+///   that names the frame, and each type reference held outside of entries (pin, loaded root, descriptor
+///   table, device, monitor).
+/// - Every type reference comes with a general one, so `refs >= type_count`.
+/// - `pinned` stands for exactly one reference of each kind.
+/// - `partial` marks a table of level 2 to 4 that is neither validated nor plain. Its first entries hold
+///   references, and UnfinishedTables knows how many. The table holds one reference of each kind itself, and
+///   nobody else holds a type reference. It has a mirror while its check is interrupted, and none while it is
+///   being released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
 ///
-/// Concurrency: the owner's lock guards all but the owner itself; those who hold it together with others
-/// change counts, and the type to writable, by atomic accesses (record_access.hpp). The owner is read by
-/// domains that do not own the frame, to find out that they don't, while it may change under the pool's lock:
-/// each access is one atomic load or store.
+/// Concurrency: the owner's lock guards all fields but the owner. Threads that share the lock change the
+/// counts, and the type to writable, by atomic accesses (core/access.hpp). Other domains read the owner to
+/// find out that the frame is not theirs, while it may change under the pool's lock: each access to it is one
+/// atomic load or store.
 struct Frame {
   std::uint32_t refs = 0;
   std::uint32_t type_count = 0;
@@ -76,8 +72,8 @@ struct Frame {
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.
 
-  /// The owner's number + 1, 0 for nobody. A domain that reads its own here holds the lock that guards the
-  /// rest.
+  /// The owner's number + 1, 0 for nobody. A domain that reads its own number here holds the lock that guards
+  /// the other fields.
   [[nodiscard]] std::uint16_t owner_tag() const {
     return std::atomic_ref(const_cast<std::uint16_t&>(owner_plus_1)).load(std::memory_order_relaxed);
   }
@@ -90,19 +86,18 @@ struct Frame {
 static_assert(sizeof(Frame) == 16, "a frame's record is at most 16 bytes: 0.4 % of the memory it describes");
 static_assert(Frame{}.type == FrameType::none);
 
-/// May the monitor write the frame for its owner now? Not while it is relied upon as a table or a descriptor
-/// page.
+/// May the monitor write the frame for its owner now? Not while it is a table or a descriptor page.
 [[nodiscard]] constexpr bool may_be_written(const Frame& frame) {
   return frame.type_count == 0 || !is_protected(frame.type);
 }
 
-/// The type as a thread without the owner's lock may read it, for a second look at a frame that is held: its
-/// type does not change while the hold is right.
+/// The type, for a thread without the owner's lock that looks once more at a frame that it holds. The type
+/// does not change as long as the hold is counted as it should be.
 [[nodiscard]] inline FrameType type_as_of_now(const Frame& frame) {
   return std::atomic_ref(const_cast<FrameType&>(frame.type)).load(std::memory_order_relaxed);
 }
 
-/// Counts stop here: a guest that maps one frame this often is refused, so that no count can wrap.
+/// A guest that maps one frame this often is refused, so that no count can wrap.
 inline constexpr std::uint32_t max_references = 0x7fff'ffff;
 
 }  // namespace pinfold::pvmmu

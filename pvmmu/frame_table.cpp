@@ -60,8 +60,8 @@ std::optional<FrameTable::Taken> FrameTable::find(PoolHeld held, std::uint64_t c
   return Taken{Mfn(first), false};
 }
 
-/// Frames that were given back, where enough of them lie side by side. The block that is taken has a power of
-/// two of them, at a multiple of that; what the caller does not need of it goes back.
+/// Takes frames that were given back, if enough of them lie side by side. It takes a block whose size is a
+/// power of two, at a multiple of that size, and gives back what the caller does not need of it.
 std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64_t count,
                                                            std::uint64_t alignment) {
   constexpr std::uint64_t most = 1ULL << FreeFrames::max_order;
@@ -75,7 +75,7 @@ std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64
 
 void FrameTable::give_back(Mfn mfn) {
   Frame& frame = records_[mfn.raw()];
-  // All but the owner: the frame is the domain's until the pool has it.
+  // The owner comes last: the frame is the domain's until the pool has it.
   frame.refs = frame.type_count = frame.mirror = 0;
   frame.type = FrameType::none;
   frame.pinned = frame.validated = frame.partial = frame.allocated = frame.special = false;

@@ -12,10 +12,10 @@
 
 namespace pinfold::pvmmu {
 
-/// One record per machine frame, frame 0 up. Shared by all domains of the machine; a domain's records are
-/// guarded by that domain's lock, the pool by a lock of its own, which its members take. A frame changes
-/// owner under the pool's lock alone: what is in the pool is nobody's, and what is taken has its owner before
-/// anyone else looks.
+/// One record per machine frame, from frame 0 up. All domains of the machine share the table. A domain's
+/// records are guarded by that domain's lock, and the pool by a lock of its own, which the members take. A
+/// frame changes its owner only under the pool's lock: a frame in the pool has no owner, and a frame that is
+/// taken has one before anyone else sees it.
 class FrameTable {
  public:
   /// `frames`: size of the machine in 4 KiB frames. Memory for the records is taken lazily, zeroed by the
@@ -29,7 +29,7 @@ class FrameTable {
     [[nodiscard]] Mfn end() const { return first.plus(count); }
     [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() - first.raw() < count; }
   };
-  /// No domain ever gets these frames of the machine. To be said before any frame is taken.
+  /// No domain ever gets these frames of the machine. To be called before any frame is taken.
   void withhold(Range range) { withheld_ = range; }
   [[nodiscard]] Range withheld() const { return withheld_; }
 
@@ -38,16 +38,18 @@ class FrameTable {
   [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
   [[nodiscard]] const Frame& operator[](Mfn mfn) const { return records_[mfn.raw()]; }
 
-  /// All records, for whoever decides what memory is behind them.
+  /// All records, for code that decides which memory they lie in (vmm/memory/large_pages.hpp).
   [[nodiscard]] std::span<Frame> records() { return {records_.get(), size_}; }
 
-  /// What a domain (by its tag) may know of a frame: all of its own, of others' the owner.
+  /// What the domain with this tag may know of a frame: everything if the frame is its own, else only the
+  /// owner.
   [[nodiscard]] Frame as_seen_by(std::uint16_t tag, Mfn mfn) const;
 
   /// Takes `count` contiguous frames out of the pool for `owner`, the first at a multiple of `alignment`;
-  /// nullopt if there are none. `used_before` says whether a frame may hold somebody's data: who takes it
-  /// must scrub it. Frames that were never used serve any request that they are enough for. Of those that
-  /// were given back an extent is at most 2^FreeFrames::max_order frames, at a power of two.
+  /// nullopt if there are none. If `used_before` is true the frames may hold somebody's data, and the caller
+  /// must clear them. Frames that were never used can serve a request of any size. Among frames that were
+  /// given back, an extent has at most 2^FreeFrames::max_order frames, and `alignment` must be a power of
+  /// two.
   struct Taken {
     Mfn first;
     bool used_before = false;
@@ -56,7 +58,7 @@ class FrameTable {
   /// Puts a frame back that the caller's domain owns; its record becomes all zero.
   void give_back(Mfn mfn);
   [[nodiscard]] std::uint64_t free_frames() const;
-  /// What finding and giving back frames has cost, in words looked at under the pool's lock: for tests.
+  /// How many words were read under the pool's lock to find frames and give them back: for tests.
   [[nodiscard]] std::uint64_t pool_steps() const;
 
  private:
@@ -69,8 +71,8 @@ class FrameTable {
   std::uint64_t size_;
   Range withheld_{};
   mutable PoolMutex pool_;  ///< Guards what follows.
-  std::uint64_t next_ =
-      1;  ///< Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
+  /// Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
+  std::uint64_t next_ = 1;
   FreeFrames returned_;
 };
 

@@ -1,13 +1,14 @@
-// The third wall, as the validator sees it: what the domain's virtual machine lets any code touch.
+// The third wall as the validator sees it: which frames the domain's virtual machine gives access to.
 #pragma once
 
 #include "pvmmu/types.hpp"
 
 namespace pinfold::pvmmu {
 
-/// A domain's second-stage view of the machine: per frame no access, read-only, or read-write. Only `protect`
-/// and `revoke` can fail; the first is called before anything is changed. Once `protect` or `revoke` returns,
-/// no processor of the domain writes (or reads) the frame through any translation that it had cached.
+/// A domain's second-stage view of the machine: each frame is inaccessible, read-only, or writable. Only
+/// `protect` and `revoke` can fail, and `protect` is called before anything is changed. Once `protect`
+/// returns, no processor of the domain writes the frame through a translation that it had cached; once
+/// `revoke` returns, none reads it either.
 class FrameView {
  public:
   virtual ~FrameView() = default;
@@ -16,11 +17,12 @@ class FrameView {
   [[nodiscard]] virtual bool protect(Mfn mfn) = 0;
   /// Read-write again: the frame is plain data.
   virtual void unprotect(Mfn mfn) = 0;
-  /// The frame became the domain's.
+  /// The frames became the domain's.
   virtual void grant(Mfn first, std::uint64_t count) = 0;
-  /// The frame is the domain's no more: no access.
+  /// The frame no longer belongs to the domain: no access.
   virtual void revoke(Mfn mfn) = 0;
-  /// Did the last `revoke` of the frame do so? False: the host refused, and the frame must reach nobody else.
+  /// Did the last `revoke` of the frame succeed? False: the host refused, and no other domain may get the
+  /// frame.
   [[nodiscard]] virtual bool revoked(Mfn) const { return true; }
 };
 

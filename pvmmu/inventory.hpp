@@ -20,42 +20,42 @@ struct EntryPlace {
   Pte entry;
 };
 
-/// A use of a frame that no table's entry makes. Only whoever holds it knows it: loaded roots and descriptor
-/// tables belong to vCPUs; shared pages are those with a vcpu_info or event queues.
+/// A use of a frame other than by a table's entry. The validator does not know who it is: loaded roots and
+/// descriptor tables belong to vCPUs, shared pages hold a vcpu_info or event queues.
 struct OutsideUser {
-  /// root, descriptors: of which kind is not known (a log does not say).
+  /// root, descriptors: the exact kind is not known, since a log does not have it.
   enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, shared, root, descriptors, other };
   Mfn frame;
   Kind kind = Kind::other;
   VcpuId vcpu;
 };
 
-/// One live table, as it was when the search came by: a validated one, or one whose check was interrupted.
+/// One live table as the search found it: a validated one, or one whose check was interrupted.
 struct TableReport {
   Mfn table;
   Level level = Level::l1;
-  bool validated = false;  ///< Else only its first entries were checked, and are told of here.
+  bool validated = false;  ///< If not, only its first entries were checked, and only those are reported.
   bool pinned = false;
-  bool allocated = false;        ///< In the domain's reservation; else only its users keep it.
-  std::uint32_t references = 0;  ///< General ones: the allocation, mappings of any kind, and the next.
-  std::uint32_t type_references =
-      0;  ///< Entries that name it as a table, pin, loaded roots; itself, if not validated.
-  std::uint32_t present = 0;         ///< Entries that are present, the monitor's own slots of an L4 aside.
+  bool allocated = false;        ///< In the domain's reservation; if not, only its users keep it.
+  std::uint32_t references = 0;  ///< General ones: the allocation, mappings of any kind, type references.
+  /// Entries that name it as a table, the pin, loaded roots; if it is not validated, one of its own.
+  std::uint32_t type_references = 0;
+  std::uint32_t present = 0;         ///< Present entries, without the monitor's own slots of an L4.
   std::vector<EntryPlace> children;  ///< Levels 2 to 4: the present entries. Each names a table.
 };
 
-/// Tables that a step looks at if nobody says otherwise: 64 tables are 256 KiB to read, some 20 us.
+/// How many tables a step looks at by default: 64 tables are 256 KiB to read, some 20 us.
 inline constexpr std::size_t tables_a_step = 64;
 
-/// Goes through the live tables of a domain, and through nothing else: the way is as long as the arena
-/// has ever had tables at once, however large the machine. The lock may be dropped between steps, and the
-/// guest may change its tables then. A table that is live all the while comes exactly once; one that comes or
-/// goes meanwhile, perhaps.
+/// Goes through the live tables of a domain, mirror by mirror: it takes as many steps as the arena ever had
+/// mirrors at once, however large the machine is. The lock may be released between steps, and the guest may
+/// change its tables then. A table that is live all the time is returned exactly once; a table that appears
+/// or disappears meanwhile may or may not be returned.
 class TableCursor {
  public:
-  /// The next tables: at most `most`, perhaps none although there are more.
+  /// The next tables: at most `most`. It may return none although there are more.
   [[nodiscard]] std::vector<Mfn> next(Held, const Validator& mmu, std::size_t most = tables_a_step);
-  /// Was there nothing left when `next` was called last?
+  /// Did the last call of `next` reach the end?
   [[nodiscard]] bool done() const { return done_; }
 
  private:
@@ -63,7 +63,7 @@ class TableCursor {
   bool done_ = false;
 };
 
-/// Every live table of a domain; a step at a time.
+/// Reports every live table of a domain, step by step.
 class TableSearch {
  public:
   /// Adds the reports of the next tables to `found`; true while there may be more.
@@ -74,9 +74,8 @@ class TableSearch {
   TableCursor cursor_;
 };
 
-/// Every present entry of the domain's live tables that names one frame; a step at a time. An entry that is
-/// there all the while is found exactly once. The frame may be anything: one that the domain has no entry of
-/// is not found anywhere.
+/// Finds every present entry of the domain's live tables that names one frame, step by step. An entry that is
+/// there all the time is found exactly once. Any frame number may be asked for.
 class FrameSearch {
  public:
   explicit FrameSearch(Mfn frame) : frame_(frame) {}
@@ -103,7 +102,7 @@ class Inventory {
   Inventory() = default;
   Inventory(std::vector<TableReport> reports, std::vector<OutsideUser> outside);
 
-  /// In the order of the search.
+  /// In the order in which the search found them.
   [[nodiscard]] const std::vector<TableReport>& tables() const { return tables_; }
   [[nodiscard]] const TableReport* find(Mfn table) const;
   /// The entries, all one level up, that name the table.
@@ -131,8 +130,8 @@ class Inventory {
   std::unordered_map<Mfn, std::vector<EntryPlace>> naming_;
 };
 
-/// The whole inventory, the lock dropped after each step; `between` is called then, without it (to let others
-/// in: a mutex alone is not fair). Takes and leaves `lock` locked.
+/// The whole inventory. After each step it releases the lock and calls `between`, which lets others take the
+/// lock (a mutex alone is not fair). `lock` is locked before and after the call.
 template <class Between>
 [[nodiscard]] Inventory take_inventory(DomainLock& lock, const Validator& mmu,
                                        std::vector<OutsideUser> outside, Between between,

@@ -5,8 +5,9 @@
 
 namespace pinfold::pvmmu {
 
-// Who wants the lock alone stores taken_ and then looks at each inside_; who shares stores its inside_ and
-// then looks at taken_. All four are sequentially consistent, so at least one of the two sees the other's.
+// A thread that wants the lock alone stores taken_ and then reads each inside_; a sharer stores its inside_
+// and then reads taken_. All four accesses are sequentially consistent, so at least one of the two sees the
+// other's store.
 
 void DomainMutex::lock() {
   lock_behind_others();

@@ -1,4 +1,4 @@
-// The domain's lock, held alone or together with others, and the proofs of holding it.
+// The domain's lock, held alone or shared, and the proofs of holding it.
 #pragma once
 
 #include <atomic>
@@ -10,18 +10,19 @@ namespace pinfold::pvmmu {
 class DomainSharer;
 
 /// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall
-/// state. One lock a domain; taken at a vCPU's exit, dropped before it enters the guest or sleeps.
+/// state. Each domain has one; a vCPU takes it at its exit and releases it before it enters the guest or
+/// sleeps.
 ///
-/// Held alone (DomainLock) it permits everything. Held together with others (DomainShare) it permits what
-/// says so, Validator::update_together first of all; nobody has it alone meanwhile. Sharing is by a flag for
-/// each thread that shares, in a cache line of its own, so that those who share have no line in common that
-/// they write; who wants the lock alone looks at all flags.
+/// Held alone (DomainLock) it permits everything. Shared (DomainShare) it permits the functions that take
+/// `Shared`, above all Validator::update_concurrently; nobody holds it alone meanwhile. Each thread that may
+/// share the lock has a flag in a cache line of its own, so that sharers write no line in common; whoever
+/// wants the lock alone waits for all flags.
 class DomainMutex {
  public:
   DomainMutex() = default;
   DomainMutex(const DomainMutex&) = delete;
   DomainMutex& operator=(const DomainMutex&) = delete;
-  /// Do others wait? Whoever has it alone may then prefer to share it.
+  /// Do others wait? Then the holder may prefer to share it.
   [[nodiscard]] bool is_wanted() const { return waiting_.load(std::memory_order_relaxed) != 0; }
 
  private:
@@ -32,8 +33,7 @@ class DomainMutex {
   void unlock();
 
   std::mutex mutex_;
-  /// Somebody has mutex_ and wants those who share to leave. Stays false while there is nobody who might
-  /// share.
+  /// Somebody holds mutex_ and wants the sharers to leave. Stays false while no thread may share.
   alignas(64) std::atomic<bool> taken_{false};
   std::atomic<unsigned> waiting_{0};    ///< For mutex_.
   std::vector<DomainSharer*> sharers_;  ///< Guarded by mutex_.
@@ -64,8 +64,8 @@ class DomainLock {
 
 using Held = const DomainLock&;
 
-/// One thread's place among those who may hold the domain's lock together. Outlived by the mutex; made and
-/// ended while its thread does not hold the lock.
+/// One thread's permission to share the domain's lock. The mutex outlives it; it is made and destroyed while
+/// its thread does not hold the lock.
 class alignas(64) DomainSharer {
  public:
   explicit DomainSharer(DomainMutex& mutex);
@@ -84,8 +84,8 @@ class alignas(64) DomainSharer {
   DomainMutex& mutex_;
 };
 
-/// Holding the domain's lock together with others. The thread must not hold it alone, nor ask for that
-/// before this ends.
+/// Sharing the domain's lock with others. The thread must not hold the lock alone, nor ask for that while
+/// this lives.
 class DomainShare {
  public:
   explicit DomainShare(DomainSharer& sharer) : sharer_(sharer) { sharer_.enter(); }
@@ -99,7 +99,7 @@ class DomainShare {
 
 using Shared = const DomainShare&;
 
-/// A lock for a few loads and stores: who finds it taken lets others run until it is free.
+/// A lock for a few loads and stores: a thread that finds it taken yields until it is free.
 class ShortLock {
  public:
   void lock() {
@@ -112,9 +112,9 @@ class ShortLock {
   std::atomic_flag taken_;
 };
 
-/// Guards the machine's pool of free frames, which all domains share. A leaf: taken with a domain's lock held
-/// or without, and under it nothing else is locked and nobody else is called. So two domains wait for each
-/// other only as long as a frame changes hands.
+/// Guards the machine's pool of free frames, which all domains share. It is taken with or without a domain's
+/// lock; while it is held nothing else is locked and nothing outside the pool is called. So two domains wait
+/// for each other only as long as a frame changes hands.
 class PoolMutex {
  public:
   PoolMutex() = default;

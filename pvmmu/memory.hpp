@@ -1,5 +1,4 @@
-// The bytes of the machine and of the mirrors, as the validator reaches them: whole aligned entries, one load
-// or store each.
+// Access to the memory of the machine and of the mirrors: whole aligned entries, one load or store each.
 #pragma once
 
 #include <atomic>
@@ -10,9 +9,9 @@
 
 namespace pinfold::pvmmu {
 
-/// Pages in one contiguous mapping of the monitor's own, page i at base + i * 4096. Not owning. The guest may
-/// read what is behind it at any time, and a processor may set accessed bits in mirrors: each access is one
-/// atomic load or store.
+/// Pages in one contiguous mapping of the monitor: page i is at base + i * 4096. Does not own them. The guest
+/// may read and write the memory at any time, and a processor may set accessed bits in mirrors, so each
+/// access is one atomic load or store.
 class Pages {
  public:
   /// Of a cache line.
@@ -30,20 +29,21 @@ class Pages {
   void store(std::uint64_t index, std::size_t slot, std::uint64_t value) const {
     word(index, slot).store(value, std::memory_order_relaxed);
   }
-  /// The next slot of a table to look at, from `slot` on: lines of eight entries of which none is present are
-  /// passed over. entries_per_table at its end.
+  /// The next slot of a table, from `slot` on, that has to be looked at: it skips lines of eight entries none
+  /// of which is present. entries_per_table if there is none.
   [[nodiscard]] std::size_t next_used(std::uint64_t index, std::size_t slot) const {
     if (slot % entries_per_line == 0)
       while (slot < entries_per_table && !line_is_used(index, slot)) slot += entries_per_line;
     return slot;
   }
-  /// The same from the other side: the entries before `end` are those to look at; 0 if there are none.
+  /// The same backwards: returns the end of the entries before `end` that have to be looked at; 0 if there
+  /// are none.
   [[nodiscard]] std::size_t last_used(std::uint64_t index, std::size_t end) const {
     if (end % entries_per_line == 0)
       while (end > 0 && !line_is_used(index, end - entries_per_line)) end -= entries_per_line;
     return end;
   }
-  /// The entry at `byte` from the first page's begin, a multiple of 8.
+  /// The entry `byte` bytes after the first page's beginning; a multiple of 8.
   [[nodiscard]] std::atomic_ref<std::uint64_t> at(std::uint64_t byte) const {
     return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(base_ + byte));
   }

@@ -1,9 +1,8 @@
 // The page-table operations of the ABI: mmu_update, update_va_mapping, pins, roots, whole pages.
-#include "pvmmu/commit.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/traced_operation.hpp"
-#include "pvmmu/validator.hpp"
+#include "pvmmu/validator_l1.hpp"
 
 namespace pinfold::pvmmu {
 
@@ -44,69 +43,47 @@ Verdict<> Validator::check_owned(Mfn mfn) {
   return {};
 }
 
-/// The entry at `where`, in the L1 `table`. What takes more than a change of flags is a call.
+/// The same as PlainL1::update, with a function of its own for each kind of update but the shortest.
 [[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
                                                         MachineAddr where, Pte want) {
-  const Pte old(machine_.at(where.raw()).load(std::memory_order_relaxed));
+  ExclusiveL1 l1 = exclusive_l1();
+  const Pte old = L1Memory{*this}.load(where);
   if (!want.present()) return clear_l1(verdict, where, old, want);
   want = adjusted_l1(want);
-  // P is not among the flags: the old entry is present as well.
-  if (((old.raw() ^ want.raw()) & ~l1_flag_bits) != 0) return replace_l1(verdict, where, old, want);
-  const MirrorEntry mirror = mirror_entry(table, where);
-  const Pte mirrored = mirror.load(), now = mirror_of_adjusted_leaf(want);
-  if (holds_otherwise(mirrored, now)) [[unlikely]]
-    return refuse_forged_l1(verdict, where);
-  ++counters_.entries_checked;
-  commit(where, mirror, mirrored, CheckedEntry(want, now), counters_);
-}
-
-void Validator::refuse_forged_l1(Verdict<>& verdict, MachineAddr where) const {
-  const Pte guest(machine_.at(where.raw()).load(std::memory_order_relaxed));
-  const Pte mirrored = mirror_entry(record(frame_of(where)), where).load();
-  verdict = refuse_breach(Where{frame_of(where), slot_at(where)}, guest, mirrored);
+  if (!ExclusiveL1::only_flags_change(old, want)) return replace_l1(verdict, where, old, want);
+  const L1Outcome outcome = l1.change_flags(table, where, want);
+  if (!outcome.is_done()) [[unlikely]]
+    refuse_l1(verdict, where, want, outcome);
 }
 
 void Validator::clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
-  const Pte mirrored = mirror.load();
-  if (!leaf_is_plain_copy(old, mirrored)) return clear_marked_l1(verdict, where, old, want);
-  clear_l1_at(where, mirror, mirrored, old, want);
-}
-
-/// The same for any entry: the processor has marked it, or it is writable and clean, or forged.
-void Validator::clear_marked_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
-  const Pte mirrored = mirror.load();
-  if (leaf_differs(old, mirrored)) [[unlikely]]
-    return refuse_forged_l1(verdict, where);
-  clear_l1_at(where, mirror, mirrored, old, want);
-}
-
-[[gnu::always_inline]] inline void Validator::clear_l1_at(MachineAddr where, MirrorEntry mirror, Pte mirrored,
-                                                          Pte old, Pte want) {
-  commit(where, mirror, mirrored, CheckedEntry::not_present(want), counters_);
-  drop_l1_entry<Alone>(old);
+  const L1Outcome outcome = exclusive_l1().clear(record(frame_of(where)), where, old, want);
+  if (!outcome.is_done()) [[unlikely]]
+    refuse_l1(verdict, where, want, outcome);
 }
 
 void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const MirrorEntry mirror = mirror_entry(record(frame_of(where)), where);
-  const Pte mirrored = mirror.load();
-  if (!leaf_is_plain_copy(old, mirrored) && leaf_differs(old, mirrored)) [[unlikely]]
-    return refuse_forged_l1(verdict, where);
-  ++counters_.entries_checked;
-  const Checked entry = check_l1<Alone>(want);
-  if (!entry) [[unlikely]] {
-    verdict = refuse(entry.rule(), Where{frame_of(where), slot_at(where)}, want, want.mfn());
+  const L1Outcome outcome = exclusive_l1().replace(record(frame_of(where)), where, old, want);
+  if (!outcome.is_done()) [[unlikely]]
+    refuse_l1(verdict, where, want, outcome);
+}
+
+void Validator::refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want, L1Outcome outcome) {
+  const Mfn table = frame_of(where);
+  const std::size_t slot = slot_at(where);
+  if (outcome.kind == L1Outcome::Kind::forged) {
+    verdict = refuse_breach(Where{table, slot}, L1Memory{*this}.load(where),
+                            mirror_entry(record(table), where).load());
     return;
   }
-  commit(where, mirror, mirrored, *entry, counters_);
-  drop_l1_entry<Alone>(old);
+  ++counters_.entries_checked;
+  verdict = refuse(outcome.rule, Where{table, slot}, want, want.mfn());
 }
 
 /// Notes what a processor may still know of the entry that was there.
 void Validator::log_stale(MachineAddr where, Pte before, Pte now) {
   if (!narrows(before, now)) return;
-  const std::lock_guard among_others(stale_lock_);  // of tables other than this one
+  const std::lock_guard among_others(concurrent_locks_.of_stale_log());  // of tables other than this one
   stale_.changed(MirrorId(record(frame_of(where)).mirror), slot_at(where), before);
 }
 
@@ -209,7 +186,7 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   if (!is_as_stored(old, mirrored)) [[unlikely]]
     return refuse_breach(where, old, mirrored);
   const auto store = [&](const CheckedEntry& entry) {
-    commit(entry_address(table, slot), mirror, mirrored, entry, counters_);
+    commit(L1Memory{*this}, entry_address(table, slot), mirror, mirrored, entry, counters_);
   };
   if (!want.present()) {
     store(CheckedEntry::not_present(want));
@@ -281,7 +258,7 @@ Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
   if (traced) traced->root = root;
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
-  if (!releasing_.empty() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
+  if (unfinished_.has_releases() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
     return traced.run([&] { return load_new_root(root, wanted); });
   replace_root(root, wanted);
   (void)releases_finished();
@@ -307,7 +284,7 @@ void Validator::replace_root(Mfn& root, Mfn wanted) {
 }
 
 void Validator::unload_root(Held, Mfn& root) {
-  if (root == no_mfn && releasing_.empty()) return;
+  if (root == no_mfn && !unfinished_.has_releases()) return;
   TracedOperation traced(*this, TraceKind::unload_root, root);
   if (traced) traced->root = root;
   replace_root(root, no_mfn);

@@ -130,10 +130,9 @@ std::uint64_t Validator::destroy(Held held) {
 
 std::uint64_t Validator::give_back_everything(Held held) {
   budget_ = Budget::unlimited();
-  while (!interrupted_.empty()) {
-    const auto [table, slot] = *interrupted_.begin();
-    interrupted_.erase(table);
-    give_up(table, slot);
+  while (unfinished_.has_interrupted()) {
+    const Mfn table = unfinished_.any_interrupted();
+    give_up(table, unfinished_.resume(table));
   }
   (void)releases_finished();
   std::uint64_t left = 0;

@@ -10,7 +10,7 @@
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/traced_operation.hpp"
-#include "pvmmu/validator.hpp"
+#include "pvmmu/validator_l1.hpp"
 
 namespace pinfold::pvmmu {
 
@@ -24,14 +24,7 @@ std::size_t Validator::entries_held(Mfn table) const {
   const Frame& frame = frames_[table];
   if (!is_table(frame.type)) return 0;
   if (frame.validated) return entries_per_table;
-  if (const auto found = interrupted_.find(table); found != interrupted_.end()) return found->second;
-  const auto release = release_of(table);
-  return release == releasing_.end() ? 0 : release->end;
-}
-
-std::vector<Validator::Release>::const_iterator Validator::release_of(Mfn table) const {
-  return std::find_if(releasing_.begin(), releasing_.end(),
-                      [table](const Release& r) { return r.table == table; });
+  return unfinished_.entries_held(table);
 }
 
 /// A mirror for a table that is about to be checked, with nothing in it.
@@ -57,7 +50,7 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
       if (!found.present()) continue;
       const Pte want = adjusted_l1(found);
       ++counters_.entries_checked;
-      const Checked entry = check_l1<Alone>(want);
+      const Checked entry = exclusive_l1().check(want);
       if (!entry) [[unlikely]] {
         const auto refusal = refuse(entry.rule(), Where{mfn, slot}, want, want.mfn());
         drop_l1_entries(mfn, mirror, slot);
@@ -116,7 +109,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
   Frame& frame = frames_[mfn];
   std::size_t slot = 0;
   if (frame.partial) {
-    slot = interrupted_.extract(mfn).mapped();
+    slot = unfinished_.resume(mfn);
     frame.partial = false;
   } else if (const auto mirror = take_empty_mirror(mfn)) {
     frame.mirror = mirror->raw();
@@ -146,7 +139,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
 
 /// Leaves a table with its first `slot` entries checked.
 Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
-  interrupted_.emplace(mfn, slot);
+  unfinished_.interrupt(mfn, slot);
   frames_[mfn].partial = true;
   return unfinished();
 }
@@ -173,7 +166,7 @@ void Validator::devalidate_l1(Mfn mfn) {
       const Pte guest(machine.load(mfn.raw(), slot));
       const Pte mirrored(mirrors.load(mirror.raw(), slot));
       if (leaf_is_plain_copy(guest, mirrored) || end_marked_leaf(Where{mfn, slot}, guest, mirrored))
-        drop_l1_entry<Alone>(guest);
+        exclusive_l1().drop(guest);
     }
   }
   budget_.spend(whole_table);
@@ -194,7 +187,7 @@ bool Validator::end_marked_leaf(Where where, Pte guest, Pte mirrored) {
 void Validator::drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end) {
   for (std::size_t slot = 0; slot < end; ++slot) {
     const Pte guest(machine_.load(mfn.raw(), slot));
-    if (end_marked_leaf(Where{mfn, slot}, guest, mirrors_.load(mirror, slot))) drop_l1_entry<Alone>(guest);
+    if (end_marked_leaf(Where{mfn, slot}, guest, mirrors_.load(mirror, slot))) exclusive_l1().drop(guest);
   }
 }
 
@@ -204,7 +197,7 @@ void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
   Frame& frame = frames_[mfn];
   frame.validated = false;
   frame.partial = true;
-  releasing_.push_back({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});
+  unfinished_.begin_release({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});
 }
 
 bool Validator::continue_releases() {
@@ -216,13 +209,13 @@ bool Validator::continue_releases() {
 
 /// The innermost table first: dropping an entry may add the table that it names.
 bool Validator::work_off_releases() {
-  while (!releasing_.empty()) {
-    Release& last = releasing_.back();
+  while (unfinished_.has_releases()) {
+    UnfinishedTables::Release& last = unfinished_.innermost_release();
     const Mfn table = last.table;
     const MirrorId mirror = last.mirror;
     if (last.end == 0) {
       end_mirror(mirror, last.was_seen);
-      releasing_.pop_back();
+      unfinished_.end_innermost_release();
       become_plain(table);
       continue;
     }

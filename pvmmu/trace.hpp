@@ -1,4 +1,4 @@
-// What the validator tells of each thing that it is asked and decides, to whoever watches.
+// The events by which a validator reports each operation and each decision.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@ namespace pinfold::pvmmu {
 
 struct ValidatorParts;
 
-// X(identifier, "name"): first the operations, each an input of the validator; then what happens within one,
-// told before the operation's own event; last what is told from outside of the validator.
+// X(identifier, "name"): first the operations, which are the validator's inputs; then what happens within
+// one, whose event precedes the operation's; last what is reported from outside of the validator.
 #define PINFOLD_TRACE_KINDS(X)            \
   X(update, "update")                     \
   X(update_va, "update-va")               \
@@ -58,7 +58,7 @@ inline constexpr std::size_t trace_kinds = 0
     ;
 [[nodiscard]] std::string_view name(TraceKind kind);
 [[nodiscard]] constexpr bool is_operation(TraceKind kind) { return kind <= TraceKind::destroy; }
-/// Within an operation, and before its event.
+/// Does it happen within an operation, so that it precedes that operation's event?
 [[nodiscard]] constexpr bool is_within_operation(TraceKind kind) {
   return kind >= TraceKind::protected_frame && kind <= TraceKind::host_refused;
 }
@@ -66,10 +66,10 @@ inline constexpr std::size_t trace_kinds = 0
 /// Why a vCPU left the guest, for `entered`: a hypercall's number, or an exception's vector above these.
 inline constexpr std::uint64_t cause_exception = 0x100;
 inline constexpr std::uint64_t cause_other = 0x200;
-/// All vCPUs, for `flushed`.
+/// For `flushed`: all vCPUs.
 inline constexpr std::uint64_t every_vcpu = ~0ULL;
 
-/// What a frame's record says, as far as verdicts depend on it.
+/// The part of a frame's record that verdicts depend on.
 struct FrameState {
   FrameType type = FrameType::none;
   bool pinned = false;
@@ -82,18 +82,18 @@ struct FrameState {
 struct TraceMarks {
   bool preserve : 1 = false;  ///< update: accessed and dirty are to be kept (MMU_PT_UPDATE_PRESERVE_AD).
   bool accessed_by_processor : 1 = false;  ///< update: the mirror had A where the guest's entry had not.
-  bool flush : 1 = false;                  ///< The guest may not go on before all processors have flushed.
-  bool beyond_limit : 1 = false;           ///< allocate: XENMEM_exchange's, which the limit does not bind.
+  bool flush : 1 = false;                  ///< All processors must flush before the guest goes on.
+  bool beyond_limit : 1 = false;           ///< allocate: for XENMEM_exchange, without the domain's limit.
   bool write : 1 = false;                  ///< touch: a write.
   bool revoke : 1 = false;    ///< host_refused: to take a frame out of the view; else to protect it.
   bool budgeted : 1 = false;  ///< `budget` is how many entries of work were left before the operation.
-  bool continued : 1 =
-      false;  ///< finish_releases: there is more; entered: told already, for events before this.
+  /// finish_releases: there is more to do; entered: events before this one have reported the same.
+  bool continued : 1 = false;
   friend bool operator==(const TraceMarks&, const TraceMarks&) = default;
 };
 
-/// One event. Which fields mean something depends on the kind (docs/trace-format.md has the table); the
-/// others are as here.
+/// One event. Its kind determines which fields are used (docs/trace-format.md has the table); the others keep
+/// the values that they have here.
 struct TraceEvent {
   TraceKind kind{};
   TraceMarks marks;
@@ -101,38 +101,38 @@ struct TraceEvent {
   FrameType wanted = FrameType::none;  ///< hold, protected_frame: as what.
   std::uint16_t slot = 0;
   Mfn table = no_mfn;  ///< The table whose entry was to change.
-  Mfn root =
-      no_mfn;  ///< update_va: where the walk began; load_root, unload_root: the register's value before.
+  Mfn root = no_mfn;   ///< update_va: where the walk began; load_root, unload_root: the register's old value.
   Mfn frame = no_mfn;  ///< What the entry names, or else the frame that the operation is about.
   Pte old;             ///< The entry that was there.
   Pte now;             ///< The entry that was asked for.
-  /// update_va: the address; set_machphys: the PFN; copy_page: the frame copied from;
-  /// write_descriptor: the machine address; allocate: the alignment; forget_mirrors: the number of the first
-  /// mirror that is not forgotten; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU.
+  /// update_va: the address; set_machphys: the PFN; copy_page: the frame copied from; write_descriptor: the
+  /// machine address; allocate: the alignment; forget_mirrors: the number of the first mirror that may not be
+  /// used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU.
   std::uint64_t argument = 0;
-  /// set_machphys, allocate, freed: frames in a row; destroy: frames that were left; entered: the cause.
+  /// set_machphys, allocate, freed: frames in a row; destroy: frames that still had references; entered: the
+  /// cause.
   std::uint64_t count = 0;
   std::uint64_t budget = 0;
   std::optional<FrameState> before, after;  ///< Of `frame`, where it is the domain's.
   std::optional<Refusal> refusal;
-  /// protected_frame: the 512 entries that the frame held when it stopped being writable for the guest. Valid
-  /// during the call.
+  /// protected_frame: the 512 entries that the frame held when the guest lost the permission to write it.
+  /// Valid during the call.
   std::span<const std::uint64_t> contents;
   /// state: digest of each 512 frames' records and tables (state_digest.hpp). Valid during the call.
   std::span<const std::uint32_t> digests;
 };
 
-/// Who is told. One event at a time, under the domain's lock; may take its time (the guest waits), must not
-/// call back.
+/// Receives the events: one at a time, under the domain's lock, so the guest waits meanwhile. It must not
+/// call the validator.
 class TraceSink {
  public:
   virtual ~TraceSink() = default;
-  /// The validator begins its work on what it is given. Once, before any event.
+  /// The validator begins its work with these parts. Called once, before any event.
   virtual void started(const ValidatorParts& parts) = 0;
-  /// An operation begins: its cost counts from here to its event.
+  /// An operation begins: its cost is counted from here to its event.
   virtual void operation_begins() = 0;
   virtual void event(const TraceEvent& event) = 0;
-  /// What comes from here on, a vCPU asked for: `ip` is where its code is, `cause` why it left the guest.
+  /// A vCPU caused the events that follow: `ip` is its instruction pointer, `cause` why it left the guest.
   virtual void vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) = 0;
 };
 

@@ -1,5 +1,4 @@
-// The validator of one domain: every change of a page table, descriptor table or reservation goes through
-// here.
+// The validator of one domain: every change of a page table, descriptor table or reservation goes through it.
 #pragma once
 
 #include <array>
@@ -7,22 +6,29 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
-#include <vector>
 
 #include "pvmmu/budget.hpp"
 #include "pvmmu/checked_entry.hpp"
+#include "pvmmu/commit.hpp"
+#include "pvmmu/concurrent_locks.hpp"
+#include "pvmmu/core/access.hpp"
+#include "pvmmu/core/entry_update.hpp"
+#include "pvmmu/counters.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/mirror.hpp"
-#include "pvmmu/record_access.hpp"
 #include "pvmmu/trace.hpp"
+#include "pvmmu/unfinished_tables.hpp"
 #include "pvmmu/verdict.hpp"
 
 namespace pinfold::pvmmu {
+
+template <class Memory, class Records, class Locks>
+class PlainL1;
+struct L1Outcome;
 
 /// What the validator works on. All outlive it.
 struct ValidatorParts {
@@ -36,17 +42,7 @@ struct ValidatorParts {
   std::array<Pte, xen_slots> l4_xen_slots;     ///< What each root's mirror holds in slots 256 to 271.
   std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
   std::uint64_t max_frames = 1ULL << 40;       ///< The domain's reservation may not exceed this.
-  TraceSink* trace = nullptr;                  ///< Is told of everything; null: nobody is.
-};
-
-struct MmuCounters {
-  std::uint64_t entries_checked = 0;  ///< Present entries that the guest asked for and a rule looked at.
-  std::uint64_t entries_refused = 0;
-  std::uint64_t entries_stored = 0;
-  std::uint64_t tables_validated = 0;
-  std::uint64_t tables_released = 0;
-  std::uint64_t root_loads = 0;
-  std::uint64_t dirty_faults = 0;
+  TraceSink* trace = nullptr;                  ///< Gets an event of each operation; may be null.
 };
 
 /// Where an L1 entry is, and what the levels above it allow.
@@ -58,10 +54,10 @@ struct Leaf {
   bool executable = false;  ///< NX at none.
 };
 
-/// Proof that something wrote a table, a descriptor page or a mirror past the validator: what was read back
-/// is not what was stored. What it says was not used.
+/// Proof that something wrote a table, a descriptor page or a mirror without the validator: the value that
+/// was read back is not the one that was stored. The validator did not use that value.
 struct Breach {
-  Mfn table = no_mfn;  ///< Where the entry or descriptor is; no_mfn: not known, only what it named.
+  Mfn table = no_mfn;  ///< Where the entry or descriptor is; no_mfn: only the frame that it named is known.
   std::uint16_t slot = 0;
   Level level = Level::l1;
   Pte guest;           ///< What the guest's table holds.
@@ -71,37 +67,36 @@ struct Breach {
   [[nodiscard]] std::string describe() const;
 };
 
-/// What an entry is to become; `where` as update() has it.
-struct EntryUpdate {
-  MachineAddr where;
-  Pte want;
-};
-
 /// How a store hits an entry.
 enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 
-/// Xen's rules for one domain (the page-type system: who owns a frame, what it is, how often that is relied
-/// upon).
+/// Xen's page-type rules for one domain: who owns a frame, what it is used as, and how many references rely
+/// on that.
 ///
-/// A change goes decode → check → commit → release: `check_*` (entry_check.hpp) take references for what a
-/// new entry names and are the only makers of a CheckedEntry; `commit` (commit.hpp) is the only function that
-/// stores into a guest table and its mirror, takes nothing else, and can't fail; the old entry's references
-/// are dropped last. Whatever can fail happens before the first store.
+/// A change goes decode → check → commit → release: the checks (core/check_l1.hpp, entry_check.hpp) take
+/// references for what a new entry names and are the only makers of a CheckedEntry; `commit` (commit.hpp) is
+/// the only function that stores into a guest table and its mirror, takes nothing else, and can't fail; the
+/// old entry's references are dropped last. Whatever can fail happens before the first store.
 ///
-/// What was stored is not believed when it is read back. A guest's table may have been written past the view,
-/// a mirror by code that took over the gate: the two are compared wherever references are dropped by what an
-/// entry says, a walk follows the mirrors, and a frame number from either is looked up only if it is the
-/// domain's. A difference is a Breach: the entry is left alone, and the caller must end the domain
-/// (breach()).
+/// Entries are not trusted when they are read back: a guest may have got at its tables in spite of the view,
+/// and code that took over the gate may have written a mirror. So a guest's entry is compared with its mirror
+/// wherever references are dropped because of it, a walk follows the mirrors, and a frame number from either
+/// is used only if the frame is the domain's. A difference is a Breach: the entry is left alone, and the
+/// caller must end the domain (breach()).
 ///
-/// Big trees: what makes a table of an upper level, or ends one, stops when the budget is used up, and the
-/// refusal is Rule::unfinished. A check that was interrupted leaves the table partial; whoever asks for the
-/// table again goes on with it. A table that nobody relies on any more, or whose check failed, is released
-/// entry by entry, in the same operation or in later ones: none that needs a table begins before all that is
-/// finished.
+/// Big trees: the check or release of a table of an upper level stops when the budget is used up; the
+/// operation's verdict is then Rule::unfinished. An interrupted check leaves the table partial and goes on
+/// when the table is asked for again. A table that nobody relies on any more, or whose check failed, is
+/// released entry by entry, in the same operation or in later ones; no operation that needs a table begins
+/// before all releases are finished.
 ///
-/// Concurrency: all members need the domain's lock, which callers prove with `Held`; held together with
-/// others it is enough for the plain change of an L1 entry (`Shared`, together.cpp).
+/// Concurrency: all members need the domain's lock, which callers prove with `Held`. A plain change of an L1
+/// entry and a device's hold need it only shared (`Shared`, concurrent_update.cpp).
+///
+/// Size: the class has more public methods than others have, since each is one request of the hypercall ABI
+/// or one question about the same records, under the same lock. Its parts are classes of their own: the core
+/// of L1 updates (core/plain_l1.hpp), unfinished tables, traced operations, the mirrors' arena, the pool of
+/// frames.
 ///
 /// Tracing: with a TraceSink, each operation is a TracedOperation, which tells the sink what was asked and
 /// what the outcome was. Without a sink that costs a branch where the operation begins and where it ends; the
@@ -125,36 +120,36 @@ class Validator {
   /// The entries of the machine-to-phys array for `count` frames from `mfn` on, which become `pfn` and those
   /// after it; stops at the first frame that is refused.
   Verdict<> set_machphys(Held, Mfn mfn, Pfn pfn, std::uint64_t count = 1);
-  /// The same as update() for entries of L1 tables, while others do that: as many as are plain, from the
-  /// first. How many; the next one is for update() to decide. Counts into `counters`, which the caller has
-  /// for itself and hands in with count(). No flush is due then (take_flush_duty, before the lock is let go
-  /// of).
-  [[nodiscard]] std::size_t update_together(Shared, MmuCounters& counters,
-                                            std::span<const EntryUpdate> wanted);
-  void count(Held, const MmuCounters& together);
+  /// Makes the leading updates that are plain ones of L1 entries, while others share the lock, and returns
+  /// their count; pass the next one to update(). Counts into `counters`, which belongs to the caller alone
+  /// and goes to count() afterwards. No flush may be due then: take_flush_duty(), before the lock is
+  /// released. (concurrent_update.cpp)
+  [[nodiscard]] std::size_t update_concurrently(Shared, MmuCounters& counters,
+                                                std::span<const EntryUpdate> wanted);
+  /// Adds what update_concurrently() counted.
+  void count(Held, const MmuCounters& concurrent);
   Verdict<> pin(Held, Level level, Mfn mfn);
   Verdict<> unpin(Held, Mfn mfn);
   /// Moves a root register (`root`, no_mfn for none) to a new L4; the old one is released after the new one
   /// is held.
   Verdict<> load_root(Held, Mfn& root, Mfn wanted);
-  /// Empties a root register. A step of its own, so that no number that a guest passes to load_root can mean
-  /// it.
+  /// Empties a root register. It is not an argument of load_root, since a guest could pass that.
   void unload_root(Held, Mfn& root);
   Verdict<> clear_page(Held, Mfn mfn);
   Verdict<> copy_page(Held, Mfn to, Mfn from);
 
   // -- work at a stretch: tables.cpp
-  /// What the operations from here on may do together.
+  /// Sets what the operations from here on may do in all.
   void set_budget(Held, Budget budget) { budget_ = budget; }
   [[nodiscard]] bool budget_used_up() const { return budget_.used_up(); }
-  /// For work other than the validator's own that is done in the same stretch.
+  /// The budget, for other work in the same stretch.
   [[nodiscard]] Budget& budget(Held) { return budget_; }
-  /// Goes on releasing what operations have left; true: nothing is left.
-  [[nodiscard]] bool finish_releases(Held) { return releasing_.empty() || continue_releases(); }
+  /// Goes on with releases that operations left unfinished. True: all are finished.
+  [[nodiscard]] bool finish_releases(Held) { return !unfinished_.has_releases() || continue_releases(); }
   /// How many of a table's entries, from the first, hold references.
   [[nodiscard]] std::size_t entries_held(Mfn table) const;
-  /// Is it a partial table that ends, not one whose check was interrupted?
-  [[nodiscard]] bool is_releasing(Mfn table) const { return release_of(table) != releasing_.end(); }
+  /// Is it a partial table that is being released, not one whose check was interrupted?
+  [[nodiscard]] bool is_releasing(Mfn table) const { return unfinished_.is_releasing(table); }
 
   // -- descriptors: descriptors.cpp
   /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value
@@ -166,7 +161,7 @@ class Validator {
   void release(Held, Mfn mfn);
   /// Takes a reference of the type `writable`, as hold() does, while others share the lock: for a thread of a
   /// device. False: nothing was done, because it takes more than counting; ask hold(), which takes the
-  /// reference or refuses it. Always false while a TraceSink watches. (together.cpp)
+  /// reference or refuses it. Always false while a TraceSink watches. (concurrent_update.cpp)
   [[nodiscard]] bool try_hold_writable(Shared, Mfn mfn);
   /// Drops a reference of the type `writable` that either of the two took. False: nothing was done, because
   /// the frame might have to be freed with it; call release().
@@ -176,7 +171,7 @@ class Validator {
   /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents
   /// are zero.
   Verdict<Mfn> allocate(Held, std::uint64_t count = 1, std::uint64_t alignment = 1);
-  /// The same, for a moment over the domain's limit: XENMEM_exchange gives as many back.
+  /// The same without regard to the domain's limit: for XENMEM_exchange, which gives as many back.
   Verdict<Mfn> allocate_beyond_limit(Held, std::uint64_t count, std::uint64_t alignment);
   /// Gives the domain a page of the monitor's own (shared_info, grant table): mappable, never freed by the
   /// guest.
@@ -185,17 +180,17 @@ class Validator {
   Verdict<> deallocate(Held, Mfn mfn);
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
-  /// Frames that the domain has. One that it gave back counts until its last reference goes: the limit is on
-  /// memory that others can't have.
+  /// Frames that the domain has. A frame that it gave back counts until its last reference is dropped: until
+  /// then nobody else can have it.
   [[nodiscard]] std::uint64_t allocated_frames() const { return owned_; }
   [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
-  /// Takes everything back: pins, allocations. Roots and holds must be gone. The number of frames that still
-  /// had references, which is 0 unless a count was wrong.
+  /// Drops all pins and allocations; the caller has dropped roots and holds. Returns the number of frames
+  /// that still have references, which is 0 unless a count was wrong.
   std::uint64_t destroy(Held);
 
-  // -- what was stored and is found changed
-  /// The first difference that was found between a table and what was stored there; null: there was none.
-  /// The domain must not run on after one.
+  // -- entries that are not what was stored
+  /// The first difference that was found between a table and what was stored there, or null. After one the
+  /// domain must not run on.
   [[nodiscard]] const Breach* breach() const { return breach_ ? &*breach_ : nullptr; }
   /// Copies the first descriptors of a page that is held as descriptors. False, and a breach: one of them is
   /// not as a check leaves it.
@@ -253,46 +248,25 @@ class Validator {
     Level level = Level::l1;
   };
 
-  /// One entry of a mirror, where it is.
-  class MirrorEntry {
-   public:
-    explicit MirrorEntry(std::atomic_ref<std::uint64_t> at) : at_(at) {}
-    [[nodiscard]] Pte load() const { return Pte(at_.load(std::memory_order_relaxed)); }
-    void store(Pte entry) const { at_.store(entry.raw(), std::memory_order_relaxed); }
-
-   private:
-    std::atomic_ref<std::uint64_t> at_;
-  };
-
-  /// A CheckedEntry, or the rule that refused it. Plain fields: it stays in registers.
-  class Checked {
-   public:
-    Checked(const CheckedEntry& entry) : entry_(entry) {}
-    Checked(Rule rule) : entry_(CheckedEntry::not_present(Pte())), refused_(true), rule_(rule) {}
-    explicit operator bool() const { return !refused_; }
-    [[nodiscard]] const CheckedEntry& operator*() const { return entry_; }
-    [[nodiscard]] Rule rule() const { return rule_; }
-
-   private:
-    CheckedEntry entry_;
-    bool refused_ = false;
-    Rule rule_{};
-  };
+  // validator_l1.hpp: the core for updates of L1 entries (core/plain_l1.hpp), with this validator's policies
+  struct L1Memory;
+  template <class Access>
+  struct L1Records;
+  struct NoTableLocks;
+  struct TableLocks;
+  using ExclusiveL1 = PlainL1<L1Memory, L1Records<ExclusiveAccess>, NoTableLocks>;
+  using SharedL1 = PlainL1<L1Memory, L1Records<SharedAccess>, TableLocks>;
+  ExclusiveL1 exclusive_l1();
+  SharedL1 shared_l1(MmuCounters& counters);
 
   /// What frames_[mfn] is, one load nearer.
   [[nodiscard]] Frame& record(Mfn mfn) const { return records_[mfn.raw()]; }
 
-  // entry_check.hpp: Q1 of the mail is answered here.
-  template <class Way>
-  Checked check_l1(Pte want);
+  // entry_check.hpp
   Verdict<CheckedEntry> check_upper(Where where, Pte want);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Where where, Pte want, Mfn frame = no_mfn);
   [[gnu::cold]] tl::unexpected<Refusal> refuse(Rule rule, Mfn frame);
 
-  // commit.hpp
-  /// `before`: what the mirror holds.
-  void commit(MachineAddr where, MirrorEntry mirror, Pte before, const CheckedEntry& entry,
-              MmuCounters& counters);
   [[gnu::noinline]] void log_stale(MachineAddr where, Pte before, Pte now);
 
   // types.cpp: the only place where a type is taken or dropped
@@ -311,17 +285,6 @@ class Validator {
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
-  /// Drops the references that an entry of an L1 held since it was checked. It was read from memory: what is
-  /// not the domain's is a breach, and nothing is dropped.
-  template <class Way>
-  void drop_l1_entry(Pte old) {
-    if (!old.present()) return;
-    const Mfn mfn = old.mfn();
-    if (!owns(mfn)) [[unlikely]]
-      return note_stray(mfn);
-    if (!Way::drop(record(mfn), old.writable())) [[unlikely]]
-      free_frame(mfn);
-  }
   void drop_upper_entry(Pte old);
 
   // breach.cpp
@@ -353,7 +316,7 @@ class Validator {
   void give_up(Mfn mfn, std::size_t end);
   void release_entries(Mfn mfn, std::size_t end, bool was_seen);
   void end_mirror(MirrorId mirror, bool was_seen);
-  [[nodiscard]] bool releases_finished() { return releasing_.empty() || work_off_releases(); }
+  [[nodiscard]] bool releases_finished() { return !unfinished_.has_releases() || work_off_releases(); }
   [[nodiscard]] bool work_off_releases();
   [[nodiscard]] bool continue_releases();
   static tl::unexpected<Refusal> unfinished();
@@ -379,15 +342,13 @@ class Validator {
   Verdict<Mfn> take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
   std::uint64_t give_back_everything(Held held);
 
-  // operations.cpp
-  // An L1 entry's way is one of small functions that change `verdict` only to refuse: registers and tail
-  // calls do.
+  // operations.cpp An update of an L1 entry is one of small functions that change `verdict` only to refuse:
+  // registers and tail calls do.
   void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want);
   [[gnu::noinline]] void clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
-  [[gnu::noinline]] void clear_marked_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
-  void clear_l1_at(MachineAddr where, MirrorEntry mirror, Pte mirrored, Pte old, Pte want);
   [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
-  [[gnu::cold, gnu::noinline]] void refuse_forged_l1(Verdict<>& verdict, MachineAddr where) const;
+  [[gnu::cold, gnu::noinline]] void refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want,
+                                              L1Outcome outcome);
   [[gnu::noinline]] void update_any(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   void update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
@@ -401,10 +362,9 @@ class Validator {
   [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
   [[nodiscard]] std::optional<Leaf> follow_mirrors(Mfn root, GuestVaddr va) const;
 
-  // together.cpp
+  // concurrent_update.cpp
   [[nodiscard]] bool stays(Mfn mfn) const;
   [[nodiscard]] bool stays_l1(Mfn mfn) const;
-  bool change_l1_together(MachineAddr where, const Frame& table, Pte want, MmuCounters& counters);
 
   void set_m2p(Mfn mfn, Pfn pfn) {
     m2p_.store(mfn.raw() / entries_per_table, mfn.raw() % entries_per_table, pfn.raw());
@@ -433,31 +393,11 @@ class Validator {
   std::uint64_t owned_ = 0;          ///< Frames of the domain, special ones aside.
   mutable bool flush_duty_ = false;  ///< Mutable for TracedOperation: does this operation need a flush?
   Budget budget_ = Budget::unlimited();
-  /// Tables whose check was interrupted, and the slot at which it goes on.
-  std::unordered_map<Mfn, std::size_t> interrupted_;
-  /// Tables that end, the innermost last. Those of one operation's making, a few at most.
-  struct Release {
-    Mfn table;
-    std::size_t end;  ///< Entries from here on hold nothing any more.
-    MirrorId mirror;  ///< Kept until then: it says what the entries hold.
-    bool was_seen;    ///< A processor may know the mirror.
-  };
-  std::vector<Release> releasing_;
-  [[nodiscard]] std::vector<Release>::const_iterator release_of(Mfn table) const;
+  UnfinishedTables unfinished_;
   MmuCounters counters_;
   mutable std::optional<Breach> breach_;  ///< Mutable: who only looks finds it as well.
 
-  // For those who hold the domain's lock together; who has it alone finds them free.
-  struct alignas(64) TableLock {
-    ShortLock lock;
-  };
-  std::array<TableLock, 64> table_locks_;  ///< Each guards the entries of some tables.
-  /// Tables lie side by side, or at equal distances: the product's upper bits differ all the same.
-  [[nodiscard]] ShortLock& table_lock(Mfn table) {
-    constexpr std::uint64_t golden_ratio = 0x9e37'79b9'7f4a'7c15;  // of 2^64; Knuth vol. 3, 6.4
-    return table_locks_[table.raw() * golden_ratio >> 58].lock;
-  }
-  ShortLock stale_lock_;  ///< Guards stale_.
+  ConcurrentLocks concurrent_locks_;
 };
 
 }  // namespace pinfold::pvmmu

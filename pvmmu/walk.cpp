@@ -1,8 +1,7 @@
 // Walking a guest's own tables in software, and the accessed and dirty bits that a walk leaves behind.
-#include "pvmmu/commit.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/traced_operation.hpp"
-#include "pvmmu/validator.hpp"
+#include "pvmmu/validator_l1.hpp"
 
 namespace pinfold::pvmmu {
 
@@ -76,7 +75,8 @@ bool Validator::touch(Held, const Leaf& leaf, bool write) {
     traced.changes_entry(leaf.table, leaf.slot, marked);
     traced->marks.write = write;
   }
-  commit(where, mirror, mirrored, CheckedEntry(marked, mirror_of_adjusted_leaf(marked)), counters_);
+  commit(L1Memory{*this}, where, mirror, mirrored, CheckedEntry(marked, mirror_of_adjusted_leaf(marked)),
+         counters_);
   return true;
 }
 

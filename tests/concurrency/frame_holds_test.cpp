@@ -48,7 +48,7 @@ struct Holding : testing::Test {
       const Pte want = random() % 3 == 0 ? Pte() : Pte(frames[random() % frames.size()], rw);
       const std::array wanted{EntryUpdate{entry_at(table, random() % 8), want}};
       const DomainShare share(sharer);
-      (void)domain.mmu.update_together(share, counters, wanted);
+      (void)domain.mmu.update_concurrently(share, counters, wanted);
     }
     domain.call([&](Held held, Validator& v) { v.count(held, counters); });
   }

@@ -202,7 +202,7 @@ World::Outcome World::apply(const Operation& op) {
       (void)mmu.take_flush_duty();
       // Every second time as a vCPU does that shares the lock; what that leaves alone goes the whole way.
       if (!preserve && op.choice % 2 == 1 &&
-          here.update_together({{test::entry_at(op.mfn, op.slot), want}}) == 1)
+          here.update_concurrently({{test::entry_at(op.mfn, op.slot), want}}) == 1)
         return {std::nullopt, model_.update(op.domain, op.mfn, op.slot, want, false)};
       const auto refused = error_of(in_pieces(here, op, [&] {
         return mmu.update(held, test::entry_at(op.mfn, op.slot), want,

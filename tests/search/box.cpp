@@ -30,13 +30,13 @@ BoxDomain::BoxDomain(const Size& size, FrameTable& frames, const Pages& machine,
                          id.raw() == 0 ? size.first_has : size.second_has, nullptr}),
       held(mutex_) {}
 
-std::size_t BoxDomain::update_together(std::span<const EntryUpdate> wanted) {
+std::size_t BoxDomain::update_concurrently(std::span<const EntryUpdate> wanted) {
   MmuCounters counters;
   std::size_t done = 0;
   held.unlock();
   {
     const DomainShare share(sharer_);
-    done = mmu.update_together(share, counters, wanted);
+    done = mmu.update_concurrently(share, counters, wanted);
   }
   held.lock();
   mmu.count(held, counters);

@@ -73,7 +73,7 @@ struct BoxDomain {
  public:
   DomainLock held;
   /// As a vCPU does that shares the lock.
-  std::size_t update_together(std::span<const EntryUpdate> wanted);
+  std::size_t update_concurrently(std::span<const EntryUpdate> wanted);
 };
 
 class Box {

@@ -86,7 +86,7 @@ class Enumeration {
         const std::size_t slot = slots[which];
         add_entry(Kind::update, i, slot, want, true);
         if (want.present()) add_entry(Kind::update_preserving, i, slot, want, true);
-        if (leaf) add_entry(Kind::update_together, i, slot, want);
+        if (leaf) add_entry(Kind::update_concurrently, i, slot, want);
         if (leaf) add_entry(Kind::update_by_store, i, slot, want);
       }
     if (type == FrameType::l4)
@@ -112,7 +112,7 @@ class Enumeration {
 
   void foreign_frame(std::uint8_t i) {
     add_entry(Kind::update, i, slots[0], Pte(Mfn(i), mapped_ro));
-    add_entry(Kind::update_together, i, slots[0], Pte(Mfn(i), mapped_ro));
+    add_entry(Kind::update_concurrently, i, slots[0], Pte(Mfn(i), mapped_ro));
     add_entry(Kind::update_by_store, i, slots[0], Pte());
     add_pins(i);
     add(Kind::unpin, i);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::array<const char*, 20> names{"update",
                                             "update (PRESERVE_AD)",
-                                            "update_together",
+                                            "update_concurrently",
                                             "update_l1_by_store",
                                             "update_va",
                                             "pin",
@@ -43,7 +43,7 @@ class Application {
     switch (op_.kind) {
       case Kind::update: return update(Preserve::nothing);
       case Kind::update_preserving: return update(Preserve::accessed_and_dirty);
-      case Kind::update_together: return update_together();
+      case Kind::update_concurrently: return update_concurrently();
       case Kind::update_by_store:
         return stored(
             mmu_.update_l1_by_store(held_, Leaf{no_mfn, 0, Pte(mfn_, mapped_ro)}, op_.slot, want()));
@@ -107,9 +107,9 @@ class Application {
     demand(!verdict || mmu_.owns(mfn_), "another domain's frame was updated");
     return stored(verdict);
   }
-  Outcome update_together() {
+  Outcome update_concurrently() {
     const EntryUpdate one{entry_address(mfn_, op_.slot), want()};
-    const bool accepted = here_.update_together(std::span(&one, 1)) == 1;
+    const bool accepted = here_.update_concurrently(std::span(&one, 1)) == 1;
     demand(!accepted || mmu_.owns(mfn_), "another domain's frame was updated");
     return done(accepted);
   }
@@ -231,7 +231,7 @@ std::string describe(const Operation& op, std::uint64_t budget) {
   switch (op.kind) {
     case Kind::update:
     case Kind::update_preserving:
-    case Kind::update_together:
+    case Kind::update_concurrently:
     case Kind::update_by_store:
     case Kind::write_descriptor: text += fmt::format(" slot {} := {:#x}", op.slot, op.value); break;
     case Kind::update_va:

@@ -11,8 +11,8 @@ namespace pinfold::pvmmu::search {
 
 enum class Kind : std::uint8_t {
   update,
-  update_preserving,  ///< A and D are kept.
-  update_together,    ///< As a vCPU does that shares the domain's lock.
+  update_preserving,    ///< A and D are kept.
+  update_concurrently,  ///< As a vCPU does that shares the domain's lock.
   update_by_store,
   update_va,
   pin,

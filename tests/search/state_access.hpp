@@ -19,27 +19,28 @@ struct StateAccess {
   };
   static void set(Validator& mmu, std::span<const Progress> interrupted, std::span<const Progress> releasing,
                   std::uint64_t owned) {
-    mmu.interrupted_.clear();
-    for (const Progress& p : interrupted) mmu.interrupted_.emplace(p.table, p.position);
-    mmu.releasing_.clear();
-    for (const Progress& p : releasing) mmu.releasing_.push_back({p.table, p.position, p.mirror, p.was_seen});
+    mmu.unfinished_.interrupted_.clear();
+    for (const Progress& p : interrupted) mmu.unfinished_.interrupted_.emplace(p.table, p.position);
+    mmu.unfinished_.releasing_.clear();
+    for (const Progress& p : releasing)
+      mmu.unfinished_.releasing_.push_back({p.table, p.position, p.mirror, p.was_seen});
     mmu.owned_ = owned;
   }
   template <class Visit>
   static void each_interrupted(const Validator& mmu, Visit&& visit) {
-    for (const auto& [table, position] : mmu.interrupted_) visit(table, position);
+    for (const auto& [table, position] : mmu.unfinished_.interrupted_) visit(table, position);
   }
   template <class Visit>
   static void each_releasing(const Validator& mmu, Visit&& visit) {
-    for (const auto& r : mmu.releasing_) visit(Progress{r.table, r.end, r.mirror, r.was_seen});
+    for (const auto& r : mmu.unfinished_.releasing_) visit(Progress{r.table, r.end, r.mirror, r.was_seen});
   }
   /// Gives up all checks that were interrupted and finishes all releases.
   static void settle(Validator& mmu, Held held) {
     mmu.set_budget(held, Budget::unlimited());
     (void)mmu.finish_releases(held);
-    while (!mmu.interrupted_.empty()) {
-      const auto [table, position] = *mmu.interrupted_.begin();
-      mmu.interrupted_.erase(table);
+    while (!mmu.unfinished_.interrupted_.empty()) {
+      const auto [table, position] = *mmu.unfinished_.interrupted_.begin();
+      mmu.unfinished_.interrupted_.erase(table);
       mmu.give_up(table, position);
       (void)mmu.finish_releases(held);
     }

@@ -193,7 +193,7 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   lock.unlock();
   {
     const pvmmu::DomainShare share(*cpu.sharer());
-    done = mmu.update_together(share, counters, std::span(wanted).first(count));
+    done = mmu.update_concurrently(share, counters, std::span(wanted).first(count));
   }
   lock.lock();
   // Other vCPUs answered hypercalls meanwhile, with budgets of their own.

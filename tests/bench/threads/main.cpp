@@ -57,7 +57,7 @@ std::uint64_t work(World& world, Way way, Part part, std::uint64_t batch, const 
       for (std::uint64_t i = next; i < behind; ++i) updates[i - next] = {world.address(i), wanted(i)};
       const DomainShare share(sharer);
       const auto asked = std::span(updates).first(behind - next);
-      if (world.mmu.update_together(share, counters, asked) != asked.size()) std::abort();
+      if (world.mmu.update_concurrently(share, counters, asked) != asked.size()) std::abort();
     }
     done += behind - next;
     next = behind;

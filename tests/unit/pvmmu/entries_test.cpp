@@ -11,8 +11,9 @@ namespace {
 TEST(Transitions, an_uncounted_frame_may_become_anything_and_a_counted_one_stays_what_it_is) {
   for (std::size_t from = 0; from < frame_types; ++from)
     for (std::size_t to = 0; to < frame_types; ++to) {
-      EXPECT_EQ(transitions[to][from][0], Transition::retype);
-      EXPECT_EQ(transitions[to][from][1], from == to ? Transition::share : Transition::refuse)
+      EXPECT_EQ(transition(FrameType(from), false, FrameType(to)), Transition::retype);
+      EXPECT_EQ(transition(FrameType(from), true, FrameType(to)),
+                from == to ? Transition::share : Transition::refuse)
           << from << " to " << to;
     }
 }

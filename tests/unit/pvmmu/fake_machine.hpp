@@ -132,10 +132,10 @@ class FakeDomain {
     return result;
   }
   /// How many of the entries, from the first, can be changed with the lock shared; these are.
-  [[nodiscard]] std::size_t update_together(const std::vector<EntryUpdate>& wanted) {
+  [[nodiscard]] std::size_t update_concurrently(const std::vector<EntryUpdate>& wanted) {
     MmuCounters counters;
     const std::size_t done =
-        while_shared([&](Shared share) { return mmu.update_together(share, counters, wanted); });
+        while_shared([&](Shared share) { return mmu.update_concurrently(share, counters, wanted); });
     mmu.count(held, counters);
     return done;
   }

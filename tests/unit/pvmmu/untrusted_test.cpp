@@ -141,7 +141,7 @@ TEST(Untrusted, an_entry_that_differs_is_left_to_who_has_the_lock_alone) {
   expect_found(
       [](Scene& s, std::size_t slot) {
         const std::vector<EntryUpdate> wanted{{entry_at(s.tree.l1, slot), Pte()}};
-        EXPECT_EQ(s.one.update_together(wanted), 0U);
+        EXPECT_EQ(s.one.update_concurrently(wanted), 0U);
         EXPECT_EQ(s.one.mmu.breach(), nullptr) << "who shares the lock notes nothing";
         (void)s.update(slot, Pte());
       },

@@ -19,8 +19,8 @@ constexpr std::size_t slots = 8;  // few: they meet
 
 const std::vector<std::string> nothing;
 
-struct Together : testing::Test {
-  Together() {
+struct ConcurrentUpdate : testing::Test {
+  ConcurrentUpdate() {
     for (Mfn& table : tables) {
       table = one.allocate();
       one.call([&](Held held, Validator& v) { EXPECT_TRUE(v.pin(held, Level::l1, table)); });
@@ -44,7 +44,8 @@ struct Together : testing::Test {
       while (done < list.size()) {
         {
           const DomainShare share(sharer);
-          const std::size_t more = one.mmu.update_together(share, counters, std::span(list).subspan(done));
+          const std::size_t more =
+              one.mmu.update_concurrently(share, counters, std::span(list).subspan(done));
           done += more;
           together_done += more;
         }
@@ -65,7 +66,7 @@ struct Together : testing::Test {
   std::atomic<std::uint64_t> together_done{0}, refused{0};
 };
 
-TEST_F(Together, updates_of_the_same_entries_leave_entry_mirror_and_counts_in_agreement) {
+TEST_F(ConcurrentUpdate, updates_of_the_same_entries_leave_entry_mirror_and_counts_in_agreement) {
   together({[&] { updates(1); }, [&] { updates(2); }, [&] { updates(3); }});
   EXPECT_EQ(one.findings(), nothing);
   EXPECT_EQ(refused, 0U);
@@ -74,7 +75,7 @@ TEST_F(Together, updates_of_the_same_entries_leave_entry_mirror_and_counts_in_ag
   EXPECT_GE(counted.entries_stored, together_done);
 }
 
-TEST_F(Together, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named_it) {
+TEST_F(ConcurrentUpdate, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named_it) {
   const auto write = [&](std::size_t first) {
     DomainSharer sharer(one.mutex);
     MmuCounters counters;
@@ -83,7 +84,7 @@ TEST_F(Together, two_writers_of_one_entry_drop_each_frame_as_often_as_they_named
       list.push_back({entry_at(tables[0], 0), Pte(frames[(first + i) % frames.size()], rw)});
     for (int i = 0; i < 4 * rounds; ++i) {
       const DomainShare share(sharer);
-      EXPECT_EQ(one.mmu.update_together(share, counters, std::span(list).first(1 + i % 16)), 1U + i % 16);
+      EXPECT_EQ(one.mmu.update_concurrently(share, counters, std::span(list).first(1 + i % 16)), 1U + i % 16);
     }
   };
   together({[&] { write(0); }, [&] { write(3); }});
@@ -116,7 +117,7 @@ struct HoldingDevice {
   }
 };
 
-TEST_F(Together, a_device_holds_frames_while_others_map_and_unmap_them) {
+TEST_F(ConcurrentUpdate, a_device_holds_frames_while_others_map_and_unmap_them) {
   std::atomic<std::uint64_t> held_shared{0};
   const auto device = [&](std::size_t first) {
     HoldingDevice d{one};
@@ -133,7 +134,7 @@ TEST_F(Together, a_device_holds_frames_while_others_map_and_unmap_them) {
   EXPECT_EQ(held_shared, 2U * 2 * 4 * rounds);  // nothing here takes more than counting
 }
 
-TEST_F(Together, a_frame_that_a_device_holds_becomes_no_table) {
+TEST_F(ConcurrentUpdate, a_frame_that_a_device_holds_becomes_no_table) {
   std::atomic<bool> over{false};
   const auto device = [&] {
     HoldingDevice d{one};
@@ -156,7 +157,7 @@ TEST_F(Together, a_frame_that_a_device_holds_becomes_no_table) {
   EXPECT_EQ(one.findings(), nothing);
 }
 
-TEST_F(Together, a_frame_given_up_under_a_device_s_hold_is_freed_with_its_release) {
+TEST_F(ConcurrentUpdate, a_frame_given_up_under_a_device_s_hold_is_freed_with_its_release) {
   HoldingDevice d{one};
   const std::uint64_t before = one.call([](Held, Validator& v) { return v.allocated_frames(); });
   together({[&] {
@@ -173,7 +174,7 @@ TEST_F(Together, a_frame_given_up_under_a_device_s_hold_is_freed_with_its_releas
   EXPECT_EQ(one.call([](Held, Validator& v) { return v.allocated_frames(); }), before);
 }
 
-TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
+TEST_F(ConcurrentUpdate, no_frame_is_mapped_writable_while_it_becomes_a_table) {
   // What a mirror's entry permits at a moment when nobody changes anything.
   const auto check = [&](Held, Validator& v) {
     for (const Mfn table : tables)
@@ -210,7 +211,7 @@ TEST_F(Together, no_frame_is_mapped_writable_while_it_becomes_a_table) {
   EXPECT_GT(tables_made, 0U);
 }
 
-TEST_F(Together, frames_given_up_meanwhile_are_freed_once) {
+TEST_F(ConcurrentUpdate, frames_given_up_meanwhile_are_freed_once) {
   together({[&] { updates(6); }, [&] { updates(7); },
             [&] {
               for (int i = 0; i < rounds; ++i) {

@@ -7,8 +7,8 @@
 namespace pinfold::pvmmu::test {
 namespace {
 
-struct Together : testing::Test {
-  Together() { EXPECT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4)); }
+struct ConcurrentUpdate : testing::Test {
+  ConcurrentUpdate() { EXPECT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4)); }
   [[nodiscard]] EntryUpdate l1(std::size_t slot, Pte want) const { return {entry_at(tree.l1, slot), want}; }
   [[nodiscard]] bool alone(const EntryUpdate& u) {
     return one.mmu.update(one.held, u.where, u.want, Preserve::nothing).has_value();
@@ -21,7 +21,7 @@ struct Together : testing::Test {
   void left_alone(const EntryUpdate& update) {
     const auto before = snapshot(machine.frames);
     const std::uint64_t there = machine.memory.pages().at(update.where.raw() & ~7ULL).load();
-    EXPECT_EQ(one.update_together({update}), 0U);
+    EXPECT_EQ(one.update_concurrently({update}), 0U);
     EXPECT_EQ(snapshot(machine.frames), before);
     EXPECT_EQ(machine.memory.pages().at(update.where.raw() & ~7ULL).load(), there);
   }
@@ -32,13 +32,13 @@ struct Together : testing::Test {
   Mfn frame = one.allocate(), other = one.allocate();
 };
 
-TEST_F(Together, the_same_comes_of_it_as_with_the_lock_held_alone) {
+TEST_F(ConcurrentUpdate, the_same_comes_of_it_as_with_the_lock_held_alone) {
   constexpr auto dirty = rw | bit::dirty;
   for (const Pte want : {Pte(frame, rw), Pte(frame, dirty), Pte(frame, ro), Pte(other, dirty), Pte(other, ro),
                          Pte(), Pte(0x1230), Pte(frame, bit::present | bit::writable)}) {
     ASSERT_TRUE(alone(l1(1, want)));
     const MmuCounters before = one.mmu.counters();
-    ASSERT_EQ(one.update_together({l1(2, want)}), 1U);
+    ASSERT_EQ(one.update_concurrently({l1(2, want)}), 1U);
     EXPECT_EQ(stored(2), stored(1));
     EXPECT_EQ(mirrored(2), mirrored(1));
     EXPECT_EQ(one.mmu.counters().entries_stored, before.entries_stored + 1);
@@ -47,27 +47,27 @@ TEST_F(Together, the_same_comes_of_it_as_with_the_lock_held_alone) {
   }
 }
 
-TEST_F(Together, a_list_is_done_up_to_what_needs_the_lock_alone) {
-  EXPECT_EQ(one.update_together({l1(1, Pte(frame, rw)),
-                                 l1(2, Pte(other, ro)),
-                                 {entry_at(tree.l2, 5), Pte()},
-                                 l1(3, Pte(frame, rw))}),
+TEST_F(ConcurrentUpdate, a_list_is_done_up_to_what_needs_the_lock_alone) {
+  EXPECT_EQ(one.update_concurrently({l1(1, Pte(frame, rw)),
+                                     l1(2, Pte(other, ro)),
+                                     {entry_at(tree.l2, 5), Pte()},
+                                     l1(3, Pte(frame, rw))}),
             2U);
   EXPECT_EQ(stored(2).mfn(), other);
   EXPECT_EQ(stored(3), Pte());
   EXPECT_EQ(one.mmu.frame(frame).refs, 2U);
 }
 
-TEST_F(Together, what_is_no_l1_is_left_alone) {
+TEST_F(ConcurrentUpdate, what_is_no_l1_is_left_alone) {
   left_alone({entry_at(tree.l4, 5), Pte()});
   left_alone({entry_at(tree.l2, 5), Pte(tree.l1, table)});
   left_alone({entry_at(frame, 5), Pte(other, rw)});
   left_alone({entry_at(two.allocate(), 5), Pte(other, rw)});
-  EXPECT_EQ(one.update_together({{MachineAddr(machine.frames.size() * page_size), Pte()}}), 0U);
-  EXPECT_EQ(one.update_together({{MachineAddr(~7ULL), Pte()}}), 0U);
+  EXPECT_EQ(one.update_concurrently({{MachineAddr(machine.frames.size() * page_size), Pte()}}), 0U);
+  EXPECT_EQ(one.update_concurrently({{MachineAddr(~7ULL), Pte()}}), 0U);
 }
 
-TEST_F(Together, what_would_be_refused_is_left_alone) {
+TEST_F(ConcurrentUpdate, what_would_be_refused_is_left_alone) {
   left_alone(l1(1, Pte(tree.l1, rw)));
   left_alone(l1(1, Pte(two.allocate(), ro)));
   left_alone(l1(1, Pte(Mfn(machine.frames.size()), ro)));
@@ -75,7 +75,7 @@ TEST_F(Together, what_would_be_refused_is_left_alone) {
   left_alone(l1(1, Pte(frame, rw | bit::cache_disable)));
 }
 
-TEST_F(Together, a_frame_that_the_guest_gave_up_is_neither_named_nor_freed) {
+TEST_F(ConcurrentUpdate, a_frame_that_the_guest_gave_up_is_neither_named_nor_freed) {
   ASSERT_TRUE(alone(l1(1, Pte(frame, rw))));
   ASSERT_TRUE(one.mmu.deallocate(one.held, frame));
   left_alone(l1(2, Pte(frame, ro)));
@@ -84,7 +84,7 @@ TEST_F(Together, a_frame_that_the_guest_gave_up_is_neither_named_nor_freed) {
   EXPECT_FALSE(one.mmu.owns(frame));
 }
 
-TEST_F(Together, nothing_is_done_while_somebody_watches) {
+TEST_F(ConcurrentUpdate, nothing_is_done_while_somebody_watches) {
   struct Nobody final : TraceSink {
     void started(const ValidatorParts&) override {}
     void operation_begins() override {}
@@ -95,13 +95,13 @@ TEST_F(Together, nothing_is_done_while_somebody_watches) {
   const Tree t = build_tree(machine, watched);
   ASSERT_TRUE(watched.mmu.pin(watched.held, Level::l4, t.l4));
   const Mfn data = watched.allocate();
-  EXPECT_EQ(watched.update_together({{entry_at(t.l1, 1), Pte(data, rw)}}), 0U);
+  EXPECT_EQ(watched.update_concurrently({{entry_at(t.l1, 1), Pte(data, rw)}}), 0U);
   EXPECT_FALSE(watched.try_hold_writable(data));
   ASSERT_TRUE(watched.mmu.hold(watched.held, data, FrameType::writable));
   EXPECT_FALSE(watched.try_release_writable(data));
 }
 
-struct ConcurrentHold : Together {
+struct ConcurrentHold : ConcurrentUpdate {
   /// hold() or release() of the same frame has to be asked, and nothing is different.
   void hold_left_alone(Mfn mfn) {
     const auto before = snapshot(machine.frames);
@@ -172,10 +172,10 @@ TEST_F(ConcurrentHold, a_page_of_the_monitors_own_is_left_alone) {
   release_left_alone(special);
 }
 
-TEST_F(Together, what_a_processor_may_have_cached_is_in_the_log) {
+TEST_F(ConcurrentUpdate, what_a_processor_may_have_cached_is_in_the_log) {
   ASSERT_TRUE(alone(l1(1, Pte(frame, rw | bit::dirty))));
   const std::uint64_t before = one.stale.end();
-  ASSERT_EQ(one.update_together({l1(1, Pte(frame, ro))}), 1U);
+  ASSERT_EQ(one.update_concurrently({l1(1, Pte(frame, ro))}), 1U);
   ASSERT_EQ(one.stale.end(), before + 1);
   EXPECT_EQ(one.stale.entries().back().slot, 1);
 }

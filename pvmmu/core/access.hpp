@@ -1,4 +1,4 @@
-// The two ways to count in a frame's record: with the domain's lock held alone, and together with others.
+// The two ways to count in a frame's record: with the domain's lock held alone, and while others share it.
 #pragma once
 
 #include <atomic>
@@ -10,7 +10,7 @@
 namespace pinfold::pvmmu {
 
 /// The lock is held alone: nobody else reads or writes the record.
-struct Alone {
+struct ExclusiveAccess {
   template <class T>
   static T read(const T& field) {
     return field;
@@ -28,9 +28,9 @@ struct Alone {
   }
 };
 
-/// The lock is held together with others, who count in the same record. What of it they change, and why no
-/// more than atomic counts are needed: together.cpp.
-struct Together {
+/// Others share the lock and count in the same record. What of a record they change, and why atomic counts
+/// suffice: concurrent_update.cpp.
+struct SharedAccess {
   template <class T>
   static T read(const T& field) {
     return std::atomic_ref(const_cast<T&>(field)).load(std::memory_order_relaxed);

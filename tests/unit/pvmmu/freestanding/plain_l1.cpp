@@ -1,0 +1,89 @@
+// The core for L1 updates with policies that need no operating system: what code inside a VM would use. It is
+// compiled by `check`, beside this file, and never run.
+#include "pvmmu/core/plain_l1.hpp"
+
+namespace pinfold::pvmmu {
+namespace {
+
+/// All that the code may know: where things are mapped. It has no data of its own.
+struct Mappings {
+  std::uint64_t* machine;
+  std::uint64_t* mirrors;
+  Frame* records;
+  std::uint64_t frames;
+  std::uint32_t* table_locks;
+  std::uint64_t strays;
+  std::uint16_t owner_tag;
+};
+
+struct MappedMemory {
+  Mappings& at;
+  [[nodiscard]] std::atomic_ref<std::uint64_t> entry(MachineAddr where) const {
+    return std::atomic_ref(at.machine[where.raw() / sizeof(Pte)]);
+  }
+  [[nodiscard]] Pte load(MachineAddr where) const {
+    return Pte(entry(where).load(std::memory_order_relaxed));
+  }
+  void store(MachineAddr where, Pte now) const { entry(where).store(now.raw(), std::memory_order_relaxed); }
+  [[nodiscard]] MirrorEntry mirror(const Frame& table, MachineAddr where) const {
+    const std::uint64_t slot = offset_in_page(where) / sizeof(Pte);
+    return MirrorEntry(std::atomic_ref(at.mirrors[table.mirror * entries_per_table + slot]));
+  }
+  void changed(MachineAddr, Pte, Pte) const {}
+};
+
+template <class AccessOfIt>
+struct MappedRecords {
+  using Access = AccessOfIt;
+  Mappings& at;
+  [[nodiscard]] std::uint64_t size() const { return at.frames; }
+  [[nodiscard]] Frame& operator[](Mfn mfn) const { return at.records[mfn.raw()]; }
+  [[nodiscard]] bool owns(const Frame& frame) const { return frame.owner_tag() == at.owner_tag; }
+  [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < at.frames && owns((*this)[mfn]); }
+  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && (*this)[mfn].allocated; }
+  [[nodiscard]] const Frame* plain_l1(Mfn mfn) const {
+    if (!owns(mfn)) return nullptr;
+    const Frame& frame = (*this)[mfn];
+    return Access::read(frame.type) == FrameType::l1 && frame.mirror != 0 ? &frame : nullptr;
+  }
+  void dropped_last(Mfn) const { ++at.strays; }
+  void stray(Mfn) const { ++at.strays; }
+};
+
+/// Gives up at once where another one is in the table.
+struct MappedLocks {
+  Mappings& at;
+  class Locked {
+   public:
+    explicit Locked(std::uint32_t& lock)
+        : lock_(std::atomic_ref(lock).exchange(1, std::memory_order_acquire) == 0 ? &lock : nullptr) {}
+    ~Locked() {
+      if (lock_ != nullptr) std::atomic_ref(*lock_).store(0, std::memory_order_release);
+    }
+    Locked(const Locked&) = delete;
+    Locked& operator=(const Locked&) = delete;
+    explicit operator bool() const { return lock_ != nullptr; }
+
+   private:
+    std::uint32_t* lock_;
+  };
+  [[nodiscard]] Locked lock(Mfn table) const { return Locked(at.table_locks[table.raw() % 64]); }
+};
+
+template <class Access>
+std::size_t update(Mappings& at, const EntryUpdate* wanted, std::size_t count) {
+  MmuCounters counters;
+  PlainL1<MappedMemory, MappedRecords<Access>, MappedLocks> l1({at}, {at}, {at}, counters);
+  return l1.update_leading({wanted, count});
+}
+
+}  // namespace
+
+extern "C" std::size_t update_shared(Mappings& at, const EntryUpdate* wanted, std::size_t count) {
+  return update<SharedAccess>(at, wanted, count);
+}
+extern "C" std::size_t update_exclusive(Mappings& at, const EntryUpdate* wanted, std::size_t count) {
+  return update<ExclusiveAccess>(at, wanted, count);
+}
+
+}  // namespace pinfold::pvmmu
