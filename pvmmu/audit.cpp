@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::size_t most_findings = 100;
 
-/// What the tables say about one frame.
+/// The counts that one frame should have, according to the tables.
 struct Expected {
   std::uint32_t refs = 0;
   std::uint32_t types = 0;
@@ -40,7 +40,7 @@ class Auditor {
     findings_.emplace_back(line.data());
   }
 
-  /// Counts what a table's entries hold, and compares the table with its mirror, if it has one.
+  /// Counts the references of a table's entries, and compares the table with its mirror if it has one.
   void read_table(Mfn table, Level level) {
     const MirrorId mirror(mmu_.frame(table).mirror);
     const std::size_t end = mmu_.entries_held(table);
@@ -65,7 +65,8 @@ class Auditor {
     }
   }
 
-  /// The mirror entry that belongs to a present entry; its references are added to what is expected.
+  /// Returns the mirror entry that belongs to a present entry, and adds its references to the expected
+  /// counts.
   Pte count_entry(Mfn table, std::size_t slot, Level level, Pte entry) {
     const Mfn mfn = entry.mfn();
     if (!mmu_.owns(mfn)) {

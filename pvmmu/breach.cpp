@@ -1,4 +1,4 @@
-// What was stored, read back: the guest's table beside the mirror, and what to do when they differ.
+// Comparing a guest's table with its mirror when an entry is read back, and what happens if they differ.
 #include <array>
 #include <cinttypes>
 #include <cstdio>

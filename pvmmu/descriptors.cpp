@@ -24,7 +24,7 @@ tl::expected<std::uint64_t, Rule> checked_gate(std::uint64_t raw) {
   if ((selector >> 3) >= first_reserved_gdt_entry && !local && (selector | 3) != flat_code64)
     return tl::unexpected(Rule::desc_gate);
   if ((raw & gate_reserved) != 0) return tl::unexpected(Rule::desc_gate);
-  // The gate's own DPL moves to the selector's RPL, for whoever emulates the call.
+  // The gate's DPL is kept as the selector's RPL, for the code that emulates the call.
   const std::uint64_t dpl = (raw & dpl_mask) >> dpl_shift;
   return (raw & ~dpl_mask & ~(3ULL << selector_shift)) | (dpl << selector_shift);
 }
@@ -43,7 +43,7 @@ tl::expected<std::uint64_t, Rule> checked_descriptor(std::uint64_t raw) {
 bool is_checked_descriptor(std::uint64_t raw) {
   const bool is_gate =
       (raw & present) != 0 && (raw & code_or_data) == 0 && ((raw >> type_shift) & 0xf) == call_gate;
-  // A checked gate's DPL is 0 and was moved to its selector: as it is, it would move again.
+  // A checked gate has DPL 0; another check would overwrite the DPL that is kept in its selector.
   if (is_gate) return (raw & dpl_mask) == 0 && checked_gate(raw).has_value();
   const auto again = checked_descriptor(raw);
   return again && *again == raw;

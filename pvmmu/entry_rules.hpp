@@ -13,10 +13,10 @@ inline constexpr std::uint64_t l1_refused_bits = cache_bits;
 /// L2 to L4: no memory types, no superpages, no global bit.
 inline constexpr std::uint64_t upper_refused_bits = cache_bits | bit::global;
 
-/// A replacement that differs from the present entry in these bits only keeps its references: they say
-/// nothing about what frame is named or whether it is written through this entry. RW is among them above L1,
-/// where it changes no reference as long as linear page tables are refused; P, PSE and the address never are
-/// (XSA-148, XSA-182).
+/// If a new entry differs from the present one only in these bits, it keeps the old references: the bits do
+/// not change which frame is named, or whether it is written through this entry. RW is one of them only above
+/// L1, where it changes no reference as long as linear page tables are refused. P, PSE and the address never
+/// are (XSA-148, XSA-182).
 inline constexpr std::uint64_t l1_flag_bits = bit::no_execute | bit::available_high | bit::available |
                                               bit::global | bit::dirty | bit::accessed | bit::user;
 inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::available_high | bit::available |
@@ -28,9 +28,9 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
   return transition(frame.type, frame.type_count != 0, wanted);
 }
 
-/// What Xen makes of an accepted entry, visible to a guest that reads it back: everything is reachable from
-/// CPL3; a kernel page remembers that U was clear, also when the entry is read and written back; any other
-/// page is global.
+/// What Xen makes of an accepted entry, as a guest sees that reads it back. Every page is accessible at CPL3.
+/// An entry whose U was clear keeps a mark of that, even if the guest reads it and writes it back; every
+/// other page is global.
 [[nodiscard]] constexpr Pte adjusted_l1(Pte e) {
   if (!e.present()) return e;
   if (!e.any(bit::user)) [[unlikely]]
@@ -42,8 +42,8 @@ inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
   return e.with(level == Level::l4 ? bit::user | bit::accessed : bit::user);
 }
 
-/// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy do
-/// harm: one that allows less than the table is found out by the fault that it causes.
+/// Does the new mirror entry allow less than the old one, or something else? Only then can a cached copy of
+/// the old one do harm; if it allows less than the new one, the processor faults and walks again.
 [[nodiscard]] constexpr bool narrows(Pte old, Pte now) {
   // What the old entry allowed: to be used, to be written, to be executed.
   constexpr std::uint64_t permissions = bit::present | bit::writable | bit::no_execute;

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint64_t words_of(std::uint64_t bits) { return (bits + 63) / 64; }
 
-/// Block numbers of an order, and the number of the last one's neighbour.
+/// A bound for the numbers of an order's blocks, including the neighbour of the last one.
 constexpr std::uint64_t bound_of(std::uint64_t frames, unsigned order) { return (frames >> order) + 2; }
 
 }  // namespace

@@ -11,9 +11,9 @@
 
 namespace pinfold::pvmmu {
 
-/// A set of numbers below a bound: a bit each, and above 64 words of bits a bit that says whether any of them
-/// is set, up to one word. The words are the caller's, zero at first. Each operation looks at one word a
-/// level: six for the frames of the largest machine.
+/// A set of numbers below a bound: one bit for each number, and in the levels above one bit for each word of
+/// the level below that is not zero, up to a single word. The words belong to the caller and are zero at
+/// first. Each operation reads one word in each level: six for the frames of the largest machine.
 class BitTree {
  public:
   static constexpr std::size_t most_levels = 8;
@@ -28,7 +28,7 @@ class BitTree {
   void erase(std::uint64_t n);
   /// The lowest member; nullopt of an empty set.
   [[nodiscard]] std::optional<std::uint64_t> lowest() const;
-  /// Levels of words; what an operation costs at most.
+  /// The number of levels: how many words an operation reads at most.
   [[nodiscard]] std::size_t depth() const { return depth_; }
 
  private:
@@ -39,21 +39,21 @@ class BitTree {
 /// The free frames of a machine. Neighbours that are free together are kept as one block, of up to
 /// 2^max_order frames, at a multiple of its size; so a block exists if and only if all its frames are free.
 ///
-/// Two bits a frame and some more: 17 MiB for a machine of 256 GiB, of which only what was ever used is
-/// backed by memory. Not thread-safe.
+/// It takes a little more than two bits for each frame: 17 MiB for a machine of 256 GiB, of which only used
+/// parts are backed by memory. Not thread-safe.
 class FreeFrames {
  public:
   static constexpr unsigned max_order = 9;  ///< The largest extent that a domU may ask for: 2 MiB.
 
   explicit FreeFrames(std::uint64_t frames);
 
-  /// Adds a frame that is not in it.
+  /// Adds a frame, which must not be in it.
   void add(Mfn mfn);
-  /// Takes 2^order frames side by side, the first at a multiple of that: out of the smallest block that has
-  /// them, of those the lowest. nullopt: there is none.
+  /// Takes 2^order adjacent frames, the first at a multiple of that number, from the lowest of the smallest
+  /// blocks that are large enough. nullopt if there is none.
   [[nodiscard]] std::optional<Mfn> take(unsigned order);
   [[nodiscard]] std::uint64_t count() const { return count_; }
-  /// Words looked at since the beginning, for tests: what all operations cost.
+  /// How many words all operations have read so far: for tests.
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
 
  private:

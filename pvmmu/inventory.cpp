@@ -5,7 +5,7 @@
 namespace pinfold::pvmmu {
 namespace {
 
-/// Calls `visit(slot, entry)` for each present entry that is the guest's and was checked.
+/// Calls `visit(slot, entry)` for each present entry of the guest that was checked.
 template <class Visit>
 void for_each_present(const Validator& mmu, Mfn table, Level level, Visit&& visit) {
   const std::size_t end = mmu.entries_held(table);
@@ -27,7 +27,7 @@ std::vector<Mfn> TableCursor::next(Held, const Validator& mmu, std::size_t most)
   const MirrorArena& mirrors = mmu.mirrors();
   for (std::size_t looked_at = 0; looked_at < most && at_ < mirrors.end().raw(); ++looked_at, ++at_) {
     const Mfn table = mirrors.table_of(MirrorId(at_));
-    // A mirror remembers the table that it was taken for also after that table's end.
+    // The arena knows the table that a mirror was taken for even after that table has ended.
     if (!mmu.owns(table)) continue;
     const Frame& frame = mmu.frame(table);
     if (frame.mirror == at_ && is_table(frame.type)) tables.push_back(table);
@@ -55,8 +55,8 @@ bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>
   return !cursor_.done();
 }
 
-/// An L1 may map any frame of the domain; above, only a table one level down can be named. An entry that is
-/// there during the whole search holds its frame's type, so asking anew at each step loses none.
+/// An entry of an L1 may name any frame of the domain, an entry above only a table one level down. An entry
+/// that exists during the whole search keeps its frame's type, so asking again at each step misses none.
 bool FrameSearch::may_be_named_at(const Validator& mmu, Level level) const {
   if (!mmu.contains(frame_)) return false;
   return level == Level::l1 || (mmu.owns(frame_) && mmu.frame(frame_).type == table_type(below(level)));
@@ -73,8 +73,8 @@ bool FrameSearch::step(Held held, const Validator& mmu, std::vector<EntryPlace>&
   return !cursor_.done();
 }
 
-/// A frame that ceased to be a table during the search and became one again is there twice: the later report
-/// holds.
+/// A frame that stopped being a table during the search and became one again is reported twice: the later
+/// report is used.
 Inventory::Inventory(std::vector<TableReport> reports, std::vector<OutsideUser> outside)
     : outside_(std::move(outside)) {
   for (TableReport& report : reports) {
@@ -124,7 +124,7 @@ Inventory::Addresses Inventory::addresses(const EntryPlace& entry, std::size_t m
   return result;
 }
 
-/// `va`: the address bits that the levels up to and including this table's give.
+/// `va`: the address bits of the levels below this table, and of its own.
 void Inventory::climb(Climb& c, Mfn table, Level level, std::uint64_t va) const {
   if (c.steps_left == 0 || c.result.seen.size() >= c.most) {
     c.result.complete = false;
@@ -138,7 +138,7 @@ void Inventory::climb(Climb& c, Mfn table, Level level, std::uint64_t va) const 
   }
   for (const EntryPlace& up : entries_naming(table)) {
     if (!c.result.complete) return;
-    // Reports of different moments may disagree on a frame's level; what does not fit is no way up.
+    // Reports of different moments may disagree about a frame's level; an entry that does not fit is skipped.
     if (number(up.level) == number(level) + 1)
       climb(c, up.table, up.level, va | std::uint64_t{up.slot} << (page_shift + 9 * number(level)));
   }

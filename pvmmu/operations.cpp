@@ -29,7 +29,7 @@ Validator::Validator(const ValidatorParts& p)
 namespace {
 
 std::size_t slot_at(MachineAddr where) { return offset_in_page(where) / sizeof(Pte); }
-// A validated table has a mirror, nothing else that is no upper table does.
+// A validated table has a mirror; of the other frames only partial upper tables may have one.
 bool is_live_l1(const Frame& frame) { return frame.type == FrameType::l1 && frame.mirror != 0; }
 bool is_live_upper(const Frame& frame) {
   return is_table(frame.type) && frame.type != FrameType::l1 && frame.type_count != 0 && frame.validated;
@@ -80,7 +80,7 @@ void Validator::refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want, L1Out
   verdict = refuse(outcome.rule, Where{table, slot}, want, want.mfn());
 }
 
-/// Notes what a processor may still know of the entry that was there.
+/// Logs the old entry if a processor may still use it in a way that the new one does not allow.
 void Validator::log_stale(MachineAddr where, Pte before, Pte now) {
   if (!narrows(before, now)) return;
   const std::lock_guard among_others(concurrent_locks_.of_stale_log());  // of tables other than this one
@@ -99,21 +99,21 @@ Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preser
   return verdict;
 }
 
-/// What the short way does not do: other frames than L1 tables, marks that are to be kept, and everything
-/// while a sink watches.
+/// Every update that does not take the short way: of frames other than L1 tables, updates that keep A and D,
+/// and all updates while a sink watches.
 void Validator::update_any(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
   TracedOperation traced(*this, TraceKind::update);
   if (traced) {
     traced.changes_entry(mfn, slot_at(where), want);
     traced->marks.preserve = preserve == Preserve::accessed_and_dirty;
-    // What the processor noted in the mirror is an input as well, where it is looked at.
+    // The accessed bit in the mirror is an input of the operation as well, if it is read.
     if (traced->marks.preserve && traced->level == 1 && record(mfn).mirror != 0)
       traced->marks.accessed_by_processor = mirror_entry(record(mfn), where).load().any(bit::accessed);
   }
   verdict = check_owned(mfn);
-  // A table of an upper level may be one only for a table that is still to be released. That release may drop
-  // the last reference to the frame: then it is free, or another domain's already.
+  // A frame may be an upper table only because a table that is being released still names it. That release
+  // may drop the last reference to the frame: then it is free, or another domain has it already.
   if (verdict && is_live_upper(record(mfn))) verdict = releases_finished() ? check_owned(mfn) : unfinished();
   if (verdict) update_owned(verdict, where, want, preserve);
   traced.judged(verdict);
@@ -125,7 +125,8 @@ void Validator::update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Pr
   const Frame& frame = record(mfn);
   if (is_live_l1(frame)) {
     if (want.present() && preserve == Preserve::accessed_and_dirty) {
-      // Both marks may be whatever the guest likes. An entry that is not present has some, and no mirror.
+      // The guest may set both bits as it likes. An entry that is not present may have them, too, and an
+      // empty mirror.
       const Pte old(machine_.load(mfn.raw(), slot));
       const Pte mirrored = mirrors_.load(MirrorId(frame.mirror), slot);
       const std::uint64_t seen = old.raw() | (mirrored.raw() & bit::accessed);
@@ -265,7 +266,7 @@ Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
   return {};
 }
 
-/// The same for what may not be an L4 yet.
+/// load_root() for a frame that may not be an L4 yet.
 Verdict<> Validator::load_new_root(Mfn& root, Mfn wanted) {
   return after_releases([&]() -> Verdict<> {
     if (auto taken = take_owned(wanted, FrameType::l4); !taken) {

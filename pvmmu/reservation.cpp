@@ -1,4 +1,4 @@
-// Which frames are the domain's: taking them from the machine and giving them back.
+// The domain's reservation: taking frames from the machine and giving them back.
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/state_digest.hpp"
 #include "pvmmu/traced_operation.hpp"
@@ -85,9 +85,9 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   });
 }
 
-/// The last reference went: the frame leaves the view and the domain. Its contents are scrubbed before anyone
-/// gets it. One that the host can't take out of the view stays in the domain's reservation: no other domain
-/// may have it while this one can reach it (XSA-222).
+/// The last reference was dropped: the frame leaves the view and the domain. It is cleared before anyone gets
+/// it again. If the host can't take it out of the view, it stays in the domain's reservation: no other domain
+/// may get it while this one can reach it (XSA-222).
 void Validator::free_frame(Mfn mfn) {
   Frame& frame = record(mfn);
   if (frame.type_count != 0 || frame.mirror != 0 || frame.allocated || frame.pinned || frame.partial)

@@ -10,10 +10,9 @@ namespace pinfold::pvmmu {
 
 struct RuleReason {
   Rule rule;
-  std::string_view why;      ///< What could be done if it were not for the rule.
+  std::string_view why;      ///< What a guest could do without the rule.
   std::string_view instead;  ///< What the guest has to do for the request to be accepted.
-  /// Numbers of Xen's security advisories where something like it went wrong (docs/xsa.md); the first 0 ends
-  /// them.
+  /// Numbers of Xen's security advisories about similar mistakes (docs/xsa.md); the first 0 ends them.
   std::array<std::uint16_t, 4> advisories{};
 };
 

@@ -1,11 +1,11 @@
-// What makes the contents of a frame a table's or a descriptor page's, and how a table's entries are given up
-// again.
+// How a frame's contents are checked when it becomes a table or a descriptor page, and how a table's
+// references are dropped when it ends.
 //
-// An L1 and a descriptor page are done whole. A table of an upper level stops between two entries when the
-// budget is used up: then its first entries hold references and the others don't. Its check goes on when the
-// table is asked for again; its release goes on before anything else asks for a table.
+// An L1 and a descriptor page are done as a whole. Work on a table of an upper level stops between two
+// entries when the budget is used up: then its first entries hold references and the others do not. Its check
+// goes on when the table is asked for again; its release goes on before any operation that needs a table.
 //
-// Most entries of most tables are not present: they are passed over by the line.
+// Most entries of most tables are not present: lines of such entries are skipped.
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
@@ -27,7 +27,7 @@ std::size_t Validator::entries_held(Mfn table) const {
   return unfinished_.entries_held(table);
 }
 
-/// A mirror for a table that is about to be checked, with nothing in it.
+/// An empty mirror for a table that is about to be checked.
 std::optional<MirrorId> Validator::take_empty_mirror(Mfn table) {
   const auto taken = mirrors_.take(table);
   if (taken) mirror_pages_.clear(taken->raw());
@@ -85,7 +85,7 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
   return {};
 }
 
-/// Checks an entry of an upper level where it is, takes its reference and makes the mirror's.
+/// Checks an entry of an upper table in place, takes its reference and makes the mirror's entry.
 Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   const Pte found(machine_.load(where.table.raw(), where.slot));
   if (!found.present()) return {};
@@ -97,14 +97,14 @@ Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   return {};
 }
 
-/// The next slot of an upper table to look at: the hypervisor's in an L4 are in any case.
+/// The next slot of an upper table to look at. The monitor's own slots of an L4 are never skipped.
 std::size_t Validator::next_used(Mfn table, Level level, std::size_t slot) const {
   const std::size_t next = machine_.next_used(table.raw(), slot);
   return level == Level::l4 && slot < first_xen_slot ? std::min(next, first_xen_slot) : next;
 }
 
-/// Begins with a table's check or goes on with it. The one reference that the table has is the caller's if
-/// this succeeds, and the table's own if it is unfinished or refused.
+/// Begins a table's check or goes on with it. The table has one type reference: it belongs to the caller if
+/// this succeeds, and to the table itself if the check is unfinished or refused.
 Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
   Frame& frame = frames_[mfn];
   std::size_t slot = 0;
@@ -137,17 +137,17 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
   return {};
 }
 
-/// Leaves a table with its first `slot` entries checked.
+/// Interrupts the check of a table whose first `slot` entries are checked.
 Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
   unfinished_.interrupt(mfn, slot);
   frames_[mfn].partial = true;
   return unfinished();
 }
 
-/// Ends a table whose check stopped for good; no processor has seen its mirror.
+/// Releases a table whose check was refused or given up; no processor has seen its mirror.
 void Validator::give_up(Mfn mfn, std::size_t end) { release_entries(mfn, end, false); }
 
-/// A table is over. A mirror that a processor may know waits for its flush.
+/// The table of this mirror has ended. If a processor may know the mirror, it is not reused before a flush.
 void Validator::end_mirror(MirrorId mirror, bool was_seen) {
   if (!was_seen) return mirrors_.give_back(mirror);
   mirrors_.retire(mirror);
@@ -155,7 +155,7 @@ void Validator::end_mirror(MirrorId mirror, bool was_seen) {
   ++counters_.tables_released;
 }
 
-/// What the processor marked as accessed becomes the guest's to see, and the table's entries go.
+/// Ends an L1: copies the accessed bits to the guest's entries, and drops the references of all entries.
 void Validator::devalidate_l1(Mfn mfn) {
   const MirrorId mirror(std::exchange(frames_[mfn].mirror, 0));
   end_mirror(mirror, true);
@@ -172,7 +172,8 @@ void Validator::devalidate_l1(Mfn mfn) {
   budget_.spend(whole_table);
 }
 
-/// An entry of a table that ends, which is not the mirror's to the bit. False: it is not what was stored.
+/// Handles an entry of an ending table that differs from the mirror's in some bit. False: it is not what was
+/// stored.
 bool Validator::end_marked_leaf(Where where, Pte guest, Pte mirrored) {
   if (leaf_differs(guest, mirrored)) [[unlikely]] {
     note_breach(where, guest, mirrored);
@@ -191,8 +192,7 @@ void Validator::drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end) {
   }
 }
 
-/// From here on the table is one that ends: its first `end` entries hold references still, and it holds one
-/// of itself.
+/// Begins to release a table: its first `end` entries still hold references, and it holds one of itself.
 void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
   Frame& frame = frames_[mfn];
   frame.validated = false;
@@ -207,7 +207,7 @@ bool Validator::continue_releases() {
   return finished;
 }
 
-/// The innermost table first: dropping an entry may add the table that it names.
+/// Works on the innermost table first: dropping an entry may begin the release of the table that it names.
 bool Validator::work_off_releases() {
   while (unfinished_.has_releases()) {
     UnfinishedTables::Release& last = unfinished_.innermost_release();

@@ -1,4 +1,5 @@
-// Taking and dropping type references: the only place where a frame becomes something and stops being it.
+// Taking and dropping type references: the only place where a frame gets a type and loses it. (Except that a
+// frame becomes writable data in core/check_l1.hpp.)
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
@@ -25,7 +26,7 @@ Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
   return take_type(mfn, type, Where{}, Pte());
 }
 
-/// One type reference and the general one that comes with it. The frame is known to be the domain's.
+/// Takes one type reference and the general one that comes with it. The frame is known to be the domain's.
 Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
   Frame& frame = frames_[mfn];
   if (frame.refs >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
@@ -42,23 +43,23 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
     case Transition::retype: return become(mfn, type);
   }
   if (frame.partial && frame.mirror != 0) return validate_upper(mfn, level_of(type));
-  // A table that is being validated further up the call stack is counted but not usable yet: only a loop of
-  // tables can come here, and a loop needs a table that is its own descendant.
+  // This table is being validated further up the call stack: it is counted, but not usable yet. So the tables
+  // form a loop, in which a table is its own descendant.
   if (is_table(type) && !frame.validated) return refuse(Rule::upper_linear, where, want, mfn);
   ++frame.type_count;
   ++frame.refs;
   return {};
 }
 
-/// Makes an uncounted frame one of `type`, with the first reference, which is the caller's. That reference is
-/// there while the contents are checked, so that a table that names itself finds it taken.
+/// Gives an uncounted frame a type, with a first reference for the caller. The reference is taken before the
+/// contents are checked, so that a table that names itself is found to be one.
 Verdict<> Validator::become(Mfn mfn, FrameType type) {
   Frame& frame = frames_[mfn];
   if (is_protected(type)) {
     if (frame.special) return refuse(Rule::frame_special, mfn);
     if (is_table(type) && budget_.used_up()) return unfinished();
-    // Read-only in the view first: from here to the end of the check no processor can change what is checked,
-    // and the host has dropped every writable translation of the frame that a processor had cached.
+    // The frame becomes read-only in the view before it is checked: from here on no processor can change its
+    // contents, and the host has dropped every writable translation of it that a processor had cached.
     if (!view_.protect(mfn)) {
       if (trace_ != nullptr) trace_host_refusal(mfn, false);
       return refuse(Rule::view_cannot_protect, mfn);
@@ -80,8 +81,8 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
   return {};
 }
 
-/// Drops one type reference and its general one. The last one of a table of an upper level is dropped when
-/// its entries are; until then the table keeps it.
+/// Drops one type reference and its general one. An upper table keeps its last one until its entries are
+/// released.
 void Validator::drop_type(Mfn mfn) {
   Frame& frame = record(mfn);
   if (frame.type_count == 1 && is_protected(frame.type)) {
@@ -94,7 +95,8 @@ void Validator::drop_type(Mfn mfn) {
   drop_reference(mfn);
 }
 
-/// The last type reference of a protected frame, whose entries hold nothing any more, and its general one.
+/// Drops the last type reference of a protected frame whose entries hold no references any more, and its
+/// general one.
 void Validator::become_plain(Mfn mfn) {
   Frame& frame = frames_[mfn];
   if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);

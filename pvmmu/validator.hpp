@@ -152,8 +152,8 @@ class Validator {
   [[nodiscard]] bool is_releasing(Mfn table) const { return unfinished_.is_releasing(table); }
 
   // -- descriptors: descriptors.cpp
-  /// Writes one 8-byte descriptor, checked and fixed up, into a descriptor page or plain frame. The value
-  /// stored.
+  /// Checks one 8-byte descriptor, adjusts it, and writes it into a descriptor page or plain frame. Returns
+  /// the value that was stored.
   Verdict<std::uint64_t> write_descriptor(Held, MachineAddr where, std::uint64_t descriptor);
 
   // -- references held outside of tables (GDT, LDT, vcpu_info): types.cpp
@@ -192,8 +192,8 @@ class Validator {
   /// The first difference that was found between a table and what was stored there, or null. After one the
   /// domain must not run on.
   [[nodiscard]] const Breach* breach() const { return breach_ ? &*breach_ : nullptr; }
-  /// Copies the first descriptors of a page that is held as descriptors. False, and a breach: one of them is
-  /// not as a check leaves it.
+  /// Copies the first descriptors of a page that is held as descriptors. False, and a breach, if one of them
+  /// can't be the result of a check.
   [[nodiscard]] bool read_descriptors(Held, Mfn mfn, std::span<std::uint64_t> to) const;
 
   // -- looking: walk.cpp
@@ -203,8 +203,8 @@ class Validator {
   [[nodiscard]] std::optional<Leaf> walk(Held, Mfn root, GuestVaddr va) const;
   /// The guest's entry with the accessed bit that the processor set in the mirror.
   [[nodiscard]] Pte merged_entry(Held, Mfn table, std::size_t slot) const;
-  /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. A leaf that
-  /// does not permit the access gives false.
+  /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. False if the
+  /// leaf does not permit the access.
   bool touch(Held, const Leaf& leaf, bool write);
   /// The frame that the processor's CR3 shall hold for a loaded root.
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
@@ -214,11 +214,11 @@ class Validator {
   // -- after changes
   /// Must every processor of the domain drop its translations before the guest goes on? Asking clears it.
   [[nodiscard]] bool take_flush_duty() { return std::exchange(flush_duty_, false); }
-  /// A processor has taken care of the stale log's entries numbered below `end`, for all processors: they go,
-  /// and retired mirrors among them may be used again.
+  /// No processor uses the stale log's entries numbered below `end` any more: they are dropped, and retired
+  /// mirrors among them may be used again.
   void stale_entries_settled(Held, std::uint64_t end);
-  /// For hosts without a log: since the retired mirrors numbered below `end` were retired, each processor has
-  /// dropped its translations, or will before it runs guest code again. They may be used again.
+  /// For hosts without a log: mirrors whose number of retirement is below `end` may be used again, since each
+  /// processor has dropped its translations since then, or will before it runs guest code again.
   void retired_mirrors_forgotten(Held, std::uint64_t end);
 
   [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
@@ -238,7 +238,7 @@ class Validator {
  private:
   friend struct StateAccess;  ///< Of tests that go back to earlier states.
 
-  /// An entry by its place. Small, so that it travels in registers.
+  /// The place of an entry. Small, so that it is passed in registers.
   struct Where {
     Where() = default;
     Where(Mfn in, std::size_t at, Level of = Level::l1)
@@ -259,7 +259,7 @@ class Validator {
   ExclusiveL1 exclusive_l1();
   SharedL1 shared_l1(MmuCounters& counters);
 
-  /// What frames_[mfn] is, one load nearer.
+  /// The same as frames_[mfn], with one load less.
   [[nodiscard]] Frame& record(Mfn mfn) const { return records_[mfn.raw()]; }
 
   // entry_check.hpp
@@ -272,8 +272,8 @@ class Validator {
   // types.cpp: the only place where a type is taken or dropped
   Verdict<> take_owned(Mfn mfn, FrameType type);
   Verdict<> take_type(Mfn mfn, FrameType type, Where where, Pte want);
-  /// One more reliance on what a frame is known to be; false, and nothing done, if it takes more than
-  /// counting.
+  /// Takes one more reference of a type that the frame has already. False, and nothing done, if it takes more
+  /// than counting.
   static bool share(Frame& frame, FrameType type) {
     if (transition(frame, type) != Transition::share || frame.refs >= max_references ||
         (is_table(type) && !frame.validated))
@@ -288,17 +288,17 @@ class Validator {
   void drop_upper_entry(Pte old);
 
   // breach.cpp
-  /// The mirror's entry beside the one at `where`, which is in the table with this record.
+  /// The mirror's entry for the one at `where`, which is in the table with this record.
   [[nodiscard]] MirrorEntry mirror_entry(const Frame& table, MachineAddr where) const {
     return MirrorEntry(mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
   }
-  /// Does an upper entry of the guest's table name the table whose mirror the mirror's entry names?
+  /// Do an upper entry of the guest's table and the mirror's entry fit each other?
   [[nodiscard]] bool is_as_stored(Pte guest, Pte mirrored) const;
   /// Notes a breach, unless there was one.
   [[gnu::cold, gnu::noinline]] void note_breach(Where where, Pte guest, Pte mirrored) const;
   [[gnu::cold, gnu::noinline]] tl::unexpected<Refusal> refuse_breach(Where where, Pte guest,
                                                                      Pte mirrored) const;
-  /// The same where an entry named a frame that it can't have held a reference to.
+  /// Notes a breach: an entry named a frame to which it can't have held a reference.
   [[gnu::cold, gnu::noinline]] void note_stray(Mfn named) const;
   void drop_reference(Mfn mfn);
 
@@ -320,8 +320,8 @@ class Validator {
   [[nodiscard]] bool work_off_releases();
   [[nodiscard]] bool continue_releases();
   static tl::unexpected<Refusal> unfinished();
-  /// How an operation that needs tables runs: after what is left to be released, and it releases what it can
-  /// of what it leaves itself.
+  /// Finishes pending releases, runs an operation that needs tables, then releases what it left, within the
+  /// budget.
   template <class Operation>
   Verdict<> after_releases(Operation&& operation) {
     if (!releases_finished()) return unfinished();
@@ -358,7 +358,8 @@ class Validator {
   [[gnu::cold]] void free_frame(Mfn mfn);
 
   // walk.cpp
-  /// Where the L1 entry for an address is; what the levels above allow. `table` is one of the domain's L1s.
+  /// The place of the L1 entry for an address, and what the levels above allow. `table` is an L1 of the
+  /// domain.
   [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
   [[nodiscard]] std::optional<Leaf> follow_mirrors(Mfn root, GuestVaddr va) const;
 
@@ -395,7 +396,7 @@ class Validator {
   Budget budget_ = Budget::unlimited();
   UnfinishedTables unfinished_;
   MmuCounters counters_;
-  mutable std::optional<Breach> breach_;  ///< Mutable: who only looks finds it as well.
+  mutable std::optional<Breach> breach_;  ///< Mutable: const members find breaches, too.
 
   ConcurrentLocks concurrent_locks_;
 };

@@ -5,8 +5,9 @@
 
 namespace pinfold::pvmmu {
 
-/// Follows the mirrors, of which each entry was checked; only code that took over the gate can have changed
-/// one. Then the way leads astray, but through mirrors only, and what it ends at is a mirror of the domain's.
+/// Follows the mirrors. Each of their entries was checked; only code that took over the gate can have changed
+/// one. Even then the walk passes only through mirrors of the domain, and it ends only at one that belongs to
+/// an L1.
 [[gnu::always_inline]] inline std::optional<Leaf> Validator::follow_mirrors(Mfn root, GuestVaddr va) const {
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
   MirrorId mirror(record(root).mirror);

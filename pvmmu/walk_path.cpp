@@ -19,7 +19,7 @@ std::vector<WalkStep> walk_path(Held, const Validator& mmu, Mfn root, GuestVaddr
     }
     if (level == Level::l1 || !step.entry.present()) return steps;
     table = step.entry.mfn();
-    // What the guest's table says is shown, and followed only to a table of the domain's.
+    // The guest's entry is reported in any case, but followed only to a table of the domain.
     if (!mmu.owns(table) || mmu.frame(table).type != table_type(below(level))) return steps;
   }
 }

@@ -1,7 +1,6 @@
-// usage: bench_validator ROW OPERATIONS [MEGABYTES [sequential | random [log | watched]]]
-// Does one row's operation so often, on a machine of so many megabytes (a power of two; 1024 if not given),
-// and prints how often it was done and the nanoseconds that each took. scripts/bench runs it; instructions
-// are counted from outside.
+// usage: bench_validator ROW OPERATIONS [MEGABYTES [sequential | random [log | watched]]] Runs the operation
+// of one row OPERATIONS times, on a machine of MEGABYTES (a power of two; 1024 if not given). Prints how
+// often it ran and how many nanoseconds each run took. scripts/bench runs it and counts the instructions.
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -51,7 +50,7 @@ int main(int count, char** words) {
   const std::string_view extra = count > 5 ? words[5] : "";
   if (!extra.empty() && extra != "log" && extra != "watched") return usage();
   try {
-    // Told to a log that nobody keeps: all that watching costs but the disk.
+    // Traced into a log that is thrown away: this measures the whole cost of tracing except for the disk.
     pinfold::trace::LogSink watcher(std::make_unique<Nowhere>(), {});
     World world(mib, order == "random" ? Order::random : Order::sequential,
                 extra == "log" ? Log::on : Log::off, extra == "watched" ? &watcher : nullptr);

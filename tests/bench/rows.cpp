@@ -9,7 +9,8 @@ namespace pinfold::pvmmu::bench {
 
 namespace {
 
-/// As many requests as Linux puts into one mmu_update at most lie between two looks at the log.
+/// How many requests are made between two looks at the log: as many as Linux puts into one mmu_update at
+/// most.
 constexpr std::uint64_t batch = 128;
 
 struct Request {
@@ -22,8 +23,8 @@ void must(const Verdict<>& verdict) {
     throw std::runtime_error(verdict.error().describe());
 }
 
-/// Calls `one(i)` for i from 0 to `round` by batches, again and again, to do the operations i to i + batch -
-/// 1, until `operations` are done.
+/// Calls `one(i)`, which makes the operations i to i + batch - 1, for i from 0 to `round` in steps of a
+/// batch, and repeats that until `operations` are done.
 template <class Batch>
 Timing repeat(World& world, std::uint64_t operations, std::uint64_t round, Batch one) {
   const auto begin = std::chrono::steady_clock::now();
@@ -44,7 +45,7 @@ Timing update_all(World& world, std::uint64_t operations, const std::vector<Requ
   });
 }
 
-/// Each entry names another frame than before, one that no other entry names.
+/// Each entry gets another frame than before, which no other entry names.
 Timing new_frame(World& world, std::uint64_t operations) {
   world.fill();
   world.pin_tree();
@@ -55,7 +56,7 @@ Timing new_frame(World& world, std::uint64_t operations) {
   return update_all(world, operations, requests);
 }
 
-/// An entry is cleared, then set again; each counts.
+/// An entry is cleared, then set again; each of the two counts as an operation.
 Timing clear_set(World& world, std::uint64_t operations) {
   world.fill();
   world.pin_tree();
@@ -67,8 +68,8 @@ Timing clear_set(World& world, std::uint64_t operations) {
   return update_all(world, operations, requests);
 }
 
-/// Flags of the entries as they are toggled: accessed and dirty, which are not the guest's business alone
-/// (the mirror's entry loses and gains its write permission).
+/// An entry with toggled flags: accessed and dirty. They change the mirror's entry as well, which loses and
+/// gains its write permission.
 Pte with_toggled_flags(const World& world, std::uint64_t number) {
   const std::uint64_t cleared = number < world.slots() ? bit::accessed | bit::dirty : 0;
   return Pte(world.data(number % world.slots()), data_flags & ~cleared);

@@ -1,4 +1,4 @@
-// What is measured: operations on the validator's public interface, each written and checked as a guest's.
+// What is measured: operations on the validator's public interface, made and checked as a guest's are.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,14 @@
 
 namespace pinfold::pvmmu::bench {
 
-/// How often the operation is done, and what the doing of all of them took.
+/// How often the operation ran, and how long that took in all.
 struct Timing {
   std::uint64_t operations = 0;
   double seconds = 0;
 };
 
-/// One row: prepares the world, then does the operation at least `operations` times (a multiple of what makes
-/// a full round). Throws when the validator refuses: nothing here may be refused.
+/// One row: prepares the world, then runs the operation at least `operations` times, in full rounds. Throws
+/// if the validator refuses anything.
 struct Row {
   std::string_view name;
   Timing (*run)(World& world, std::uint64_t operations);

@@ -56,7 +56,7 @@ World::World(std::uint64_t machine_mib, Order order, Log log, TraceSink* watcher
   const std::uint64_t tables = std::min((frames - upper_frames) / (2 * entries_per_table + 1), most_tables);
   for (std::uint64_t i = 0; i < tables; i += entries_per_table) l2s_.push_back(first.plus(taken++));
 
-  // The machine in equal parts: a table, and the data frames for its slots behind it.
+  // The machine is divided into equal parts: a table, followed by the data frames for its slots.
   const std::uint64_t part = (frames - upper_frames) / tables;
   const std::uint64_t step = order == Order::random ? (part - 1) / (2 * entries_per_table) : 1;
   for (std::uint64_t table = 0; table < tables; ++table) {

@@ -1,4 +1,4 @@
-// A machine of any size with one domain in it, for measuring the validator without a guest.
+// A machine of any size with one domain, to measure the validator without a guest.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@ inline constexpr std::uint64_t data_flags =
     bit::present | bit::writable | bit::user | bit::accessed | bit::dirty;
 inline constexpr std::uint64_t table_flags = bit::present | bit::writable | bit::user | bit::accessed;
 
-/// Zeroed pages of a memory file, as the monitor's guest memory is: none takes memory before it is touched.
+/// Zeroed pages of a memory file, like the guest memory of the monitor: a page takes memory when it is
+/// touched.
 class SparsePages {
  public:
   explicit SparsePages(std::uint64_t pages);
@@ -27,7 +28,7 @@ class SparsePages {
   std::uint64_t pages_;
 };
 
-/// A view that has no host behind it. What changing a frame's protection costs is the host's price.
+/// A view without a host: the cost of changing a frame's protection is the host's and is not measured here.
 class NoView final : public FrameView {
  public:
   bool protect(Mfn) override { return true; }
@@ -40,16 +41,16 @@ enum class Order : std::uint8_t { sequential, random };
 /// The log of stale mirror entries, which only a host that shadows page tables needs.
 enum class Log : std::uint8_t { off, on };
 
-/// One domain that has the whole machine: L1 tables for half of its memory (2048 at most, so that a machine
-/// larger than this one can be tried), spread over all of it, and two data frames for each of their slots.
+/// One domain that has the whole machine: L1 tables for half of its memory, spread over all of it, and two
+/// data frames for each of their slots. There are at most 2048 tables, so that machines larger than the host
+/// can be tried.
 class World {
  public:
   /// Sequential: neighbouring numbers are neighbouring slots and frames. Random: in no order, from all parts
-  /// of the machine.
-  /// `watcher`: is told of everything; null: nobody is.
+  /// of the machine. `watcher`: gets the trace; may be null.
   World(std::uint64_t machine_mib, Order order, Log log, TraceSink* watcher = nullptr);
 
-  /// Slots in all L1 tables together.
+  /// The number of slots in all L1 tables.
   [[nodiscard]] std::uint64_t slots() const { return slots_.size(); }
   [[nodiscard]] MachineAddr address(std::uint64_t number) const;
   [[nodiscard]] GuestVaddr virtual_address(std::uint64_t number) const;
@@ -60,7 +61,7 @@ class World {
   /// Links the L1 tables into a tree and pins two roots of it.
   void pin_tree();
   [[nodiscard]] const std::vector<Mfn>& tables() const { return tables_; }
-  /// What `held` holds; a thread of its own lets go of that, and takes this for each operation.
+  /// The mutex that `held` holds. A thread of its own unlocks `held`, and locks this for each operation.
   [[nodiscard]] DomainMutex& mutex() { return mutex_; }
   [[nodiscard]] Mfn root() const { return roots_[0]; }
   [[nodiscard]] Mfn other_root() const { return roots_[1]; }

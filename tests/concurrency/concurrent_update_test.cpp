@@ -1,6 +1,6 @@
-// vCPUs that change entries of L1 tables while they share the domain's lock, and others that have it alone in
-// between. What must hold: entry and mirror agree, each count is right (the audit recounts all), and no frame
-// is writable through a mirror while it is a table.
+// vCPUs that change entries of L1 tables while they share the domain's lock, and others that hold it alone in
+// between. Entry and mirror must agree, each count must be right (the audit recounts them all), and no frame
+// may be writable through a mirror while it is a table.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -27,8 +27,8 @@ struct ConcurrentUpdate : testing::Test {
     }
     for (Mfn& frame : frames) frame = one.allocate();
   }
-  /// Lists of entries, anywhere and naming anything. What is left alone is asked for with the lock held
-  /// alone, as a vCPU does.
+  /// Makes random lists of updates. As a vCPU does, it makes those that can't be made with the lock shared
+  /// with the lock held alone.
   void updates(unsigned seed) {
     std::mt19937 random(seed);
     DomainSharer sharer(one.mutex);
@@ -91,8 +91,8 @@ TEST_F(ConcurrentUpdate, two_writers_of_one_entry_drop_each_frame_as_often_as_th
   EXPECT_EQ(one.findings(), nothing);
 }
 
-/// What a device's thread does with its guest's frames: hold, use, release. What needs the lock alone is
-/// asked for with the lock alone.
+/// What a device's thread does with its guest's frames: hold, use, release. It takes the lock alone where
+/// that is needed.
 struct HoldingDevice {
   SharedDomain& domain;
   DomainSharer sharer{domain.mutex};
@@ -175,7 +175,7 @@ TEST_F(ConcurrentUpdate, a_frame_given_up_under_a_device_s_hold_is_freed_with_it
 }
 
 TEST_F(ConcurrentUpdate, no_frame_is_mapped_writable_while_it_becomes_a_table) {
-  // What a mirror's entry permits at a moment when nobody changes anything.
+  // What the entries of mirrors permit, at a moment when nobody changes them.
   const auto check = [&](Held, Validator& v) {
     for (const Mfn table : tables)
       for (std::size_t slot = 0; slot < slots; ++slot) {
@@ -184,7 +184,7 @@ TEST_F(ConcurrentUpdate, no_frame_is_mapped_writable_while_it_becomes_a_table) {
         EXPECT_FALSE(writable && is_table(v.frame(entry.mfn()).type));
       }
   };
-  // Whether a frame is free for a table depends on what the others do: they go on until one was.
+  // Whether a frame can become a table depends on the other threads: they go on until one did.
   constexpr int most_rounds = 1000 * rounds;
   std::uint64_t tables_made = 0;
   std::atomic<bool> over{false};
@@ -215,8 +215,8 @@ TEST_F(ConcurrentUpdate, frames_given_up_meanwhile_are_freed_once) {
   together({[&] { updates(6); }, [&] { updates(7); },
             [&] {
               for (int i = 0; i < rounds; ++i) {
-                // A frame of its own, named by one entry, given up, and its last reference dropped by whoever
-                // writes there.
+                // A new frame that one entry names and that is given back at once: whoever writes to that
+                // entry drops the last reference.
                 const Mfn frame = one.allocate();
                 one.call([&](Held held, Validator& v) {
                   EXPECT_TRUE(v.update(held, entry_at(tables[0], 0), Pte(frame, rw), Preserve::nothing));
@@ -260,7 +260,7 @@ TEST(DomainShare, who_has_the_lock_alone_has_it_alone) {
   EXPECT_EQ(plain, 2U * rounds);
 }
 
-/// Two hold it at the same time: each waits inside for the other.
+/// Two threads share it at the same time: each waits inside for the other.
 TEST(DomainShare, two_hold_it_together) {
   DomainMutex mutex;
   std::barrier both(2);

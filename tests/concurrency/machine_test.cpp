@@ -1,5 +1,5 @@
-// Several domains on one machine: the pool of free frames between them, and what each may learn of the
-// others'.
+// Several domains on one machine: the pool of free frames that they share, and what each may learn of the
+// others' frames.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -17,7 +17,7 @@ using test::rw;
 
 const std::vector<std::string> nothing;
 
-/// Takes and returns frames, alone and in extents; all that it has carries its mark.
+/// Takes and returns frames, one by one and in extents, and marks each frame that it has.
 void churn(SharedDomain& domain, test::FakeMachine& machine, std::uint64_t mark, unsigned seed, int times) {
   std::mt19937 random(seed);
   std::vector<Mfn> mine;
@@ -54,7 +54,7 @@ TEST(Pool, gives_each_frame_to_one_domain_at_a_time_and_empty) {
 }
 
 /// A domain tries everything with frames that another one is just getting or giving up. It never gets one,
-/// and what it is told about them is their owner at most.
+/// and at most learns their owner.
 TEST(Machine, a_frame_of_another_domain_is_refused_also_while_it_changes_hands) {
   test::FakeMachine machine(64);
   SharedDomain attacker(machine, DomId(1)), victim(machine, DomId(2));
@@ -89,8 +89,8 @@ TEST(Machine, a_frame_of_another_domain_is_refused_also_while_it_changes_hands) 
   EXPECT_EQ(machine.frames.free_frames(), machine.frames.size() - 2);
 }
 
-/// All at once: two domains with two vCPUs each that do what comes to mind, an audit and an inventory in
-/// steps beside them.
+/// All at once: two domains with two vCPUs each that make random operations, and beside them an audit and an
+/// inventory in steps.
 class Crowd {
  public:
   Crowd() {

@@ -1,7 +1,7 @@
 // The races of the advisories on page types, provoked on purpose. Operations of one domain exclude each other
-// (its lock), stores by its code exclude nothing: so each race has two kinds. Those with a store are forced
-// to both sides of the one moment that decides, FrameView::protect, by hooks; those between operations are
-// run many times, in any order that comes about. What must hold is said at each; the audit, which recounts
+// by its lock, but stores by the domain's code exclude nothing: so there are two kinds of races. Hooks force
+// a race with a store to either side of the moment that decides, FrameView::protect; races between operations
+// are run many times, in whatever order results. Each test says what must hold; the audit, which recounts
 // everything, confirms it.
 #include <gtest/gtest.h>
 
@@ -59,8 +59,8 @@ struct Scene {
 const std::vector<std::string> nothing;
 
 // -- XSA-241, XSA-401: a frame becomes a table while another vCPU still writes it through a translation that
-// it cached when it was mapped read-write. The store may come before the frame is protected: then the check
-// sees it. Or after: then the view stops it. Never is there an entry in a table that was not checked.
+// it cached when it was mapped read-write. If the store comes before the frame is protected, the check sees
+// it. If it comes after that, the view stops it. A table never holds an entry that was not checked.
 
 TEST(Xsa241, a_store_through_a_stale_translation_before_the_protection_is_seen_by_the_check) {
   Scene s;
@@ -106,7 +106,7 @@ TEST(Xsa241, stores_at_any_moment_never_put_an_unchecked_entry_into_a_table) {
                 } else {
                   EXPECT_EQ(pinned.error().rule, Rule::l1_foreign_frame);
                 }
-                // Another round: the frame is plain again, and what was stored goes.
+                // For another round the frame is plain again, and what was stored is removed.
                 s.one.view.guest_store(s.frame, 7, 0);
               }
               done = true;
@@ -121,8 +121,8 @@ TEST(Xsa241, stores_at_any_moment_never_put_an_unchecked_entry_into_a_table) {
 }
 
 // XSA-401: the other vCPU maps the frame read-write, writes and unmaps it, all while it is becoming a table.
-// Here the mapping needs the lock, so it comes whole before (then the frame is still plain at the check, and
-// the check sees what was written) or whole after (then it is refused).
+// The mapping needs the lock, so it is made either before the pin (then the frame is still plain at the
+// check, and the check sees what was written) or after it (then it is refused).
 TEST(Xsa401, a_writable_mapping_asked_for_during_the_validation_is_refused_after_it) {
   Scene s;
   std::promise<bool> mapped;
@@ -163,9 +163,9 @@ TEST(Xsa401, map_write_unmap_around_a_validation_leaves_either_a_checked_table_o
   EXPECT_EQ(s.one.findings(), nothing);
 }
 
-// -- XSA-242: an entry of a table is written while another vCPU drops the table's last reference. Either the
-// entry comes first: it is a checked one, and the table's end drops what it held. Or the end comes first: the
-// write is one of eight plain bytes, and holds nothing. No reference stays behind, whoever wins.
+// -- XSA-242: an entry of a table is written while another vCPU drops the table's last reference. If the
+// entry is written first, it is checked, and the end of the table drops its reference. If the table ends
+// first, the write stores eight plain bytes and takes no reference. In neither case is a reference left.
 TEST(Xsa242, an_entry_written_while_its_table_ends_leaks_no_reference) {
   Scene s;
   const Mfn l1 = s.one.allocate();
@@ -203,9 +203,9 @@ TEST(Xsa242, an_upper_entry_replaced_while_its_table_ends_leaks_no_child) {
   EXPECT_EQ(s.one.findings(), nothing);
 }
 
-// -- XSA-299, XSA-310: big type changes, up and down, with others that change what they are in the middle of:
-// bad entries that appear, subtrees pinned and unpinned, entries replaced. However far each got, the counts
-// are those of the entries that there are; when all has been unpinned, they are those of plain frames.
+// -- XSA-299, XSA-310: big trees are validated and released while others change them: bad entries appear,
+// subtrees are pinned and unpinned, entries are replaced. However far each got, the counts are those of the
+// entries that exist; when everything has been unpinned, they are those of plain frames.
 struct Forest : Scene {
   Forest() {
     for (const Tree& t : trees) view_tree(t);
@@ -224,7 +224,7 @@ struct Forest : Scene {
       (void)(random() % 2 == 0 ? pin(level, test::table_of(t, level)) : unpin(test::table_of(t, level)));
     }
   }
-  /// Bad and good entries, by store where the frame is plain, by operation where it is a table.
+  /// Writes bad and good entries: by a store if the frame is plain, by an operation if it is a table.
   void spoil(unsigned seed, int times) {
     std::mt19937 random(seed);
     for (int i = 0; i < times; ++i) {
@@ -245,8 +245,7 @@ struct Forest : Scene {
       }
     }
   }
-  /// Without a budget: a table whose check was interrupted is asked for again, so that it is checked or given
-  /// up.
+  /// Asks without a budget for each table whose check was interrupted, so that it is checked or given up.
   void unpin_all() {
     one.budget = ~0ULL;
     for (const Tree& t : trees)
@@ -261,8 +260,7 @@ struct Forest : Scene {
   std::array<Tree, 3> trees{new_tree(), new_tree(), new_tree()};
 };
 
-// The budgets interrupt each type change after so many entries; it goes on with a later hypercall, of any
-// vCPU.
+// The budgets interrupt each type change after so many entries; a later hypercall of any vCPU continues it.
 class Xsa299 : public testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(Xsa299, validations_with_bad_entries_and_pins_in_between_end_with_every_count_at_nothing) {
@@ -307,8 +305,8 @@ TEST(Xsa310, a_domain_that_ends_in_the_middle_of_type_changes_leaves_nothing_beh
   }
 }
 
-/// Roots of several vCPUs: the tree that one leaves while another arrives at it, or drops the pin, stays a
-/// tree as long as anyone has it loaded.
+/// Roots of several vCPUs: one vCPU leaves a tree while another one loads it or unpins it. It stays a tree as
+/// long as anyone has it loaded.
 TEST(Roots, of_several_vcpus_hold_their_trees_whoever_leaves) {
   Forest f;
   std::array<Mfn, 3> roots{no_mfn, no_mfn, no_mfn};

@@ -1,4 +1,4 @@
-// Domains whose vCPUs are threads: operations under the domain's lock, the guest's own stores under none.
+// Domains whose vCPUs are threads. Operations hold the domain's lock; the guest's own stores hold none.
 #pragma once
 
 #include <array>
@@ -14,17 +14,16 @@
 
 namespace pinfold::pvmmu::concurrency {
 
-/// A view that several processors use at once. A store by the guest's code happens whole before or whole
-/// after a change of its frame's permission: that is what FrameView promises, by whatever means (the host's
-/// KVM waits for all processors when a mapping changes), and what makes a translation that a processor has
-/// cached worthless.
+/// A view that several processors use at once. A store by the guest's code happens either before or after a
+/// change of its frame's permission, never in between. FrameView promises that (the host's KVM waits for all
+/// processors when a mapping changes), and so a cached translation is of no use afterwards.
 class SharedView final : public FrameView {
  public:
   enum class Access : std::uint8_t { none, read_only, read_write };
   SharedView(std::uint64_t frames, Pages machine) : access_(frames), machine_(machine) {}
 
-  /// Hooks called within protect(), by the thread that holds the domain's lock: before the frame is
-  /// read-only, and after. To have another vCPU do something exactly then.
+  /// Hooks that protect() calls before and after it makes the frame read-only, in the thread that holds the
+  /// domain's lock: so that another vCPU can act exactly then.
   std::function<void(Mfn)> before_protect, after_protect;
 
   bool protect(Mfn mfn) override {
@@ -39,7 +38,7 @@ class SharedView final : public FrameView {
   }
   void revoke(Mfn mfn) override { set(mfn, Access::none); }
 
-  /// The guest's code stores through any translation, however old. False: the view stopped it.
+  /// A store by the guest's code, through any translation, however old. False: the view stopped it.
   bool guest_store(Mfn mfn, std::size_t slot, std::uint64_t value) {
     const std::shared_lock lock(stripe(mfn));
     if (access_[mfn.raw()] != Access::read_write) return false;
@@ -87,7 +86,7 @@ class SharedDomain {
   [[nodiscard]] std::vector<std::string> findings(const OutsideReferences& outside = {}) {
     return call([&](Held held, Validator& v) { return audit(held, v, outside); });
   }
-  /// The counts of a frame that must be as if nobody had ever used it.
+  /// Are the counts of a frame as if nobody had ever used it?
   [[nodiscard]] bool is_plain(Mfn mfn) {
     return call([&](Held, Validator& v) {
       const Frame& f = v.frame(mfn);
@@ -105,7 +104,7 @@ class SharedDomain {
       ~0ULL;  ///< Entries a hypercall; what is left over is for the next ones.
 };
 
-/// Each of the functions in a thread of its own, all let go at once; returns when all are done.
+/// Runs each function in a thread of its own. All start at once; returns when all are done.
 inline void together(const std::vector<std::function<void()>>& threads) {
   std::barrier start(static_cast<std::ptrdiff_t>(threads.size()));
   std::vector<std::thread> running;

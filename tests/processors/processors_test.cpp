@@ -1,6 +1,7 @@
-// No translation that a processor may have cached, of a leaf or of an upper level, does what the domain must
-// not: the validator, the flush protocol and the reuse of mirrors see to that together. Emulated machines
-// flush at every entry, and real ones speculate as they like; this model caches all that could be cached.
+// No translation that a processor may have cached, of a leaf or of an upper level, gives access that the
+// domain must not have. The validator, the flush protocol and the reuse of mirrors ensure that together.
+// Emulated machines flush at every entry, and real ones speculate unpredictably; this model caches everything
+// that could be cached.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -42,7 +43,7 @@ TEST(Processors, never_use_what_they_remember_against_the_rules) {
             << " entries by way of a root that had ended\n";
 }
 
-/// Another seed each time; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more of them.
+/// A new seed in each run; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more sequences.
 TEST(Processors, never_use_what_they_remember_against_the_rules_on_a_seed_of_the_day) {
   const char* given = std::getenv("PINFOLD_SEED");
   const char* count = std::getenv("PINFOLD_SEQUENCES");

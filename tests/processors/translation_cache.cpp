@@ -90,7 +90,7 @@ void TranslationCache::fill(const pvmmu::test::FakeDomain& domain, const Incarna
         e.childs_incarnation = tables.live(*child).value_or(0);
         reach(*child, pvmmu::below(level));
       }
-      // A table that has ended is remembered as what it was.
+      // The cache keeps what a table was before it ended.
       if (e.child == pvmmu::no_mirror || e.childs_incarnation != 0) uppers_.insert(e);
     }
   }

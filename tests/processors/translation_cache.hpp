@@ -1,4 +1,4 @@
-// What a processor may remember of the page tables that it walks.
+// What a processor may have cached of the page tables that it walks.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ class Incarnations {
  public:
   /// After each operation.
   void observe(const pvmmu::test::FakeDomain& domain);
-  /// The incarnation of a mirror that stands for a table now; nullopt: it stands for none.
+  /// The incarnation of a mirror that belongs to a table now; nullopt if it belongs to none.
   [[nodiscard]] std::optional<std::uint64_t> live(MirrorId mirror) const;
 
  private:
@@ -36,8 +36,8 @@ class Incarnations {
   std::map<std::uint32_t, Life> live_;  ///< By mirror.
 };
 
-/// The translations of one processor: everything that it may have cached since its last flush. Speculation
-/// may walk at any moment and by any root that is loaded, so what was reachable once is cached. Real
+/// The translations of one processor: everything that it may have cached since its last flush. A processor
+/// may walk speculatively at any moment, from any loaded root, so whatever was reachable once is cached. Real
 /// processors cache less, never more (Intel SDM vol. 3, 4.10.2 and 4.10.3; AMD APM vol. 2, 5.5).
 class TranslationCache {
  public:
@@ -67,16 +67,15 @@ class TranslationCache {
 
   /// A cached entry that leads into a mirror which stands for another table by now.
   [[nodiscard]] std::optional<std::string> reused_table(const Incarnations& tables) const;
-  /// A cached translation by which the processor does to a frame what it must not: of those that the view
-  /// does not stop.
+  /// A cached translation that gives access which the domain must not have, and which the view does not stop.
   [[nodiscard]] std::optional<std::string> forbidden_access(const pvmmu::test::FakeMachine& machine,
                                                             const pvmmu::test::FakeDomain& domain) const;
-  /// A cached entry of an upper level whose table is still one, and allows less now, or leads elsewhere.
+  /// A cached entry of an upper level whose table still exists, but which now allows less or leads elsewhere.
   [[nodiscard]] std::optional<std::string> outdated_upper(const pvmmu::test::FakeDomain& domain,
                                                           const Incarnations& tables) const;
-  /// The L1 tables' mirrors that it knows.
+  /// The mirrors of L1 tables that are cached.
   [[nodiscard]] std::vector<MirrorId> l1_tables() const;
-  /// Does it remember an upper-level entry of a table that has ended?
+  /// Is an upper-level entry of a table that has ended cached?
   [[nodiscard]] bool remembers_ended_tables(const Incarnations& tables) const;
 
  private:

@@ -18,7 +18,7 @@ void RunningDomain::start() {
   for (Cpu& cpu : cpus_) (void)domain_.mmu.load_root(domain_.held, cpu.roots[0], tree.l4);
 }
 
-/// As every processor of the domain: in a page that the view lets the guest write.
+/// Every processor of the domain may write a page that the view lets the guest write.
 void RunningDomain::guest_store(const Operation& op) {
   if (!domain_.mmu.owns(op.mfn)) return;
   const pvmmu::Frame& frame = machine_.frames[op.mfn];
@@ -26,7 +26,7 @@ void RunningDomain::guest_store(const Operation& op) {
     machine_.poke(op.mfn, op.slot, Pte(op.value));
 }
 
-/// Refusals don't matter here; work that is unfinished stays so until an operation goes on with it.
+/// Refusals do not matter here; unfinished work stays unfinished until an operation goes on with it.
 void RunningDomain::apply(Cpu& cpu, const Operation& op) {
   pvmmu::Validator& mmu = domain_.mmu;
   const auto& held = domain_.held;
@@ -205,7 +205,7 @@ std::optional<std::string> RunningDomain::check(Tally& tally) {
 World::World() {
   for (std::size_t d = 0; d < domains_.size(); ++d)
     domains_[d] = std::make_unique<RunningDomain>(machine_, DomId(static_cast<std::uint16_t>(d + 1)));
-  // In turn, as the generator of operations has it.
+  // The domains get frames in turn, as the generator of operations assumes.
   for (std::uint64_t i = 0; i < 24; ++i)
     for (const std::size_t d : {1, 0}) (void)domains_[d]->domain().allocate();
   for (const auto& domain : domains_) domain->start();
@@ -240,7 +240,7 @@ std::optional<std::string> World::step(const Operation& op, std::mt19937_64& ran
 
 std::optional<std::string> World::run(std::uint64_t seed, std::size_t steps, Tally& tally) {
   std::mt19937_64 random(seed);
-  // The first of the generator's operations fill frames, for trees to come about: they are made at once.
+  // The generator's first operations fill frames, so that there can be trees: they are made at once.
   const auto operations = pvmmu::property::random_operations(seed, steps);
   for (std::size_t i = 0; i < operations.size(); ++i) {
     const Operation& op = operations[i];

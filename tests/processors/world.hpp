@@ -1,5 +1,5 @@
-// Two domains on one machine, each with several vCPUs that run, leave, change tables, and flush as the
-// monitor makes them.
+// Two domains on one machine, each with several vCPUs that run, exit, change tables, and flush when the
+// monitor makes them flush.
 #pragma once
 
 #include <array>
@@ -18,10 +18,10 @@ namespace pinfold::processors {
 
 inline constexpr std::uint32_t vcpus = 3;
 inline constexpr std::size_t roots_a_vcpu = 2;  ///< Kernel's and user's.
-/// Retired mirrors that make a vCPU ask for their reuse. The monitor has StaleLog::enough.
+/// With so many retired mirrors a vCPU asks for their reuse. The monitor uses StaleLog::enough.
 inline constexpr std::size_t retired_enough = 3;
 
-/// How often things happened that the test is about.
+/// How often each thing happened that the test is about.
 struct Tally {
   std::uint64_t operations = 0, mapped = 0, made_tables = 0, upper_changes = 0, entries = 0, flushes = 0,
                 waits = 0, reused_mirrors = 0, ended_tables_remembered = 0, outdated_uppers = 0,
@@ -38,28 +38,29 @@ class RunningDomain {
 
   /// `cpu` is out of the guest and makes a hypercall.
   void operate(std::uint32_t cpu, const pvmmu::property::Operation& op, Tally& tally);
-  /// The same, aimed at pages that processors know: maps a page by a table that is in use, takes a mapping
-  /// away, or does that and has the page become a table or somebody else's.
+  /// The same with pages that processors may have cached: maps a page by a table in use, or removes a
+  /// mapping, after which the page may become a table or another domain's.
   void change_mapping(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
-  /// MMUEXT_NEW_BASEPTR: to some frame, which may be empty, or back to the first root. Then nobody may refer
-  /// to the other one any more.
+  /// MMUEXT_NEW_BASEPTR: loads some frame, which may be empty, or the first root again. After that nobody may
+  /// refer to the other root any more.
   void change_root(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
   /// MMUEXT_TLB_FLUSH_MULTI, _ALL: those whose bits are set.
   void request_flush(std::uint32_t cpu, unsigned mask, Tally& tally);
-  /// Tries to go on to the guest, or goes a step on its way there. What is wrong with entering, if it does.
+  /// Tries to enter the guest, or makes the next step towards that. Returns what is wrong if it enters
+  /// wrongly.
   [[nodiscard]] std::optional<std::string> go_on(std::uint32_t cpu, Tally& tally);
   /// In the guest: the gate has loaded the root that the guest is to run on.
   void arrive(std::uint32_t cpu) {
     if (std::exchange(cpus_[cpu].arrives, false)) load_root(cpus_[cpu]);
   }
-  /// A vCPU that is interrupted in the gate lets that finish.
+  /// A vCPU that is interrupted in the gate lets the gate finish.
   void leave(std::uint32_t cpu) {
     arrive(cpu);
     flushes_.left(VcpuId(cpu));
   }
   [[nodiscard]] bool in_guest(std::uint32_t cpu) const { return flushes_.in_guest(VcpuId(cpu)); }
 
-  /// After every step: processors speculate, and nothing of what they may have cached does harm.
+  /// After every step: lets processors speculate, and checks that nothing in their caches does harm.
   [[nodiscard]] std::optional<std::string> check(Tally& tally);
   pvmmu::test::FakeDomain& domain() { return domain_; }
 
@@ -72,7 +73,7 @@ class RunningDomain {
     MirrorId cr3 = pvmmu::no_mirror;
     std::optional<std::uint64_t> cr3_life;
     bool arrives = false;  ///< In the guest, but still in the gate, on the root that it left on.
-    /// By vCPU: it must have flushed since then before this one runs guest code.
+    /// By vCPU: since when it must have flushed before this vCPU runs guest code.
     std::array<std::uint64_t, vcpus> must_flush{};
     struct Reuse {
       std::uint64_t end, mark;
@@ -98,7 +99,7 @@ class RunningDomain {
 class World {
  public:
   World();
-  /// Random steps; what went wrong at one, if anything did.
+  /// Makes random steps. Returns what went wrong at one of them, if anything did.
   [[nodiscard]] std::optional<std::string> run(std::uint64_t seed, std::size_t steps, Tally& tally);
 
  private:

@@ -5,7 +5,7 @@ namespace {
 
 constexpr std::uint64_t dpl3 = 3ULL << 45;
 
-/// Descriptors as this test makes them: no call gates.
+/// For the descriptors that this test makes, which are not call gates.
 bool descriptor_allowed(std::uint64_t raw) {
   const bool present = (raw >> 47 & 1) != 0, code_or_data = (raw >> 44 & 1) != 0;
   return !present || code_or_data || (raw >> 40 & 0xf) == 0;
@@ -39,7 +39,7 @@ void Model::demand(Census& c, int d, Mfn mfn, FrameType type, Errno not_owned, E
   if (type == FrameType::none) return;
   if (use.types != 0 && use.type != type) {
     c.wrong.insert(conflict);
-    // Whoever comes second finds the conflict, and the order is not this model's business.
+    // The second one of the two is refused; the model does not know the order.
     if (type == FrameType::writable || use.type == FrameType::writable)
       c.wrong.insert({Errno::ebusy, Errno::einval});
     return;
@@ -120,8 +120,8 @@ Expected Model::accept(const Demand& extra, Change&& change) {
   return {};
 }
 
-/// After a change: tables that are none any more keep what the processor saw; frames that nobody refers to
-/// are free.
+/// After a change: frames that are no longer tables keep the accessed bits that the processor set, and frames
+/// that nobody refers to are free.
 void Model::settle(const Census& before) {
   const Census after = census();
   for (std::size_t i = 0; i < frames.size(); ++i) {

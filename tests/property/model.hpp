@@ -1,6 +1,6 @@
-// What the validator should do, said as plainly as possible: nothing is counted as it changes; after each
-// operation all is counted anew from the frames' contents, the pins, the roots and the holds. Slow, and that
-// is the point.
+// What the validator should do, written as plainly as possible. The model keeps no counts: after each
+// operation it counts everything anew from the frames' contents, the pins, the roots and the holds. It is
+// slow on purpose.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ namespace pinfold::pvmmu::property {
 
 inline constexpr int nobody = -1;
 inline constexpr int domains = 2;
-/// Root registers of a domain: two vCPUs', each with one for the kernel and one for user mode.
+/// The root registers of a domain: two vCPUs have one each for kernel mode and for user mode.
 inline constexpr std::size_t registers = 4;
 /// All of them empty.
 inline constexpr auto no_roots = [] {
@@ -45,7 +45,7 @@ struct Use {
   [[nodiscard]] bool trusted() const { return types != 0 && is_protected(type); }
 };
 
-/// The errors of which the validator may give any one; none: it must accept.
+/// The validator may give any one of these errors; if there is none, it must accept.
 using Expected = std::set<Errno>;
 
 struct Census {
@@ -64,7 +64,7 @@ class Model {
   /// Entries of L1 tables that the processor has accessed although the guest's entry does not say so yet.
   std::set<std::pair<std::uint64_t, std::size_t>> accessed;
 
-  // Each takes effect only if it is to be accepted.
+  // Each of these changes the model only if the operation has to be accepted.
   Expected update(int d, Mfn mfn, std::size_t slot, Pte want, bool preserve);
   Expected update_va(int d, std::size_t which, GuestVaddr va, Pte want);
   Expected store_to_l1(int d, Mfn mfn, std::size_t slot, Pte want);
@@ -114,8 +114,8 @@ class Model {
   void demand(Census& c, int d, Mfn mfn, FrameType type, Errno not_owned, Errno conflict) const;
   void demand_entry(Census& c, int d, FrameType table, Pte e) const;
   void visit(Census& c, int d, Mfn mfn, FrameType type) const;
-  /// Accepts `extra` beside all that is there, or says why not; then `change` happens, and what nobody needs
-  /// goes.
+  /// Accepts the reference `extra` beside all others, or says why not. Then it makes the change and removes
+  /// what nobody refers to.
   template <class Change>
   Expected accept(const Demand& extra, Change&& change);
   void settle(const Census& before);

@@ -29,7 +29,7 @@ constexpr std::array<const char*, kinds> names{"guest_store",
                                                "touch",
                                                "flush",
                                                "hide_machphys"};
-/// How often each comes, in the same order.
+/// The relative frequency of each kind, in the same order.
 constexpr std::array<unsigned, kinds> weights{220, 40, 200, 40, 40, 60, 40, 40, 12, 25, 30,
                                               30,  22, 10,  15, 10, 4,  4,  40, 20, 6};
 
@@ -80,7 +80,7 @@ class Generator {
     return static_cast<Kind>(kind);
   }
 
-  /// A frame of the role, most likely the domain's own: at the start frames go to the domains in turn.
+  /// A frame of this role, most likely one of the domain's: at the start the domains get frames in turn.
   Mfn any_frame(int domain, unsigned wanted) { return own_frame(chance(4) ? 1 - domain : domain, wanted); }
   Mfn own_frame(int domain, unsigned wanted) {
     for (int tries = 0; tries < 200; ++tries) {
@@ -110,7 +110,7 @@ class Generator {
     return chance(50) ? Mfn(weird[below_n(weird.size())]) : Mfn(1 + below_n(machine_frames - 1));
   }
 
-  /// `sound`: as a kernel that knows the rules would make it.
+  /// `sound`: an entry as a kernel that knows the rules would make it.
   std::uint64_t entry(int domain, unsigned level, bool sound) {
     const bool upper = level >= 2 && level <= 4;
     if (chance(upper && sound ? 8 : 25)) return chance(70) ? 0 : random_() & ~bit::present;

@@ -1,4 +1,5 @@
-// One step of a random sequence: plain numbers, so that it means the same when steps before it are left out.
+// One step of a random sequence. It consists of plain numbers, so that it means the same if earlier steps are
+// left out.
 #pragma once
 
 #include <cstdint>
@@ -47,11 +48,11 @@ struct Operation {
   unsigned choice = 0;  ///< Level, root register, type, preserve: as the kind needs.
 
   [[nodiscard]] std::string describe() const;
-  /// As it would stand in an initializer list, to keep a sequence as a test of its own.
+  /// The step as an initializer in C++, to keep a sequence as a test of its own.
   [[nodiscard]] std::string code() const;
 };
 
-/// A machine's frames have roles in the generator's eyes, so that trees come about by chance.
+/// The generator gives each frame a role, so that it makes trees by chance.
 inline constexpr std::size_t machine_frames = 64;
 [[nodiscard]] std::vector<Operation> random_operations(std::uint64_t seed, std::size_t count);
 

@@ -1,5 +1,5 @@
-// Random sequences of operations from two domains: the validator does what the model does, step by step. A
-// sequence that fails is cut down to the steps that matter, and printed.
+// Random sequences of operations of two domains: the validator does the same as the model at each step. A
+// sequence that fails is reduced to the steps that matter, and printed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,7 +27,7 @@ std::optional<Failure> run(const std::vector<Operation>& operations, Tally& tall
   return std::nullopt;
 }
 
-/// Leaves out runs of steps, shorter and shorter ones, as long as something still fails (delta debugging).
+/// Leaves out steps, in shorter and shorter runs, as long as the sequence still fails (delta debugging).
 std::vector<Operation> shrink(std::vector<Operation> operations) {
   Tally unused;
   for (std::size_t chunk = operations.size() / 2; chunk > 0;) {
@@ -50,7 +50,7 @@ std::vector<Operation> shrink(std::vector<Operation> operations) {
   return operations;
 }
 
-/// Makes each step's numbers plainer as long as something still fails.
+/// Makes the numbers of each step simpler as long as the sequence still fails.
 std::vector<Operation> simplify(std::vector<Operation> operations) {
   Tally unused;
   for (std::size_t i = 0; i < operations.size(); ++i) {
@@ -71,7 +71,7 @@ std::vector<Operation> simplify(std::vector<Operation> operations) {
   return operations;
 }
 
-/// PINFOLD_NO_SHRINK: only whether something fails is asked for.
+/// PINFOLD_NO_SHRINK: a sequence that fails is not reduced.
 void report(const std::string& title, const std::vector<Operation>& operations) {
   if (std::getenv("PINFOLD_NO_SHRINK") != nullptr) {
     ADD_FAILURE() << title;
@@ -112,7 +112,7 @@ TEST(ValidatorAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_acce
   }
 }
 
-/// Sequences worth keeping, as `code()` prints them when one fails: put such a one here. These are by hand.
+/// Sequences to keep. When one fails, put here what `code()` printed of it. These were written by hand.
 TEST(ValidatorAndModel, agree_on_sequences_that_are_kept) {
   const std::vector<std::vector<Operation>> kept{
       // An L2 that names itself, and one that names another L2.
@@ -121,7 +121,7 @@ TEST(ValidatorAndModel, agree_on_sequences_that_are_kept) {
        {Kind::guest_store, 0, Mfn(6), Mfn(0), 0, 0x16003, GuestVaddr(0), 0},
        {Kind::pin, 0, Mfn(22), Mfn(0), 0, 0, GuestVaddr(0), 2},
        {Kind::pin, 0, Mfn(6), Mfn(0), 0, 0, GuestVaddr(0), 2}},
-      // A frame that is given back while a table maps it, mapped nowhere later, and exchanged.
+      // A frame is given back while a table maps it, then no longer mapped anywhere, and exchanged.
       {{Kind::pin, 0, Mfn(8), Mfn(0), 0, 0, GuestVaddr(0), 1},
        {Kind::update, 0, Mfn(8), Mfn(0), 0, 0xe003, GuestVaddr(0), 1},
        {Kind::deallocate, 0, Mfn(14), Mfn(0), 0, 0, GuestVaddr(0), 0},
@@ -135,7 +135,7 @@ TEST(ValidatorAndModel, agree_on_sequences_that_are_kept) {
   }
 }
 
-/// One seed more, another each time; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more of them.
+/// A new seed in each run; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more sequences.
 TEST(ValidatorAndModel, agree_on_a_seed_of_the_day) {
   const char* given = std::getenv("PINFOLD_SEED");
   const char* count = std::getenv("PINFOLD_SEQUENCES");

@@ -21,7 +21,7 @@ bool forgets(Pte remembered, Pte now) {
          (!remembered.any(bit::no_execute) && now.any(bit::no_execute));
 }
 
-/// An operation in as many pieces as its work takes, with what it leaves to be released.
+/// Runs an operation in as many pieces as it takes, and the releases that it leaves.
 template <class Request>
 Verdict<> in_pieces(test::FakeDomain& domain, const Operation& op, Request&& request) {
   const auto& held = domain.held;
@@ -51,7 +51,7 @@ World::World(std::uint64_t mirrors)
       second_(std::make_unique<test::FakeDomain>(machine_, DomId(2),
                                                  test::FakeDomainOptions{mirrors, most_frames, true})),
       model_(machine_frames, most_frames) {
-  // In turn, so that neighbours belong to different domains.
+  // The domains get frames in turn, so that neighbours belong to different domains.
   for (std::uint64_t i = 0; i < initial_frames; ++i)
     for (const int d : {1, 0}) model_.allocated(d, domain(d).allocate(), false);
   for (const int d : {1, 0})
@@ -85,8 +85,8 @@ std::optional<std::string> World::run(const Operation& op, Tally& tally) {
   return compare(accepted);
 }
 
-/// What the guest's processor and the monitor do beside the validator's operations, and what can't be
-/// refused.
+/// Steps that can't be refused: those of the guest's processor, and of the monitor beside the validator's
+/// operations.
 std::optional<std::string> World::apply_to_environment(const Operation& op, bool& done) {
   test::FakeDomain& here = domain(op.domain);
   const auto d = static_cast<std::size_t>(op.domain);
@@ -162,7 +162,7 @@ std::optional<std::string> World::allocate_extent(const Operation& op, std::uint
   const bool allowed = model_.may_allocate(op.domain, count);
   const auto first = here.mmu.allocate(here.held, count, count);
   if (first && (!allowed || extents == 0)) return std::string("an extent was given that there is not");
-  // One that lies across the end of what was ever used may be missed.
+  // An extent of which only a part was ever used may be missed.
   if (!first && allowed && extents > 1) return std::string("an extent is free, and was not given");
   if (!first) return std::nullopt;
   if (first->raw() % count != 0) return at(*first) + " is not aligned";
@@ -200,7 +200,7 @@ World::Outcome World::apply(const Operation& op) {
       const bool upper = model_.owns(op.domain, op.mfn) && is_table(model_.census().use[op.mfn.raw()].type) &&
                          !model_.census().use[op.mfn.raw()].is(FrameType::l1);
       (void)mmu.take_flush_duty();
-      // Every second time as a vCPU does that shares the lock; what that leaves alone goes the whole way.
+      // Every second update is tried with the lock shared first, as a vCPU does that finds others waiting.
       if (!preserve && op.choice % 2 == 1 &&
           here.update_concurrently({{test::entry_at(op.mfn, op.slot), want}}) == 1)
         return {std::nullopt, model_.update(op.domain, op.mfn, op.slot, want, false)};
@@ -288,7 +288,7 @@ std::optional<std::string> World::compare(bool accepted) {
   return check_stale();
 }
 
-/// Whoever reads an entry through the validator sees what the processor accessed.
+/// An entry that is read through the validator has the accessed bit that the processor set.
 std::optional<std::string> World::compare_accessed() {
   for (const auto& [raw, slot] : model_.accessed) {
     test::FakeDomain& here = domain(model_.frames[raw].owner);
@@ -299,7 +299,7 @@ std::optional<std::string> World::compare_accessed() {
   return std::nullopt;
 }
 
-/// What the processor may do by each entry of a live table, said without the functions that make mirrors.
+/// What each entry of a live table lets the processor do, written without the functions that make mirrors.
 std::optional<std::string> World::compare_mirrors(const Census& now) {
   for (std::uint64_t i = 1; i < machine_frames; ++i) {
     if (!now.use[i].trusted() || !is_table(now.use[i].type)) continue;
@@ -326,8 +326,8 @@ std::optional<std::string> World::compare_mirrors(const Census& now) {
   return std::nullopt;
 }
 
-/// The inventory of the domain lists the model's tables, explains each one's references, and finds the
-/// entries that map `mfn`.
+/// The inventory of the domain has the same tables as the model, explains the references to each, and finds
+/// the entries that map `mfn`.
 std::optional<std::string> World::compare_inventory(int d, Mfn mfn) {
   test::FakeDomain& here = domain(d);
   const Census now = model_.census();
@@ -387,8 +387,8 @@ std::optional<std::string> World::compare_frame(Mfn mfn, const Use& use) {
   return std::nullopt;
 }
 
-/// A refused validation may leave adjusted entries in frames that are no tables: harmless, and Xen does so
-/// too.
+/// A refused validation may leave adjusted entries in frames that are not tables. That is harmless, and Xen
+/// does the same.
 std::optional<std::string> World::compare_content(Mfn mfn, const Use& use, bool accepted) {
   auto& content = model_.frames[mfn.raw()].content;
   const std::byte* real = machine_.memory.pages().page(mfn.raw());
@@ -399,7 +399,7 @@ std::optional<std::string> World::compare_content(Mfn mfn, const Use& use, bool 
     bool adjusted = false;
     for (const FrameType type : {FrameType::l1, FrameType::l2, FrameType::l4, FrameType::seg_desc}) {
       adjusted = adjusted || found == Model::adjusted(type, content[slot]);
-      // Tables below a refused one were tables for a moment: the order of two adjustments is open.
+      // Tables below a refused one were tables for a moment, so the order of two adjustments is not known.
       for (const FrameType second : {FrameType::l1, FrameType::l2, FrameType::l4, FrameType::seg_desc})
         adjusted = adjusted || found == Model::adjusted(second, Model::adjusted(type, content[slot]));
     }
@@ -411,8 +411,8 @@ std::optional<std::string> World::compare_content(Mfn mfn, const Use& use, bool 
   return std::nullopt;
 }
 
-/// Whatever a processor may remember of a live table, and that is allowed no more, is in the log; and the
-/// mirror of a table that is none any more has not become another's.
+/// The log has every entry of a live table that a processor may have cached and that is no longer allowed;
+/// and the mirror of a frame that is no longer a table is not another table's mirror.
 std::optional<std::string> World::check_stale() {
   std::set<std::pair<std::uint32_t, std::size_t>> logged;
   for (int d = 0; d < domains; ++d) {

@@ -27,19 +27,19 @@ class World {
   explicit World(std::uint64_t mirrors = 2048);
   /// What differs after the operation; nullopt if nothing does.
   [[nodiscard]] std::optional<std::string> step(const Operation& op, Tally& tally);
-  /// A store or access by a guest's processor, as step() has it, of which nothing is compared.
+  /// A store or access by a guest's processor, as in step(), without a comparison.
   void prepare(const Operation& op) {
     bool done = false;
     (void)apply_to_environment(op, done);
   }
-  /// Ends both domains: the same for what must be left then, which is nothing.
+  /// Ends both domains, and returns what is left of them, which must be nothing.
   [[nodiscard]] std::optional<std::string> finish();
 
   /// Mirrors of a domain that wait for a flush.
   [[nodiscard]] std::size_t waiting_mirrors(int d) { return domain(d).mirrors.retired(); }
 
  private:
-  /// What the processor may have cached of a table.
+  /// What a processor may have cached of a table.
   struct Seen {
     MirrorId mirror;
     int owner = nobody;

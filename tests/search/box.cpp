@@ -15,7 +15,7 @@ std::array<Pte, xen_slots> recognisable_slots() {
   return all;
 }
 
-/// What is in an entry that nobody has chosen yet, and that nobody may look at: no check may accept it.
+/// The content of an entry that was not chosen yet. Nobody may read it, so no check accepts it.
 constexpr Pte never_chosen(Mfn(0), mapped_rw);
 
 Mfn frame_or_none(std::uint8_t number) { return number != 0 ? Mfn(number) : no_mfn; }
@@ -55,14 +55,14 @@ Box::Box(const Size& size)
     domains_[d]->view.on_protect = [this, d](Mfn mfn) { return protect(d, mfn); };
     domains_[d]->view.on_revoke = [this] { return revoke(); };
   }
-  // Each frame has been somebody's before, so that each must be scrubbed.
+  // Each frame has been used before, so that each must be cleared.
   while (frames_.take(DomId(0))) {
   }
   for (std::uint64_t i = size.frames; i > 0; --i) frames_.give_back(Mfn(i));
 }
 
-/// What is the frame to become that is protected now? One level less than the innermost table whose check is
-/// under way, or what the operation asks for.
+/// The type that the frame that is being protected is to have: one level below the innermost table that is
+/// being checked, or the type that the operation asks for.
 FrameType Box::becoming() const {
   FrameType type = expected_;
   for (std::size_t i = 1; i <= size_.frames; ++i) {
@@ -73,7 +73,7 @@ FrameType Box::becoming() const {
   return type;
 }
 
-/// The host may fail to take a frame out of the view. It is then the domain's again, as if never given back.
+/// The host may fail to take a frame out of the view. The domain then has it again, as if it had kept it.
 bool Box::revoke() {
   if (!size_.host_refuses || !choosing || choices.pick(2) == 0) return true;
   frame_stuck = true;
@@ -127,7 +127,7 @@ std::uint8_t Box::looked_at_unchosen(const State& state, std::span<const std::ui
 }
 
 void Box::load(const State& state) {
-  // Mirrors first: whose they are is in the records.
+  // Mirrors first: the records say which table each belongs to.
   for (std::size_t i = 1; i <= size_.frames; ++i) {
     const Frame& f = frames_[Mfn(i)];
     if (f.mirror != 0 && f.owner_tag() != 0) domain(f.owner_tag() - 1U).mirrors.give_back(MirrorId(f.mirror));
@@ -156,8 +156,8 @@ void Box::load(const State& state) {
   }
 }
 
-/// The pool's public members are enough: everything is taken out and what is to be free put back. The lowest
-/// frame comes out first again.
+/// Uses only public members of the pool: it takes all frames and gives back those that are to be free, so
+/// that the lowest one is taken first again.
 void Box::load_pool(const State& state) {
   bool differs = false;
   for (std::size_t i = 1; i <= size_.frames; ++i)
@@ -271,7 +271,7 @@ State Box::save() const {
   return state;
 }
 
-/// What is under way in a domain, and what its vCPU's registers hold.
+/// The unfinished work of a domain, and the registers of its vCPU.
 void Box::save_progress(State& state, std::size_t d) const {
   const BoxDomain& here = domain(d);
   StateAccess::each_interrupted(here.mmu, [&](Mfn table, std::size_t position) {
@@ -300,7 +300,8 @@ void Box::save_contents(const Frame& frame, std::size_t number, FrameImage& imag
       image.guest[i] = entry.raw() != 0 ? 1 : 0;
       continue;
     }
-    // What a table that ends has dropped, nobody reads again; what was not looked at yet may be anything.
+    // Nobody reads the entries that a released table has dropped; entries that were not read yet may be
+    // anything.
     const bool held = frame.validated || slots[i] < image.position;
     if (image.release != 0 && !held) continue;
     image.guest[i] = encode(image.interrupted && !held ? never_chosen : entry);
@@ -318,7 +319,7 @@ MirrorId Box::mirror_of(std::size_t number) const {
   return mirror;
 }
 
-/// The mirror's flags, and whether the entry leads where the guest's does.
+/// The mirror's flags, and whether its entry leads to the same place as the guest's entry.
 EntryCode Box::save_mirror(std::size_t number, std::size_t which, Pte entry) const {
   const Frame& frame = frames_[Mfn(number)];
   const MirrorArena& mirrors = domain(frame.owner_tag() - 1U).mirrors;

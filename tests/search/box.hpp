@@ -1,5 +1,5 @@
-// The machine in a box: the real validators of two domains over a few frames, which can be put into any state
-// and read back.
+// The machine in a box: the real validators of two domains on a few frames. It can be put into any state, and
+// its state can be read.
 #pragma once
 
 #include <functional>
@@ -30,8 +30,8 @@ class PageMemory {
   std::uint64_t pages_;
 };
 
-/// The frames of one domain's view. What a frame that becomes a table holds is decided here, in the last
-/// moment before it is checked.
+/// The frames of one domain's view. The contents of a frame that becomes a table are chosen here, at the last
+/// moment before they are checked.
 class BoxView final : public FrameView {
  public:
   enum class Access : std::uint8_t { none, read_only, read_write };
@@ -72,7 +72,7 @@ struct BoxDomain {
 
  public:
   DomainLock held;
-  /// As a vCPU does that shares the lock.
+  /// Updates entries as a vCPU does that shares the lock.
   std::size_t update_concurrently(std::span<const EntryUpdate> wanted);
 };
 
@@ -80,13 +80,13 @@ class Box {
  public:
   explicit Box(const Size& size);
 
-  /// Puts the machine into a state; nothing of the state before matters after it.
+  /// Puts the machine into a state. Nothing is left of its previous state.
   void load(const State& state);
-  /// The state that the machine is in. Throws Finding if it is none that the search could get into.
+  /// The current state. Throws Finding if it is not a state that the search can represent.
   [[nodiscard]] State save() const;
 
-  /// The table that the next operation makes of a plain frame first, or seg_desc. `briefly`: not all contents
-  /// need be tried.
+  /// Sets the type that the next operation gives a plain frame first: a table or seg_desc. `briefly`: some
+  /// contents are enough.
   void expect(FrameType type, bool briefly = false) {
     expected_ = type;
     briefly_ = briefly;
@@ -100,23 +100,23 @@ class Box {
   [[nodiscard]] const Alphabet& alphabet(std::size_t d, bool leaf) const {
     return alphabets_[d][leaf ? 1 : 0];
   }
-  /// Of a table, one that ends among them; no_mirror if it has none.
+  /// The mirror of a table, which may be one that is being released; no_mirror if it has none.
   [[nodiscard]] MirrorId mirror_of(std::size_t frame) const;
   [[nodiscard]] Pte guest(std::size_t frame, std::size_t which) const {
     return Pte(machine_.load(frame, slots[which]));
   }
 
-  /// Chooses the entries of these interrupted tables that were not looked at yet.
+  /// Chooses the entries of these interrupted tables that were not read yet.
   void choose_entries(const State& state, std::span<const std::uint8_t> tables);
-  /// An interrupted table, none of these, of which an entry that is not chosen was looked at since `state`;
-  /// or 0. Such an entry is refused, so that the table does not stay as it was.
+  /// Another interrupted table of which an entry that was not chosen has been read since `state`, or 0. Such
+  /// an entry is refused, so the table has changed.
   [[nodiscard]] std::uint8_t looked_at_unchosen(const State& state,
                                                 std::span<const std::uint8_t> except) const;
 
   Choices choices;
-  bool choosing = false;     ///< An operation runs; at other times the host does as it is told.
-  bool frame_stuck = false;  ///< The host kept a frame in a view since whoever looks cleared it.
-  /// What frames hold by choice; since whoever looks cleared it.
+  bool choosing = false;     ///< An operation runs. At other times the host never fails.
+  bool frame_stuck = false;  ///< The host kept a frame in a view since this was last cleared.
+  /// The contents that were chosen since this was last cleared.
   struct Chosen {
     Mfn frame;
     FrameType type;
@@ -142,10 +142,11 @@ class Box {
   FrameTable frames_;
   std::array<std::unique_ptr<BoxDomain>, domains> domains_;
   std::array<std::array<Alphabet, 2>, domains> alphabets_;
-  std::array<std::uint8_t, most_frames> owners_{};  ///< That the alphabets are made for.
+  std::array<std::uint8_t, most_frames> owners_{};  ///< For which the alphabets were made.
   FrameType expected_ = FrameType::none;
   bool briefly_ = false;
-  std::array<MirrorId, most_frames> release_mirrors_{};  ///< Of tables that end; while a state is loaded.
+  std::array<MirrorId, most_frames>
+      release_mirrors_{};  ///< Of tables that are being released; while a state is loaded.
 };
 
 }  // namespace pinfold::pvmmu::search

@@ -1,4 +1,4 @@
-// Choices that an operation meets on its way, tried one after the other.
+// The choices that come up during an operation, tried one after the other.
 #pragma once
 
 #include <cstddef>
@@ -6,8 +6,9 @@
 
 namespace pinfold::pvmmu::search {
 
-/// One run of an operation makes the same choices as the run before up to the last one that has more options,
-/// and the next option there. So all combinations are tried, however many choices each leads to.
+/// Each run of an operation repeats the choices of the previous run up to the last one that has more options,
+/// and takes the next option there. So all combinations are tried, however many choices each of them leads
+/// to.
 class Choices {
  public:
   /// The first run.
@@ -15,7 +16,7 @@ class Choices {
     made_.clear();
     at_ = 0;
   }
-  /// The next run; false: all were made.
+  /// Prepares the next run. False: there is none.
   bool next() {
     at_ = 0;
     while (!made_.empty() && made_.back().option + 1 == made_.back().options) made_.pop_back();
@@ -23,7 +24,7 @@ class Choices {
     ++made_.back().option;
     return true;
   }
-  /// One of `options`, counted from 0.
+  /// Chooses one of `options` options, counted from 0.
   std::size_t pick(std::size_t options) {
     if (at_ == made_.size()) made_.push_back({0, options});
     return made_[at_++].option;

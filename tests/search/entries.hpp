@@ -20,24 +20,24 @@ inline constexpr std::uint64_t code_segment = 0x00af'9b00'0000'ffffULL;
 inline constexpr std::uint64_t code_segment_dpl3 = code_segment | 3ULL << 45;
 inline constexpr std::uint64_t task_gate = 0x0000'8500'0000'0000ULL;
 
-/// What one domain may write into entries, and what a frame of its own holds that becomes a table: the first
-/// entry is any, the second one that the slot may have, or one that must be refused. Nobody looks at the
-/// second one if the first can't be accepted.
+/// What one domain may write into entries, and what one of its frames may hold when it becomes a table. The
+/// first entry is any; the second one is an entry that the slot may have, or one that must be refused. If the
+/// first one is refused, nobody reads the second.
 class Alphabet {
  public:
   Alphabet() = default;
   Alphabet(const Size& size, const State& state, std::uint8_t domain, Level level);
-  /// For a slot, 0 or 1, of a table that is one.
+  /// For slot 0 or 1 of a frame that is a table.
   [[nodiscard]] std::span<const Pte> entries(std::size_t which) const { return entries_[which]; }
-  /// The same with one entry that must be refused in place of all.
+  /// The same, with one entry that must be refused instead of all of them.
   [[nodiscard]] std::span<const Pte> few(std::size_t which) const {
     return std::span(entries_[which]).first(acceptable_[which] + 1);
   }
-  /// All that a frame may hold that is to be a table.
+  /// All contents of a frame that is to be a table.
   [[nodiscard]] std::size_t pairs() const;
   [[nodiscard]] std::array<Pte, 2> pair(std::size_t which) const;
   /// The same for a frame that becomes a table because another one names it: its second entry is empty or
-  /// refused. Others come about when it is a table before it is named.
+  /// refused. Other contents occur if it becomes a table before it is named.
   [[nodiscard]] std::size_t nested_pairs() const { return 2 * acceptable_[0] + 1; }
   [[nodiscard]] std::array<Pte, 2> nested_pair(std::size_t which) const;
 

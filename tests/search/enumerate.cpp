@@ -1,5 +1,5 @@
-// Which operations are tried in a state: each that could do something. Of those that are refused for what the
-// frame is, whatever their arguments, one.
+// Which operations are tried in a state: each one that could do something, and one of those that are refused
+// because of the frame's type or owner, whatever their arguments are.
 #include <set>
 
 #include "operation.hpp"
@@ -7,7 +7,7 @@
 namespace pinfold::pvmmu::search {
 namespace {
 
-/// The address that these of the slots in use translate, from L4 to L1.
+/// The address that is translated by these of the slots in use, from L4 to L1.
 GuestVaddr address_by(unsigned which) {
   std::uint64_t va = 0;
   for (unsigned level = 4; level >= 1; --level) va = va << 9 | slots[which >> (level - 1) & 1];
@@ -145,8 +145,8 @@ class Enumeration {
     }
   }
 
-  /// Accesses at every address under a root; and updates by address: every entry of each L1 that is reached,
-  /// on one way, and one entry on each other way.
+  /// Accesses to every address under a root, and updates by address: for each L1 all entries by one path, and
+  /// one entry by each other path.
   void addresses(std::uint8_t r) {
     std::set<std::pair<std::size_t, unsigned>> seen;
     bool unreachable = false;

@@ -16,8 +16,8 @@ struct Count {
   std::uint32_t refs = 0, types = 0;
 };
 
-/// What may the processor do by a mirror entry, by the guest's entry? Said without the functions that make
-/// mirrors.
+/// What a mirror entry may let the processor do, given the guest's entry. Written without the functions that
+/// make mirrors.
 void check_leaf(std::size_t table, std::size_t slot, Pte guest, Pte mirror) {
   if (mirror.present() != guest.present())
     fail("table {} slot {}: the processor sees an entry, or none", table, slot);
@@ -98,7 +98,7 @@ class Check {
     if (f.position > entries_per_table) fail("frame {} has come to slot {}", i, f.position);
   }
 
-  /// The entries that hold references: what they name, and how the mirror's compare with them.
+  /// The entries that hold references: what they name, and whether the mirror's entries fit them.
   void contents(std::size_t i) {
     const FrameImage& f = state_.frames[i];
     if (!is_table(f.type)) return;
@@ -168,8 +168,8 @@ class Check {
     hold(state_.domain[d].descriptor_hold, FrameType::seg_desc);
   }
 
-  /// Walks as the processor does, from a loaded root: all it gets to is the domain's, and what it may write
-  /// is plain data.
+  /// Walks from a loaded root as the processor does: every frame that it reaches is the domain's, and every
+  /// frame that it may write is plain data.
   void reach(std::size_t d, Mfn table, unsigned level, bool writable) const {
     const BoxDomain& here = box_.domain(d);
     const std::uint64_t first = here.mirrors.frame(MirrorId(0)).raw();

@@ -1,4 +1,4 @@
-// What must hold in every state, and of every step.
+// What must hold in every state and for every step.
 #pragma once
 
 #include "box.hpp"
@@ -6,14 +6,14 @@
 
 namespace pinfold::pvmmu::search {
 
-/// Checks the state that the box is in, which is `state`. Throws Finding. Says for itself what the counts and
-/// mirrors must be; then the product's audit has to find nothing either.
+/// Checks the box, which is in `state`. Throws Finding. It computes for itself what the counts and mirrors
+/// must be; then the product's audit has to find nothing either.
 void check_state(const Box& box, const State& state);
 
-/// The domains' views alone.
+/// Checks only the views of the domains.
 void check_views(const Box& box, const State& state);
 
-/// The mirrors that tables had before a step, and what was in them: what a processor may remember.
+/// The mirrors that tables had before a step, and their contents: what a processor may have cached.
 struct Remembered {
   std::array<MirrorId, most_frames> mirror{};
   std::array<std::array<Pte, 2>, most_frames> entries{};

@@ -16,8 +16,9 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
   return XXH3_64bits(words, sizeof words);
 }
 
-/// Finds the order of the frames in which the state's bytes are least. Frames are told apart by all that does
-/// not depend on numbers; orders are tried only among those that are not.
+/// Finds the order of the frames in which the state's bytes are smallest. Frames are first sorted by
+/// everything that does not depend on their numbers; all orders are tried only among frames that are equal in
+/// this.
 class Canonical {
  public:
   Canonical(const State& state, std::uint64_t frames) : state_(state), frames_(frames) {
@@ -70,7 +71,7 @@ class Canonical {
     }
   }
 
-  /// All orders of what looks the same from `begin` on; it is in ascending order before and after.
+  /// Tries all orders of the equal frames from `begin` on; they are in ascending order before and after.
   void permute(Order& order, std::size_t begin) {
     if (begin >= frames_) return consider(order);
     std::size_t end = begin + 1;

@@ -1,4 +1,4 @@
-// Which states are one.
+// Which states count as the same state.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct Key {
 };
 [[nodiscard]] Key key_of(const State& state, std::uint64_t frames, bool symmetric);
 
-/// A quick hash of the state as it stands.
+/// A quick hash of the state as it is, without regard to symmetry.
 [[nodiscard]] std::uint64_t raw_hash(const State& state);
 
 }  // namespace pinfold::pvmmu::search

@@ -9,11 +9,11 @@
 
 namespace pinfold::pvmmu::search {
 
-/// Open addressing by the key's own bits. The key of two zeros can't be put in; no state has it.
+/// Open addressing by the bits of the key. The key of two zeros can't be inserted; no state has it.
 class KnownKeys {
  public:
   KnownKeys() : places_(least) {}
-  /// False: it was there.
+  /// False: it was already there.
   bool insert(const Key& key) {
     if (3 * (size_ + 1) > 2 * places_.size()) grow();
     if (!place(key)) return false;

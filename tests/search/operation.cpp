@@ -88,7 +88,7 @@ class Application {
     if (!holds) throw Finding(what);
   }
 
-  /// After an update was accepted, the entry is there: all that was asked for but A, D, G, U and software's.
+  /// After an accepted update the entry is as requested, apart from A, D, G, U and the bits for software.
   Outcome stored(const Verdict<>& verdict) { return stored(verdict, mfn_, op_.slot); }
   Outcome stored(const Verdict<>& verdict, Mfn table, std::size_t slot) {
     constexpr std::uint64_t significant = bit::address | bit::present | bit::writable | bit::no_execute;

@@ -12,7 +12,7 @@ namespace pinfold::pvmmu::search {
 enum class Kind : std::uint8_t {
   update,
   update_preserving,    ///< A and D are kept.
-  update_concurrently,  ///< As a vCPU does that shares the domain's lock.
+  update_concurrently,  ///< By a vCPU that shares the domain's lock.
   update_by_store,
   update_va,
   pin,
@@ -34,7 +34,7 @@ enum class Kind : std::uint8_t {
 
 inline constexpr std::uint64_t no_limit = 1ULL << 32;
 
-/// One operation. Which fields matter, and how, is the kind's business.
+/// One operation. The kind determines which fields are used, and how.
 struct Operation {
   Kind kind{};
   std::uint8_t domain = 0;
@@ -44,20 +44,20 @@ struct Operation {
   std::size_t slot = 0;
   std::uint64_t value = 0;  ///< The entry or descriptor.
   GuestVaddr va;
-  bool in_pieces = false;  ///< May take more than one entry: to be tried with small budgets, too.
+  bool in_pieces = false;  ///< May take more than one entry, so it is tried with small budgets, too.
 };
 
-/// What came of an operation.
+/// The result of an operation.
 struct Outcome {
   bool accepted = false;
   bool unfinished = false;
-  std::uint64_t spent = 0;  ///< Of the budget.
+  std::uint64_t spent = 0;  ///< How much of the budget.
   std::optional<Rule> rule;
 };
 
-/// All that is tried in a state, always in the same order.
+/// All operations that are tried in a state, always in the same order.
 [[nodiscard]] std::vector<Operation> operations(const Box& box, const State& state);
-/// Does it. Throws Finding when what an accepted operation is for did not happen.
+/// Runs the operation. Throws Finding if it was accepted but did not have its effect.
 Outcome apply(Box& box, const Operation& op, std::uint64_t budget);
 [[nodiscard]] std::string describe(const Operation& op, std::uint64_t budget);
 

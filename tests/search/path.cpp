@@ -21,7 +21,7 @@ std::string describe(const Operation& op, std::uint64_t budget, const std::strin
   return text;
 }
 
-/// The step numbered `wanted` from `state`, which becomes the state after it.
+/// Makes the step with the number `wanted` from `state`, which becomes the state after it.
 std::string retrace_step(Box& box, State& state, std::uint32_t wanted) {
   std::string text;
   State after = state;

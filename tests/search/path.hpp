@@ -1,4 +1,4 @@
-// How a state was reached, and the way there in words.
+// How a state was reached, and a description of the way there.
 #pragma once
 
 #include <cstdint>
@@ -9,14 +9,14 @@
 
 namespace pinfold::pvmmu::search {
 
-/// From which state, by number, and by which of the steps from there, counted from 0.
+/// The number of the previous state, and the number of the step from there, counted from 0.
 struct Origin {
   std::uint32_t parent = 0;
   std::uint32_t step = 0;
 };
 
-/// Makes these steps again, each in the state that the one before led to, from a machine whose frames are all
-/// free. One line for each with the contents that were chosen, and the state that it led to.
+/// Repeats these steps one after the other, from a machine whose frames are all free. Returns one line for
+/// each step, with the contents that were chosen and the state after it.
 [[nodiscard]] std::string retrace(const Size& size, const std::vector<std::uint32_t>& steps);
 
 }  // namespace pinfold::pvmmu::search

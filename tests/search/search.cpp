@@ -74,7 +74,7 @@ class Search {
         });
   }
 
-  /// What came of a step. The box is in `state` again afterwards.
+  /// Handles the result of a step. The box is in `state` again afterwards.
   void took(const State& state, const Operation& op, const Outcome& outcome) {
     result_.refusals += !outcome.accepted && !outcome.unfinished ? 1 : 0;
     result_.unfinished += outcome.unfinished ? 1 : 0;
@@ -101,21 +101,21 @@ class Search {
     remembered_ = remember(box_, state);
   }
 
-  /// A refused operation, or one that is to go on, has changed nothing but how far checks and releases have
-  /// come.
+  /// Checks that an operation that was refused or is unfinished has changed nothing but the progress of
+  /// checks and releases.
   void unchanged(const State& before, const State& now) {
     if (!before_settled_) before_settled_ = settled(before);
     if (!same(settled(now), *before_settled_)) throw Finding("a refused operation changed something");
   }
-  /// The state when all checks that were interrupted are given up and all releases done.
+  /// The state after all interrupted checks were given up and all releases were finished.
   State settled(const State& state) {
     box_.load(state);
     for (std::size_t d = 0; d < domains; ++d) StateAccess::settle(box_.domain(d).mmu, box_.domain(d).held);
     return box_.save();
   }
 
-  /// Notes a state that the box is in, if it is new, and checks it: as it was reached, as it is loaded, and
-  /// whether all can be taken back from there.
+  /// Records the current state of the box if it is new, and checks it: as it was reached, as it is loaded
+  /// again, and whether everything can be taken back from there.
   void add(const State& state, Origin origin) {
     if (!known_.insert(key_of(state, size_.frames, size_.second == Second::all))) return;
     check_state(box_, state);
@@ -126,7 +126,7 @@ class Search {
     next_.push_back(state);
   }
 
-  /// The way to the step that is being tried.
+  /// The path to the step that is being tried.
   [[nodiscard]] std::string way() const {
     std::vector<std::uint32_t> steps{step_};
     for (std::uint32_t at = current_; at != 0; at = origins_[at].parent) steps.push_back(origins_[at].step);

@@ -10,14 +10,14 @@
 namespace pinfold::pvmmu::search {
 
 struct Limits {
-  std::uint64_t states = ~0ULL;  ///< Gives up when there are more.
-  std::int64_t seconds = 0;      ///< The same after this time; 0: none.
-  bool progress = false;         ///< A line for each level.
+  std::uint64_t states = ~0ULL;  ///< The search gives up if there are more.
+  std::int64_t seconds = 0;      ///< The search gives up after this time; 0: no limit.
+  bool progress = false;         ///< Print a line for each level.
 };
 
 struct Result {
   std::uint64_t states = 0, steps = 0, changes = 0, refusals = 0, unfinished = 0;
-  unsigned depth = 0;  ///< The longest of the shortest paths.
+  unsigned depth = 0;  ///< The length of the longest of the shortest paths.
   std::int64_t seconds = 0;
   bool complete = false;  ///< Every operation was tried in every state.
   /// What is wrong, and the operations that lead there from an empty machine.

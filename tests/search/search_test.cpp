@@ -1,4 +1,4 @@
-// The searches that CI runs, and what they rest on: a key that tells states apart, but not by names.
+// The searches that CI runs, and the key that they rest on: it distinguishes states, but not names.
 #include "search.hpp"
 
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ TEST(Search, every_state_of_two_frames_with_all_kinds_of_entries) {
 
 TEST(Search, every_state_of_a_host_that_refuses) { expect_nothing_found(sizes().at("refusing")); }
 
-/// Some states that differ a lot.
+/// Some states that have little in common.
 std::vector<State> some_states(const Size& size) {
   std::mt19937 random(1);  // NOLINT: the same each time
   Box box(size);
@@ -95,8 +95,8 @@ TEST(Key, of_states_that_differ_in_anything_else_differs) {
       State other = state;
       auto* const bytes = reinterpret_cast<unsigned char*>(&other.frames[1]);
       bytes[byte] ^= 1;
-      // Positions between the same slots are one; an entry's bits are told apart in tables only, as its
-      // frame.
+      // Positions between the same slots are equal. The bits and the frame of an entry are only distinguished
+      // in tables.
       const std::size_t field = byte % sizeof(FrameImage);
       if (field == offsetof(FrameImage, position) || field == offsetof(FrameImage, position) + 1) continue;
       if (field == offsetof(FrameImage, owner)) continue;

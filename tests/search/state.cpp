@@ -4,7 +4,8 @@
 
 namespace pinfold::pvmmu::search {
 
-// Bits 0 to 9 are the entry's 0, 1, 2 and 5 to 11; 10 is its 52, 11 its 63; 12 to 14 are the frame.
+// Bits 0 to 9 are bits 0, 1, 2 and 5 to 11 of the entry; 10 is its bit 52, 11 its bit 63; 12 to 14 are the
+// frame.
 EntryCode encode(Pte entry) {
   const std::uint64_t raw = entry.raw();
   const auto code = static_cast<EntryCode>((raw & 7) | (raw >> 5 & 0x7f) << 3 | (raw >> 52 & 1) << 10 |

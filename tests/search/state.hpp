@@ -11,7 +11,7 @@
 
 namespace pinfold::pvmmu::search {
 
-/// Something is wrong in the state that was reached, or in the step that led there.
+/// An error in a state that was reached, or in the step that led there.
 class Finding : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -27,10 +27,10 @@ using EntryCode = std::uint16_t;
   return static_cast<EntryCode>((code & 0x8fff) | frame << 12);
 }
 
-/// One frame's record, its contents while they matter, and how far its check or release has come.
+/// The record of a frame, its contents if they matter, and the progress of its check or release.
 struct FrameImage {
   std::uint8_t owner = 0;            ///< The domain's number (1 or 2); 0: free.
-  FrameType type = FrameType::none;  ///< None also for writable data that nobody relies on.
+  FrameType type = FrameType::none;  ///< Also `none` for writable data that nobody relies on.
   bool pinned : 1 = false;
   bool validated : 1 = false;
   bool partial : 1 = false;
@@ -38,13 +38,14 @@ struct FrameImage {
   bool special : 1 = false;
   bool mirrored : 1 = false;
   bool interrupted : 1 = false;
-  bool seen : 1 = false;       ///< A processor may know the mirror of a table that ends.
-  std::uint8_t release = 0;    ///< Place among the tables that end, the outermost is 1; 0: it does not end.
-  std::uint16_t position = 0;  ///< Entries below it hold references, in a table that is interrupted or ends.
+  bool seen : 1 = false;  ///< The table is being released, and a processor may know its mirror.
+  std::uint8_t release =
+      0;  ///< Its place among the tables that are being released, from the outermost, 1; 0: it is not.
+  std::uint16_t position = 0;  ///< In an interrupted or released table: entries below this hold references.
   std::uint16_t refs = 0, types = 0;
-  /// Of a table, the guest's entries; of a descriptor page, 0 or 1 for an empty or a present descriptor.
+  /// The guest's entries of a table; for a descriptor page, 0 is an empty descriptor and 1 a present one.
   std::array<EntryCode, 2> guest{};
-  /// The mirror's entries. The frame number is 1 when the entry leads where the guest's entry does.
+  /// The mirror's entries. The frame number is 1 if the entry leads to the same place as the guest's.
   std::array<EntryCode, 2> mirror{};
 };
 
@@ -63,8 +64,8 @@ static_assert(sizeof(FrameImage) == 18 && sizeof(State) == most_frames * 18 + do
   return std::memcmp(&a, &b, sizeof(State)) == 0;
 }
 
-/// How many of the slots in use lie below a position. Positions between the same two slots are one: the
-/// entries between them are empty, and what is left to be done is the same.
+/// How many of the slots in use lie below a position. Positions between the same two slots are equal: the
+/// entries between them are empty, and the remaining work is the same.
 [[nodiscard]] inline std::size_t slots_below(std::size_t position) {
   std::size_t below = 0;
   for (const std::size_t slot : slots) below += slot < position ? 1 : 0;
@@ -76,7 +77,7 @@ static_assert(sizeof(FrameImage) == 18 && sizeof(State) == most_frames * 18 + do
   return frame.validated ? slots.size() : slots_below(frame.position);
 }
 
-/// For people; a line a frame.
+/// For people: one line for each frame.
 [[nodiscard]] std::string describe(const State& state, std::uint64_t frames);
 
 }  // namespace pinfold::pvmmu::search

@@ -10,7 +10,7 @@ namespace pinfold::pvmmu {
 
 /// A friend of Validator. Sets and reads what the records, the tables and the mirrors do not show.
 struct StateAccess {
-  /// A check that was interrupted, or a release, whose table's mirror is here only.
+  /// An interrupted check, or a release. Only this has the mirror of a table that is being released.
   struct Progress {
     Mfn table;
     std::size_t position = 0;

@@ -11,8 +11,8 @@
 
 namespace pinfold::pvmmu::search {
 
-/// The budgets with which a check or a release gets on by one entry that is in use. Where it has stopped
-/// before empty entries, those count as well.
+/// The budgets that are enough for a check or a release to reach the next entry in use. Empty entries before
+/// it count as well.
 [[nodiscard]] inline std::vector<std::uint64_t> small_budgets(const State& state, std::size_t domain) {
   std::vector<std::uint64_t> all{1};
   for (const FrameImage& f : state.frames) {
@@ -27,12 +27,12 @@ namespace pinfold::pvmmu::search {
 }
 
 /// Calls `attempt(operation, budget, number)` for each step, always in the same order; steps are numbered
-/// from 0. It is to make the step in the box; it returns what came of it, or nothing to stop. Then
-/// `done(outcome)` is to put the state back. False: it stopped. A small budget is left out if the operation
-/// without limit has spent less: nothing would differ.
+/// from 0. `attempt` has to make the step in the box and return the result, or nothing in order to stop; then
+/// `done(outcome)` has to restore the state. Returns false if it stopped. A small budget is left out if the
+/// operation without a limit has spent less, since it would make no difference.
 ///
-/// Entries of interrupted tables that were not looked at yet are not chosen yet. A step that looks at one is
-/// made again with each that it might be, after `load()` has put the state back.
+/// Entries of interrupted tables that were not read yet are not chosen yet. A step that reads one is repeated
+/// with each possible entry, after `load()` has restored the state.
 template <class Load, class Attempt, class Done>
 bool each_step(Box& box, const State& state, Load&& load, Attempt&& attempt, Done&& done) {
   std::uint32_t number = 0;

@@ -1,8 +1,8 @@
-// usage: bench_threads SECONDS
-// How many entries two vCPUs validate in the time in which one validates one, each with page tables of its
-// own: both in one domain that each has for itself in turn, both in one domain together, and in two domains.
-// The lock is taken for each batch, as it is for each exit. Worth something on an idle host of two
-// processors only: on a busy one two threads get more of it than one.
+// usage: bench_threads SECONDS How many entries two vCPUs validate in the time in which one vCPU validates
+// one. Each has page tables of its own. The two are in one domain and hold its lock alone in turn, or in one
+// domain and share its lock, or in two domains. The lock is taken for each batch, as it is for each exit. The
+// result is only meaningful on an idle host of two processors: on a busy one two threads get more of it than
+// one.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -38,7 +38,7 @@ struct Part {
   std::uint64_t first, end;  ///< Numbers of slots.
 };
 
-/// Gives each slot of a part another frame, in batches, until told to stop; how many.
+/// Gives each slot of a part another frame, in batches, until told to stop. Returns the number of updates.
 std::uint64_t work(World& world, Way way, Part part, std::uint64_t batch, const std::atomic<bool>& stop) {
   DomainSharer sharer(world.mutex());
   MmuCounters counters;
@@ -86,7 +86,7 @@ double rate_once(std::unique_ptr<World> (&worlds)[2], int threads, bool apart, W
          std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// The best of many short runs: the one that had the processors most for itself.
+/// The best of many short runs: the one that other work disturbed least.
 double rate(std::unique_ptr<World> (&worlds)[2], int threads, bool apart, Way way, std::uint64_t batch,
             double seconds) {
   constexpr int runs = 20;

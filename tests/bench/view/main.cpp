@@ -1,7 +1,6 @@
-// usage: bench_view
-// What it costs to make a frame read-only in a view and writable again, by both ways, with so many other
-// read-only frames about. The frames are populated, as a guest's tables are; no VM runs. Prints a table as
-// Markdown.
+// usage: bench_view What it costs to make a frame read-only in a view and writable again, by both ways, with
+// so many other read-only frames about. The frames are populated, as a guest's tables are; no VM runs. Prints
+// a table as Markdown.
 #include <chrono>
 #include <cstdio>
 

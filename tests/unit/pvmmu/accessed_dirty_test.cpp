@@ -1,4 +1,4 @@
-// Accessed and dirty bits: exact where the guest looks, although the processor walks the mirror.
+// Accessed and dirty bits: the guest reads exact ones, although the processor walks the mirror.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"

@@ -1,5 +1,5 @@
-// Entries that are changed with the domain's lock shared: the same comes of it as with the lock held alone,
-// and what needs more than the plain change of an L1 entry is left alone.
+// Entries that are changed while the domain's lock is shared: the result is the same as with the lock held
+// alone, and nothing is done where more than the plain change of an L1 entry is needed.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"
@@ -17,7 +17,7 @@ struct ConcurrentUpdate : testing::Test {
   [[nodiscard]] Pte mirrored(std::size_t slot) const {
     return one.mirrors.load(MirrorId(one.mmu.frame(tree.l1).mirror), slot);
   }
-  /// Nothing of it is done, and nothing is different.
+  /// Expects that the update is not made, and that nothing changes.
   void left_alone(const EntryUpdate& update) {
     const auto before = snapshot(machine.frames);
     const std::uint64_t there = machine.memory.pages().at(update.where.raw() & ~7ULL).load();
@@ -102,7 +102,7 @@ TEST_F(ConcurrentUpdate, nothing_is_done_while_somebody_watches) {
 }
 
 struct ConcurrentHold : ConcurrentUpdate {
-  /// hold() or release() of the same frame has to be asked, and nothing is different.
+  /// Expects that hold() or release() has to be called instead, and that nothing changes.
   void hold_left_alone(Mfn mfn) {
     const auto before = snapshot(machine.frames);
     EXPECT_FALSE(one.try_hold_writable(mfn));

@@ -1,7 +1,7 @@
-// Each operation with each thing that can fail, failing at the first, second, third ... time that it is asked
-// for, until the operation succeeds: the host refuses a protection, the mirrors run out, the machine's pool
-// runs out, a frame's count is full. After each failure every record, view and pool is as before, the audit
-// finds nothing, and in the end the same request succeeds.
+// Each operation is run with each kind of failure: the host refuses a protection, the mirrors run out, the
+// machine's pool runs out, a frame's count is full. The failure is injected at the first occasion, then at
+// the second, and so on until the operation succeeds. After each failure every record, view and pool is as
+// before, and the audit finds nothing; in the end the same request succeeds.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -56,7 +56,7 @@ Verdict<> outcome(const Verdict<T>& v) {
   return {};
 }
 
-/// In the order of XENMEM_exchange: nothing is given before the new frame is there.
+/// In the order of XENMEM_exchange: no frame is given back before the new frame is there.
 Verdict<> exchange(World& w) {
   const Mfn old = w.one.allocate();
   auto verdict = w.one.mmu.check_exchangeable(w.one.held, old);
@@ -108,8 +108,8 @@ auto everything(World& w) {
                     w.one.mmu.allocated_frames(), w.root, w.one.mmu.take_flush_duty());
 }
 
-/// Runs `attempt` with the fault armed at its n-th occasion, n = 0, 1, ... until it succeeds; the number of
-/// failures that it took.
+/// Runs `attempt` with the fault armed at its n-th occasion, n = 0, 1, ... until it succeeds. Returns the
+/// number of failures.
 template <class Arm, class Disarm>
 std::uint64_t fail_until_success(const Attempt& attempt, Rule rule, Arm&& arm, Disarm&& disarm) {
   for (std::uint64_t n = 0; n < 200; ++n) {
@@ -174,7 +174,7 @@ TEST(FailureEverywhere, a_machine_without_free_frames) {
   EXPECT_GE(failures, 4U);
 }
 
-/// The full count is not an n-th call, but any of the frames: each in turn.
+/// A full count belongs to a frame, not to the n-th call: each frame in turn has one.
 TEST(FailureEverywhere, a_count_that_is_full) {
   std::uint64_t failures = 0;
   for (const Attempt& attempt : attempts())

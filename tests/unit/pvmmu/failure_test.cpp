@@ -1,5 +1,5 @@
-// A failure at each place that can fail: the host refuses a protection, the mirrors run out. Every count is
-// back where it was, and the same request succeeds once the cause is gone.
+// A failure at each place that can fail: the host refuses a protection, the mirrors run out. Afterwards every
+// count is what it was before, and the same request succeeds once the cause is gone.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -32,7 +32,7 @@ struct Forest {
 };
 constexpr std::uint64_t tables_in_forest = 7;
 
-/// An operation that makes tables. `prepare` comes before the failure is armed.
+/// An operation that makes tables. `prepare` runs before the failure is armed.
 struct Attempt {
   const char* name;
   std::function<void(Forest&)> prepare;

@@ -35,7 +35,7 @@ class PageMemory {
   std::uint64_t pages_;
 };
 
-/// What all domains share.
+/// The parts of a machine that all domains share.
 struct FakeMachine {
   explicit FakeMachine(std::uint64_t count)
       : memory(count), m2p_memory((count + entries_per_table - 1) / entries_per_table), frames(count) {}
@@ -55,7 +55,7 @@ struct FakeMachine {
   }
 };
 
-/// The third wall on paper.
+/// A view that only records what it is asked for.
 class FakeView final : public FrameView {
  public:
   enum class Access : std::uint8_t { none, read_only, read_write };
@@ -131,7 +131,7 @@ class FakeDomain {
     held.lock();
     return result;
   }
-  /// How many of the entries, from the first, can be changed with the lock shared; these are.
+  /// Makes the leading updates that can be made with the lock shared, and returns their count.
   [[nodiscard]] std::size_t update_concurrently(const std::vector<EntryUpdate>& wanted) {
     MmuCounters counters;
     const std::size_t done =
@@ -161,8 +161,8 @@ class FakeDomain {
   DomainLock held;
 };
 
-/// The part of a frame's record that a refused operation must leave alone. An uncounted type is nobody's
-/// business.
+/// The part of a frame's record that a refused operation must not change. A type that nobody counts does not
+/// matter.
 [[nodiscard]] inline auto state_of(const Frame& f) {
   return std::tuple(f.refs, f.type_count, f.mirror, f.owner_plus_1,
                     f.type_count != 0 ? f.type : FrameType::none, bool(f.pinned), bool(f.validated),
@@ -191,7 +191,7 @@ inline Tree build_tree(const FakeMachine& machine, FakeDomain& domain, std::size
 [[nodiscard]] inline MachineAddr entry_at(Mfn mfn, std::size_t slot) {
   return MachineAddr(address_of(mfn).raw() + slot * 8);
 }
-/// The address that slot `slot` of each of the upper levels and `l1_slot` translate.
+/// The address that is translated by `slot` in each upper level and by `l1_slot` in the L1.
 [[nodiscard]] inline GuestVaddr va_of(std::size_t slot, std::size_t l1_slot) {
   const std::uint64_t upper = slot << 39 | slot << 30 | slot << 21;
   const std::uint64_t sign = slot >= 256 ? 0xffffULL << 48 : 0;

@@ -1,5 +1,5 @@
-// The pool of free frames against a slow model of it, and what finding an extent costs, counted in words
-// looked at.
+// The pool of free frames is compared with a slow model of it; and the cost of finding an extent is limited,
+// counted in words that are read.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace pinfold::pvmmu {
 namespace {
 
-/// Of an operation: ten orders, each a look, two changes, and at most a handful of levels.
+/// What an operation may cost: for each of ten orders one read and two changes, of at most a few levels each.
 constexpr std::uint64_t most_steps = std::uint64_t{3} * (FreeFrames::max_order + 1) * 6;
 
 TEST(BitTree, finds_the_lowest_member_of_any_set) {
@@ -22,7 +22,7 @@ TEST(BitTree, finds_the_lowest_member_of_any_set) {
     std::mt19937_64 random(bound);
     EXPECT_EQ(tree.lowest(), std::nullopt);
     for (int i = 0; i < 4000; ++i) {
-      // More go than come, the lowest first: words become empty.
+      // More frames are taken than given back, the lowest first: words become empty.
       const bool comes = model.empty() || random() % 5 < 2;
       const std::uint64_t n = comes || random() % 2 == 0 ? random() % bound : *model.begin();
       if (comes) {
@@ -38,7 +38,7 @@ TEST(BitTree, finds_the_lowest_member_of_any_set) {
   }
 }
 
-/// What is free, by frame. An extent is there if all frames of any block of its size are.
+/// Which frames are free. An extent is available if all frames of any block of its size are.
 class Model {
  public:
   explicit Model(std::uint64_t frames) : free_(frames) {}
@@ -77,7 +77,7 @@ TEST(FreeFrames, an_extent_is_found_exactly_if_there_is_one) {
         pool.add(Mfn(frame));
         model.add(frame);
       } else {
-        // Mostly small ones: they leave holes.
+        // Mostly small extents, which leave holes.
         const auto order = static_cast<unsigned>(random() % 4 == 0 ? random() % 10 : random() % 2);
         const auto first = pool.take(order);
         ASSERT_EQ(first.has_value(), model.has(1ULL << order)) << "order " << order << ", seed " << seed;
@@ -110,7 +110,7 @@ TEST(FrameTable, an_extent_is_found_in_steps_that_the_machines_size_does_not_cha
     const DomId owner(1);
     while (table.take(owner)) {
     }
-    // Every other frame is free, and far up one extent.
+    // Every other frame is free, and one extent far up.
     for (std::uint64_t i = 2; i < frames - 1024; i += 2) table.give_back(Mfn(i));
     for (std::uint64_t i = frames - 1024; i < frames - 512; ++i) table.give_back(Mfn(i));
     const std::uint64_t before = table.pool_steps();

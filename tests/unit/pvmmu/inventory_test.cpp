@@ -1,5 +1,5 @@
-// The inventory of a domain's tables says what the tables themselves say, read entry by entry, and what the
-// audit's counts confirm.
+// The inventory of a domain's tables agrees with the tables themselves, read entry by entry, and with the
+// counts that the audit confirms.
 #include "pvmmu/inventory.hpp"
 
 #include <gtest/gtest.h>
@@ -53,7 +53,7 @@ struct Scene {
       EXPECT_TRUE(all.insert(place_of(e)).second) << "found twice";
     return all;
   }
-  /// Every frame and every entry looked at, as no product code would.
+  /// Looks at every frame and every entry, which the product never does.
   std::set<Place> mapping_by_brute_force(Mfn frame) {
     std::set<Place> all;
     for (std::uint64_t i = 1; i < machine.frames.size(); ++i) {
@@ -196,7 +196,7 @@ TEST(Inventory, forgets_tables_that_have_ended_and_finds_those_in_their_mirrors)
   EXPECT_EQ(inventory.tables().front().table, fresh);
 }
 
-/// The guest goes on between the steps: what is there from beginning to end is found once all the same.
+/// The guest runs on between the steps: what exists from beginning to end is found exactly once all the same.
 TEST(Inventory, taken_in_steps_while_tables_change_has_all_that_stays) {
   FakeMachine machine{128};
   FakeDomain one{machine, DomId(1)};

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t not_present = ~bit::present;  // a guest may put anything there
 
-/// Two pages, of which the second is looked at; the first must not matter.
+/// Two pages. The tests look at the second; the first must not matter.
 class UsedLines : public testing::Test {
  protected:
   void set_all(std::uint64_t value) {
@@ -47,7 +47,7 @@ TEST_F(UsedLines, each_entry_makes_its_line_one_to_look_at) {
   }
 }
 
-/// A table that was left in the middle of a line goes on there.
+/// Work on a table that stopped in the middle of a line goes on there.
 TEST_F(UsedLines, inside_a_line_nothing_is_passed_over) {
   set_all(0);
   for (std::size_t slot = 1; slot < Pages::entries_per_line; ++slot) {

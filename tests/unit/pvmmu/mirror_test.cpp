@@ -1,4 +1,4 @@
-// The mirrors' frames, and the log of what processors may remember of them.
+// The frames of mirrors, and the log of mirror entries that processors may still have cached.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -76,7 +76,7 @@ TEST(MirrorArena, lets_go_of_memory_of_those_that_were_free_longest_once_each) {
   EXPECT_EQ(let_go(4, 3), Ids(taken.begin(), taken.begin() + 3));
   EXPECT_EQ(let_go(4, 3), Ids(taken.begin() + 3, taken.begin() + 4));
   EXPECT_EQ(let_go(4, 3), Ids());
-  // Taken again and given back it has memory again; the others still have none.
+  // A mirror that was taken again and given back has memory again; the others still have none.
   for (int i = 7; i >= 2; --i) EXPECT_EQ(arena.take(), taken[static_cast<std::size_t>(i)]);
   for (int i = 2; i < 8; ++i) arena.give_back(taken[static_cast<std::size_t>(i)]);
   EXPECT_EQ(let_go(0, 100), Ids(taken.begin() + 2, taken.begin() + 8));

@@ -1,5 +1,5 @@
-// Trees that are validated and released piece by piece: whatever the budget, at each stop every count and
-// mirror is right, and what is there at the end is what one go makes.
+// Trees that are validated and released piece by piece. Whatever the budget is, all counts and mirrors are
+// right at each stop, and the result is the same as without a budget.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -37,8 +37,8 @@ struct Grove {
   void budget(std::uint64_t entries) { one.mmu.set_budget(one.held, Budget(entries)); }
   [[nodiscard]] bool finish() { return one.mmu.finish_releases(one.held); }
 
-  /// Makes a request again and again, with this much work each time, as a guest does; how often it took. What
-  /// holds at each stop is checked. The last answer is in `answer`.
+  /// Repeats a request with this budget until it is done, as a guest does, and returns how many times that
+  /// took. It checks the state at each stop. The last answer is in `answer`.
   template <class Request>
   std::size_t persist(std::uint64_t entries, Request&& request) {
     for (std::size_t round = 1;; ++round) {
@@ -50,7 +50,7 @@ struct Grove {
       if (!unfinished) return round;
     }
   }
-  /// The same for what an operation has left to be released.
+  /// The same for releases that an operation left unfinished.
   std::size_t finish_with(std::uint64_t entries) {
     return persist(entries, [this]() -> Verdict<> {
       Refusal unfinished;
@@ -59,7 +59,7 @@ struct Grove {
     });
   }
 
-  /// Pins the root and takes the pin back, which begins to release the tree.
+  /// Pins the root and unpins it, which begins to release the tree.
   void release_with(std::uint64_t entries) {
     budget(~0ULL);
     EXPECT_TRUE(pin(tree.l4));
@@ -75,7 +75,7 @@ struct Grove {
   Verdict<> answer;
 };
 
-/// Every stopping point: a budget of 1 stops at each, larger ones meet them in other combinations.
+/// Every point at which work can stop: a budget of 1 stops at each, larger ones in other combinations.
 constexpr std::array<std::uint64_t, 16> budgets{1,   2,   3,   4,   5,   7,   11,   64,
                                                 255, 256, 257, 511, 512, 513, 1024, 2500};
 
@@ -135,7 +135,7 @@ TEST(Partial, a_piece_is_no_more_work_than_the_budget_and_a_table) {
   for (const std::uint64_t entries : {1ULL, 100ULL, 600ULL}) {
     Grove g;
     const auto pieces = g.persist(entries, [&] { return g.pin(g.tree.l4); });
-    // 6 tables of upper levels, one entry after the other; 3 L1s, whole.
+    // 6 tables of upper levels, entry by entry, and 3 L1s, each as a whole.
     EXPECT_GE(pieces, tables_in_grove * entries_per_table / (entries + entries_per_table));
     EXPECT_LE(pieces, tables_in_grove * entries_per_table / entries + 1);
   }
@@ -300,7 +300,7 @@ TEST(Partial, another_root_that_shares_an_interrupted_table_goes_on_with_it) {
     g.machine.poke(other, 1, Pte(g.l3_b, table));
     g.machine.poke(other, 2, Pte(g.tree.l3, table));
     const auto before = g.state();
-    // In turn, as two vCPUs would: each goes on where the other one left a table.
+    // Two requests in turn, as of two vCPUs: each goes on with a table where the other one stopped.
     std::array<bool, 2> done{};
     for (int round = 0; round < 20'000 && !(done[0] && done[1]); ++round) {
       const auto which = static_cast<std::size_t>(round % 2);

@@ -1,4 +1,4 @@
-// The reservation: what a domain has, what it gives back, and that nothing is left of it in the end.
+// The reservation: which frames a domain gets and gives back, and that it keeps none in the end.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"

@@ -1,4 +1,4 @@
-// What is said of each rule is complete, and names advisories that docs/xsa.md has.
+// Each rule has a complete reason, which names only advisories that are in docs/xsa.md.
 #include "pvmmu/rule_reasons.hpp"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// Every rule is provoked here at least once, and answers with the code that Xen has for it. A rule without a
-// line in this table fails its test.
+// Every rule is met here at least once, and the error is the one that Xen gives. A rule without a line in
+// this table fails its test.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -227,8 +227,8 @@ const std::multimap<Rule, Provocation>& provocations() {
   return all;
 }
 
-/// One rule's test, named after the rule (docs/rules.md names it so): all that provokes the rule meets it,
-/// and no other.
+/// The test of one rule, named after the rule as in docs/rules.md: each provocation of the rule is refused by
+/// this rule and no other.
 class OneRule : public ::testing::Test {
  public:
   explicit OneRule(Rule rule) : rule_(rule) {}

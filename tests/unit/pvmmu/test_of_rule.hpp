@@ -7,7 +7,7 @@
 
 namespace pinfold::pvmmu::test {
 
-/// The name of the rule's test in the suite `Rule`: the rule's own, as an identifier.
+/// The name of the rule's test in the suite `Rule`: the rule's name made into an identifier.
 inline std::string test_of(const RuleInfo& rule) {
   std::string name(rule.name);
   std::replace_if(

@@ -1,5 +1,5 @@
-// What is read back is not believed: an entry that was written past the validator, into a guest's table or
-// into a mirror, moves no reference, whatever operation comes upon it.
+// Entries are not trusted when they are read back. An entry that was written without the validator, into a
+// guest's table or into a mirror, changes no count, whichever operation finds it.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -54,7 +54,7 @@ struct Scene {
       EXPECT_EQ(counts()[i], before[i]) << "frame " << i << " of another domain";
     }
   }
-  /// What an attacker writes where an entry is, or none.
+  /// What an attacker writes into a slot that has an entry, or none.
   [[nodiscard]] std::vector<Pte> forgeries() const {
     std::vector<Pte> all{Pte(), Pte(written, ro), Pte(read, rw)};
     for (const Mfn mfn : {other, foreign, tree.l1, tree.l4, Mfn(frames + 5), Mfn((1ULL << 40) - 3)})
@@ -80,7 +80,7 @@ const std::vector<std::pair<const char*, Forge>>& ways_to_forge() {
   return ways;
 }
 
-/// Runs `operation` on each L1 entry forged in each way; it has to come upon the difference.
+/// Runs `operation` on each L1 entry, forged in each way; it has to notice the difference.
 void expect_found(const std::function<void(Scene&, std::size_t slot)>& operation, bool releases_the_table) {
   for (const auto& [how, forge] : ways_to_forge())
     for (std::size_t slot = 0; slot < Scene::slots; ++slot)
@@ -92,8 +92,7 @@ void expect_found(const std::function<void(Scene&, std::size_t slot)>& operation
         forge(s, slot, forged);
         const Scene::Counts before = s.counts();
         operation(s, slot);
-        // An entry that only the guest's table has is passed over, where a whole table ends: it holds
-        // nothing.
+        // The end of a whole table skips an entry that only the guest's table has: it holds no reference.
         const bool passed_over = releases_the_table && slot == Scene::empty_slot && how[3] != 'e';
         ASSERT_TRUE(passed_over || s.one.mmu.breach() != nullptr);
         EXPECT_TRUE(passed_over || s.one.mmu.breach()->slot == slot);
@@ -116,7 +115,7 @@ TEST(Untrusted, an_entry_that_differs_is_not_cleared_or_replaced) {
 }
 
 TEST(Untrusted, an_entry_that_differs_keeps_its_flags) {
-  // The guest asks for what it has forged: then only flags seem to change.
+  // The guest asks for the entry that it has forged: only flags seem to change then.
   for (const Pte forged : Scene().forgeries()) {
     if (!forged.present()) continue;
     Scene s;
@@ -253,7 +252,7 @@ TEST_P(UntrustedUpper, a_table_that_ends_gives_back_only_what_it_held) {
     fresh.one.mmu.unload_root(fresh.one.held, fresh.root);
     EXPECT_NE(fresh.one.mmu.breach(), nullptr);
     fresh.expect_others_as_in(before);
-    // What the true entry names is leaked, not freed.
+    // The frame that the true entry names is leaked, not freed.
     const Mfn child = table_of(fresh.tree, below(GetParam()));
     EXPECT_NE(fresh.machine.frames[child].type_count, 0U);
   }
@@ -315,7 +314,7 @@ INSTANTIATE_TEST_SUITE_P(levels, UntrustedUpper, testing::Values(Level::l2, Leve
                          [](const auto& level) { return "l" + std::to_string(number(level.param)); });
 
 TEST(Untrusted, a_check_that_is_given_up_gives_back_only_what_it_took) {
-  // An L2 with two entries; its check stops after the first, whose entry then changes.
+  // An L2 with two entries. Its check stops after the first one, which is then forged.
   Scene s;
   const Mfn l2 = s.one.allocate(), first = s.one.allocate(), second = s.one.allocate();
   s.machine.poke(l2, 0, Pte(first, table));

@@ -1,4 +1,4 @@
-// The way of an address through the tables and their mirrors.
+// How an address is translated, through the tables and their mirrors.
 #include "pvmmu/walk_path.hpp"
 
 #include <gtest/gtest.h>

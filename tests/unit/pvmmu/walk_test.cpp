@@ -1,4 +1,4 @@
-// A walk ends where a processor's would, and believes no table that differs from its mirror.
+// A walk ends where a processor's would, and trusts no table that differs from its mirror.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"
@@ -21,7 +21,7 @@ class Walks : public testing::Test {
     machine.poke(tree.l3, upper_half_slot, Pte(tree.l2, test::table));
     machine.poke(tree.l3, in_xens_range, Pte(tree.l2, test::table));
     machine.poke(tree.l2, in_xens_range, Pte(tree.l1, test::table));
-    // What a guest leaves there is neither read nor changed by the check.
+    // The check neither reads nor changes what a guest leaves there.
     machine.poke(tree.l4, in_xens_range, Pte(tree.l3, test::table));
     machine.poke(tree.l1, l1_slot, Pte(page, rw));
     machine.poke(tree.l1, in_xens_range, Pte(page, rw));
@@ -68,8 +68,8 @@ TEST_F(Walks, of_addresses_that_are_not_canonical_lead_nowhere) {
   }
 }
 
-/// At each level the guest's frame is changed behind the validator's back: to a table of the right level that
-/// maps something else, to somebody else's frame, to no frame at all, to nothing.
+/// At each level the guest's entry is changed without the validator: to a table of the right level that maps
+/// something else, to a frame of another domain, to a number that is no frame, to an empty entry.
 TEST_F(Walks, follow_no_entry_that_was_changed_past_the_validator) {
   const test::Tree forged = test::build_tree(machine, domain);
   machine.poke(forged.l1, l1_slot, Pte(second_page, rw));
@@ -81,7 +81,7 @@ TEST_F(Walks, follow_no_entry_that_was_changed_past_the_validator) {
     const Pte right = machine.peek(table, slot);
     for (const Mfn target : {false_child, foreign, Mfn(machine.frames.size()), Mfn((1ULL << 40) - 1)}) {
       machine.poke(table, slot, Pte(target, rw));
-      // Either nothing, or what the processor finds.
+      // The walk finds either nothing or what the processor finds.
       if (const auto leaf = walk(va)) {
         EXPECT_EQ(leaf->table, tree.l1) << number(level) << ' ' << target.raw();
         EXPECT_EQ(leaf->slot, l1_slot);
@@ -92,7 +92,7 @@ TEST_F(Walks, follow_no_entry_that_was_changed_past_the_validator) {
   }
 }
 
-/// The bits count as well: what the table says it permits is not what the processor does.
+/// Forged permissions are found as well: the processor uses those of the mirror.
 TEST_F(Walks, give_no_permission_that_was_added_past_the_validator) {
   const GuestVaddr va = test::va_of(0, l1_slot);
   ASSERT_TRUE(update(va).has_value());

@@ -1,4 +1,4 @@
-// What security advisories about page-table entries and frame numbers teach, tried on the validator.
+// Xen's security advisories about page-table entries and frame numbers, tried on the validator.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"
@@ -28,7 +28,7 @@ class XsaEntries : public testing::Test {
   Mfn foreign = two.allocate();
 };
 
-/// Numbers that are no frame of the domain's, from the nearest to the farthest.
+/// Numbers that are not frames of the domain, from the nearest to the farthest.
 std::vector<Mfn> frames_of_nobody_here(Mfn foreign) {
   std::vector<Mfn> all{Mfn(0), foreign, Mfn(127), Mfn(128), first_mirror_frame, first_mirror_frame.plus(1)};
   for (unsigned shift = 8; shift < 64; ++shift) {
@@ -59,7 +59,7 @@ TEST_F(XsaEntries, a_frame_number_that_is_not_the_domains_is_refused_by_every_op
     EXPECT_FALSE(one.mmu.set_machphys(one.held, bad, Pfn(1)));
     EXPECT_FALSE(one.mmu.deallocate(one.held, bad));
     EXPECT_FALSE(one.mmu.check_exchangeable(one.held, bad));
-    // What is left of a number after it went through an address or an entry may be another, good one.
+    // A number that is cut off in an address or an entry may become that of another, good frame.
     if (bad.raw() < 1ULL << 52) {
       EXPECT_FALSE(update(bad, 0, Pte()));
       EXPECT_FALSE(one.mmu.write_descriptor(one.held, entry_at(bad, 0), 0));
@@ -97,7 +97,7 @@ TEST_F(XsaEntries, what_a_present_entry_holds_never_becomes_a_superpage) {  // X
     for (const std::uint64_t extra : {std::uint64_t{0}, bit::writable, bit::dirty, bit::no_execute})
       EXPECT_EQ(update(mfn, 0, now.with(bit::pat_or_large | extra)).error().rule, Rule::entry_bad_flags);
     EXPECT_EQ(machine.peek(mfn, 0), now);
-    // Stored while it is not present, and then made present.
+    // The entry is stored while it is not present, and then made present.
     ASSERT_TRUE(update(mfn, 9, now.with(bit::pat_or_large).without(bit::present)));
     EXPECT_EQ(update(mfn, 9, now.with(bit::pat_or_large)).error().rule, Rule::entry_bad_flags);
     ASSERT_TRUE(update(mfn, 9, Pte()));

@@ -1,4 +1,4 @@
-// What security advisories about frame types and their counts teach, tried on the validator.
+// Xen's security advisories about frame types and their counts, tried on the validator.
 #include <gtest/gtest.h>
 
 #include "fake_machine.hpp"
@@ -25,8 +25,8 @@ class XsaTypes : public testing::Test {
   FakeDomain two{machine, DomId(2)};
 };
 
-// A processor with a stale writable translation can store until the view has dropped it, so what counts is
-// what the frame holds after that.
+// A processor with a stale writable translation can store until the view has revoked it. So the check must
+// read what the frame holds after that.
 TEST_F(XsaTypes, a_store_up_to_the_moment_of_protection_is_seen_by_the_check) {  // XSA-241, 401, 402, 408
   for (const Level level : {Level::l1, Level::l2, Level::l3, Level::l4}) {
     const Mfn mfn = one.allocate();
@@ -62,7 +62,7 @@ TEST_F(XsaTypes, a_table_stays_read_only_until_its_last_reference_of_any_kind_go
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4));
   ASSERT_TRUE(update(tree.l2, 1, Pte(tree.l1, table)));
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, tree.l1));
-  // Three references, dropped one by one while its entries change.
+  // Three references to a table are dropped one by one while its entries change.
   for (int step = 0; step < 3; ++step) {
     ASSERT_TRUE(update(tree.l1, static_cast<std::size_t>(step), Pte(tree.l1, ro)));
     EXPECT_EQ(one.view.of(tree.l1), FakeView::Access::read_only);
@@ -146,7 +146,7 @@ TEST_F(XsaTypes, a_chain_of_roots_is_refused_however_it_is_built) {  // XSA-240,
   std::array<Mfn, 8> chain;
   for (Mfn& mfn : chain) mfn = one.allocate();
   for (const std::uint64_t flags : {ro, table}) {
-    // From the end: each names one that is a root already, and so becomes none.
+    // From the last one back: each table names one that is already a root, and so does not become a root.
     ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, chain.back()));
     for (std::size_t i = 0; i + 1 < chain.size(); ++i) machine.poke(chain[i], 0, Pte(chain.back(), flags));
     const auto before = snapshot(machine.frames);
@@ -154,7 +154,7 @@ TEST_F(XsaTypes, a_chain_of_roots_is_refused_however_it_is_built) {  // XSA-240,
       EXPECT_FALSE(one.mmu.pin(one.held, Level::l4, chain[i]));
     EXPECT_EQ(snapshot(machine.frames), before);
     ASSERT_TRUE(one.mmu.unpin(one.held, chain.back()));
-    // One after the other, each a valid root of its own, then linked.
+    // One after the other becomes a valid root; then they are linked.
     for (const Mfn mfn : chain) machine.poke(mfn, 0, Pte());
     for (const Mfn mfn : chain) ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, mfn));
     for (std::size_t i = 0; i + 1 < chain.size(); ++i)
@@ -202,7 +202,7 @@ TEST_F(XsaTypes, a_frame_that_can_not_leave_the_view_stays_the_domains) {  // XS
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, l1));
   one.view.stuck = mfn;
   for (int round = 0; round < 2; ++round) {
-    // Given back at once, or with the last mapping of it.
+    // The frame is given back at once, or with the last mapping of it.
     if (round == 1) {
       ASSERT_TRUE(update(l1, 0, Pte(mfn, rw)));
     }
