@@ -1,6 +1,6 @@
 #include "cli/run/guest.hpp"
 
-#include <ranges>
+#include <algorithm>
 
 #include "cli/run/host.hpp"
 #include "devices/console_io.hpp"
@@ -85,7 +85,8 @@ void Guest::quiesce() {
 
 void Guest::detach_devices() {
   if (devices_.empty()) return;
-  for (const auto& device : std::views::reverse(devices_)) device->detach();
+  // Not views::reverse: clang 14 does not understand libstdc++'s.
+  std::for_each(devices_.rbegin(), devices_.rend(), [](const auto& device) { device->detach(); });
   domain_->set_events(nullptr);
   console_ = nullptr;
   while (!devices_.empty()) devices_.pop_back();
