@@ -1,7 +1,10 @@
-// The one function that stores into a guest's table and its mirror. Inline: it ends every update.
+// Where a checked entry is stored, into a guest's table and its mirror, and nowhere else: commit() ends every
+// update, commit_in_new_table() the check of each entry of a frame that becomes a table. Inline: they are
+// short, and on the shortest ways.
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 
 #include "pvmmu/checked_entry.hpp"
 #include "pvmmu/counters.hpp"
@@ -28,6 +31,15 @@ template <class Memory>
   mirror.store(entry.mirror());
   ++counters.entries_stored;
   memory.changed(where, before, entry.mirror());
+}
+
+/// `slot` of the guest's `table`, in its pages, and of a mirror that no processor knows yet, in the mirrors'
+/// pages: so nothing of it is stale.
+template <class Pages, class MirrorId>
+[[gnu::always_inline]] inline void commit_in_new_table(Pages guest, Mfn table, Pages mirrors, MirrorId mirror,
+                                                       std::size_t slot, const CheckedEntry& entry) {
+  guest.store(table.raw(), slot, entry.guest().raw());
+  mirrors.store(mirror.raw(), slot, entry.mirror().raw());
 }
 
 }  // namespace pinfold::pvmmu

@@ -6,6 +6,7 @@
 // goes on when the table is asked for again; its release goes on before any operation that needs a table.
 //
 // Most entries of most tables are not present: lines of such entries are skipped.
+#include "pvmmu/commit.hpp"
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_check.hpp"
 #include "pvmmu/entry_rules.hpp"
@@ -58,8 +59,7 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
         become_plain(mfn);
         return refusal;
       }
-      machine.store(mfn.raw(), slot, (*entry).guest().raw());
-      mirrors.store(mirror.raw(), slot, (*entry).mirror().raw());
+      commit_in_new_table(machine, mfn, mirrors, mirror, slot, *entry);
     }
   }
   Frame& frame = frames_[mfn];
@@ -92,8 +92,7 @@ Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   const auto entry = check_upper(where, adjusted_upper(where.level, found));
   if (!entry) [[unlikely]]
     return tl::unexpected(entry.error());
-  machine_.store(where.table.raw(), where.slot, entry->guest().raw());
-  mirrors_.store(mirror, where.slot, entry->mirror());
+  commit_in_new_table(machine_, where.table, mirror_pages_, mirror, where.slot, *entry);
   return {};
 }
 

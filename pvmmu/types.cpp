@@ -1,5 +1,5 @@
-// Taking and dropping type references: the only place where a frame gets a type and loses it. (Except that a
-// frame becomes writable data in core/check_l1.hpp.)
+// Taking and dropping type references: the only place where a frame gets a type and loses it. The exception
+// is `writable`, for L1 entries: core/check_l1.hpp takes it, core/plain_l1.hpp drops it.
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
