@@ -8,7 +8,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "cli/run/guest_config.hpp"
+#include "cli/config/guest_config.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
 #include "loader/domain_builder.hpp"

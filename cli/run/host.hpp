@@ -8,8 +8,8 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "cli/config/guest_config.hpp"
 #include "cli/run/guest.hpp"
-#include "cli/run/guest_config.hpp"
 #include "devices/event_channels.hpp"
 #include "devices/xenstore/store.hpp"
 #include "vmm/host_traits.hpp"

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "cli/run/guest_config.hpp"
+#include "cli/config/guest_config.hpp"
 #include "cli/run/host.hpp"
 #include "cli/trace_options.hpp"
 

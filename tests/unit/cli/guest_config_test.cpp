@@ -1,5 +1,5 @@
 // A guest's configuration: what is refused, and in whose name.
-#include "cli/run/guest_config.hpp"
+#include "cli/config/guest_config.hpp"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,10 @@
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
+#include "cli/config/disk_config.hpp"
+#include "cli/config/vif_config.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/uuid.hpp"
 
@@ -21,10 +24,16 @@ struct GuestConfig {
   std::filesystem::path kernel;
   std::filesystem::path initrd;  ///< Empty: none.
   std::string command_line = "console=hvc0";
-  std::uint64_t memory_bytes = 512ULL << 20;
-  std::uint32_t vcpus = 1;
-  std::string name;                 ///< Empty: "guest-" and the process's number.
-  std::optional<std::string> uuid;  ///< As text; nullopt: a random one.
+  std::uint64_t memory_bytes = 512ULL << 20;  ///< At start; the balloon changes it.
+  std::uint64_t max_memory_bytes = 0;         ///< Never more than this; 0: as at start.
+  std::uint32_t vcpus = 1;                    ///< At start; the others are offline.
+  std::uint32_t max_vcpus = 0;                ///< 0: as at start.
+  std::vector<DiskConfig> disks;
+  std::vector<VifConfig> vifs;
+  bool localtime = false;  ///< The guest's clock starts with the host's local time instead of UTC.
+  std::int64_t rtc_offset_seconds = 0;  ///< Added to the guest's clock, as rtc_timeoffset in xl.cfg(5).
+  std::string name;                     ///< Empty: "guest-" and the process's number.
+  std::optional<std::string> uuid;      ///< As text; nullopt: a random one.
   OnReboot on_reboot = OnReboot::restart;
   bool early_console = false;  ///< Print what the guest writes with console_io.
 

@@ -1,4 +1,4 @@
-#include "cli/run/guest_config.hpp"
+#include "cli/config/guest_config.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
