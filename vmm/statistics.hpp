@@ -41,7 +41,7 @@ struct Statistics {
   /// Requests in mmu_update lists.
   std::uint64_t mmu_updates = 0;
   /// Those of them that were made with the domain's lock shared.
-  std::uint64_t mmu_updates_together = 0;
+  std::uint64_t concurrent_mmu_updates = 0;
   /// Plain stores to L1 entries that were emulated.
   std::uint64_t pte_stores = 0;
   /// Privileged instructions that were emulated.

@@ -58,7 +58,7 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
   all["mmuext_operations"] = extended;
   const pvmmu::MmuCounters& m = domain.mmu().counters();
   all["mmu"] = {{"update_requests", s.mmu_updates},
-                {"updates_together", s.mmu_updates_together},
+                {"concurrent_updates", s.concurrent_mmu_updates},
                 {"plain_stores_emulated", s.pte_stores},
                 {"entries_checked", m.entries_checked},
                 {"entries_refused", m.entries_refused},
@@ -70,8 +70,8 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
                 {"view_changes", domain.view().changes()},
                 {"mirrors_in_use", domain.arena().mirrors().in_use()},
                 {"slow_syscalls", s.slow_syscalls},
-                {"passes", s.entry_stubs},
-                {"pass_steps", s.entry_stub_steps},
+                {"entry_stubs", s.entry_stubs},
+                {"entry_stub_steps", s.entry_stub_steps},
                 {"audits", s.audits}};
   all["privileged_instructions"] = s.privileged;
   all["events_delivered"] = s.events;

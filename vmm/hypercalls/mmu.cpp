@@ -81,6 +81,7 @@ void leave_answer(Hypercall& call, std::int64_t result) {
   call.args[3] = static_cast<std::uint32_t>(result);
   call.completion = Completion::restart;
 }
+
 /// Finishes the releases that earlier lists left. Returns the result if there is nothing else to do: the
 /// releases are not finished, or the list has no requests left. Returns nothing if this is a list to be
 /// worked on.
@@ -173,7 +174,7 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
 
 /// Does the leading requests that are plain updates of L1 entries while the lock is shared, if another thread
 /// waits for it. Returns their count; pass the next request to update_one().
-std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lock,
+std::size_t update_concurrently(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lock,
                             std::span<const mmu_update_t> requests) {
   if (cpu.sharer() == nullptr || !domain.mutex().is_wanted()) return 0;
   std::array<pvmmu::EntryUpdate, requests_a_fetch> wanted;
@@ -200,7 +201,7 @@ std::size_t update_together(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lo
   mmu.set_budget(lock, left);
   mmu.count(lock, counters);
   domain.statistics().mmu_updates += done;
-  domain.statistics().mmu_updates_together += done;
+  domain.statistics().concurrent_mmu_updates += done;
   return done;
 }
 
@@ -297,7 +298,7 @@ void register_mmu(Domain& domain) {
     return work_off<mmu_update_t>(
         domain, cpu, call,
         [&](std::span<const mmu_update_t> requests) {
-          return own_frames ? update_together(domain, cpu, *call.held, requests) : 0;
+          return own_frames ? update_concurrently(domain, cpu, *call.held, requests) : 0;
         },
         [&](const mmu_update_t& request) { return update_one(domain, *call.held, request, call.args[3]); });
   });
