@@ -175,7 +175,7 @@ std::int64_t update_one(Domain& domain, pvmmu::Held held, const mmu_update_t& re
 /// Does the leading requests that are plain updates of L1 entries while the lock is shared, if another thread
 /// waits for it. Returns their count; pass the next request to update_one().
 std::size_t update_concurrently(Domain& domain, GuestCpu& cpu, pvmmu::DomainLock& lock,
-                            std::span<const mmu_update_t> requests) {
+                                std::span<const mmu_update_t> requests) {
   if (cpu.sharer() == nullptr || !domain.mutex().is_wanted()) return 0;
   std::array<pvmmu::EntryUpdate, requests_a_fetch> wanted;
   std::size_t count = 0;
