@@ -10,7 +10,7 @@
 #include <csignal>
 #include <cstdint>
 
-#include "trace/service_thread.hpp"
+#include "pvmmu/service_thread.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -21,7 +21,7 @@ constexpr int patience_ms = 2000;
 
 ControlServer::ControlServer(const ControlName& name, Answer answer)
     : name_(name), answer_(std::move(answer)), wake_(::eventfd(0, EFD_CLOEXEC)) {
-  if (wake_.open()) thread_ = trace::service_thread([this] { loop(); });
+  if (wake_.open()) thread_ = service_thread([this] { loop(); });
 }
 
 ControlServer::~ControlServer() {

@@ -18,7 +18,7 @@
 #include <cstring>
 
 #include "cli/control/socket.hpp"
-#include "trace/service_thread.hpp"
+#include "pvmmu/service_thread.hpp"
 
 namespace pinfold::cli::gdb {
 namespace {
@@ -110,7 +110,7 @@ Server::Server(const Listener& listener, vmm::Domain& domain)
     : listener_(listener),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       target_(domain, [this] { wake(); }) {
-  thread_ = trace::service_thread([this] { loop(); });
+  thread_ = service_thread([this] { loop(); });
 }
 
 Server::~Server() {

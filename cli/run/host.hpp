@@ -11,6 +11,7 @@
 #include "cli/config/guest_config.hpp"
 #include "cli/run/guest.hpp"
 #include "devices/event_channels.hpp"
+#include "devices/xenstore/node_watcher.hpp"
 #include "devices/xenstore/store.hpp"
 #include "vmm/host_traits.hpp"
 #include "vmm/kvm/kvm.hpp"
@@ -47,6 +48,8 @@ class Host {
   [[nodiscard]] vmm::Machine& machine() { return *machine_; }
   [[nodiscard]] const std::shared_ptr<devices::EventSwitch>& event_switch() const { return event_switch_; }
   [[nodiscard]] const std::shared_ptr<devices::xenstore::Store>& store() const { return store_; }
+  /// Watches of devices on that store.
+  [[nodiscard]] devices::xenstore::NodeWatcher& node_watcher() { return node_watcher_; }
 
  private:
   explicit Host(vmm::Kvm kvm) : kvm_(std::move(kvm)) {}
@@ -56,6 +59,7 @@ class Host {
   std::unique_ptr<vmm::Machine> machine_;
   std::shared_ptr<devices::EventSwitch> event_switch_ = std::make_shared<devices::EventSwitch>();
   std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
+  devices::xenstore::NodeWatcher node_watcher_{store_};
   std::uint16_t next_domain_ = 1;
 };
 

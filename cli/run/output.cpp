@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "cli/trace/service_thread.hpp"
+#include "pvmmu/service_thread.hpp"
 #include "vmm/cpu/guest_cpu.hpp"
 
 namespace pinfold::cli {
@@ -25,7 +25,7 @@ constexpr int interruption = SIGUSR1;
 
 OutputWriter::OutputWriter(int fd) : fd_(fd) {
   vmm::install_kick_handler();
-  thread_ = trace::service_thread([this] {
+  thread_ = service_thread([this] {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, interruption);

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "pvmmu/service_thread.hpp"
 #include "pvmmu/validator.hpp"
-#include "trace/service_thread.hpp"
 
 namespace pinfold::trace {
 namespace {

@@ -42,10 +42,10 @@ Status Store::remove(const Path& path) {
   return {};
 }
 
-ClientId Store::add_client(DomId domain, const std::weak_ptr<EventListener>& listener) {
+ClientId Store::add_client(DomId domain, const std::weak_ptr<EventListener>& listener, EventStyle style) {
   const std::lock_guard lock(mutex_);
   const ClientId id(++last_client_);
-  clients_.try_emplace(id, domain, quotas_, listener);
+  clients_.try_emplace(id, domain, quotas_, listener, style);
   return id;
 }
 

@@ -46,9 +46,10 @@ class Store {
   [[nodiscard]] Status remove(const Path& path);
 
   // ---- clients ----
-  /// A guest's connection. One domain may have several clients; quotas on nodes are the domain's, the others
-  /// each client's.
-  [[nodiscard]] ClientId add_client(DomId domain, const std::weak_ptr<EventListener>& listener);
+  /// A guest's connection, or another user of the store. One domain may have several clients; quotas on nodes
+  /// are the domain's, the others each client's. A client of domain 0 is privileged.
+  [[nodiscard]] ClientId add_client(DomId domain, const std::weak_ptr<EventListener>& listener,
+                                    EventStyle style = EventStyle::each_path);
   /// Its watches and transactions go with it.
   void remove_client(ClientId id);
 
@@ -79,8 +80,8 @@ class Store {
 
  private:
   struct Client {
-    Client(DomId domain, const Quotas& quotas, std::weak_ptr<EventListener> ready)
-        : actor{domain}, watches(actor, quotas), listener(std::move(ready)) {}
+    Client(DomId domain, const Quotas& quotas, std::weak_ptr<EventListener> ready, EventStyle style)
+        : actor{domain, domain == DomId(0)}, watches(actor, quotas, style), listener(std::move(ready)) {}
     Actor actor;
     WatchList watches;
     std::weak_ptr<EventListener> listener;

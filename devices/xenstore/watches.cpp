@@ -55,7 +55,7 @@ bool WatchList::fire(const Change& change) {
   const bool seen = change.before.allows(actor_, Want::read) || change.after.allows(actor_, Want::read);
   bool fired = false;
   for (const auto& watch : watches_) {
-    if (events_.size() >= quotas_.events) break;
+    if (full()) break;
     if (!watch.path) continue;
     if (change.path.is_within(*watch.path)) {
       if (seen) fired = tell(watch, change.path) || fired;
@@ -70,6 +70,7 @@ bool WatchList::fire(const Change& change) {
 
 /// A relative watch speaks in relative paths: what the client wrote, and what lies below it.
 bool WatchList::tell(const Watch& watch, const Path& changed) {
+  if (style_ == EventStyle::one_for_each_watch) return queue({watch.text, watch.token});
   const bool relative = !watch.text.starts_with('/');
   std::string path =
       relative ? watch.text + changed.text().substr(watch.path->text().size()) : changed.text();
@@ -85,7 +86,7 @@ std::optional<WatchEvent> WatchList::next_event() {
 }
 
 bool WatchList::queue(WatchEvent event) {
-  if (events_.size() >= quotas_.events || !waiting_.insert(event).second) return false;
+  if (full() || !waiting_.insert(event).second) return false;
   events_.push_back(std::move(event));
   return true;
 }

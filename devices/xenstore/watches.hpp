@@ -22,12 +22,19 @@ struct WatchEvent {
   friend auto operator<=>(const WatchEvent&, const WatchEvent&) = default;
 };
 
+/// What a client hears of the changes that its watches see.
+enum class EventStyle {
+  each_path,           ///< As on the wire: each changed path. A queue that is full loses events.
+  one_for_each_watch,  ///< At most one waiting event for each watch, with the watch's own path; none is lost.
+};
+
 /// The watches of one client and its queue of events. Equal events that wait at the same time are one: an
 /// event says that something changed, not how often. The queue is bounded; what does not fit is dropped. Not
 /// thread-safe.
 class WatchList {
  public:
-  WatchList(Actor actor, const Quotas& quotas) : actor_(actor), quotas_(quotas) {}
+  WatchList(Actor actor, const Quotas& quotas, EventStyle style = EventStyle::each_path)
+      : actor_(actor), quotas_(quotas), style_(style) {}
 
   /// Adds a watch and queues its first event. `text` is a path as for Path::parse, or a special name
   /// ("@..."). EEXIST for the same path and token, E2BIG over quota, EINVAL for a bad path.
@@ -47,11 +54,15 @@ class WatchList {
     std::optional<Path> path;  ///< none for a special name, which never fires here
     std::string token;
   };
+  [[nodiscard]] bool full() const {
+    return style_ == EventStyle::each_path && events_.size() >= quotas_.events;
+  }
   bool tell(const Watch& watch, const Path& changed);
   bool queue(WatchEvent event);
 
   Actor actor_;
   const Quotas& quotas_;
+  EventStyle style_;
   std::vector<Watch> watches_;
   std::deque<WatchEvent> events_;
   std::set<WatchEvent> waiting_;  ///< the same, to find equal ones in a long queue

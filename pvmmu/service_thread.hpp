@@ -1,11 +1,11 @@
-// A thread beside the guest's.
+// A thread beside those of the vCPUs.
 #pragma once
 
 #include <csignal>
 #include <thread>
 #include <utility>
 
-namespace pinfold::trace {
+namespace pinfold {
 
 /// Starts a thread that takes no signals: those that ask the program to end are for the thread that knows
 /// how.
@@ -19,4 +19,4 @@ template <class Work>
   return thread;
 }
 
-}  // namespace pinfold::trace
+}  // namespace pinfold
