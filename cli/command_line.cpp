@@ -19,10 +19,9 @@ namespace pinfold::cli {
 namespace {
 
 constexpr const char* exit_code_help =
-    "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot exit); 2 usage; 3 bad "
-    "configuration, "
-    "kernel or "
-    "image; 4 no usable KVM; 5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
+    "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot destroy); 1 replay: a "
+    "decision differs from the recorded one; 2 usage; 3 bad configuration, kernel or image; 4 no usable KVM; "
+    "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
 
 void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
   app.add_option("--trace-mmu", to,
@@ -84,8 +83,8 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
       ->check(one_of({"table", "json"}))
       ->type_name("table|json");
   add_choice(app, "--on-reboot", options.guest.on_reboot,
-             {{"restart", OnReboot::restart}, {"exit", OnReboot::exit}},
-             "When the guest reboots: restart it in place, or exit; restart if not given");
+             {{"restart", EndAction::restart}, {"destroy", EndAction::destroy}},
+             "When the guest reboots: restart it, or end the program; restart if not given");
   app.add_flag("--audit", options.watch.audit,
                "Recompute all counts and mirrors from the tables while the guest runs and at its end");
   app.add_option("--audit-interval", options.watch.audit_interval, "MMU hypercalls between two audits")

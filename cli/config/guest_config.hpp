@@ -9,14 +9,12 @@
 #include <vector>
 
 #include "cli/config/disk_config.hpp"
+#include "cli/config/end_action.hpp"
 #include "cli/config/vif_config.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/uuid.hpp"
 
 namespace pinfold::cli {
-
-/// What happens when the guest reboots: it starts again, from its image, or the program ends.
-enum class OnReboot : std::uint8_t { restart, exit };
 
 /// A guest's configuration, as the user gave it, whatever the source: a value, without open files. The
 /// command line fills it in.
@@ -34,7 +32,11 @@ struct GuestConfig {
   std::int64_t rtc_offset_seconds = 0;  ///< Added to the guest's clock, as rtc_timeoffset in xl.cfg(5).
   std::string name;                     ///< Empty: "guest-" and the process's number.
   std::optional<std::string> uuid;      ///< As text; nullopt: a random one.
-  OnReboot on_reboot = OnReboot::restart;
+  /// What happens when the guest powers itself off, reboots, crashes, or its watchdog fires.
+  EndAction on_poweroff = EndAction::destroy;
+  EndAction on_reboot = EndAction::restart;
+  EndAction on_crash = EndAction::destroy;
+  EndAction on_watchdog = EndAction::destroy;
   bool early_console = false;  ///< Print what the guest writes with console_io.
 
   [[nodiscard]] std::uint64_t frames() const { return memory_bytes / page_size; }

@@ -222,7 +222,7 @@ std::optional<int> live(const RunOptions& options, const GuestConfig& config) {
   life.times.first_instruction = life.watch.elapsed_ms();
   const vmm::End end = run_to_the_end(options, *inputs, life);
   const ExitCode code = report(options.watch, inputs->symbols, end, life);
-  if (end.ending == vmm::Ending::reboot && config.on_reboot == OnReboot::restart && code == exit_powered_off)
+  if (end.ending == vmm::Ending::reboot && config.on_reboot == EndAction::restart && code == exit_powered_off)
     return std::nullopt;
   return code;
 }

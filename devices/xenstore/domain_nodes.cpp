@@ -22,10 +22,7 @@ std::string_view word_for(ShutdownRequest request) {
   return "";
 }
 
-}  // namespace
-
-Status populate(Store& store, const DomainNodes& nodes) {
-  if (nodes.uuid.empty()) return fail(Errno::einval);
+Status write_nodes(Store& store, const DomainNodes& nodes) {
   const auto text = [](auto number) { return std::to_string(number); };
   const std::string memory = text(nodes.memory_kib);
   std::vector<std::pair<std::string, std::string>> readable = {
@@ -82,6 +79,18 @@ Status populate(Store& store, const DomainNodes& nodes) {
   if (auto done = put(vm, "", visible); !done) return done;
   if (auto done = put(vm + "/uuid", nodes.uuid, visible); !done) return done;
   return put(vm + "/name", nodes.name, visible);
+}
+
+}  // namespace
+
+Status populate(Store& store, const DomainNodes& nodes) {
+  if (nodes.uuid.empty()) return fail(Errno::einval);
+  const auto vm = Path::parse("/vm/" + nodes.uuid, nodes.domain);
+  if (!vm) return fail(vm.error());
+  if (store.read(*vm)) return fail(Errno::eexist);
+  auto done = write_nodes(store, nodes);
+  if (!done) remove_nodes(store, nodes);
+  return done;
 }
 
 void remove_nodes(Store& store, const DomainNodes& nodes) {

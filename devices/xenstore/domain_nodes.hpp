@@ -22,7 +22,7 @@ struct DomainNodes {
 };
 
 /// Writes /local/domain/<id> as a toolstack does before the guest starts: what the guest may only read, and
-/// the few places where it may write.
+/// the few places where it may write. EEXIST: another guest has this UUID. After an error there are no nodes.
 [[nodiscard]] Status populate(Store& store, const DomainNodes& nodes);
 /// Removes what populate() wrote, and what the guest added below it. Nodes that are not there are no error.
 void remove_nodes(Store& store, const DomainNodes& nodes);

@@ -19,6 +19,7 @@ tl::expected<void, std::string> StoreDevice::start(pvmmu::Held held, const BootR
   nodes_.store_port = rings.store.port;
   if (auto filled = populate(*store_, nodes_); !filled)
     return tl::unexpected(std::string("xenstore refuses the guest's name or UUID"));
+  has_nodes_ = true;
   connection_ =
       Connection::create(store_, nodes_.domain, std::move(*page),
                          [&events = events_, port = rings.store.port] { events.notify_guest(port); });
@@ -27,7 +28,8 @@ tl::expected<void, std::string> StoreDevice::start(pvmmu::Held held, const BootR
 
 void StoreDevice::detach() {
   connection_.reset();
-  remove_nodes(*store_, nodes_);
+  if (has_nodes_) remove_nodes(*store_, nodes_);
+  has_nodes_ = false;
 }
 
 }  // namespace pinfold::devices::xenstore

@@ -27,6 +27,7 @@ class StoreDevice final : public Device {
   EventChannels& events_;
   vmm::EventTarget& guest_;
   DomainNodes nodes_;
+  bool has_nodes_ = false;  ///< Those in the store are this guest's.
   std::shared_ptr<Connection> connection_;
 };
 

@@ -142,7 +142,7 @@ BAD = [
 ]
 
 ENDS = [
-    unaudited("ends.asks_for_a_reboot", "--append reboot --on-reboot exit", "the guest asked for a reboot",
+    unaudited("ends.asks_for_a_reboot", "--append reboot --on-reboot destroy", "the guest asked for a reboot",
               guest="bad_shuts_down"),
     unaudited("ends.asks_to_be_suspended", "--append suspend", "the guest asked to be suspended", guest="bad_shuts_down"),
     ScriptTest("ends.unknown_host_is_refused", "unknown_host/refuses", ("pinfold_unknown_host", "guest_boots_powers_off"),

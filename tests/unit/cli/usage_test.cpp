@@ -49,7 +49,7 @@ TEST(Usage, a_missing_option_is_named_if_all_words_were_understood) {
 TEST(Usage, choices_are_listed_as_people_write_them) {
   EXPECT_EQ(
       said_of({"run", "--kernel", "x", "--on-reboot", "maybe"}),
-      "pinfold run: --on-reboot: exit or restart, not maybe\n`pinfold run --help` lists the options.\n");
+      "pinfold run: --on-reboot: destroy or restart, not maybe\n`pinfold run --help` lists the options.\n");
   EXPECT_EQ(said_of({"run", "--kernel", "x", "--stats=xml"}),
             "pinfold run: --stats: table or json, not xml\n`pinfold run --help` lists the options.\n");
   EXPECT_EQ(said_of({"run", "--kernel", "x", "--memory", "12Q"}),

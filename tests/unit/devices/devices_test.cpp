@@ -22,19 +22,22 @@ constexpr std::uint64_t console_ring = 11, store_ring = 12, no_data_frame = Fake
 
 /// The devices of one guest, with a store that another guest may share.
 struct Devices {
-  explicit Devices(std::uint16_t id, std::shared_ptr<Store> in = std::make_shared<Store>())
-      : domain(id), store(std::move(in)), store_device(store, domain.channels, domain.target, nodes(id)) {
+  explicit Devices(std::uint16_t id, std::shared_ptr<Store> in = std::make_shared<Store>(),
+                   std::string uuid = {})
+      : domain(id),
+        store(std::move(in)),
+        store_device(store, domain.channels, domain.target, nodes(id, std::move(uuid))) {
     domain.channels.attach(hypercalls, rings);
     store_device.attach(hypercalls, rings);
     console.attach(hypercalls, rings);
     rings.console.frame = Mfn(console_ring);
     rings.store.frame = Mfn(store_ring);
   }
-  static DomainNodes nodes(std::uint16_t id) {
+  static DomainNodes nodes(std::uint16_t id, std::string uuid) {
     DomainNodes nodes;
     nodes.domain = DomId(id);
     nodes.name = "guest" + std::to_string(id);
-    nodes.uuid = "uuid" + std::to_string(id);
+    nodes.uuid = uuid.empty() ? "uuid" + std::to_string(id) : std::move(uuid);
     return nodes;
   }
   void start() {
@@ -153,6 +156,17 @@ TEST(DeviceLife, guests_share_a_store_and_each_takes_its_own_nodes_with_it) {
   EXPECT_FALSE(store->is_introduced(DomId(1)));
   EXPECT_FALSE(two.has_node("/local/domain/1") || two.has_node("/vm/uuid1"));
   EXPECT_TRUE(two.has_node("/local/domain/2/name") && two.has_node("/vm/uuid2/name"));
+}
+
+TEST(DeviceLife, a_second_guest_with_the_same_uuid_does_not_start_and_takes_nothing_with_it) {
+  const auto store = std::make_shared<Store>();
+  Devices one(1, store);
+  one.start();
+  Devices other(2, store, "uuid1");
+  EXPECT_FALSE(other.store_device.start(other.domain.lock.held, other.rings));
+  other.detach();
+  EXPECT_FALSE(one.has_node("/local/domain/2"));
+  EXPECT_TRUE(one.has_node("/local/domain/1/name") && one.has_node("/vm/uuid1/name"));
 }
 
 }  // namespace
