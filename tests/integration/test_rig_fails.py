@@ -1,5 +1,8 @@
 """scripts/rig ends and says what was wrong if the emulated machine has no KVM, too little or too much memory,
-hangs, or does not start."""
+hangs, or does not start, or if what the command names is not there."""
+from pathlib import Path
+
+import pytest
 from harness.build import Build
 from harness.rig import Rig, Run
 
@@ -36,3 +39,26 @@ def test_a_machine_that_does_not_start_is_started_once_more(rig: Rig) -> None:
 
 def test_a_limit_that_is_no_number(rig: Rig) -> None:
     check_failure(rig("-t", "soon", "--", "true", limit=LIMIT), 2, "rig: -t needs a number")
+
+
+@pytest.mark.parametrize("options, status, pattern", [
+    (("--bring", "/nowhere/file"), 1, "rig: --bring /nowhere/file: there is no such file, folder or program"),
+    (("--module", "nosuch"), 1, "rig: the kernel [0-9].* has no module nosuch"),
+    (("--disk", "/nowhere.img"), 1, "rig: --disk /nowhere.img: no file that can be read"),
+    (("--disk", "/"), 1, "rig: --disk /: no file that can be read"),
+    (("--ept", "--disk", "/etc/passwd"), 2, "rig: --ept attaches no --disk"),
+], ids=lambda value: "-".join(value).strip("-") if isinstance(value, tuple) else "")
+def test_what_is_not_there_is_said_before_the_machine_starts(rig: Rig, options: tuple[str, ...], status: int, pattern: str) -> None:
+    check_failure(rig(*options, "--", "true", limit=LIMIT), status, pattern)
+
+
+def test_a_disk_can_be_attached_once(rig: Rig, work: Path) -> None:
+    image = work / "a.img"
+    image.write_bytes(b"." * 512)
+    check_failure(rig("--disk", image, "--disk", f"{image},ro", "--", "true", limit=LIMIT), 1, "rig: --disk .* is there twice")
+
+
+def test_a_module_that_cannot_be_loaded_keeps_the_command_from_starting(rig: Rig) -> None:
+    run = rig("--module", "loop max_loop=many", "--", "echo", "started", limit=LIMIT)
+    check_failure(run, 125, "rig: the module loop can't be loaded")
+    assert not run.says("^started")
