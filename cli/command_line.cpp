@@ -8,12 +8,12 @@
 
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/guest_options.hpp"
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
 #include "cli/run/run.hpp"
 #include "cli/usage.hpp"
-#include "vmm/domain.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -63,35 +63,16 @@ void add_test_options(CLI::App& app, HostOptions& options) {
 }
 
 void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
-  app.add_option("--kernel", options.guest.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")
-      ->required();
-  app.add_option("--initrd", options.guest.initrd, "Initial RAM disk");
-  app.add_option("--append", options.guest.command_line, "Kernel command line, at most 1023 bytes")
-      ->default_str("console=hvc0");
-  app.add_option("--memory", options.guest.memory_bytes, "Guest memory, such as 512M or 4G")
-      ->transform(size_in_bytes())
-      ->type_name("SIZE")
-      ->default_str("512M");
-  app.add_option("--vcpus", options.guest.vcpus, "Virtual processors, 1 to 128")
-      ->check(CLI::Range(1U, vmm::max_vcpus))
-      ->capture_default_str();
-  app.add_option("--name", options.guest.name, "The guest's name, by which other commands find it");
-  app.add_option("--uuid", options.guest.uuid, "The guest's UUID; a random one if not given");
   app.add_option("--stats", stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")
       ->check(one_of({"table", "json"}))
       ->type_name("table|json");
-  add_choice(app, "--on-reboot", options.guest.on_reboot,
-             {{"restart", EndAction::restart}, {"destroy", EndAction::destroy}},
-             "When the guest reboots: restart it, or end the program; restart if not given");
   app.add_flag("--audit", options.watch.audit,
                "Recompute all counts and mirrors from the tables while the guest runs and at its end");
   app.add_option("--audit-interval", options.watch.audit_interval, "MMU hypercalls between two audits")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_flag("--early-console", options.guest.early_console,
-               "Print what the guest writes to the hypervisor's console");
   CLI::Option* system_map =
       app.add_option("--system-map", options.watch.system_map,
                      "Names of the guest kernel's functions, for traces and crash reports: its "
@@ -125,9 +106,11 @@ int run_command_line(int argc, char** argv, const char* version) {
   app.set_version_flag("--version", version);
 
   RunOptions options;
+  GuestOptions guest;
   std::string stats, trace_to;
   CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
   run->footer(exit_code_help);
+  add_guest_options(*run, guest);
   add_run(*run, options, stats);
   add_trace(*run, options.watch.trace, trace_to);
 
@@ -165,7 +148,11 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (run->count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
   options.watch.trace.system_map = options.watch.system_map;
   try {
-    return doctor->parsed() ? cli::doctor(json, std::cout, device.c_str()) : cli::run(options);
+    if (doctor->parsed()) return cli::doctor(json, std::cout, device.c_str());
+    auto chosen = chosen_guest(*run, guest);
+    if (!chosen) return chosen.error();
+    options.guest = std::move(*chosen);
+    return cli::run(options);
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

@@ -26,14 +26,6 @@ std::string unknown_word(const CLI::App& app, const CLI::App& command) {
   return (&command == &app ? "unknown command: " : "not understood: ") + left.front();
 }
 
-int complain(const CLI::App& app, const CLI::App& command, const std::string& what) {
-  const bool in_command = &command != &app;
-  const std::string name = in_command ? "pinfold " + command.get_name() : "pinfold";
-  fmt::print(stderr, "{}: {}\n", name, what);
-  fmt::print(stderr, "`{} --help` lists the {}.\n", name, in_command ? "options" : "commands");
-  return exit_usage;
-}
-
 }  // namespace
 
 CLI::Validator one_of(const std::vector<std::string>& words) {
@@ -60,6 +52,14 @@ CLI::Validator size_in_bytes() {
           ""};
 }
 
+int usage_error(const CLI::App& command, const std::string& what) {
+  const bool in_command = command.get_parent() != nullptr;
+  const std::string name = in_command ? "pinfold " + command.get_name() : "pinfold";
+  fmt::print(stderr, "{}: {}\n", name, what);
+  fmt::print(stderr, "`{} --help` lists the {}.\n", name, in_command ? "options" : "commands");
+  return exit_usage;
+}
+
 std::optional<int> parse(CLI::App& app, int argc, const char* const* argv) {
   // CLI11 would look for what is required first, and not name the mistyped word that was meant for it.
   app.allow_extras();
@@ -70,13 +70,12 @@ std::optional<int> parse(CLI::App& app, int argc, const char* const* argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     const CLI::App& command = innermost(app);
     const bool required = error.get_name() == "RequiredError";
-    if (auto word = unknown_word(app, command); required && !word.empty())
-      return complain(app, command, word);
-    if (required && &command == &app) return complain(app, command, "a command is missing");
-    return complain(app, command, error.what());
+    if (auto word = unknown_word(app, command); required && !word.empty()) return usage_error(command, word);
+    if (required && &command == &app) return usage_error(command, "a command is missing");
+    return usage_error(command, error.what());
   }
   const CLI::App& command = innermost(app);
-  if (auto word = unknown_word(app, command); !word.empty()) return complain(app, command, word);
+  if (auto word = unknown_word(app, command); !word.empty()) return usage_error(command, word);
   return std::nullopt;
 }
 

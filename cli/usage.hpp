@@ -33,6 +33,9 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, T& to,
       ->type_name(shown);
 }
 
+/// Says what is wrong with the words that a command was given, and where to look. The exit code.
+int usage_error(const CLI::App& command, const std::string& what);
+
 /// Parses the command line. The exit code if there is nothing more to do: the help or the version was
 /// printed, or what was not understood and where to look. `app` has all its commands by then, and none of
 /// them allows words that it does not know.

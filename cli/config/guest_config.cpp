@@ -3,6 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
+
+#include "cli/config/mac.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "loader/domain_builder.hpp"
 #include "vmm/domain.hpp"
@@ -12,18 +16,57 @@ namespace {
 
 constexpr std::uint64_t least_memory = 1ULL << 20, most_memory = 64ULL << 30;
 
+/// An address that the guest's other interfaces don't have.
+std::string free_address(const GuestConfig& config, const vmm::Uuid& uuid, std::size_t index) {
+  for (unsigned attempt = 0;; ++attempt) {
+    std::string mac = mac_of(uuid, index, attempt);
+    const auto has_it = [&mac](const VifConfig& vif) { return vif.mac == mac; };
+    if (std::none_of(config.vifs.begin(), config.vifs.end(), has_it)) return mac;
+  }
+}
+
+/// Two interfaces with one address, if there are.
+std::optional<ConfigError> same_address(const std::vector<VifConfig>& vifs) {
+  std::map<std::string, std::size_t> owners;
+  for (std::size_t i = 0; i < vifs.size(); ++i) {
+    if (vifs[i].mac.empty()) continue;
+    const auto [owner, is_new] = owners.emplace(vifs[i].mac, i);
+    if (!is_new)
+      return ConfigError{ConfigField::vifs, fmt::format("interfaces {} and {} both have the address {}",
+                                                        owner->second, i, vifs[i].mac)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 const char* flag_of(ConfigField field) {
   switch (field) {
     case ConfigField::command_line: return "--append";
     case ConfigField::memory: return "--memory";
+    case ConfigField::max_memory: return "--maxmem";
     case ConfigField::vcpus: return "--vcpus";
+    case ConfigField::max_vcpus: return "--maxvcpus";
     case ConfigField::name: return "--name";
     case ConfigField::uuid: return "--uuid";
+    case ConfigField::vifs: return "--vif";
   }
   return "";
 }
 
-}  // namespace
+const char* key_of(ConfigField field) {
+  switch (field) {
+    case ConfigField::command_line: return "cmdline";
+    case ConfigField::memory: return "memory";
+    case ConfigField::max_memory: return "maxmem";
+    case ConfigField::vcpus: return "vcpus";
+    case ConfigField::max_vcpus: return "maxvcpus";
+    case ConfigField::name: return "name";
+    case ConfigField::uuid: return "uuid";
+    case ConfigField::vifs: return "vif";
+  }
+  return "";
+}
 
 std::string in_terms_of_flags(const ConfigError& error) {
   return fmt::format("{}: {}", flag_of(error.field), error.message);
@@ -33,8 +76,16 @@ std::optional<ConfigError> error_in(const GuestConfig& config) {
   if (config.memory_bytes % page_size != 0 || config.memory_bytes < least_memory ||
       config.memory_bytes > most_memory)
     return ConfigError{ConfigField::memory, "between 1M and 64G, in whole pages"};
+  if (config.max_memory_bytes != 0 &&
+      (config.max_memory_bytes % page_size != 0 || config.max_memory_bytes < config.memory_bytes ||
+       config.max_memory_bytes > most_memory))
+    return ConfigError{ConfigField::max_memory,
+                       "at least the memory at start and at most 64G, in whole pages"};
   if (config.vcpus == 0 || config.vcpus > vmm::max_vcpus)
     return ConfigError{ConfigField::vcpus, fmt::format("between 1 and {}", vmm::max_vcpus)};
+  if (config.max_vcpus != 0 && (config.max_vcpus < config.vcpus || config.max_vcpus > vmm::max_vcpus))
+    return ConfigError{ConfigField::max_vcpus,
+                       fmt::format("at least the vCPUs at start and at most {}", vmm::max_vcpus)};
   if (config.uuid && !vmm::Uuid::parse(*config.uuid))
     return ConfigError{ConfigField::uuid, "32 hexadecimal digits as 8-4-4-4-12, not all of them 0"};
   if (config.command_line.size() > loader::max_command_line)
@@ -43,7 +94,14 @@ std::optional<ConfigError> error_in(const GuestConfig& config) {
                                    config.command_line.size(), loader::max_command_line)};
   if (!config.name.empty() && !is_guest_name(config.name))
     return ConfigError{ConfigField::name, "1 to 64 of A-Z a-z 0-9 . _ -, not a dot first"};
-  return std::nullopt;
+  return same_address(config.vifs);
+}
+
+void give_addresses(GuestConfig& config) {
+  const auto uuid = vmm::Uuid::parse(config.uuid.value_or(""));
+  if (!uuid) return;
+  for (std::size_t i = 0; i < config.vifs.size(); ++i)
+    if (config.vifs[i].mac.empty()) config.vifs[i].mac = free_address(config, *uuid, i);
 }
 
 tl::expected<GuestConfig, ConfigError> completed(GuestConfig config) {
@@ -56,6 +114,7 @@ tl::expected<GuestConfig, ConfigError> completed(GuestConfig config) {
           ConfigError{ConfigField::uuid, "needed, since this host gives no random numbers"});
     config.uuid = random->text();
   }
+  give_addresses(config);
   return config;
 }
 

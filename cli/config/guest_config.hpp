@@ -17,11 +17,13 @@
 namespace pinfold::cli {
 
 /// A guest's configuration, as the user gave it, whatever the source: a value, without open files. The
-/// command line fills it in.
+/// command line or a file fills it in (load_config.hpp).
 struct GuestConfig {
   std::filesystem::path kernel;
   std::filesystem::path initrd;  ///< Empty: none.
   std::string command_line = "console=hvc0";
+  std::string bootloader;  ///< A program that finds kernel and initrd on a disk; empty: none.
+  std::vector<std::string> bootloader_args;   ///< Of `bootloader`.
   std::uint64_t memory_bytes = 512ULL << 20;  ///< At start; the balloon changes it.
   std::uint64_t max_memory_bytes = 0;         ///< Never more than this; 0: as at start.
   std::uint32_t vcpus = 1;                    ///< At start; the others are offline.
@@ -43,13 +45,26 @@ struct GuestConfig {
 };
 
 /// A field that an error can be about.
-enum class ConfigField : std::uint8_t { command_line, memory, vcpus, name, uuid };
+enum class ConfigField : std::uint8_t {
+  command_line,
+  memory,
+  max_memory,
+  vcpus,
+  max_vcpus,
+  name,
+  uuid,
+  vifs
+};
 
 /// What is wrong with a configuration. Each source of configurations has its own word for the field.
 struct ConfigError {
   ConfigField field;
   std::string message;  ///< Without the field.
 };
+
+/// The field's name on the command line, "--memory", and in xl.cfg(5), "memory".
+[[nodiscard]] const char* flag_of(ConfigField field);
+[[nodiscard]] const char* key_of(ConfigField field);
 
 /// The same, in one line, with the field as the command line calls it: "--memory: …".
 [[nodiscard]] std::string in_terms_of_flags(const ConfigError& error);
@@ -58,8 +73,12 @@ struct ConfigError {
 /// when the guest is made.
 [[nodiscard]] std::optional<ConfigError> error_in(const GuestConfig& config);
 
-/// Checks the configuration, and then gives it a name and a UUID if it has none. Both stay the guest's when
-/// it restarts.
+/// Gives each interface without an address one that is made of the guest's UUID and the interface's place in
+/// the list. Without a UUID it changes nothing.
+void give_addresses(GuestConfig& config);
+
+/// Checks the configuration, and then gives it a name, a UUID and its interfaces addresses if it has none.
+/// All of them stay the guest's when it restarts.
 [[nodiscard]] tl::expected<GuestConfig, ConfigError> completed(GuestConfig config);
 
 }  // namespace pinfold::cli

@@ -38,18 +38,20 @@ TEST(Usage, an_unknown_option_is_named_even_if_a_required_one_is_missing) {
 }
 
 TEST(Usage, a_word_too_many_is_named) {
-  EXPECT_EQ(said_of({"run", "--kernel", "x", "word"}),
+  EXPECT_EQ(said_of({"run", "guest.cfg", "word"}),
             "pinfold run: not understood: word\n`pinfold run --help` lists the options.\n");
 }
 
 TEST(Usage, a_missing_option_is_named_if_all_words_were_understood) {
-  EXPECT_EQ(said_of({"run"}), "pinfold run: --kernel is required\n`pinfold run --help` lists the options.\n");
+  EXPECT_EQ(said_of({"run"}),
+            "pinfold run: a configuration file or --kernel is required\n"
+            "`pinfold run --help` lists the options.\n");
 }
 
 TEST(Usage, choices_are_listed_as_people_write_them) {
-  EXPECT_EQ(
-      said_of({"run", "--kernel", "x", "--on-reboot", "maybe"}),
-      "pinfold run: --on-reboot: destroy or restart, not maybe\n`pinfold run --help` lists the options.\n");
+  EXPECT_EQ(said_of({"run", "--kernel", "x", "--on-reboot", "maybe"}),
+            "pinfold run: --on-reboot: destroy, preserve, rename-restart or restart, not maybe\n"
+            "`pinfold run --help` lists the options.\n");
   EXPECT_EQ(said_of({"run", "--kernel", "x", "--stats=xml"}),
             "pinfold run: --stats: table or json, not xml\n`pinfold run --help` lists the options.\n");
   EXPECT_EQ(said_of({"run", "--kernel", "x", "--memory", "12Q"}),

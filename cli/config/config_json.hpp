@@ -1,0 +1,14 @@
+// A configuration as JSON: what `pinfold run -n` prints. docs/xl-cfg.md describes it.
+#pragma once
+
+#include <string>
+
+#include "cli/config/load_config.hpp"
+
+namespace pinfold::cli {
+
+/// One JSON object of several lines. It has the same members for every guest, in the same order; a value that
+/// is not given is null, or what it is by default. Bytes that are not UTF-8 are replaced.
+[[nodiscard]] std::string config_json(const LoadedConfig& config);
+
+}  // namespace pinfold::cli

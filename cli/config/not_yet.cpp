@@ -1,0 +1,54 @@
+#include "cli/config/not_yet.hpp"
+
+#include <fmt/format.h>
+
+namespace pinfold::cli {
+namespace {
+
+void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& reasons) {
+  const auto add = [&](std::string message) { reasons.push_back({"disk", index, std::move(message)}); };
+  if (disk.format != DiskFormat::raw)
+    add(fmt::format("images of format {} can't be used yet; `qemu-img convert -O raw` makes one that can",
+                    name_of(disk.format)));
+  if (!disk.script.empty()) add("block scripts are not run yet: give the block device that they make");
+  if (!disk.backend.empty()) add("disks of other domains can't be used yet");
+  if (reasons.empty() || reasons.back().key != "disk" || reasons.back().index != index)
+    add("disks can't be used yet");
+}
+
+bool can_follow(EndAction action) { return action == EndAction::destroy; }
+
+void judge_actions(const GuestConfig& guest, std::vector<NotYet>& reasons) {
+  const auto add = [&reasons](const char* key, EndAction action) {
+    reasons.push_back({key, 0, fmt::format("{} is not possible yet", name_of(action))});
+  };
+  if (!can_follow(guest.on_poweroff)) add("on_poweroff", guest.on_poweroff);
+  if (!can_follow(guest.on_reboot) && guest.on_reboot != EndAction::restart)
+    add("on_reboot", guest.on_reboot);
+  if (!can_follow(guest.on_crash)) add("on_crash", guest.on_crash);
+  if (!can_follow(guest.on_watchdog)) add("on_watchdog", guest.on_watchdog);
+}
+
+}  // namespace
+
+std::vector<NotYet> not_yet(const GuestConfig& guest) {
+  std::vector<NotYet> reasons;
+  if (!guest.bootloader.empty())
+    reasons.push_back(
+        {"bootloader", 0,
+         "boot loaders are not run yet: give copies of the guest's kernel and RAM disk as kernel= and "
+         "ramdisk=, or --kernel and --initrd"});
+  for (std::size_t i = 0; i < guest.disks.size(); ++i) judge_disk(guest.disks[i], i, reasons);
+  if (!guest.vifs.empty()) reasons.push_back({"vif", 0, "there are no network interfaces yet"});
+  if (guest.max_memory_bytes > guest.memory_bytes)
+    reasons.push_back({"maxmem", 0, "more memory than at start is not possible yet"});
+  if (guest.max_vcpus > guest.vcpus)
+    reasons.push_back({"maxvcpus", 0, "more vCPUs than at start are not possible yet"});
+  if (guest.localtime) reasons.push_back({"localtime", 0, "a guest's clock can't start with local time yet"});
+  if (guest.rtc_offset_seconds != 0)
+    reasons.push_back({"rtc_timeoffset", 0, "a guest's clock can't be set apart yet"});
+  judge_actions(guest, reasons);
+  return reasons;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,111 @@
+#include "cli/guest_options.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/config/config_json.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/usage.hpp"
+#include "vmm/domain.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+void add_images(CLI::App& command, GuestFlags& flags) {
+  command.add_option("--kernel", flags.kernel, "Kernel: a bzImage or ELF file with Xen PV notes")
+      ->type_name("FILE");
+  command.add_option("--initrd", flags.initrd, "Initial RAM disk")->type_name("FILE");
+  command.add_option(
+      "--append", flags.command_line,
+      "Kernel command line, at most 1023 bytes; console=hvc0 if neither this nor CONFIG is given");
+}
+
+void add_sizes(CLI::App& command, GuestFlags& flags) {
+  command.add_option("--memory", flags.memory_bytes, "Memory at start, such as 512M (the default) or 4G")
+      ->transform(size_in_bytes())
+      ->type_name("SIZE");
+  command.add_option("--maxmem", flags.max_memory_bytes, "Memory at most; as at start if not given")
+      ->transform(size_in_bytes())
+      ->type_name("SIZE");
+  command.add_option("--vcpus", flags.vcpus, "Virtual processors at start, 1 (the default) to 128")
+      ->check(CLI::Range(1U, vmm::max_vcpus));
+  command.add_option("--maxvcpus", flags.max_vcpus, "Virtual processors at most; as at start if not given")
+      ->check(CLI::Range(1U, vmm::max_vcpus));
+}
+
+void add_actions(CLI::App& command, GuestFlags& flags) {
+  const auto add = [&command](const char* flag, std::optional<EndAction>& to, const char* help) {
+    add_choice<std::optional<EndAction>>(command, flag, to,
+                                         {{"destroy", EndAction::destroy},
+                                          {"restart", EndAction::restart},
+                                          {"preserve", EndAction::preserve},
+                                          {"rename-restart", EndAction::rename_restart}},
+                                         help);
+  };
+  add("--on-poweroff", flags.on_poweroff, "When the guest powers off; destroy if not given");
+  add("--on-reboot", flags.on_reboot, "When the guest reboots; restart if not given");
+  add("--on-crash", flags.on_crash, "When the guest crashes; destroy if not given");
+  add("--on-watchdog", flags.on_watchdog, "When the guest's watchdog fires; destroy if not given");
+}
+
+void add_devices(CLI::App& command, GuestFlags& flags) {
+  // One text for each use of the option: what follows it may be CONFIG.
+  command
+      .add_option("--disk", flags.disks,
+                  "A disk, as in xl.cfg: TARGET,FORMAT,VDEV,ACCESS; may be given several times. It replaces "
+                  "the disk of CONFIG with the same VDEV")
+      ->allow_extra_args(false)
+      ->type_name("SPEC");
+  command
+      .add_option("--vif", flags.vifs,
+                  "A network interface, as in xl.cfg: mac=…,bridge=…; may be given several times")
+      ->allow_extra_args(false)
+      ->type_name("SPEC");
+}
+
+void print(const Remarks& remarks) {
+  for (const Remark& remark : remarks) fmt::print(stderr, "pinfold: {}\n", remark.text());
+}
+
+}  // namespace
+
+void add_guest_options(CLI::App& command, GuestOptions& options) {
+  GuestFlags& flags = options.flags;
+  command.add_option("CONFIG", options.file, "A guest's configuration, in the syntax of xl.cfg(5)")
+      ->type_name("");
+  command.add_flag("-n,--dry-run", options.check_only,
+                   "Check the configuration and print it as JSON; make no guest");
+  command.add_flag("--strict", flags.strict, "A key of CONFIG that xl does not know is an error");
+  add_images(command, flags);
+  add_sizes(command, flags);
+  command.add_option("--name", flags.name, "The guest's name, by which other commands find it");
+  command.add_option("--uuid", flags.uuid, "The guest's UUID; a random one if not given");
+  add_actions(command, flags);
+  add_devices(command, flags);
+  command.add_flag("--localtime,!--utc", flags.localtime,
+                   "The guest's clock starts with the host's local time, or with UTC (the default)");
+  command.add_option("--rtc-timeoffset", flags.rtc_offset_seconds, "Seconds to add to the guest's clock");
+  command.add_flag("--early-console", flags.early_console,
+                   "Print what the guest writes to the hypervisor's console");
+}
+
+tl::expected<GuestConfig, int> chosen_guest(const CLI::App& command, const GuestOptions& options) {
+  if (options.file.empty() && !options.flags.kernel)
+    return tl::unexpected(usage_error(command, "a configuration file or --kernel is required"));
+  auto config = load_config(options.file, options.flags);
+  if (!config) {
+    print(config.error());
+    return tl::unexpected<int>(exit_bad_image);
+  }
+  print(config->remarks);
+  if (options.check_only) {
+    fmt::print("{}\n", config_json(*config));
+    return tl::unexpected<int>(exit_powered_off);
+  }
+  print(config->not_yet);
+  if (!config->not_yet.empty()) return tl::unexpected<int>(exit_bad_image);
+  return std::move(config->guest);
+}
+
+}  // namespace pinfold::cli
