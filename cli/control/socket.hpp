@@ -9,7 +9,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "vmm/kvm/fd.hpp"
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli {
 

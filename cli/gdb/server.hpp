@@ -11,7 +11,7 @@
 
 #include "cli/gdb/domain_target.hpp"
 #include "cli/gdb/session.hpp"
-#include "vmm/kvm/fd.hpp"
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli::gdb {
 

@@ -28,11 +28,14 @@ struct Geometry {
 
 enum class Operation : std::uint8_t { read, write, flush, discard };
 
+/// The most transfers that a queue takes at a time.
+inline constexpr std::size_t max_queue_depth = 1024;
+
 /// One transfer between an image and memory. A flush has no place and no memory, a discard has no memory.
 struct Transfer {
   Operation operation = Operation::read;
   std::uint64_t offset = 0;       ///< Bytes from the image's start.
-  std::uint64_t bytes = 0;        ///< For read and write: what `memory` has in all.
+  std::uint64_t bytes = 0;        ///< For read and write: what `memory` has in all. 0 for flush.
   std::span<const iovec> memory;  ///< Both the list and what it names stay until the transfer is done.
   std::uint64_t token = 0;        ///< The caller's, returned with the result.
 };
@@ -49,12 +52,14 @@ struct Completion {
 /// Concurrency: used by one thread.
 class TransferQueue {
  public:
+  /// Waits for the transfers that are on their way, because the host reads or writes their memory. They are
+  /// not collected.
   virtual ~TransferQueue() = default;
   /// False: as many transfers as the queue has room for are on their way; try again after a completion.
   [[nodiscard]] virtual bool submit(const Transfer& transfer) = 0;
   /// Starts what was submitted since the last call. So a batch costs one system call.
   virtual void start() = 0;
-  /// Hands over what is done, without waiting.
+  /// Hands over what is done, without waiting. `take` may submit.
   virtual void collect(const std::function<void(const Completion&)>& take) = 0;
   /// A descriptor that poll(2) finds readable while there is something to collect.
   [[nodiscard]] virtual int descriptor() const = 0;
@@ -69,7 +74,9 @@ class Image {
  public:
   virtual ~Image() = default;
   [[nodiscard]] virtual Geometry geometry() const = 0;
-  /// A queue for up to `depth` transfers at a time; an error, in one line, if the host has no room for it.
+  /// A queue for up to `depth` transfers at a time (1 to max_queue_depth); an error, in one line, if the host
+  /// has no room for it. Queues are made before the guest's first instruction: a sandbox forbids to set up an
+  /// io_uring afterwards.
   [[nodiscard]] virtual tl::expected<std::unique_ptr<TransferQueue>, std::string> make_queue(
       std::size_t depth) = 0;
 };

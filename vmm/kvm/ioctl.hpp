@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "vmm/for_devices/fd.hpp"
 #include "vmm/kvm/abi.hpp"
-#include "vmm/kvm/fd.hpp"
 #include "vmm/kvm/vcpu.hpp"
 
 namespace pinfold::vmm::ioctls {

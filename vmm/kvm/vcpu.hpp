@@ -8,9 +8,9 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "vmm/for_devices/fd.hpp"
 #include "vmm/kvm/abi.hpp"
 #include "vmm/kvm/exit_port.hpp"
-#include "vmm/kvm/fd.hpp"
 
 namespace pinfold::vmm {
 

@@ -7,7 +7,7 @@
 #include <tl/expected.hpp>
 #include <utility>
 
-#include "vmm/kvm/fd.hpp"
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::vmm {
 

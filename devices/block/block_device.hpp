@@ -1,0 +1,19 @@
+// What the host says about a block device.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+namespace pinfold::devices::block {
+
+struct BlockDevice {
+  std::uint64_t bytes = 0;
+  std::uint32_t logical_sector_bytes = 512;
+  std::uint32_t physical_sector_bytes = 512;
+  bool can_discard = false;
+};
+
+/// nullopt, with errno: the device does not answer. Opens no path.
+[[nodiscard]] std::optional<BlockDevice> ask_block_device(int fd);
+
+}  // namespace pinfold::devices::block

@@ -1,0 +1,80 @@
+#include "devices/block/restricted_ring.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "devices/block/wake_fd.hpp"
+
+namespace pinfold::devices::block {
+namespace {
+
+io_uring_restriction permit_operation(std::uint8_t operation) {
+  io_uring_restriction restriction = {};
+  restriction.opcode = IORING_RESTRICTION_SQE_OP;
+  restriction.sqe_op = operation;
+  return restriction;
+}
+
+io_uring_restriction flags(std::uint16_t kind) {
+  io_uring_restriction restriction = {};
+  restriction.opcode = kind;
+  restriction.sqe_flags = IOSQE_FIXED_FILE;
+  return restriction;
+}
+
+}  // namespace
+
+tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make(unsigned depth, int file, int wake) {
+  std::unique_ptr<RestrictedRing> ring(new RestrictedRing);
+  io_uring_params params = {};
+  params.flags = IORING_SETUP_R_DISABLED;
+  if (const int error = io_uring_queue_init_params(depth, &ring->ring_, &params); error != 0)
+    return tl::unexpected(-error);
+  ring->open_ = true;
+  if (const int error = ring->restrict_to(file, wake); error != 0) return tl::unexpected(-error);
+  return ring;
+}
+
+int RestrictedRing::restrict_to(int file, int wake) {
+  // No IORING_RESTRICTION_REGISTER_OP: nothing more can be registered.
+  std::array restrictions = {
+      permit_operation(IORING_OP_READV),           permit_operation(IORING_OP_WRITEV),
+      permit_operation(IORING_OP_FSYNC),           permit_operation(IORING_OP_FALLOCATE),
+      flags(IORING_RESTRICTION_SQE_FLAGS_ALLOWED), flags(IORING_RESTRICTION_SQE_FLAGS_REQUIRED),
+  };
+  if (const int error = io_uring_register_files(&ring_, &file, 1); error != 0) return error;
+  if (const int error = io_uring_register_eventfd(&ring_, wake); error != 0) return error;
+  // liburing has functions for these two, but its shared library of version 2.3 does not export them.
+  const auto ring = static_cast<unsigned>(ring_.ring_fd);
+  if (const int error = io_uring_register(ring, IORING_REGISTER_RESTRICTIONS, restrictions.data(),
+                                          static_cast<unsigned>(restrictions.size()));
+      error != 0)
+    return error;
+  return io_uring_register(ring, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+}
+
+RestrictedRing::~RestrictedRing() {
+  if (open_) io_uring_queue_exit(&ring_);
+}
+
+void RestrictedRing::use_file(io_uring_sqe* request) {
+  request->fd = 0;  // The first registered file.
+  io_uring_sqe_set_flags(request, IOSQE_FIXED_FILE);
+}
+
+std::optional<std::string> why_no_io_uring() {
+  auto wake = WakeFd::make();
+  if (!wake) return wake.error();
+  const auto ring = RestrictedRing::make(1, wake->get(), wake->get());
+  if (ring) return std::nullopt;
+  switch (ring.error()) {
+    case ENOSYS: return "the kernel has none";
+    case EPERM:
+    case EACCES: return "forbidden (the sysctl kernel.io_uring_disabled, or a container's seccomp filter)";
+    case EINVAL: return "the kernel's is older than 5.10 and can't be restricted";
+    default: return std::strerror(ring.error());
+  }
+}
+
+}  // namespace pinfold::devices::block
