@@ -22,9 +22,10 @@ class Auditor {
   std::vector<std::string> run() {
     for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i) {
       const Mfn mfn(i);
+      if (mmu_.owns(mfn) != (mmu_.frames().owner_tag(mfn) == FrameTable::tag_of(mmu_.domain())))
+        report("the machine and the domain disagree about whose frame %#" PRIx64 " is", mfn.raw());
       if (!mmu_.owns(mfn)) continue;
-      const Frame& frame = mmu_.frame(mfn);
-      if (is_table(frame.type)) read_table(mfn, level_of(frame.type));
+      if (const FrameType type = mmu_.facts(mfn).type; is_table(type)) read_table(mfn, level_of(type));
     }
     for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i)
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
@@ -42,7 +43,7 @@ class Auditor {
 
   /// Counts the references of a table's entries, and compares the table with its mirror if it has one.
   void read_table(Mfn table, Level level) {
-    const MirrorId mirror(mmu_.frame(table).mirror);
+    const MirrorId mirror(mmu_.facts(table).mirror);
     const std::size_t end = mmu_.entries_held(table);
     for (std::size_t slot = 0; slot < end; ++slot) {
       const bool xen = level == Level::l4 && is_xen_slot(slot);
@@ -76,7 +77,7 @@ class Auditor {
     }
     Expected& expected = expected_[mfn.raw()];
     ++expected.refs;
-    const Frame& frame = mmu_.frame(mfn);
+    const FrameFacts& frame = mmu_.facts(mfn);
     if (level == Level::l1) {
       if (entry.writable()) ++expected.types;
       if (entry.writable() && frame.type != FrameType::writable)
@@ -94,7 +95,7 @@ class Auditor {
   }
 
   void compare(Mfn mfn) {
-    const Frame& frame = mmu_.frame(mfn);
+    const Frame frame = mmu_.frame(mfn);
     Expected expected = expected_[mfn.raw()];
     if (frame.allocated || frame.special) ++expected.refs;
     if (frame.special) ++expected.types;

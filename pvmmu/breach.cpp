@@ -27,7 +27,7 @@ std::string Breach::describe() const {
 bool Validator::is_as_stored(Pte guest, Pte mirrored) const {
   if (!guest.present()) return mirrored.raw() == 0;
   if (!owns(guest.mfn())) return false;
-  const MirrorId child(record(guest.mfn()).mirror);
+  const MirrorId child(facts(guest.mfn()).mirror);
   return child != no_mirror && !upper_differs(guest, mirrors_.frame(child), mirrored);
 }
 
@@ -42,7 +42,7 @@ void Validator::note_stray(Mfn named) const {
 tl::unexpected<Refusal> Validator::refuse_breach(Where where, Pte guest, Pte mirrored) const {
   note_breach(where, guest, mirrored);
   return tl::unexpected(Refusal{Rule::table_not_as_stored, where.table, where.slot, guest, where.table,
-                                frames_.as_seen_by(self_plus_1_, where.table)});
+                                frame(where.table)});
 }
 
 bool Validator::read_descriptors(Held, Mfn mfn, std::span<std::uint64_t> to) const {

@@ -19,6 +19,8 @@ class ConcurrentLocks {
   }
   /// Guards the stale log. Taken under a table's, and the other way around never.
   [[nodiscard]] ShortLock& of_stale_log() { return stale_log_; }
+  /// Guards the note of the first breach; a leaf.
+  [[nodiscard]] ShortLock& of_first_breach() { return first_breach_; }
 
  private:
   struct alignas(64) TableLock {
@@ -26,6 +28,7 @@ class ConcurrentLocks {
   };
   std::array<TableLock, 64> tables_;
   ShortLock stale_log_;
+  ShortLock first_breach_;
 };
 
 }  // namespace pinfold::pvmmu

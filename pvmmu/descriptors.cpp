@@ -63,9 +63,8 @@ Verdict<std::uint64_t> Validator::write_descriptor(Held, MachineAddr where, std:
     const auto fixed = checked_descriptor(descriptor);
     if (!fixed) return refuse(fixed.error(), Where{mfn, slot}, Pte(descriptor), mfn);
 
-    const Frame& frame = frames_[mfn];
-    const bool plain = transition(frame, FrameType::writable) != Transition::refuse;
-    if (frame.type != FrameType::seg_desc && !plain) return refuse(Rule::frame_not_a_table, mfn);
+    const bool plain = records_.transition(mfn, FrameType::writable) != Transition::refuse;
+    if (facts(mfn).type != FrameType::seg_desc && !plain) return refuse(Rule::frame_not_a_table, mfn);
     machine_.store(mfn.raw(), slot, *fixed);
     return *fixed;
   });

@@ -21,7 +21,7 @@ inline Verdict<CheckedEntry> Validator::check_upper(Where where, Pte want) {
 
   if (auto taken = take_type(mfn, table_type(below(where.level)), where, want); !taken) [[unlikely]]
     return tl::unexpected(taken.error());
-  return CheckedEntry(want, mirror_upper(want, mirrors_.frame(MirrorId(frames_[mfn].mirror))));
+  return CheckedEntry(want, mirror_upper(want, mirrors_.frame(MirrorId(facts(mfn).mirror))));
 }
 
 }  // namespace pinfold::pvmmu

@@ -24,10 +24,6 @@ inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::availabl
 
 inline constexpr Mfn all_ones_frame{bit::address >> page_shift};
 
-[[nodiscard]] constexpr Transition transition(const Frame& frame, FrameType wanted) {
-  return transition(frame.type, frame.type_count != 0, wanted);
-}
-
 /// What Xen makes of an accepted entry, as a guest sees that reads it back. Every page is accessible at CPL3.
 /// An entry whose U was clear keeps a mark of that, even if the guest reads it and writes it back; every
 /// other page is global.

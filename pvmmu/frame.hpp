@@ -40,7 +40,33 @@ enum class Transition : std::uint8_t {
   return current == wanted ? Transition::share : Transition::refuse;
 }
 
-/// The record of one frame; 16 bytes. All zero: a frame that nobody owns.
+/// What a domain knows of a frame: 8 bytes. All zero: a frame that is not the domain's.
+///
+/// Guarded by the domain's lock. Threads that share the lock change the type to writable, by atomic stores
+/// (core/access.hpp), and nothing else.
+struct FrameFacts {
+  std::uint32_t mirror = 0;  ///< Index of the table's mirror, 0 for none.
+  FrameType type = FrameType::none;
+  bool mine : 1 = false;       ///< The domain owns the frame.
+  bool pinned : 1 = false;
+  bool validated : 1 = false;
+  bool partial : 1 = false;
+  bool allocated : 1 = false;  ///< In the domain's reservation.
+  bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
+                               ///< never freed by it.
+};
+static_assert(sizeof(FrameFacts) == 8 && FrameFacts{}.type == FrameType::none);
+
+/// What the domain's L1 entries refer to: 8 bytes, each count of which one L1 entry changes by one. Threads
+/// that share the domain's lock count by atomic accesses to both (core/access.hpp).
+struct alignas(std::uint64_t) FrameUses {
+  std::uint32_t refs = 0;      ///< Present entries that name the frame.
+  std::uint32_t writable = 0;  ///< Those of them with RW.
+};
+static_assert(sizeof(FrameUses) == 8);
+
+/// The whole of what is known about one frame, put together for whoever looks at it (DomainRecords::frame).
+/// All zero: a frame that nobody owns.
 ///
 /// Invariants, checked by the audit:
 ///
@@ -54,47 +80,31 @@ enum class Transition : std::uint8_t {
 ///   nobody else holds a type reference. It has a mirror while its check is interrupted, and none while it is
 ///   being released.
 /// - `mirror` is not 0 if and only if the frame is a validated table, or one whose check was interrupted.
-///
-/// Concurrency: the owner's lock guards all fields but the owner. Threads that share the lock change the
-/// counts, and the type to writable, by atomic accesses (core/access.hpp). Other domains read the owner to
-/// find out that the frame is not theirs, while it may change under the pool's lock: each access to it is one
-/// atomic load or store.
+/// - A frame has a protected type if and only if somebody relies on it.
 struct Frame {
   std::uint32_t refs = 0;
   std::uint32_t type_count = 0;
-  std::uint32_t mirror = 0;  ///< Index of the table's mirror, 0 for none.
+  std::uint32_t mirror = 0;
   std::uint16_t owner_plus_1 = 0;
   FrameType type = FrameType::none;
   bool pinned : 1 = false;
   bool validated : 1 = false;
   bool partial : 1 = false;
-  bool allocated : 1 = false;  ///< In its owner's reservation.
-  bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
-                               ///< never freed by it.
+  bool allocated : 1 = false;
+  bool special : 1 = false;
 
-  /// The owner's number + 1, 0 for nobody. A domain that reads its own number here holds the lock that guards
-  /// the other fields.
-  [[nodiscard]] std::uint16_t owner_tag() const {
-    return std::atomic_ref(const_cast<std::uint16_t&>(owner_plus_1)).load(std::memory_order_relaxed);
-  }
-  [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_tag() - 1)); }
-  void set_owner_tag(std::uint16_t tag) {
-    std::atomic_ref(owner_plus_1).store(tag, std::memory_order_relaxed);
-  }
-  void set_owner(DomId d) { set_owner_tag(static_cast<std::uint16_t>(d.raw() + 1)); }
+  /// The owner's number + 1, 0 for nobody.
+  [[nodiscard]] std::uint16_t owner_tag() const { return owner_plus_1; }
+  [[nodiscard]] DomId owner() const { return DomId(static_cast<std::uint16_t>(owner_plus_1 - 1)); }
 };
-static_assert(sizeof(Frame) == 16, "a frame's record is at most 16 bytes: 0.4 % of the memory it describes");
-static_assert(Frame{}.type == FrameType::none);
 
 /// May the monitor write the frame for its owner now? Not while it is a table or a descriptor page.
-[[nodiscard]] constexpr bool may_be_written(const Frame& frame) {
-  return frame.type_count == 0 || !is_protected(frame.type);
-}
+[[nodiscard]] constexpr bool may_be_written(const FrameFacts& facts) { return !is_protected(facts.type); }
 
 /// The type, for a thread without the owner's lock that looks once more at a frame that it holds. The type
 /// does not change as long as the hold is counted as it should be.
-[[nodiscard]] inline FrameType type_as_of_now(const Frame& frame) {
-  return std::atomic_ref(const_cast<FrameType&>(frame.type)).load(std::memory_order_relaxed);
+[[nodiscard]] inline FrameType type_as_of_now(const FrameFacts& facts) {
+  return std::atomic_ref(const_cast<FrameType&>(facts.type)).load(std::memory_order_relaxed);
 }
 
 /// A guest that maps one frame this often is refused, so that no count can wrap.

@@ -13,23 +13,15 @@ std::string_view name(FrameType type) {
 }
 
 FrameTable::FrameTable(std::uint64_t frames)
-    : records_(static_cast<Frame*>(std::calloc(frames, sizeof(Frame)))), size_(frames), returned_(frames) {
-  if (!records_) throw std::bad_alloc();
-}
-
-Frame FrameTable::as_seen_by(std::uint16_t tag, Mfn mfn) const {
-  const std::uint16_t owner = records_[mfn.raw()].owner_tag();
-  if (owner == tag) return records_[mfn.raw()];
-  Frame stranger;
-  stranger.set_owner_tag(owner);
-  return stranger;
+    : tags_(static_cast<std::uint16_t*>(std::calloc(frames, sizeof(std::uint16_t)))), size_(frames), returned_(frames) {
+  if (!tags_) throw std::bad_alloc();
 }
 
 std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t count, std::uint64_t alignment) {
   const PoolLock held(pool_);
   const auto taken = find(held, count, alignment);
   if (taken)
-    for (std::uint64_t i = 0; i < count; ++i) records_[taken->first.raw() + i].set_owner(owner);
+    for (std::uint64_t i = 0; i < count; ++i) set_owner_tag(taken->first.plus(i), tag_of(owner));
   return taken;
 }
 
@@ -74,14 +66,9 @@ std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64
 }
 
 void FrameTable::give_back(Mfn mfn) {
-  Frame& frame = records_[mfn.raw()];
-  // The owner comes last: the frame is the domain's until the pool has it.
-  frame.refs = frame.type_count = frame.mirror = 0;
-  frame.type = FrameType::none;
-  frame.pinned = frame.validated = frame.partial = frame.allocated = frame.special = false;
   const PoolLock held(pool_);
   returned_.add(mfn);
-  frame.set_owner_tag(0);
+  set_owner_tag(mfn, 0);
 }
 
 }  // namespace pinfold::pvmmu

@@ -1,10 +1,9 @@
-// The records of all frames of the machine, and the pool of frames that nobody owns.
+// Who owns each frame of the machine, and the pool of frames that nobody owns.
 #pragma once
 
 #include <cstdlib>
 #include <memory>
 #include <optional>
-#include <span>
 
 #include "pvmmu/frame.hpp"
 #include "pvmmu/free_frames.hpp"
@@ -12,13 +11,16 @@
 
 namespace pinfold::pvmmu {
 
-/// One record per machine frame, from frame 0 up. All domains of the machine share the table. A domain's
-/// records are guarded by that domain's lock, and the pool by a lock of its own, which the members take. A
-/// frame changes its owner only under the pool's lock: a frame in the pool has no owner, and a frame that is
-/// taken has one before anyone else sees it.
+/// The owner's tag of each machine frame, from frame 0 up: the owner's number + 1, 0 for nobody. All domains
+/// of the machine share the table; what a domain knows of its frames is in DomainRecords. The pool has a lock
+/// of its own, which the members take. A frame changes its owner only under that lock: a frame in the pool
+/// has no owner, and a frame that is taken has one before anyone else sees it.
+///
+/// Concurrency: a domain may read a tag, to find out whose a frame is, while another domain changes it. Each
+/// access is one atomic load or store.
 class FrameTable {
  public:
-  /// `frames`: size of the machine in 4 KiB frames. Memory for the records is taken lazily, zeroed by the
+  /// `frames`: size of the machine in 4 KiB frames. Memory for the tags is taken lazily, zeroed by the
   /// system.
   explicit FrameTable(std::uint64_t frames);
 
@@ -35,15 +37,13 @@ class FrameTable {
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
   [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < size_; }
-  [[nodiscard]] Frame& operator[](Mfn mfn) { return records_[mfn.raw()]; }
-  [[nodiscard]] const Frame& operator[](Mfn mfn) const { return records_[mfn.raw()]; }
-
-  /// All records, for code that decides which memory they lie in (vmm/memory/large_pages.hpp).
-  [[nodiscard]] std::span<Frame> records() { return {records_.get(), size_}; }
-
-  /// What the domain with this tag may know of a frame: everything if the frame is its own, else only the
-  /// owner.
-  [[nodiscard]] Frame as_seen_by(std::uint16_t tag, Mfn mfn) const;
+  [[nodiscard]] std::uint16_t owner_tag(Mfn mfn) const {
+    return std::atomic_ref(tags_[mfn.raw()]).load(std::memory_order_relaxed);
+  }
+  /// The tag of a domain.
+  [[nodiscard]] static constexpr std::uint16_t tag_of(DomId d) {
+    return static_cast<std::uint16_t>(d.raw() + 1);
+  }
 
   /// Takes `count` contiguous frames out of the pool for `owner`, the first at a multiple of `alignment`;
   /// nullopt if there are none. If `used_before` is true the frames may hold somebody's data, and the caller
@@ -55,7 +55,7 @@ class FrameTable {
     bool used_before = false;
   };
   [[nodiscard]] std::optional<Taken> take(DomId owner, std::uint64_t count = 1, std::uint64_t alignment = 1);
-  /// Puts a frame back that the caller's domain owns; its record becomes all zero.
+  /// Puts a frame back that the caller's domain owned, and knows nothing of any more.
   void give_back(Mfn mfn);
   [[nodiscard]] std::uint64_t free_frames() const;
   /// How many words were read under the pool's lock to find frames and give them back: for tests.
@@ -63,11 +63,15 @@ class FrameTable {
 
  private:
   struct Free {
-    void operator()(Frame* p) const { std::free(p); }
+    void operator()(std::uint16_t* p) const { std::free(p); }
   };
   std::optional<Taken> find(PoolHeld held, std::uint64_t count, std::uint64_t alignment);
   std::optional<Taken> find_returned(PoolHeld, std::uint64_t count, std::uint64_t alignment);
-  std::unique_ptr<Frame[], Free> records_;
+  friend struct StateAccess;  ///< Of tests that go back to earlier states.
+  void set_owner_tag(Mfn mfn, std::uint16_t tag) {
+    std::atomic_ref(tags_[mfn.raw()]).store(tag, std::memory_order_relaxed);
+  }
+  std::unique_ptr<std::uint16_t[], Free> tags_;
   std::uint64_t size_;
   Range withheld_{};
   mutable PoolMutex pool_;  ///< Guards what follows.

@@ -29,8 +29,8 @@ std::vector<Mfn> TableCursor::next(Held, const Validator& mmu, std::size_t most)
     const Mfn table = mirrors.table_of(MirrorId(at_));
     // The arena knows the table that a mirror was taken for even after that table has ended.
     if (!mmu.owns(table)) continue;
-    const Frame& frame = mmu.frame(table);
-    if (frame.mirror == at_ && is_table(frame.type)) tables.push_back(table);
+    const FrameFacts& facts = mmu.facts(table);
+    if (facts.mirror == at_ && is_table(facts.type)) tables.push_back(table);
   }
   done_ = at_ >= mirrors.end().raw();
   return tables;
@@ -38,7 +38,7 @@ std::vector<Mfn> TableCursor::next(Held, const Validator& mmu, std::size_t most)
 
 bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>& found, std::size_t most) {
   for (const Mfn table : cursor_.next(held, mmu, most)) {
-    const Frame& frame = mmu.frame(table);
+    const Frame frame = mmu.frame(table);
     TableReport& report = found.emplace_back();
     report.table = table;
     report.level = level_of(frame.type);
@@ -59,12 +59,12 @@ bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>
 /// that exists during the whole search keeps its frame's type, so asking again at each step misses none.
 bool FrameSearch::may_be_named_at(const Validator& mmu, Level level) const {
   if (!mmu.contains(frame_)) return false;
-  return level == Level::l1 || (mmu.owns(frame_) && mmu.frame(frame_).type == table_type(below(level)));
+  return level == Level::l1 || (mmu.owns(frame_) && mmu.facts(frame_).type == table_type(below(level)));
 }
 
 bool FrameSearch::step(Held held, const Validator& mmu, std::vector<EntryPlace>& found, std::size_t most) {
   for (const Mfn table : cursor_.next(held, mmu, most)) {
-    const Level level = level_of(mmu.frame(table).type);
+    const Level level = level_of(mmu.facts(table).type);
     if (!may_be_named_at(mmu, level)) continue;
     for_each_present(mmu, table, level, [&](std::size_t slot, Pte entry) {
       if (entry.mfn() == frame_) found.push_back(place(held, mmu, table, level, slot));

@@ -8,9 +8,8 @@ namespace pinfold::pvmmu {
 
 Validator::Validator(const ValidatorParts& p)
     : domain_(p.domain),
-      self_plus_1_(static_cast<std::uint16_t>(p.domain.raw() + 1)),
       frames_(p.frames),
-      records_(p.frames.records()),
+      records_(p.frames.size()),
       trace_(p.trace),
       short_way_end_(p.trace != nullptr ? 0 : p.frames.size()),
       machine_(p.machine),
@@ -30,12 +29,20 @@ namespace {
 
 std::size_t slot_at(MachineAddr where) { return offset_in_page(where) / sizeof(Pte); }
 // A validated table has a mirror; of the other frames only partial upper tables may have one.
-bool is_live_l1(const Frame& frame) { return frame.type == FrameType::l1 && frame.mirror != 0; }
-bool is_live_upper(const Frame& frame) {
-  return is_table(frame.type) && frame.type != FrameType::l1 && frame.type_count != 0 && frame.validated;
+bool is_live_l1(const FrameFacts& frame) { return frame.type == FrameType::l1 && frame.mirror != 0; }
+bool is_live_upper(const FrameFacts& frame) {
+  return is_table(frame.type) && frame.type != FrameType::l1 && frame.validated;
 }
 
 }  // namespace
+
+Frame Validator::frame(Mfn mfn) const {
+  const std::uint16_t owner = frames_.owner_tag(mfn);
+  if (owns(mfn)) return records_.frame(mfn, owner);
+  Frame stranger;
+  stranger.owner_plus_1 = owner;
+  return stranger;
+}
 
 Verdict<> Validator::check_owned(Mfn mfn) {
   if (!frames_.contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
@@ -44,7 +51,7 @@ Verdict<> Validator::check_owned(Mfn mfn) {
 }
 
 /// The same as PlainL1::update, with a function of its own for each kind of update but the shortest.
-[[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const Frame& table,
+[[gnu::always_inline]] inline void Validator::update_l1(Verdict<>& verdict, const FrameFacts& table,
                                                         MachineAddr where, Pte want) {
   ExclusiveL1 l1 = exclusive_l1();
   const Pte old = L1Memory{*this}.load(where);
@@ -57,13 +64,13 @@ Verdict<> Validator::check_owned(Mfn mfn) {
 }
 
 void Validator::clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const L1Outcome outcome = exclusive_l1().clear(record(frame_of(where)), where, old, want);
+  const L1Outcome outcome = exclusive_l1().clear(facts(frame_of(where)), where, old, want);
   if (!outcome.is_done()) [[unlikely]]
     refuse_l1(verdict, where, want, outcome);
 }
 
 void Validator::replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want) {
-  const L1Outcome outcome = exclusive_l1().replace(record(frame_of(where)), where, old, want);
+  const L1Outcome outcome = exclusive_l1().replace(facts(frame_of(where)), where, old, want);
   if (!outcome.is_done()) [[unlikely]]
     refuse_l1(verdict, where, want, outcome);
 }
@@ -73,7 +80,7 @@ void Validator::refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want, L1Out
   const std::size_t slot = slot_at(where);
   if (outcome.kind == L1Outcome::Kind::forged) {
     verdict = refuse_breach(Where{table, slot}, L1Memory{*this}.load(where),
-                            mirror_entry(record(table), where).load());
+                            mirror_entry(facts(table), where).load());
     return;
   }
   ++counters_.entries_checked;
@@ -84,16 +91,16 @@ void Validator::refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want, L1Out
 void Validator::log_stale(MachineAddr where, Pte before, Pte now) {
   if (!narrows(before, now)) return;
   const std::lock_guard among_others(concurrent_locks_.of_stale_log());  // of tables other than this one
-  stale_.changed(MirrorId(record(frame_of(where)).mirror), slot_at(where), before);
+  stale_.changed(MirrorId(facts(frame_of(where)).mirror), slot_at(where), before);
 }
 
 Verdict<> Validator::update(Held, MachineAddr address, Pte want, Preserve preserve) {
   Verdict<> verdict;
   const MachineAddr where(address.raw() & ~std::uint64_t{sizeof(Pte) - 1});
   const Mfn mfn = frame_of(where);
-  if (mfn.raw() < short_way_end_ && record(mfn).owner_tag() == self_plus_1_ && is_live_l1(record(mfn)) &&
+  if (mfn.raw() < short_way_end_ && facts(mfn).mine && is_live_l1(facts(mfn)) &&
       preserve == Preserve::nothing) [[likely]]
-    update_l1(verdict, record(mfn), where, want);
+    update_l1(verdict, facts(mfn), where, want);
   else
     update_any(verdict, where, want, preserve);
   return verdict;
@@ -108,13 +115,13 @@ void Validator::update_any(Verdict<>& verdict, MachineAddr where, Pte want, Pres
     traced.changes_entry(mfn, slot_at(where), want);
     traced->marks.preserve = preserve == Preserve::accessed_and_dirty;
     // The accessed bit in the mirror is an input of the operation as well, if it is read.
-    if (traced->marks.preserve && traced->level == 1 && record(mfn).mirror != 0)
-      traced->marks.accessed_by_processor = mirror_entry(record(mfn), where).load().any(bit::accessed);
+    if (traced->marks.preserve && traced->level == 1 && facts(mfn).mirror != 0)
+      traced->marks.accessed_by_processor = mirror_entry(facts(mfn), where).load().any(bit::accessed);
   }
   verdict = check_owned(mfn);
   // A frame may be an upper table only because a table that is being released still names it. That release
   // may drop the last reference to the frame: then it is free, or another domain has it already.
-  if (verdict && is_live_upper(record(mfn))) verdict = releases_finished() ? check_owned(mfn) : unfinished();
+  if (verdict && is_live_upper(facts(mfn))) verdict = releases_finished() ? check_owned(mfn) : unfinished();
   if (verdict) update_owned(verdict, where, want, preserve);
   traced.judged(verdict);
 }
@@ -122,7 +129,7 @@ void Validator::update_any(Verdict<>& verdict, MachineAddr where, Pte want, Pres
 void Validator::update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve) {
   const Mfn mfn = frame_of(where);
   const std::size_t slot = slot_at(where);
-  const Frame& frame = record(mfn);
+  const FrameFacts& frame = facts(mfn);
   if (is_live_l1(frame)) {
     if (want.present() && preserve == Preserve::accessed_and_dirty) {
       // The guest may set both bits as it likes. An entry that is not present may have them, too, and an
@@ -136,7 +143,7 @@ void Validator::update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Pr
   } else if (is_live_upper(frame)) {
     verdict = update_upper(mfn, slot, want, preserve);
     (void)releases_finished();
-  } else if (transition(frame, FrameType::writable) == Transition::refuse) {
+  } else if (records_.transition(mfn, FrameType::writable) == Transition::refuse) {
     verdict = refuse(Rule::frame_not_a_table, Where{mfn, slot}, want, mfn);
   } else {
     machine_.store(mfn.raw(), slot, want.raw());
@@ -155,7 +162,7 @@ Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
     traced->argument = va.raw();
   }
   if (const auto leaf = find_leaf(root, va)) [[likely]]
-    update_l1(verdict, record(leaf->table), entry_address(leaf->table, leaf->slot), want);
+    update_l1(verdict, facts(leaf->table), entry_address(leaf->table, leaf->slot), want);
   else
     verdict = refuse(Rule::va_no_l1, Where{}, want);
   traced.judged(verdict);
@@ -167,8 +174,8 @@ Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t sl
   const Mfn table = target.entry.mfn();
   TracedOperation traced(*this, TraceKind::store_l1);
   if (traced) traced.changes_entry(table, slot, want);
-  if (owns(table) && is_live_l1(record(table)))
-    update_l1(verdict, record(table), entry_address(table, slot), want);
+  if (owns(table) && is_live_l1(facts(table)))
+    update_l1(verdict, facts(table), entry_address(table, slot), want);
   else
     verdict = refuse(Rule::ptwr_not_l1, Where{table, slot}, want, table);
   traced.judged(verdict);
@@ -176,7 +183,7 @@ Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t sl
 }
 
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
-  Frame& frame = frames_[table];
+  const FrameFacts& frame = facts(table);
   const Level level = level_of(frame.type);
   const Where where{table, slot, level};
   if (level == Level::l4 && is_xen_slot(slot)) return refuse(Rule::l4_xen_slot, where, want);
@@ -231,11 +238,11 @@ Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
   return traced.run([&] {
     return after_releases([&]() -> Verdict<> {
       if (auto taken = take_owned(mfn, table_type(level)); !taken) return taken;
-      if (frames_[mfn].pinned) {
+      if (facts(mfn).pinned) {
         drop_type(mfn);
         return refuse(Rule::pin_already, mfn);
       }
-      frames_[mfn].pinned = true;
+      facts(mfn).pinned = true;
       return {};
     });
   });
@@ -246,8 +253,8 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
   return traced.run([&] {
     return after_releases([&]() -> Verdict<> {
       if (auto owned = check_owned(mfn); !owned) return owned;
-      if (!frames_[mfn].pinned) return refuse(Rule::pin_missing, mfn);
-      frames_[mfn].pinned = false;
+      if (!facts(mfn).pinned) return refuse(Rule::pin_missing, mfn);
+      facts(mfn).pinned = false;
       drop_type(mfn);
       return {};
     });
@@ -259,7 +266,7 @@ Verdict<> Validator::load_root(Held, Mfn& root, Mfn wanted) {
   if (traced) traced->root = root;
   ++counters_.root_loads;
   if (wanted == root && root != no_mfn) return {};
-  if (unfinished_.has_releases() || !owns(wanted) || !share(record(wanted), FrameType::l4)) [[unlikely]]
+  if (unfinished_.has_releases() || !owns(wanted) || !share(wanted, FrameType::l4)) [[unlikely]]
     return traced.run([&] { return load_new_root(root, wanted); });
   replace_root(root, wanted);
   (void)releases_finished();
@@ -296,7 +303,7 @@ Verdict<> Validator::clear_page(Held, Mfn mfn) {
   TracedOperation traced(*this, TraceKind::clear_page, mfn);
   return traced.run([&]() -> Verdict<> {
     if (auto owned = check_owned(mfn); !owned) return owned;
-    if (transition(frames_[mfn], FrameType::writable) == Transition::refuse)
+    if (records_.transition(mfn, FrameType::writable) == Transition::refuse)
       return refuse(Rule::frame_wrong_type, mfn);
     budget_.spend(cost::page);
     machine_.clear(mfn.raw());
@@ -310,7 +317,7 @@ Verdict<> Validator::copy_page(Held, Mfn to, Mfn from) {
   return traced.run([&]() -> Verdict<> {
     if (auto owned = check_owned(to); !owned) return owned;
     if (auto owned = check_owned(from); !owned) return owned;
-    if (transition(frames_[to], FrameType::writable) == Transition::refuse)
+    if (records_.transition(to, FrameType::writable) == Transition::refuse)
       return refuse(Rule::frame_wrong_type, to);
     budget_.spend(cost::page);
     machine_.copy(to.raw(), from.raw());

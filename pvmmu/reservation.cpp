@@ -35,9 +35,7 @@ Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
     if (taken->used_before) machine_.clear(mfn.raw());
-    Frame& frame = frames_[mfn];
-    frame.allocated = true;
-    frame.refs = 1;
+    facts(mfn).mine = facts(mfn).allocated = true;
   }
   owned_ += count;
   view_.grant(taken->first, count);
@@ -48,11 +46,11 @@ Verdict<Mfn> Validator::allocate_special(Held) {
   TracedOperation traced(*this, TraceKind::allocate_special);
   const auto mfn = traced.run([&] { return take_frames(1, 1, true); });
   if (!mfn) return mfn;
-  Frame& frame = frames_[*mfn];
+  FrameFacts& frame = facts(*mfn);
   frame.allocated = false;  // the reference is the monitor's, not the reservation's
   frame.special = true;
   frame.type = FrameType::writable;
-  frame.type_count = 1;
+  records_.holds(*mfn) = 1;
   --owned_;
   if (traced) traced->frame = *mfn;
   return mfn;
@@ -62,11 +60,11 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
   TracedOperation traced(*this, TraceKind::deallocate, mfn);
   return traced.run([&]() -> Verdict<> {
     if (auto owned = check_owned(mfn); !owned) return owned;
-    Frame& frame = frames_[mfn];
+    FrameFacts& frame = facts(mfn);
     if (frame.special) return refuse(Rule::frame_special, mfn);
     if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
     frame.allocated = false;
-    drop_reference(mfn);
+    free_if_unreferenced(mfn);
     return {};
   });
 }
@@ -74,13 +72,13 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   TracedOperation traced(*this, TraceKind::check_exchange, mfn);
   const auto refusal = [&](Rule rule) {
-    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn,
-                                  frames_.contains(mfn) ? frames_.as_seen_by(self_plus_1_, mfn) : Frame{}});
+    return tl::unexpected(
+        Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frame(mfn) : Frame{}});
   };
   return traced.run([&]() -> Verdict<> {
     if (!owns(mfn)) return refusal(Rule::frame_not_owned);
-    if (frames_[mfn].special) return refusal(Rule::frame_special);
-    if (!frames_[mfn].allocated || frames_[mfn].refs != 1) return refusal(Rule::frame_in_use);
+    if (facts(mfn).special) return refusal(Rule::frame_special);
+    if (!facts(mfn).allocated || frame(mfn).refs != 1) return refusal(Rule::frame_in_use);
     return {};
   });
 }
@@ -89,10 +87,10 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
 /// it again. If the host can't take it out of the view, it stays in the domain's reservation: no other domain
 /// may get it while this one can reach it (XSA-222).
 void Validator::free_frame(Mfn mfn) {
-  Frame& frame = record(mfn);
-  if (frame.type_count != 0 || frame.mirror != 0 || frame.allocated || frame.pinned || frame.partial)
-      [[unlikely]] {
-    frame.refs = 1;  // somebody relies on it still: an entry was dropped that held none of its references
+  FrameFacts& frame = facts(mfn);
+  if (records_.is_counted(mfn) || is_protected(frame.type) || frame.mirror != 0) [[unlikely]] {
+    // Somebody relies on it still: an entry was dropped that held none of its references.
+    records_.uses(mfn).refs = 1;
     return note_stray(mfn);
   }
   budget_.spend(cost::view);
@@ -102,12 +100,12 @@ void Validator::free_frame(Mfn mfn) {
     if (frame.special) ++owned_;
     frame.special = false;
     frame.allocated = true;
-    frame.refs = 1;
     return;
   }
   if (trace_ != nullptr) trace_frame_change(TraceKind::freed_frame, mfn, FrameType::none);
   if (!frame.special) --owned_;
   set_m2p(mfn, no_pfn);
+  records_.forget(mfn);
   frames_.give_back(mfn);
 }
 
@@ -137,16 +135,16 @@ std::uint64_t Validator::give_back_everything(Held held) {
   (void)releases_finished();
   std::uint64_t left = 0;
   for (std::uint64_t i = 1; i < frames_.size(); ++i)
-    if (owns(Mfn(i)) && frames_[Mfn(i)].pinned) (void)unpin(held, Mfn(i));
+    if (owns(Mfn(i)) && facts(Mfn(i)).pinned) (void)unpin(held, Mfn(i));
   for (std::uint64_t i = 1; i < frames_.size(); ++i) {
     const Mfn mfn(i);
     if (!owns(mfn)) continue;
-    Frame& frame = frames_[mfn];
+    FrameFacts& frame = facts(mfn);
     if (frame.special) {
       drop_type(mfn);
     } else if (frame.allocated) {
       frame.allocated = false;
-      drop_reference(mfn);
+      free_if_unreferenced(mfn);
     }
     if (owns(mfn)) ++left;
   }

@@ -11,7 +11,7 @@ constexpr std::uint64_t mix(std::uint64_t digest, std::uint64_t word) {
 }
 
 std::uint64_t add(std::uint64_t digest, const Validator& mmu, Mfn mfn) {
-  const Frame& frame = mmu.frame(mfn);
+  const Frame frame = mmu.frame(mfn);
   digest = mix(digest, mfn.raw());
   digest = mix(digest, std::uint64_t{frame.refs} << 32 | frame.type_count);
   digest = mix(

@@ -22,9 +22,8 @@ tl::unexpected<Refusal> Validator::unfinished() {
 }
 
 std::size_t Validator::entries_held(Mfn table) const {
-  const Frame& frame = frames_[table];
-  if (!is_table(frame.type)) return 0;
-  if (frame.validated) return entries_per_table;
+  if (!is_table(facts(table).type)) return 0;
+  if (facts(table).validated) return entries_per_table;
   return unfinished_.entries_held(table);
 }
 
@@ -62,7 +61,7 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
       commit_in_new_table(machine, mfn, mirrors, mirror, slot, *entry);
     }
   }
-  Frame& frame = frames_[mfn];
+  FrameFacts& frame = facts(mfn);
   frame.mirror = mirror.raw();
   frame.validated = true;
   ++counters_.tables_validated;
@@ -81,7 +80,7 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
     }
     machine_.store(mfn.raw(), slot, *fixed);
   }
-  frames_[mfn].validated = true;
+  facts(mfn).validated = true;
   return {};
 }
 
@@ -105,7 +104,7 @@ std::size_t Validator::next_used(Mfn table, Level level, std::size_t slot) const
 /// Begins a table's check or goes on with it. The table has one type reference: it belongs to the caller if
 /// this succeeds, and to the table itself if the check is unfinished or refused.
 Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
-  Frame& frame = frames_[mfn];
+  FrameFacts& frame = facts(mfn);
   std::size_t slot = 0;
   if (frame.partial) {
     slot = unfinished_.resume(mfn);
@@ -139,7 +138,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
 /// Interrupts the check of a table whose first `slot` entries are checked.
 Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
   unfinished_.interrupt(mfn, slot);
-  frames_[mfn].partial = true;
+  facts(mfn).partial = true;
   return unfinished();
 }
 
@@ -156,7 +155,7 @@ void Validator::end_mirror(MirrorId mirror, bool was_seen) {
 
 /// Ends an L1: copies the accessed bits to the guest's entries, and drops the references of all entries.
 void Validator::devalidate_l1(Mfn mfn) {
-  const MirrorId mirror(std::exchange(frames_[mfn].mirror, 0));
+  const MirrorId mirror(std::exchange(facts(mfn).mirror, 0));
   end_mirror(mirror, true);
   const Pages machine = machine_, mirrors = mirror_pages_;
   for (std::size_t line = 0; (line = mirrors.next_used(mirror.raw(), line)) < entries_per_table;
@@ -193,7 +192,7 @@ void Validator::drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end) {
 
 /// Begins to release a table: its first `end` entries still hold references, and it holds one of itself.
 void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
-  Frame& frame = frames_[mfn];
+  FrameFacts& frame = facts(mfn);
   frame.validated = false;
   frame.partial = true;
   unfinished_.begin_release({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});
@@ -227,7 +226,7 @@ bool Validator::work_off_releases() {
     }
     budget_.spend(1);
     const std::size_t slot = --last.end;
-    const Level level = level_of(frames_[table].type);
+    const Level level = level_of(facts(table).type);
     if (level == Level::l4 && is_xen_slot(slot)) continue;
     const Pte guest(machine_.load(table.raw(), slot));
     const Pte mirrored = mirrors_.load(mirror, slot);

@@ -20,8 +20,8 @@ void TracedOperation::changes_entry(Mfn table, std::size_t slot, Pte want) {
   event.table = table;
   event.slot = static_cast<std::uint16_t>(slot);
   event.now = want;
-  if (mmu_.owns(table) && is_table(mmu_.record(table).type) && mmu_.record(table).type_count != 0) {
-    event.level = static_cast<std::uint8_t>(number(level_of(mmu_.record(table).type)));
+  if (mmu_.owns(table) && is_table(mmu_.facts(table).type)) {
+    event.level = static_cast<std::uint8_t>(number(level_of(mmu_.facts(table).type)));
     event.old = Pte(mmu_.machine_.load(table.raw(), slot));
   }
   event.frame = want.present() ? want.mfn() : event.old.present() ? event.old.mfn() : no_mfn;
@@ -38,7 +38,7 @@ void TracedOperation::end() {
 
 std::optional<FrameState> TracedOperation::state_of(Mfn mfn) const {
   if (!mmu_.owns(mfn)) return std::nullopt;
-  const Frame& frame = mmu_.record(mfn);
+  const Frame frame = mmu_.frame(mfn);
   return FrameState{frame.type, frame.pinned, frame.refs, frame.type_count};
 }
 

@@ -28,9 +28,10 @@ Verdict<> Validator::take_owned(Mfn mfn, FrameType type) {
 
 /// Takes one type reference and the general one that comes with it. The frame is known to be the domain's.
 Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
-  Frame& frame = frames_[mfn];
-  if (frame.refs >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
-  switch (transition(frame, type)) {
+  const FrameFacts& frame = facts(mfn);
+  std::uint32_t& holds = records_.holds(mfn);
+  if (holds >= max_references) return refuse(Rule::count_overflow, where, want, mfn);
+  switch (records_.transition(mfn, type)) {
     case Transition::refuse: {
       const bool linear =
           where.table != no_mfn && is_table(frame.type) && level_of(frame.type) == where.level;
@@ -46,15 +47,14 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
   // This table is being validated further up the call stack: it is counted, but not usable yet. So the tables
   // form a loop, in which a table is its own descendant.
   if (is_table(type) && !frame.validated) return refuse(Rule::upper_linear, where, want, mfn);
-  ++frame.type_count;
-  ++frame.refs;
+  ++holds;
   return {};
 }
 
 /// Gives an uncounted frame a type, with a first reference for the caller. The reference is taken before the
 /// contents are checked, so that a table that names itself is found to be one.
 Verdict<> Validator::become(Mfn mfn, FrameType type) {
-  Frame& frame = frames_[mfn];
+  FrameFacts& frame = facts(mfn);
   if (is_protected(type)) {
     if (frame.special) return refuse(Rule::frame_special, mfn);
     if (is_table(type) && budget_.used_up()) return unfinished();
@@ -67,8 +67,7 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     if (trace_ != nullptr) trace_frame_change(TraceKind::protected_frame, mfn, type);
   }
   frame.type = type;
-  frame.type_count = 1;
-  ++frame.refs;
+  ++records_.holds(mfn);
   switch (type) {
     case FrameType::l1: return validate_l1(mfn);
     case FrameType::l2:
@@ -84,38 +83,31 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
 /// Drops one type reference and its general one. An upper table keeps its last one until its entries are
 /// released.
 void Validator::drop_type(Mfn mfn) {
-  Frame& frame = record(mfn);
-  if (frame.type_count == 1 && is_protected(frame.type)) {
-    if (is_table(frame.type) && frame.type != FrameType::l1)
-      return release_entries(mfn, entries_per_table, true);
-    if (frame.type == FrameType::l1) devalidate_l1(mfn);
+  std::uint32_t& holds = records_.holds(mfn);
+  if (const FrameType type = facts(mfn).type; holds == 1 && is_protected(type)) {
+    if (is_table(type) && type != FrameType::l1) return release_entries(mfn, entries_per_table, true);
+    if (type == FrameType::l1) devalidate_l1(mfn);
     return become_plain(mfn);
   }
-  --frame.type_count;
-  drop_reference(mfn);
+  if (--holds == 0) free_if_unreferenced(mfn);
 }
 
 /// Drops the last type reference of a protected frame whose entries hold no references any more, and its
 /// general one.
 void Validator::become_plain(Mfn mfn) {
-  Frame& frame = frames_[mfn];
+  FrameFacts& frame = facts(mfn);
   if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);
   if (trace_ != nullptr) trace_frame_change(TraceKind::plain_frame, mfn, frame.type);
-  frame.type_count = 0;
+  records_.holds(mfn) = 0;
   frame.type = FrameType::none;
   frame.validated = frame.partial = false;
   view_.unprotect(mfn);
-  drop_reference(mfn);
+  free_if_unreferenced(mfn);
 }
 
 /// Drops the reference that an entry of an upper level held since it was checked.
 void Validator::drop_upper_entry(Pte old) {
   if (old.present()) drop_type(old.mfn());
-}
-
-void Validator::drop_reference(Mfn mfn) {
-  if (--record(mfn).refs == 0) [[unlikely]]
-    free_frame(mfn);
 }
 
 }  // namespace pinfold::pvmmu

@@ -14,6 +14,7 @@
 #include "pvmmu/core/access.hpp"
 #include "pvmmu/core/entry_update.hpp"
 #include "pvmmu/counters.hpp"
+#include "pvmmu/domain_records.hpp"
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
@@ -221,11 +222,15 @@ class Validator {
   /// processor has dropped its translations since then, or will before it runs guest code again.
   void retired_mirrors_forgotten(Held, std::uint64_t end);
 
-  [[nodiscard]] const Frame& frame(Mfn mfn) const { return frames_[mfn]; }
-  [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
-  [[nodiscard]] bool owns(Mfn mfn) const {
-    return mfn.raw() < records_.size() && record(mfn).owner_tag() == self_plus_1_;
+  /// What the domain may know of a frame: everything if the frame is its own, else only the owner.
+  [[nodiscard]] Frame frame(Mfn mfn) const;
+  /// The same of a frame of its own, without the counts; and for a reader that may outlive the validator.
+  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return records_.facts(mfn); }
+  [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
+    return records_.lasting_facts(mfn);
   }
+  [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
+  [[nodiscard]] bool owns(Mfn mfn) const { return records_.owns(mfn); }
   [[nodiscard]] DomId domain() const { return domain_; }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }
   [[nodiscard]] const Pages& machine() const { return machine_; }
@@ -236,7 +241,8 @@ class Validator {
   [[nodiscard]] const MmuCounters& counters() const { return counters_; }
 
  private:
-  friend struct StateAccess;  ///< Of tests that go back to earlier states.
+  friend struct StateAccess;   ///< Of tests that go back to earlier states.
+  friend struct RecordAccess;  ///< Of tests that write records.
 
   /// The place of an entry. Small, so that it is passed in registers.
   struct Where {
@@ -259,8 +265,7 @@ class Validator {
   ExclusiveL1 exclusive_l1();
   SharedL1 shared_l1(MmuCounters& counters);
 
-  /// The same as frames_[mfn], with one load less.
-  [[nodiscard]] Frame& record(Mfn mfn) const { return records_[mfn.raw()]; }
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return records_.facts(mfn); }
 
   // entry_check.hpp
   Verdict<CheckedEntry> check_upper(Where where, Pte want);
@@ -274,22 +279,27 @@ class Validator {
   Verdict<> take_type(Mfn mfn, FrameType type, Where where, Pte want);
   /// Takes one more reference of a type that the frame has already. False, and nothing done, if it takes more
   /// than counting.
-  static bool share(Frame& frame, FrameType type) {
-    if (transition(frame, type) != Transition::share || frame.refs >= max_references ||
-        (is_table(type) && !frame.validated))
+  bool share(Mfn mfn, FrameType type) {
+    std::uint32_t& holds = records_.holds(mfn);
+    if (records_.transition(mfn, type) != Transition::share || holds >= max_references ||
+        (is_table(type) && !facts(mfn).validated))
       return false;
-    ++frame.type_count;
-    ++frame.refs;
+    ++holds;
     return true;
   }
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
+  /// To be called after a reference was dropped.
+  void free_if_unreferenced(Mfn mfn) {
+    if (!records_.is_referenced(mfn)) [[unlikely]]
+      free_frame(mfn);
+  }
   void drop_upper_entry(Pte old);
 
   // breach.cpp
   /// The mirror's entry for the one at `where`, which is in the table with this record.
-  [[nodiscard]] MirrorEntry mirror_entry(const Frame& table, MachineAddr where) const {
+  [[nodiscard]] MirrorEntry mirror_entry(const FrameFacts& table, MachineAddr where) const {
     return MirrorEntry(mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
   }
   /// Do an upper entry of the guest's table and the mirror's entry fit each other?
@@ -300,7 +310,6 @@ class Validator {
                                                                      Pte mirrored) const;
   /// Notes a breach: an entry named a frame to which it can't have held a reference.
   [[gnu::cold, gnu::noinline]] void note_stray(Mfn named) const;
-  void drop_reference(Mfn mfn);
 
   // tables.cpp: what a type says of a frame's contents
   [[nodiscard]] std::size_t next_used(Mfn table, Level level, std::size_t slot) const;
@@ -344,7 +353,7 @@ class Validator {
 
   // operations.cpp An update of an L1 entry is one of small functions that change `verdict` only to refuse:
   // registers and tail calls do.
-  void update_l1(Verdict<>& verdict, const Frame& table, MachineAddr where, Pte want);
+  void update_l1(Verdict<>& verdict, const FrameFacts& table, MachineAddr where, Pte want);
   [[gnu::noinline]] void clear_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
   [[gnu::noinline]] void replace_l1(Verdict<>& verdict, MachineAddr where, Pte old, Pte want);
   [[gnu::cold, gnu::noinline]] void refuse_l1(Verdict<>& verdict, MachineAddr where, Pte want,
@@ -372,9 +381,8 @@ class Validator {
   }
 
   DomId domain_;
-  std::uint16_t self_plus_1_;
   FrameTable& frames_;
-  std::span<Frame> records_;
+  DomainRecords records_;
   TraceSink* trace_;
   /// Frames below this take the short way of an L1 update: all of the machine's, or none while a sink
   /// watches.

@@ -17,7 +17,7 @@ struct Validator::L1Memory {
   void store(MachineAddr where, Pte entry) const {
     mmu.machine_.at(where.raw()).store(entry.raw(), std::memory_order_relaxed);
   }
-  [[nodiscard]] MirrorEntry mirror(const Frame& table, MachineAddr where) const {
+  [[nodiscard]] MirrorEntry mirror(const FrameFacts& table, MachineAddr where) const {
     return mmu.mirror_entry(table, where);
   }
   [[gnu::always_inline]] void changed(MachineAddr where, Pte before, Pte now) const {
@@ -31,8 +31,8 @@ struct Validator::L1Records {
   using Access = AccessOfIt;
   Validator& mmu;
   [[nodiscard]] std::uint64_t size() const { return mmu.records_.size(); }
-  [[nodiscard]] Frame& operator[](Mfn mfn) const { return mmu.record(mfn); }
-  [[nodiscard]] bool owns(const Frame& frame) const { return frame.owner_tag() == mmu.self_plus_1_; }
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) const { return mmu.records_.facts(mfn); }
+  [[nodiscard]] FrameUses& uses(Mfn mfn) const { return mmu.records_.uses(mfn); }
   [[nodiscard]] bool owns(Mfn mfn) const { return mmu.owns(mfn); }
   [[nodiscard]] bool may_count(Mfn mfn) const {
     if constexpr (std::is_same_v<Access, SharedAccess>)
@@ -40,11 +40,21 @@ struct Validator::L1Records {
     else
       return true;
   }
-  [[nodiscard]] const Frame* plain_l1(Mfn mfn) const {
-    return mmu.stays_l1(mfn) ? &mmu.record(mfn) : nullptr;
+  [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
+    return mmu.stays_l1(mfn) ? &mmu.facts(mfn) : nullptr;
   }
-  void dropped_last(Mfn mfn) const { mmu.free_frame(mfn); }
-  void stray(Mfn mfn) const { mmu.note_stray(mfn); }
+  /// A frame that may_count() while others share the lock is in the reservation.
+  void dropped_last(Mfn mfn) const {
+    if constexpr (!std::is_same_v<Access, SharedAccess>) mmu.free_if_unreferenced(mfn);
+  }
+  void stray(Mfn mfn) const {
+    if constexpr (std::is_same_v<Access, SharedAccess>) {
+      const std::lock_guard among_others(mmu.concurrent_locks_.of_first_breach());
+      mmu.note_stray(mfn);
+    } else {
+      mmu.note_stray(mfn);
+    }
+  }
 };
 
 /// Whoever holds the domain's lock alone finds no one else in a table.

@@ -10,7 +10,7 @@ namespace pinfold::pvmmu {
 /// an L1.
 [[gnu::always_inline]] inline std::optional<Leaf> Validator::follow_mirrors(Mfn root, GuestVaddr va) const {
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return std::nullopt;
-  MirrorId mirror(record(root).mirror);
+  MirrorId mirror(facts(root).mirror);
   std::uint64_t all = ~0ULL, any = 0;  // bits that all entries have, that any has
 #pragma GCC unroll 3
   for (Level level = Level::l4; level != Level::l1; level = below(level)) {
@@ -25,7 +25,7 @@ namespace pinfold::pvmmu {
     }
   }
   const Mfn table = mirrors_.table_of(mirror);
-  if (!owns(table) || record(table).mirror != mirror.raw() || record(table).type != FrameType::l1)
+  if (!owns(table) || facts(table).mirror != mirror.raw() || facts(table).type != FrameType::l1)
       [[unlikely]] {
     note_breach(Where{root, slot_of(Level::l4, va), Level::l4}, Pte(), Pte(mirrors_.frame(mirror), 0));
     return std::nullopt;
@@ -40,7 +40,7 @@ std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
   auto leaf = follow_mirrors(root, va);
   if (!leaf) return std::nullopt;
   leaf->entry = Pte(machine_.load(leaf->table.raw(), leaf->slot));
-  const Pte mirrored = mirrors_.load(MirrorId(record(leaf->table).mirror), leaf->slot);
+  const Pte mirrored = mirrors_.load(MirrorId(facts(leaf->table).mirror), leaf->slot);
   if (leaf_differs(leaf->entry, mirrored)) [[unlikely]] {
     note_breach(Where{leaf->table, leaf->slot}, leaf->entry, mirrored);
     return std::nullopt;
@@ -53,9 +53,9 @@ std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
 
 Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
   const Pte guest(machine_.load(table.raw(), slot));
-  const Frame& frame = frames_[table];
-  if (!guest.present() || frame.mirror == 0) return guest;
-  return guest.with(mirrors_.load(MirrorId(frame.mirror), slot).raw() & bit::accessed);
+  const MirrorId mirror(facts(table).mirror);
+  if (!guest.present() || mirror == no_mirror) return guest;
+  return guest.with(mirrors_.load(mirror, slot).raw() & bit::accessed);
 }
 
 bool Validator::touch(Held, const Leaf& leaf, bool write) {
@@ -63,7 +63,7 @@ bool Validator::touch(Held, const Leaf& leaf, bool write) {
   const std::uint64_t marks = write ? bit::accessed | bit::dirty : bit::accessed;
   if (leaf.entry.has(marks)) return true;
   const MachineAddr where = entry_address(leaf.table, leaf.slot);
-  const MirrorEntry mirror = mirror_entry(record(leaf.table), where);
+  const MirrorEntry mirror = mirror_entry(facts(leaf.table), where);
   const Pte mirrored = mirror.load();
   if (leaf_differs(leaf.entry, mirrored)) [[unlikely]] {
     note_breach(Where{leaf.table, leaf.slot}, leaf.entry, mirrored);
@@ -81,10 +81,10 @@ bool Validator::touch(Held, const Leaf& leaf, bool write) {
   return true;
 }
 
-Mfn Validator::mirror_of_root(Held, Mfn root) const { return mirrors_.frame(MirrorId(frames_[root].mirror)); }
+Mfn Validator::mirror_of_root(Held, Mfn root) const { return mirrors_.frame(MirrorId(facts(root).mirror)); }
 
 void Validator::hide_machphys(Held, Mfn root) {
-  const MirrorId mirror(frames_[root].mirror);
+  const MirrorId mirror(facts(root).mirror);
   const Pte before = mirrors_.load(mirror, machphys_slot_);
   if (!before.present()) return;
   if (trace_ != nullptr) trace_hidden_machphys(root);

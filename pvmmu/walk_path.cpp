@@ -7,7 +7,7 @@ std::vector<WalkStep> walk_path(Held, const Validator& mmu, Mfn root, GuestVaddr
   if (root == no_mfn || !is_canonical(va.raw()) || in_xen_range(va.raw())) return steps;
   Mfn table = root;
   for (Level level = Level::l4;; level = below(level)) {
-    const Frame& frame = mmu.frame(table);
+    const FrameFacts& frame = mmu.facts(table);
     WalkStep& step = steps.emplace_back();
     step.level = level;
     step.table = table;

@@ -91,7 +91,7 @@ Json describe_record(const pvmmu::Validator& mmu, pvmmu::Pages m2p, Mfn mfn) {
     frame["view"] = view_of(mmu, mfn);
     return frame;
   }
-  const pvmmu::Frame& record = mmu.frame(mfn);
+  const pvmmu::Frame record = mmu.frame(mfn);
   const std::uint64_t pfn =
       m2p.load(mfn.raw() / pvmmu::entries_per_table, mfn.raw() % pvmmu::entries_per_table);
   frame.update(

@@ -128,7 +128,7 @@ class Stop {
 std::string describe(const pvmmu::Validator& mmu, Mfn mfn) {
   if (!mmu.contains(mfn)) return fmt::format("frame {:#x} is past the end of the machine", mfn.raw());
   if (!mmu.owns(mfn)) return fmt::format("frame {:#x} is not the domain's", mfn.raw());
-  const pvmmu::Frame& f = mmu.frame(mfn);
+  const pvmmu::Frame f = mmu.frame(mfn);
   return fmt::format("frame {:#x}: {} x{}, {} references{}{}{}", mfn.raw(), name(f.type), f.type_count,
                      f.refs, f.pinned ? ", pinned" : "", f.partial ? ", partial" : "",
                      f.special ? ", special" : "");
@@ -139,7 +139,7 @@ void print_state(const trace::Replay& replay) {
   std::uint64_t pinned = 0, owned = 0;
   for (std::uint64_t i = 0; i < replay.mmu().frames().size(); ++i) {
     if (!replay.mmu().owns(Mfn(i))) continue;
-    const pvmmu::Frame& frame = replay.mmu().frame(Mfn(i));
+    const pvmmu::Frame frame = replay.mmu().frame(Mfn(i));
     ++owned;
     ++counts[static_cast<std::size_t>(frame.type_count != 0 ? frame.type : pvmmu::FrameType::none)];
     if (frame.pinned) ++pinned;

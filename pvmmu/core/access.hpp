@@ -1,4 +1,5 @@
-// The two ways to count in a frame's record: with the domain's lock held alone, and while others share it.
+// The two ways to count what L1 entries refer to: with the domain's lock held alone, and while others share
+// it.
 #pragma once
 
 #include <atomic>
@@ -15,16 +16,16 @@ struct ExclusiveAccess {
   static T read(const T& field) {
     return field;
   }
-  static void become_writable(Frame& frame) { frame.type = FrameType::writable; }
-  /// One reference; typed: and one of the type that the frame has.
-  static void add(Frame& frame, bool typed) {
-    if (typed) ++frame.type_count;
-    ++frame.refs;
+  static void become_writable(FrameFacts& facts) { facts.type = FrameType::writable; }
+  /// One reference, by an entry that is writable or not.
+  static void add(FrameUses& uses, bool writable) {
+    if (writable) ++uses.writable;
+    ++uses.refs;
   }
-  /// The same back. Whether any reference is left.
-  static bool drop(Frame& frame, bool typed) {
-    if (typed) --frame.type_count;
-    return --frame.refs != 0;
+  /// The same back. How many there were before.
+  static std::uint32_t drop(FrameUses& uses, bool writable) {
+    if (writable) --uses.writable;
+    return uses.refs--;
   }
 };
 
@@ -35,24 +36,23 @@ struct SharedAccess {
   static T read(const T& field) {
     return std::atomic_ref(const_cast<T&>(field)).load(std::memory_order_relaxed);
   }
-  static void become_writable(Frame& frame) {
-    std::atomic_ref(frame.type).store(FrameType::writable, std::memory_order_relaxed);
+  static void become_writable(FrameFacts& facts) {
+    std::atomic_ref(facts.type).store(FrameType::writable, std::memory_order_relaxed);
   }
-  static void add(Frame& frame, bool typed) { change(frame, typed ? one_of_both : one_reference); }
-  static bool drop(Frame& frame, bool typed) {
-    const std::uint64_t before = change(frame, typed ? -one_of_both : -one_reference);
-    return static_cast<std::uint32_t>(before) != 1;
+  static void add(FrameUses& uses, bool writable) { change(uses, writable ? one_of_both : one_reference); }
+  static std::uint32_t drop(FrameUses& uses, bool writable) {
+    return static_cast<std::uint32_t>(change(uses, writable ? -one_of_both : -one_reference));
   }
 
  private:
-  /// Both counts are one word, so that one locked instruction changes both. No count passes 2^31 or gets
-  /// below 0, so nothing is carried from one into the other.
-  static_assert(offsetof(Frame, refs) == 0 && offsetof(Frame, type_count) == 4);
+  /// Both counts are one word, so that one locked instruction changes both. No count passes 2^31. If one gets
+  /// below 0, an entry was forged, and adding the same again restores both.
+  static_assert(offsetof(FrameUses, refs) == 0 && offsetof(FrameUses, writable) == 4);
   static constexpr std::uint64_t one_reference = 1, one_of_both = (1ULL << 32) + 1;
   /// What was there before.
-  static std::uint64_t change(Frame& frame, std::uint64_t by) {
+  static std::uint64_t change(FrameUses& uses, std::uint64_t by) {
     using BothCounts [[gnu::may_alias]] = std::uint64_t;
-    return __atomic_fetch_add(reinterpret_cast<BothCounts*>(&frame), by, __ATOMIC_RELAXED);
+    return __atomic_fetch_add(reinterpret_cast<BothCounts*>(&uses), by, __ATOMIC_RELAXED);
   }
 };
 

@@ -20,21 +20,22 @@ template <class Memory, class Records, class Locks>
   if (mfn.raw() >= records_.size()) [[unlikely]]
     return mfn == all_ones_frame ? Rule::l1_invalid_frame : Rule::l1_no_such_frame;
 
-  Frame& frame = records_[mfn];
-  if (!records_.owns(frame)) [[unlikely]]
+  FrameFacts& facts = records_.facts(mfn);
+  if (!facts.mine) [[unlikely]]
     return Rule::l1_foreign_frame;
-  if (Access::read(frame.refs) >= max_references) [[unlikely]]
+  FrameUses& uses = records_.uses(mfn);
+  if (Access::read(uses.refs) >= max_references) [[unlikely]]
     return Rule::count_overflow;
 
   if (want.writable()) {
-    if (const FrameType type = Access::read(frame.type); type != FrameType::writable) {
-      if (transition(type, Access::read(frame.type_count) != 0, FrameType::writable) == Transition::refuse)
-          [[unlikely]]
+    if (const FrameType type = Access::read(facts.type); type != FrameType::writable) {
+      // A frame has a protected type only as long as somebody relies on it.
+      if (transition(type, is_protected(type), FrameType::writable) == Transition::refuse) [[unlikely]]
         return Rule::l1_writable_map_of_table;
-      Access::become_writable(frame);
+      Access::become_writable(facts);
     }
   }
-  Access::add(frame, want.writable());
+  Access::add(uses, want.writable());
   return CheckedEntry(want, mirror_of_adjusted_leaf(want));
 }
 

@@ -8,20 +8,22 @@
 //
 // Memory:
 // - `Pte load(MachineAddr)` and `void store(MachineAddr, Pte)`: an entry of a guest's table.
-// - `MirrorEntry mirror(const Frame& table, MachineAddr)`: the entry beside it, in the mirror of the L1
+// - `MirrorEntry mirror(const FrameFacts& table, MachineAddr)`: the entry beside it, in the mirror of the L1
 //   `table`.
 // - `void changed(MachineAddr, Pte before, Pte now)`: called after both were stored, with the mirror's
 //   values.
 //
 // Records:
 // - `Access`: how counts change, ExclusiveAccess or SharedAccess.
-// - `uint64_t size()`: frames of the machine. `Frame& operator[](Mfn)`: the record of one of these.
-// - `bool owns(const Frame&)`: is it the domain's? `bool owns(Mfn)`: the same of any number.
+// - `uint64_t size()`: frames of the machine. `FrameFacts& facts(Mfn)` and `FrameUses& uses(Mfn)`: the record
+//   of one of these.
+// - `bool owns(Mfn)`: is it the domain's? Of any number.
 // - `bool may_count(Mfn)`: may references to the frame be added and dropped here, whatever others do
 //   meanwhile?
-// - `const Frame* plain_l1(Mfn)`: the record of an L1 whose entries may be changed here, or null.
-// - `void dropped_last(Mfn)`: called when the frame has no reference left.
-// - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, so that it was forged.
+// - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
+// - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
+// - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, or to which no entry had a
+//   reference, so that it was forged.
 //
 // Locks:
 // - `auto lock(Mfn table)`: keeps others out of the entries of a table as long as the result lives. A result
@@ -61,7 +63,7 @@ class PlainL1 {
   [[gnu::always_inline]] std::size_t update_leading(std::span<const EntryUpdate> wanted);
 
   /// The entry at `where`, in the L1 `table`, becomes `want`.
-  [[gnu::always_inline]] L1Outcome update(const Frame& table, MachineAddr where, Pte want) {
+  [[gnu::always_inline]] L1Outcome update(const FrameFacts& table, MachineAddr where, Pte want) {
     const Pte old = memory_.load(where);
     if (!want.present()) return clear(table, where, old, want);
     want = adjusted_l1(want);
@@ -70,7 +72,7 @@ class PlainL1 {
 
   // The three kinds of update. `old` is what the guest's table holds, `want` as the guest asked for it where
   // it is cleared, and else as Xen adjusts it.
-  [[gnu::always_inline]] L1Outcome clear(const Frame& table, MachineAddr where, Pte old, Pte want) {
+  [[gnu::always_inline]] L1Outcome clear(const FrameFacts& table, MachineAddr where, Pte old, Pte want) {
     const MirrorEntry mirror = memory_.mirror(table, where);
     const Pte mirrored = mirror.load();
     if (!leaf_is_plain_copy(old, mirrored) && leaf_differs(old, mirrored)) [[unlikely]]
@@ -85,7 +87,7 @@ class PlainL1 {
   [[nodiscard]] static constexpr bool only_flags_change(Pte old, Pte want) {
     return ((old.raw() ^ want.raw()) & ~l1_flag_bits) == 0;
   }
-  [[gnu::always_inline]] L1Outcome change_flags(const Frame& table, MachineAddr where, Pte want) {
+  [[gnu::always_inline]] L1Outcome change_flags(const FrameFacts& table, MachineAddr where, Pte want) {
     const MirrorEntry mirror = memory_.mirror(table, where);
     const Pte mirrored = mirror.load(), now = mirror_of_adjusted_leaf(want);
     if (holds_otherwise(mirrored, now)) [[unlikely]]
@@ -94,7 +96,7 @@ class PlainL1 {
     commit(memory_, where, mirror, mirrored, CheckedEntry(want, now), counters_);
     return {};
   }
-  [[gnu::always_inline]] L1Outcome replace(const Frame& table, MachineAddr where, Pte old, Pte want) {
+  [[gnu::always_inline]] L1Outcome replace(const FrameFacts& table, MachineAddr where, Pte old, Pte want) {
     const MirrorEntry mirror = memory_.mirror(table, where);
     const Pte mirrored = mirror.load();
     if (!leaf_is_plain_copy(old, mirrored) && leaf_differs(old, mirrored)) [[unlikely]]
@@ -114,14 +116,18 @@ class PlainL1 {
   Checked check(Pte want);
 
   /// Drops the references that an entry has held since it was checked. It was read from memory: if what it
-  /// names is not the domain's, nothing is dropped.
+  /// names is not the domain's, or no entry referred to that, nothing is dropped.
   [[gnu::always_inline]] void drop(Pte old) {
     if (!old.present()) return;
     const Mfn mfn = old.mfn();
     if (!records_.owns(mfn)) [[unlikely]]
       return records_.stray(mfn);
-    if (!Records::Access::drop(records_[mfn], old.writable())) [[unlikely]]
-      records_.dropped_last(mfn);
+    FrameUses& uses = records_.uses(mfn);
+    if (const std::uint32_t before = Records::Access::drop(uses, old.writable()); before <= 1) [[unlikely]] {
+      if (before == 1) return records_.dropped_last(mfn);
+      Records::Access::add(uses, old.writable());
+      records_.stray(mfn);
+    }
   }
 
  private:
@@ -138,7 +144,7 @@ inline std::size_t PlainL1<Memory, Records, Locks>::update_leading(std::span<con
   std::size_t done = 0;
   while (done < wanted.size()) {
     const Mfn mfn = frame_of(wanted[done].where);
-    const Frame* const table = records_.plain_l1(mfn);
+    const FrameFacts* const table = records_.plain_l1(mfn);
     if (table == nullptr) break;
     const auto locked = locks_.lock(mfn);
     if (!locked) break;

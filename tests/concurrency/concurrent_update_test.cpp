@@ -141,7 +141,7 @@ TEST_F(ConcurrentUpdate, a_frame_that_a_device_holds_becomes_no_table) {
     while (!over || d.held_shared == 0)
       for (const Mfn frame : frames) {
         if (!d.hold(frame)) continue;
-        EXPECT_EQ(type_as_of_now(one.mmu.frame(frame)), FrameType::writable);
+        EXPECT_EQ(type_as_of_now(one.mmu.facts(frame)), FrameType::writable);
         d.release(frame);
       }
   };

@@ -37,7 +37,7 @@ std::string place(const TranslationCache::Upper& e) {
 void Incarnations::observe(const pvmmu::test::FakeDomain& domain) {
   std::map<std::uint32_t, Life> now;
   for (std::uint64_t i = 1; i < domain.mmu.frames().size(); ++i) {
-    const pvmmu::Frame& frame = domain.mmu.frame(Mfn(i));
+    const pvmmu::Frame frame = domain.mmu.frame(Mfn(i));
     if (frame.mirror == 0 || !domain.mmu.owns(Mfn(i))) continue;
     Life life{Mfn(i), frame.type, 0};
     const auto before = live_.find(frame.mirror);
@@ -116,7 +116,7 @@ std::optional<std::string> TranslationCache::forbidden_access(const pvmmu::test:
     const Access access = domain.view.of(leaf.frame);
     if (access == Access::none) continue;
     if (!domain.mmu.owns(leaf.frame)) return what + "read" + frame + ", which is not the domain's";
-    const pvmmu::Frame& f = machine.frames[leaf.frame];
+    const pvmmu::Frame f = machine.frames[leaf.frame];
     if (leaf.writable && access == Access::read_write && f.type_count != 0 && pvmmu::is_protected(f.type))
       return what + "write" + frame + ", which is a table or holds descriptors";
   }

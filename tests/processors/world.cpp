@@ -21,7 +21,7 @@ void RunningDomain::start() {
 /// Every processor of the domain may write a page that the view lets the guest write.
 void RunningDomain::guest_store(const Operation& op) {
   if (!domain_.mmu.owns(op.mfn)) return;
-  const pvmmu::Frame& frame = machine_.frames[op.mfn];
+  const pvmmu::Frame frame = machine_.frames[op.mfn];
   if (frame.type_count == 0 || !pvmmu::is_protected(frame.type))
     machine_.poke(op.mfn, op.slot, Pte(op.value));
 }

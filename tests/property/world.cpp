@@ -362,7 +362,7 @@ std::optional<std::string> World::compare_inventory(int d, Mfn mfn) {
 }
 
 std::optional<std::string> World::compare_frame(Mfn mfn, const Use& use) {
-  const Frame& f = machine_.frames[mfn];
+  const Frame f = machine_.frames[mfn];
   const ModelFrame& m = model_.frames[mfn.raw()];
   if (f.owner_plus_1 != (m.owner == nobody ? 0 : m.owner + 2))
     return at(mfn) + " has another owner than in the model";
@@ -438,7 +438,7 @@ std::optional<std::string> World::check_stale() {
         return at(Mfn(raw)) + " slot " + std::to_string(slot) + " allows less, and the log does not say so";
   }
   for (std::uint64_t i = 1; i < machine_frames; ++i) {
-    const Frame& f = machine_.frames[Mfn(i)];
+    const Frame f = machine_.frames[Mfn(i)];
     if (f.mirror == 0 || model_.frames[i].owner == nobody) continue;
     if (retired_[static_cast<std::size_t>(model_.frames[i].owner)].contains(f.mirror))
       return at(Mfn(i)) + " has a mirror that processors have not forgotten yet";
@@ -449,7 +449,7 @@ std::optional<std::string> World::check_stale() {
 void World::remember() {
   seen_.clear();
   for (std::uint64_t i = 1; i < machine_frames; ++i) {
-    const Frame& f = machine_.frames[Mfn(i)];
+    const Frame f = machine_.frames[Mfn(i)];
     if (f.mirror == 0) continue;
     const int d = model_.frames[i].owner;
     Seen& seen = seen_[i];

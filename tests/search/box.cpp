@@ -21,6 +21,14 @@ constexpr Pte never_chosen(Mfn(0), mapped_rw);
 Mfn frame_or_none(std::uint8_t number) { return number != 0 ? Mfn(number) : no_mfn; }
 std::uint8_t number_of(Mfn mfn) { return mfn == no_mfn ? 0 : static_cast<std::uint8_t>(mfn.raw()); }
 
+/// Of a frame's type references those that are none of L1 entries: all those of a protected one, and of a plain
+/// one the monitor's to a special page and a device's.
+std::uint16_t holds_of(const State& state, std::size_t number) {
+  const FrameImage& f = state.frames[number];
+  if (is_protected(f.type)) return f.types;
+  return f.owner != 0 && (f.special || state.domain[f.owner - 1U].data_hold == number) ? 1 : 0;
+}
+
 }  // namespace
 
 BoxDomain::BoxDomain(const Size& size, FrameTable& frames, const Pages& machine, const Pages& m2p, DomId id)
@@ -66,7 +74,7 @@ Box::Box(const Size& size)
 FrameType Box::becoming() const {
   FrameType type = expected_;
   for (std::size_t i = 1; i <= size_.frames; ++i) {
-    const Frame& f = frames_[Mfn(i)];
+    const Frame f = frame(Mfn(i));
     if (is_table(f.type) && f.type_count != 0 && !f.validated && !f.partial && f.type <= type)
       type = static_cast<FrameType>(static_cast<int>(f.type) - 1);
   }
@@ -117,7 +125,7 @@ std::uint8_t Box::looked_at_unchosen(const State& state, std::span<const std::ui
     if (!f.interrupted || slots_below(f.position) == slots.size() ||
         std::ranges::find(except, i) != except.end())
       continue;
-    const Frame& now = frames_[Mfn(i)];
+    const Frame now = frame(Mfn(i));
     const bool as_it_was = now.partial && now.mirror != 0 && now.type == f.type &&
                            now.owner_tag() == f.owner &&
                            domain(f.owner - 1U).mmu.entries_held(Mfn(i)) == f.position;
@@ -129,7 +137,7 @@ std::uint8_t Box::looked_at_unchosen(const State& state, std::span<const std::ui
 void Box::load(const State& state) {
   // Mirrors first: the records say which table each belongs to.
   for (std::size_t i = 1; i <= size_.frames; ++i) {
-    const Frame& f = frames_[Mfn(i)];
+    const Frame f = frame(Mfn(i));
     if (f.mirror != 0 && f.owner_tag() != 0) domain(f.owner_tag() - 1U).mirrors.give_back(MirrorId(f.mirror));
   }
   for (auto& d : domains_) {
@@ -161,7 +169,7 @@ void Box::load(const State& state) {
 void Box::load_pool(const State& state) {
   bool differs = false;
   for (std::size_t i = 1; i <= size_.frames; ++i)
-    differs = differs || (frames_[Mfn(i)].owner_tag() == 0) != (state.frames[i].owner == 0);
+    differs = differs || (frames_.owner_tag(Mfn(i)) == 0) != (state.frames[i].owner == 0);
   if (!differs) return;
   while (frames_.take(DomId(0))) {
   }
@@ -171,25 +179,30 @@ void Box::load_pool(const State& state) {
 
 void Box::load_record(const State& state, std::size_t number) {
   const FrameImage& image = state.frames[number];
+  const Mfn mfn(number);
+  for (const auto& d : domains_) StateAccess::records(d->mmu).forget(mfn);
   if (image.owner != 0) {
-    Frame record;
-    record.refs = image.refs;
-    record.type_count = image.types;
-    record.owner_plus_1 = image.owner;
-    record.type = image.type;
-    record.pinned = image.pinned;
-    record.validated = image.validated;
-    record.partial = image.partial;
-    record.allocated = image.allocated;
-    record.special = image.special;
+    DomainRecords& records = StateAccess::records(domain(image.owner - 1U).mmu);
+    FrameFacts& facts = records.facts(mfn);
+    facts.mine = true;
+    facts.type = image.type;
+    facts.pinned = image.pinned;
+    facts.validated = image.validated;
+    facts.partial = image.partial;
+    facts.allocated = image.allocated;
+    facts.special = image.special;
+    const std::uint16_t holds = holds_of(state, number);
+    records.holds(mfn) = holds;
+    records.uses(mfn) = {image.refs - holds - (image.allocated ? 1U : 0U),
+                         static_cast<std::uint32_t>(image.types - holds)};
     if (image.mirrored) {
       const auto mirror = domain(image.owner - 1U).mirrors.take(Mfn(number));
       if (!mirror) throw Finding("a mirror is lost");
       release_mirrors_[number] = *mirror;
-      if (image.release == 0) record.mirror = mirror->raw();
+      if (image.release == 0) facts.mirror = mirror->raw();
     }
-    frames_.records()[number] = record;
   }
+  StateAccess::set_owner_tag(frames_, mfn, image.owner);
   for (std::size_t d = 0; d < domains; ++d)
     domain(d).view.access[number] = image.owner != d + 1       ? BoxView::Access::none
                                     : is_protected(image.type) ? BoxView::Access::read_only
@@ -206,13 +219,13 @@ void Box::load_mirror(const State& state, std::size_t number) {
   const FrameImage& image = state.frames[number];
   const BoxDomain& owner = domain(image.owner - 1U);
   const MirrorId mirror =
-      image.release != 0 ? release_mirrors_[number] : MirrorId(frames_[Mfn(number)].mirror);
+      image.release != 0 ? release_mirrors_[number] : MirrorId(frame(Mfn(number)).mirror);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     Pte entry(decode(image.mirror[i]).flags());
     if (frame_in(image.mirror[i]) != 0) {
       const Mfn target(frame_in(image.guest[i]));
       entry =
-          Pte(image.type == FrameType::l1 ? target : owner.mirrors.frame(MirrorId(frames_[target].mirror)),
+          Pte(image.type == FrameType::l1 ? target : owner.mirrors.frame(MirrorId(frame(target).mirror)),
               entry.raw());
     }
     owner.mirrors.store(mirror, slots[i], entry);
@@ -251,7 +264,7 @@ State Box::save() const {
   State state;
   for (std::size_t d = 0; d < domains; ++d) save_progress(state, d);
   for (std::size_t i = 1; i <= size_.frames; ++i) {
-    const Frame& frame = frames_[Mfn(i)];
+    const Frame frame = this->frame(Mfn(i));
     FrameImage& image = state.frames[i];
     if (frame.refs > 0xffff || frame.type_count > 0xffff)
       throw Finding(
@@ -266,6 +279,9 @@ State Box::save() const {
     image.mirrored = mirror_of(i) != no_mirror;
     image.refs = static_cast<std::uint16_t>(frame.refs);
     image.types = static_cast<std::uint16_t>(frame.type_count);
+    if (image.owner != 0)
+      if (const std::uint32_t holds = StateAccess::holds(domain(image.owner - 1U).mmu, Mfn(i)); holds != holds_of(state, i))
+        throw Finding(fmt::format("frame {} has {:#x} holds instead of {}", i, holds, holds_of(state, i)));
     if (is_protected(frame.type)) save_contents(frame, i, image);
   }
   return state;
@@ -310,7 +326,7 @@ void Box::save_contents(const Frame& frame, std::size_t number, FrameImage& imag
 }
 
 MirrorId Box::mirror_of(std::size_t number) const {
-  const Frame& frame = frames_[Mfn(number)];
+  const Frame frame = this->frame(Mfn(number));
   MirrorId mirror(frame.mirror);
   if (frame.owner_tag() == 0 || !frame.partial) return mirror;
   StateAccess::each_releasing(domain(frame.owner_tag() - 1U).mmu, [&](const StateAccess::Progress& release) {
@@ -321,7 +337,7 @@ MirrorId Box::mirror_of(std::size_t number) const {
 
 /// The mirror's flags, and whether its entry leads to the same place as the guest's entry.
 EntryCode Box::save_mirror(std::size_t number, std::size_t which, Pte entry) const {
-  const Frame& frame = frames_[Mfn(number)];
+  const Frame frame = this->frame(Mfn(number));
   const MirrorArena& mirrors = domain(frame.owner_tag() - 1U).mirrors;
   const Pte found = mirrors.load(mirror_of(number), slots[which]);
   if (found.raw() == 0) return 0;
@@ -329,7 +345,7 @@ EntryCode Box::save_mirror(std::size_t number, std::size_t which, Pte entry) con
   const Mfn named = entry.mfn();
   Mfn target = named;
   if (frame.type != FrameType::l1)
-    target = frames_.contains(named) ? mirrors.frame(MirrorId(frames_[named].mirror)) : no_mfn;
+    target = frames_.contains(named) ? mirrors.frame(MirrorId(this->frame(named).mirror)) : no_mfn;
   if (found.mfn() != target)
     throw Finding(fmt::format("the mirror entry {:#x} does not lead where the guest's entry {:#x} does",
                               found.raw(), entry.raw()));

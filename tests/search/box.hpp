@@ -95,6 +95,11 @@ class Box {
   [[nodiscard]] BoxDomain& domain(std::size_t d) { return *domains_.at(d); }
   [[nodiscard]] const BoxDomain& domain(std::size_t d) const { return *domains_.at(d); }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }
+  /// What the owner of a frame knows of it.
+  [[nodiscard]] Frame frame(Mfn mfn) const {
+    const std::uint16_t owner = frames_.owner_tag(mfn);
+    return owner != 0 ? domain(owner - 1U).mmu.frame(mfn) : Frame{};
+  }
   [[nodiscard]] const Pages& machine() const { return machine_; }
   [[nodiscard]] const Size& size() const { return size_; }
   [[nodiscard]] const Alphabet& alphabet(std::size_t d, bool leaf) const {

@@ -289,7 +289,7 @@ void check_teardown(Box& box, const State& state) {
     if (here.mmu.allocated_frames() != 0) fail("domain {} has ended, and still counts frames", d + 1);
   }
   for (std::size_t i = 1; i <= box.size().frames; ++i) {
-    const Frame& f = box.frames()[Mfn(i)];
+    const Frame f = box.frame(Mfn(i));
     const Frame none;
     if (std::memcmp(&f, &none, sizeof f) != 0) fail("frame {} has a record after all have ended", i);
     for (std::size_t d = 0; d < domains; ++d)

@@ -69,7 +69,7 @@ class Application {
 
  private:
   [[nodiscard]] Pte want() const { return Pte(op_.value); }
-  [[nodiscard]] const Frame& frame() const { return box_.frames()[mfn_]; }
+  [[nodiscard]] Frame frame() const { return box_.frame(mfn_); }
   [[nodiscard]] bool is_plain() const { return !is_protected(frame().type) || frame().type_count == 0; }
   [[nodiscard]] static Outcome done(bool accepted = true) {
     Outcome o;
@@ -92,7 +92,7 @@ class Application {
   Outcome stored(const Verdict<>& verdict) { return stored(verdict, mfn_, op_.slot); }
   Outcome stored(const Verdict<>& verdict, Mfn table, std::size_t slot) {
     constexpr std::uint64_t significant = bit::address | bit::present | bit::writable | bit::no_execute;
-    const Frame& f = box_.frames()[table];
+    const Frame f = box_.frame(table);
     if (verdict && is_table(f.type) && f.type_count != 0) {
       const Pte found(box_.machine().load(table.raw(), slot));
       demand(((found.raw() ^ op_.value) & significant) == 0, "an accepted entry is not in its table");
@@ -191,7 +191,7 @@ class Application {
     const bool write = op_.value != 0;
     const auto leaf = mmu_.walk(held_, here_.roots[op_.other], op_.va);
     if (!leaf || !mmu_.touch(held_, *leaf, write)) return done(false);
-    const Frame& table = box_.frames()[leaf->table];
+    const Frame table = box_.frame(leaf->table);
     const Pte mirrored = here_.mirrors.load(MirrorId(table.mirror), leaf->slot);
     demand(mirrored.present() && (!write || mirrored.writable()), "a permitted access faults still");
     demand(!write || leaf->writable, "a write was permitted through a read-only mapping");

@@ -45,6 +45,12 @@ struct StateAccess {
       (void)mmu.finish_releases(held);
     }
   }
+  /// Makes the frame that of the domain with this tag, or nobody's. No record changes.
+  static void set_owner_tag(FrameTable& frames, Mfn mfn, std::uint16_t tag) {
+    frames.set_owner_tag(mfn, tag);
+  }
+  [[nodiscard]] static DomainRecords& records(Validator& mmu) { return mmu.records_; }
+  [[nodiscard]] static std::uint32_t holds(const Validator& mmu, Mfn mfn) { return mmu.records_.holds(mfn); }
   [[nodiscard]] static std::uint64_t budget_left(const Validator& mmu) { return mmu.budget_.left(); }
 };
 

@@ -22,7 +22,7 @@ constexpr const char* verb(Access access) {
 /// What is wrong with the domain's access to a frame; empty if the view should have allowed it.
 std::string objection(const pvmmu::Validator& mmu, Mfn mfn, Access access) {
   if (!mmu.contains(mfn)) return "which is past the end of the machine";
-  const pvmmu::Frame& frame = mmu.frame(mfn);
+  const pvmmu::Frame frame = mmu.frame(mfn);
   if (frame.owner_tag() == 0) return "which is nobody's";
   if (!mmu.owns(mfn)) return fmt::format("which is domain {}'s", frame.owner().raw());
   if (access == Access::write && frame.type_count != 0 && pvmmu::is_protected(frame.type))

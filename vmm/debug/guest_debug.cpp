@@ -16,7 +16,7 @@ std::optional<GuestDebug::Place> GuestDebug::locate(pvmmu::Held held, Mfn root, 
 }
 
 bool GuestDebug::may_be_written(Mfn frame) const {
-  return mmu_.owns(frame) && pvmmu::may_be_written(mmu_.frame(frame));
+  return mmu_.owns(frame) && pvmmu::may_be_written(mmu_.facts(frame));
 }
 
 std::byte& GuestDebug::at(const Place& place) const {

@@ -83,9 +83,9 @@ class SharedPage {
 
   /// What all copies share.
   struct Hold {
-    std::byte* base = nullptr;             ///< The page in the monitor's own mapping, 4 KiB aligned.
-    const pvmmu::Frame* record = nullptr;  ///< The frame's record; null for a page of the monitor's own.
-    std::function<void()> on_wrong_type;   ///< A write was left out.
+    std::byte* base = nullptr;  ///< The page in the monitor's own mapping, 4 KiB aligned.
+    std::shared_ptr<const pvmmu::FrameFacts> facts;  ///< The frame's; null for a page of the monitor's own.
+    std::function<void()> on_wrong_type;             ///< A write was left out.
   };
   explicit SharedPage(std::shared_ptr<const Hold> hold) : hold_(std::move(hold)) {}
 
@@ -97,7 +97,7 @@ class SharedPage {
   void check(std::size_t offset, std::size_t size, std::size_t alignment) const;
   /// Does the frame's type permit a write now?
   [[nodiscard]] bool may_be_written() const {
-    if (hold_->record == nullptr || pvmmu::type_as_of_now(*hold_->record) == pvmmu::FrameType::writable)
+    if (hold_->facts == nullptr || pvmmu::type_as_of_now(*hold_->facts) == pvmmu::FrameType::writable)
         [[likely]]
       return true;
     hold_->on_wrong_type();

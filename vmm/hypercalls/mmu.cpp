@@ -60,7 +60,7 @@ constexpr std::int64_t unfinished = to_rax(Errno::erestart);
 /// own tables only. Values for a frame that is no table are not checked.
 Status check_io_entry(const pvmmu::Validator& mmu, Mfn table, pvmmu::Pte want) {
   if (!mmu.owns(table)) return {};
-  const pvmmu::Frame& frame = mmu.frame(table);
+  const pvmmu::Frame frame = mmu.frame(table);
   if (frame.type_count == 0 || !pvmmu::is_table(frame.type)) return {};
   if (frame.type != pvmmu::FrameType::l1) return fail(Errno::einval);
   return want.present() ? Status(fail(Errno::eperm)) : Status();

@@ -22,10 +22,10 @@ std::optional<SharedPage> FrameHolds::try_hold(pvmmu::Shared shared, Mfn frame) 
 
 SharedPage FrameHolds::page_of(Mfn frame) {
   list(frame);
-  const pvmmu::Frame& record = mmu_.frame(frame);
+  const std::shared_ptr<const pvmmu::FrameFacts> facts = mmu_.lasting_facts(frame);
   auto* made = new SharedPage::Hold{
-      mmu_.machine().page(frame.raw()), &record,
-      [frame, &record, tell = on_wrong_type_] { tell(frame, pvmmu::type_as_of_now(record)); }};
+      mmu_.machine().page(frame.raw()), facts,
+      [frame, facts, tell = on_wrong_type_] { tell(frame, pvmmu::type_as_of_now(*facts)); }};
   return SharedPage(std::shared_ptr<const SharedPage::Hold>(
       made, [frame, dropped = dropped_](const SharedPage::Hold* hold) {
         delete hold;

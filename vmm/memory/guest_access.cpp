@@ -6,7 +6,7 @@ namespace pinfold::vmm {
 
 bool GuestAccess::permitted(Mfn mfn, Kind kind) const {
   if (!mmu_.owns(mfn)) return false;
-  return kind != Kind::write || pvmmu::may_be_written(mmu_.frame(mfn));
+  return kind != Kind::write || pvmmu::may_be_written(mmu_.facts(mfn));
 }
 
 std::byte* GuestAccess::locate(GuestVaddr va, Kind kind) {

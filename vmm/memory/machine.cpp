@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "vmm/kvm/private_memory.hpp"
-#include "vmm/memory/large_pages.hpp"
 
 namespace pinfold::vmm {
 
@@ -22,8 +21,6 @@ MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames) {
   if (frames > first_private_frame.raw())
     machine->frames_.withhold(
         {first_private_frame, std::min(private_pages, frames - first_private_frame.raw())});
-  const std::span records = machine->frames_.records();
-  prefer_large_pages(records.data(), records.size_bytes());
   constexpr std::size_t large_page = 2ULL << 20;
   const std::size_t m2p_bytes = (frames * sizeof(std::uint64_t) + large_page - 1) & ~(large_page - 1);
 

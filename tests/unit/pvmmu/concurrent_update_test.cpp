@@ -151,9 +151,9 @@ TEST_F(ConcurrentHold, what_hold_would_refuse_is_left_alone) {
 
 TEST_F(ConcurrentHold, counts_no_further_than_the_most_references) {
   ASSERT_TRUE(one.try_hold_writable(frame));
-  machine.frames[frame].refs = max_references;
+  one.records().holds(frame) = max_references;
   hold_left_alone(frame);
-  machine.frames[frame].refs = 2;
+  one.records().holds(frame) = 1;
 }
 
 TEST_F(ConcurrentHold, a_frame_that_the_guest_gave_up_is_released_with_the_lock_alone) {

@@ -18,15 +18,23 @@ TEST(Transitions, an_uncounted_frame_may_become_anything_and_a_counted_one_stays
     }
 }
 
-TEST(Transitions, are_looked_up_by_type_and_count_alone) {
-  Frame frame;
-  frame.type = FrameType::l2;
-  EXPECT_EQ(transition(frame, FrameType::writable), Transition::retype);
-  frame.type_count = 1;
-  EXPECT_EQ(transition(frame, FrameType::writable), Transition::refuse);
-  EXPECT_EQ(transition(frame, FrameType::l2), Transition::share);
-  frame.type_count = max_references;
-  EXPECT_EQ(transition(frame, FrameType::l3), Transition::refuse);
+TEST(Transitions, are_looked_up_by_type_and_counts_alone) {
+  DomainRecords records(2);
+  const Mfn mfn(1);
+  records.facts(mfn).type = FrameType::l2;
+  EXPECT_EQ(records.transition(mfn, FrameType::writable), Transition::retype);
+  records.holds(mfn) = 1;
+  EXPECT_EQ(records.transition(mfn, FrameType::writable), Transition::refuse);
+  EXPECT_EQ(records.transition(mfn, FrameType::l2), Transition::share);
+  records.holds(mfn) = max_references;
+  EXPECT_EQ(records.transition(mfn, FrameType::l3), Transition::refuse);
+  records.holds(mfn) = 0;
+  records.facts(mfn).type = FrameType::writable;
+  records.uses(mfn) = {1, 1};
+  EXPECT_EQ(records.transition(mfn, FrameType::writable), Transition::share);
+  EXPECT_EQ(records.transition(mfn, FrameType::l3), Transition::refuse);
+  records.uses(mfn) = {1, 0};
+  EXPECT_EQ(records.transition(mfn, FrameType::l3), Transition::retype);
 }
 
 TEST(FrameTypes, tables_and_descriptors_are_protected_and_data_is_not) {

@@ -180,13 +180,16 @@ TEST(FailureEverywhere, a_count_that_is_full) {
   for (const Attempt& attempt : attempts())
     for (std::uint64_t i = 1; i < machine_size; ++i) {
       World w;
-      Frame& frame = w.machine.frames[Mfn(i)];
       if (!w.one.mmu.owns(Mfn(i))) continue;
-      const std::uint32_t more = max_references - frame.refs;
+      std::uint32_t& entries = w.one.records().uses(Mfn(i)).refs;
+      std::uint32_t& holds = w.one.records().holds(Mfn(i));
+      const std::uint32_t more_entries = max_references - entries, more_holds = max_references - holds;
       const auto before = everything(w);
-      frame.refs += more;
+      entries += more_entries;
+      holds += more_holds;
       const auto verdict = attempt.run(w);
-      frame.refs -= more;
+      entries -= more_entries;
+      holds -= more_holds;
       if (verdict) continue;
       ++failures;
       EXPECT_EQ(verdict.error().rule, Rule::count_overflow) << attempt.name;

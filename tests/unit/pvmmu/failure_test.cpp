@@ -155,18 +155,22 @@ TEST(Audit, finds_a_count_or_a_mirror_that_is_wrong) {
   Forest f;
   ASSERT_TRUE(f.one.mmu.pin(f.one.held, Level::l4, f.tree.l4));
   ASSERT_EQ(f.one.findings(), std::vector<std::string>());
-  const auto spoil = [&](Frame& frame, auto change) {
-    const Frame saved = frame;
-    change(frame);
+  const auto spoil = [&](auto& record, auto change) {
+    const auto saved = record;
+    change(record);
     EXPECT_FALSE(f.one.findings().empty());
-    frame = saved;
+    record = saved;
   };
-  spoil(f.machine.frames[f.page[0]], [](Frame& x) { ++x.refs; });
-  spoil(f.machine.frames[f.page[0]], [](Frame& x) { --x.type_count; });
-  spoil(f.machine.frames[f.page[0]], [](Frame& x) { x.type = FrameType::l1; });
-  spoil(f.machine.frames[f.page[0]], [](Frame& x) { x.owner_plus_1 = 9; });
-  spoil(f.machine.frames[f.tree.l4], [](Frame& x) { x.pinned = false; });
-  spoil(f.machine.frames[f.tree.l2], [](Frame& x) { x.allocated = false; });
+  DomainRecords& records = f.one.records();
+  spoil(records.uses(f.page[0]), [](FrameUses& x) { ++x.refs; });
+  spoil(records.uses(f.page[0]), [](FrameUses& x) { --x.writable; });
+  spoil(records.holds(f.page[0]), [](std::uint32_t& x) { ++x; });
+  spoil(records.holds(f.tree.l1), [](std::uint32_t& x) { ++x; });
+  spoil(records.facts(f.page[0]), [](FrameFacts& x) { x.type = FrameType::l1; });
+  spoil(records.facts(f.page[0]), [](FrameFacts& x) { x.mine = false; });
+  spoil(records.facts(Mfn(f.machine.frames.size() - 1)), [](FrameFacts& x) { x.mine = true; });
+  spoil(records.facts(f.tree.l4), [](FrameFacts& x) { x.pinned = false; });
+  spoil(records.facts(f.tree.l2), [](FrameFacts& x) { x.allocated = false; });
   const MirrorId mirror(f.machine.frames[f.tree.l1].mirror);
   const Pte saved = f.one.mirrors.load(mirror, 0);
   for (const Pte wrong :

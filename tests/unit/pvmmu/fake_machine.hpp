@@ -10,6 +10,7 @@
 
 #include "pvmmu/audit.hpp"
 #include "pvmmu/validator.hpp"
+#include "record_access.hpp"
 
 namespace pinfold::pvmmu::test {
 
@@ -35,13 +36,32 @@ class PageMemory {
   std::uint64_t pages_;
 };
 
+/// Whoever owns a frame knows what it is; this asks the owner, so that tests can look at any frame.
+class FakeFrames : public FrameTable {
+ public:
+  using FrameTable::FrameTable;
+  [[nodiscard]] Frame operator[](Mfn mfn) const {
+    const std::uint16_t owner = owner_tag(mfn);
+    for (const Validator* mmu : domains_)
+      if (tag_of(mmu->domain()) == owner) return mmu->frame(mfn);
+    Frame nobodys;
+    nobodys.owner_plus_1 = owner;
+    return nobodys;
+  }
+  void joined(const Validator& mmu) { domains_.push_back(&mmu); }
+  void left(const Validator& mmu) { std::erase(domains_, &mmu); }
+
+ private:
+  std::vector<const Validator*> domains_;
+};
+
 /// The parts of a machine that all domains share.
 struct FakeMachine {
   explicit FakeMachine(std::uint64_t count)
       : memory(count), m2p_memory((count + entries_per_table - 1) / entries_per_table), frames(count) {}
   PageMemory memory;
   PageMemory m2p_memory;
-  FrameTable frames;
+  FakeFrames frames;
 
   /// A store that bypasses the validator: what a processor does through a writable mapping.
   void poke(Mfn mfn, std::size_t slot, Pte value) const {
@@ -116,8 +136,16 @@ class FakeDomain {
         stale(options.stale_log),
         mmu(ValidatorParts{id, machine.frames, machine.memory.pages(), machine.m2p_memory.pages(), mirrors,
                            stale, view, fake_xen_slots(), first_xen_slot, options.max_frames, options.trace}),
-        held(mutex_) {}
+        held(mutex_),
+        frames_(machine.frames) {
+    frames_.joined(mmu);
+  }
+  ~FakeDomain() { frames_.left(mmu); }
+  FakeDomain(const FakeDomain&) = delete;
+  FakeDomain& operator=(const FakeDomain&) = delete;
 
+  /// To put a frame into a state that operations would not give it.
+  [[nodiscard]] DomainRecords& records() { return RecordAccess::of(mmu); }
   [[nodiscard]] std::vector<std::string> findings() const { return audit(held, mmu, outside); }
   [[nodiscard]] Mfn allocate() { return mmu.allocate(held).value(); }
   /// What `operation` returns with the lock shared.
@@ -159,6 +187,9 @@ class FakeDomain {
 
  public:
   DomainLock held;
+
+ private:
+  FakeFrames& frames_;
 };
 
 /// The part of a frame's record that a refused operation must not change. A type that nobody counts does not
@@ -168,7 +199,7 @@ class FakeDomain {
                     f.type_count != 0 ? f.type : FrameType::none, bool(f.pinned), bool(f.validated),
                     bool(f.partial), bool(f.allocated), bool(f.special));
 }
-[[nodiscard]] inline auto snapshot(const FrameTable& frames) {
+[[nodiscard]] inline auto snapshot(const FakeFrames& frames) {
   std::vector<decltype(state_of(Frame{}))> all;
   for (std::uint64_t i = 0; i < frames.size(); ++i) all.push_back(state_of(frames[Mfn(i)]));
   return all;

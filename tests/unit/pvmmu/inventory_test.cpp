@@ -57,7 +57,7 @@ struct Scene {
   std::set<Place> mapping_by_brute_force(Mfn frame) {
     std::set<Place> all;
     for (std::uint64_t i = 1; i < machine.frames.size(); ++i) {
-      const Frame& f = machine.frames[Mfn(i)];
+      const Frame f = machine.frames[Mfn(i)];
       if (!one.mmu.owns(Mfn(i)) || !f.validated || !is_table(f.type)) continue;
       for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
         if (f.type == FrameType::l4 && slot >= 256 && slot <= 271) continue;
@@ -83,7 +83,7 @@ TEST(Inventory, lists_each_table_once_with_its_level_pin_and_counts) {
     for (const Level level : {Level::l1, Level::l2, Level::l3, Level::l4}) {
       const TableReport* table = inventory.find(table_of(s.tree, level));
       ASSERT_NE(table, nullptr);
-      const Frame& frame = s.machine.frames[table->table];
+      const Frame frame = s.machine.frames[table->table];
       EXPECT_EQ(table->level, level);
       EXPECT_EQ(table->pinned, level == Level::l4 || level == Level::l2);
       EXPECT_EQ(table->references, frame.refs);

@@ -339,18 +339,20 @@ TEST(Partial, the_audit_finds_a_wrong_count_of_an_interrupted_table) {
   ASSERT_FALSE(g.pin(g.tree.l4));
   ASSERT_EQ(g.one.findings(), std::vector<std::string>());
   for (const Mfn mfn : {g.tree.l4, g.tree.l3, g.tree.l2}) {
-    Frame& frame = g.machine.frames[mfn];
-    ASSERT_TRUE(frame.partial);
-    const Frame saved = frame;
+    FrameFacts& facts = g.one.records().facts(mfn);
+    ASSERT_TRUE(facts.partial);
+    const FrameFacts saved = facts;
     const auto spoil = [&](auto change) {
-      change(frame);
+      change(facts);
       EXPECT_FALSE(g.one.findings().empty());
-      frame = saved;
+      facts = saved;
     };
-    spoil([](Frame& f) { f.partial = false; });
-    spoil([](Frame& f) { f.validated = true; });
-    spoil([](Frame& f) { ++f.type_count, ++f.refs; });
-    spoil([](Frame& f) { f.mirror = 0; });
+    spoil([](FrameFacts& f) { f.partial = false; });
+    spoil([](FrameFacts& f) { f.validated = true; });
+    spoil([](FrameFacts& f) { f.mirror = 0; });
+    ++g.one.records().holds(mfn);
+    EXPECT_FALSE(g.one.findings().empty());
+    --g.one.records().holds(mfn);
   }
 }
 

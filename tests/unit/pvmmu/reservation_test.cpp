@@ -17,7 +17,7 @@ TEST_F(Reservation, a_pinned_root_that_is_given_back_stays_owned_pinned_and_type
   const Tree tree = build_tree(machine, one);
   ASSERT_TRUE(one.mmu.pin(one.held, Level::l4, tree.l4));
   ASSERT_TRUE(one.mmu.deallocate(one.held, tree.l4));
-  const Frame& f = machine.frames[tree.l4];
+  const Frame f = machine.frames[tree.l4];
   EXPECT_TRUE(one.mmu.owns(tree.l4));
   EXPECT_TRUE(f.pinned);
   EXPECT_EQ(f.type, FrameType::l4);

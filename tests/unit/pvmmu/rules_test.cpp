@@ -83,12 +83,12 @@ const std::multimap<Rule, Provocation>& provocations() {
       {Rule::l4_xen_slot, [](Scene& s) { return s.update(s.tree.l4, 271, Pte()); }},
       {Rule::count_overflow,
        [](Scene& s) {
-         s.machine.frames[s.page].refs = max_references;
+         s.one.records().uses(s.page).refs = max_references;
          return s.update(s.tree.l1, 0, Pte(s.page, ro));
        }},
       {Rule::count_overflow,
        [](Scene& s) {
-         s.machine.frames[s.tree.l1].refs = max_references;
+         s.one.records().holds(s.tree.l1) = max_references;
          return s.update(s.tree.l2, 1, Pte(s.tree.l1, table));
        }},
       {Rule::frame_not_owned, [](Scene& s) { return s.update(s.foreign, 0, Pte()); }},

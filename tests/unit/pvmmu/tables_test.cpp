@@ -14,7 +14,7 @@ class Tables : public testing::Test {
   }
   Verdict<> pin(Level level, Mfn mfn) { return one.mmu.pin(one.held, level, mfn); }
   Verdict<> unpin(Mfn mfn) { return one.mmu.unpin(one.held, mfn); }
-  const Frame& frame(Mfn mfn) { return machine.frames[mfn]; }
+  [[nodiscard]] Frame frame(Mfn mfn) const { return machine.frames[mfn]; }
   void TearDown() override {
     EXPECT_EQ(one.findings(), std::vector<std::string>());
     EXPECT_EQ(two.findings(), std::vector<std::string>());
@@ -37,7 +37,7 @@ TEST_F(Tables, pinning_a_root_types_and_protects_the_whole_tree) {
   const Tree tree = build_tree(machine, one);
   ASSERT_TRUE(pin(Level::l4, tree.l4));
   for (const Level level : {Level::l1, Level::l2, Level::l3, Level::l4}) {
-    const Frame& f = frame(table_of(tree, level));
+    const Frame f = frame(table_of(tree, level));
     EXPECT_EQ(f.type, table_type(level));
     EXPECT_EQ(f.type_count, 1U);
     EXPECT_EQ(f.refs, 2U);
@@ -324,13 +324,16 @@ TEST_F(PinnedTree, every_change_of_an_upper_entry_asks_for_a_flush) {  // XSA-28
 
 TEST_F(PinnedTree, a_page_mapped_as_often_as_can_be_counted_is_refused_once_more) {  // XSA-249
   ASSERT_TRUE(update(tree.l1, 0, Pte(page, rw)));
-  Frame& record = machine.frames[page];
-  const Frame saved = record;
-  record.refs = record.type_count = max_references;
+  FrameUses& uses = one.records().uses(page);
+  std::uint32_t& holds = one.records().holds(page);
+  const FrameUses uses_before = uses;
+  const std::uint32_t holds_before = holds;
+  uses.refs = uses.writable = holds = max_references;
   EXPECT_EQ(update(tree.l1, 1, Pte(page, rw)).error().rule, Rule::count_overflow);
   EXPECT_EQ(one.mmu.hold(one.held, page, FrameType::writable).error().rule, Rule::count_overflow);
   EXPECT_TRUE(update(tree.l1, 0, Pte(page, rw | bit::no_execute))) << "a change of flags counts nothing";
-  record = saved;
+  uses = uses_before;
+  holds = holds_before;
 }
 
 TEST_F(PinnedTree, pages_of_tables_are_not_cleared_or_copied_over) {

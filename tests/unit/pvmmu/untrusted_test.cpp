@@ -42,7 +42,7 @@ struct Scene {
   [[nodiscard]] Counts counts() const {
     Counts all;
     for (std::uint64_t i = 0; i < frames; ++i) {
-      const Frame& f = machine.frames[Mfn(i)];
+      const Frame f = machine.frames[Mfn(i)];
       all.emplace_back(f.refs, f.type_count, f.owner_tag());
     }
     return all;

@@ -18,7 +18,7 @@ class XsaTypes : public testing::Test {
   Verdict<> update(Mfn frame, std::size_t slot, Pte want) {
     return one.mmu.update(one.held, entry_at(frame, slot), want, Preserve::nothing);
   }
-  const Frame& frame(Mfn mfn) { return machine.frames[mfn]; }
+  [[nodiscard]] Frame frame(Mfn mfn) const { return machine.frames[mfn]; }
 
   FakeMachine machine{128};
   FakeDomain one{machine, DomId(1)};

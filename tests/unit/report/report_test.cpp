@@ -150,7 +150,7 @@ TEST(Model, a_frame_is_what_the_validator_says_at_the_end_of_each_step) {
   ASSERT_TRUE(mmu.update(held(), entry_address(world.frame(3), 6),
                          pvmmu::Pte(world.frame(21), pvmmu::test::rw), pvmmu::Preserve::nothing));
   const auto recorded = [&](std::uint64_t i) {
-    const pvmmu::Frame& f = frames[world.frame(i)];
+    const pvmmu::Frame f = frames[world.frame(i)];
     const bool counted = f.type_count != 0 || f.type == FrameType::writable;
     return Look::of(counted ? f.type : FrameType::none).with_pin(f.pinned);
   };

@@ -157,7 +157,7 @@ TEST(FrameHolds, what_is_not_writable_any_more_is_not_written) {
   SharedPage page = s.hold(s.frame);
   page.store(0, std::uint64_t{0x11});
   for (const FrameType type : {FrameType::l1, FrameType::l4, FrameType::seg_desc, FrameType::none}) {
-    s.machine.frames[s.frame].type = type;
+    s.one.records().facts(s.frame).type = type;
     s.wrong.clear();
     page.store(0, std::uint64_t{0x22});
     EXPECT_EQ(page.exchange(0, std::uint64_t{0x22}), 0x11U);
@@ -172,7 +172,7 @@ TEST(FrameHolds, what_is_not_writable_any_more_is_not_written) {
     EXPECT_EQ(page.load<std::uint64_t>(0), 0x11U);
     EXPECT_EQ(s.wrong, std::vector<FrameType>(7, type));
   }
-  s.machine.frames[s.frame].type = FrameType::writable;
+  s.one.records().facts(s.frame).type = FrameType::writable;
 }
 
 // -- by a thread of its own, outside of hypercalls
@@ -189,7 +189,7 @@ TEST(FrameHolds, a_devices_thread_holds_and_releases_while_no_hypercall_runs) {
     auto page = s.device.hold(s.frame);
     ASSERT_TRUE(page);
     page->store(0, 7U);
-    EXPECT_EQ(type_as_of_now(s.one.mmu.frame(s.frame)), FrameType::writable);
+    EXPECT_EQ(type_as_of_now(s.one.mmu.facts(s.frame)), FrameType::writable);
     EXPECT_EQ(s.holds.frames(), std::vector{s.frame});
     page = SharedPage();
     s.device.settle();

@@ -9,11 +9,11 @@ namespace {
 struct Mappings {
   std::uint64_t* machine;
   std::uint64_t* mirrors;
-  Frame* records;
+  FrameFacts* facts;
+  FrameUses* uses;
   std::uint64_t frames;
   std::uint32_t* table_locks;
   std::uint64_t strays;
-  std::uint16_t owner_tag;
 };
 
 struct MappedMemory {
@@ -25,7 +25,7 @@ struct MappedMemory {
     return Pte(entry(where).load(std::memory_order_relaxed));
   }
   void store(MachineAddr where, Pte now) const { entry(where).store(now.raw(), std::memory_order_relaxed); }
-  [[nodiscard]] MirrorEntry mirror(const Frame& table, MachineAddr where) const {
+  [[nodiscard]] MirrorEntry mirror(const FrameFacts& table, MachineAddr where) const {
     const std::uint64_t slot = offset_in_page(where) / sizeof(Pte);
     return MirrorEntry(std::atomic_ref(at.mirrors[table.mirror * entries_per_table + slot]));
   }
@@ -37,14 +37,14 @@ struct MappedRecords {
   using Access = AccessOfIt;
   Mappings& at;
   [[nodiscard]] std::uint64_t size() const { return at.frames; }
-  [[nodiscard]] Frame& operator[](Mfn mfn) const { return at.records[mfn.raw()]; }
-  [[nodiscard]] bool owns(const Frame& frame) const { return frame.owner_tag() == at.owner_tag; }
-  [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < at.frames && owns((*this)[mfn]); }
-  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && (*this)[mfn].allocated; }
-  [[nodiscard]] const Frame* plain_l1(Mfn mfn) const {
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) const { return at.facts[mfn.raw()]; }
+  [[nodiscard]] FrameUses& uses(Mfn mfn) const { return at.uses[mfn.raw()]; }
+  [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < at.frames && facts(mfn).mine; }
+  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
+  [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
     if (!owns(mfn)) return nullptr;
-    const Frame& frame = (*this)[mfn];
-    return Access::read(frame.type) == FrameType::l1 && frame.mirror != 0 ? &frame : nullptr;
+    const FrameFacts& table = facts(mfn);
+    return Access::read(table.type) == FrameType::l1 && table.mirror != 0 ? &table : nullptr;
   }
   void dropped_last(Mfn) const { ++at.strays; }
   void stray(Mfn) const { ++at.strays; }

@@ -1,0 +1,98 @@
+// The records of one domain: what it knows of each frame of the machine, and the references to its frames.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "pvmmu/frame.hpp"
+
+namespace pinfold::pvmmu {
+
+/// Three arrays with an element for each frame of the machine, apart from each other since code that changes
+/// L1 entries needs the first two, and may write only the second. With the owner's tag (FrameTable) a frame
+/// takes 22 bytes. All elements of a frame that is not the domain's are zero, and the system backs only parts
+/// that were written to, so a domain pays for the frames that it has.
+///
+/// - facts: what the frame is.
+/// - uses: references of the domain's L1 entries.
+/// - holds: all other references but the allocation's, which is a flag. Each is a general reference and one of
+///   the frame's type: pins, entries of upper tables, loaded roots, descriptor tables, a partial table's own,
+///   frames held by devices, and the monitor's to a special page. Threads that share the domain's lock count
+///   frames held by devices here, by atomic accesses.
+class DomainRecords {
+ public:
+  /// `frames`: size of the machine.
+  explicit DomainRecords(std::uint64_t frames)
+      : size_(frames),
+        facts_(zeroed<FrameFacts>(frames)),
+        uses_(zeroed<FrameUses>(frames)),
+        holds_(zeroed<std::uint32_t>(frames)) {}
+
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return facts_[mfn.raw()]; }
+  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return facts_[mfn.raw()]; }
+  /// The same, for a reader that may outlive these records.
+  [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
+    return {facts_, &facts(mfn)};
+  }
+  [[nodiscard]] FrameUses& uses(Mfn mfn) { return uses_[mfn.raw()]; }
+  [[nodiscard]] const FrameUses& uses(Mfn mfn) const { return uses_[mfn.raw()]; }
+  [[nodiscard]] std::uint32_t& holds(Mfn mfn) { return holds_[mfn.raw()]; }
+  [[nodiscard]] std::uint32_t holds(Mfn mfn) const { return holds_[mfn.raw()]; }
+
+  [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < size_ && facts(mfn).mine; }
+  /// Does anybody rely on the frame's type? A protected type can't be had by an L1 entry.
+  [[nodiscard]] bool is_counted(Mfn mfn) const { return holds(mfn) != 0 || uses(mfn).writable != 0; }
+  /// Does it have any reference?
+  [[nodiscard]] bool is_referenced(Mfn mfn) const {
+    return facts(mfn).allocated || holds(mfn) != 0 || uses(mfn).refs != 0;
+  }
+  [[nodiscard]] Transition transition(Mfn mfn, FrameType wanted) const {
+    return pvmmu::transition(facts(mfn).type, is_counted(mfn), wanted);
+  }
+
+  /// All that is known of a frame of the domain's, whose owner's tag this is.
+  [[nodiscard]] Frame frame(Mfn mfn, std::uint16_t owner_tag) const {
+    const FrameFacts& known = facts(mfn);
+    Frame whole;
+    whole.refs = uses(mfn).refs + holds(mfn) + (known.allocated ? 1U : 0U);
+    whole.type_count = holds(mfn) + uses(mfn).writable;
+    whole.mirror = known.mirror;
+    whole.owner_plus_1 = owner_tag;
+    whole.type = known.type;
+    whole.pinned = known.pinned;
+    whole.validated = known.validated;
+    whole.partial = known.partial;
+    whole.allocated = known.allocated;
+    whole.special = known.special;
+    return whole;
+  }
+
+  /// The frame is no longer the domain's.
+  void forget(Mfn mfn) {
+    facts(mfn) = FrameFacts{};
+    uses(mfn) = FrameUses{};
+    holds(mfn) = 0;
+  }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  template <class T>
+  using Array = std::unique_ptr<T[], Free>;
+  template <class T>
+  [[nodiscard]] static Array<T> zeroed(std::uint64_t count) {
+    Array<T> array(static_cast<T*>(std::calloc(count, sizeof(T))));
+    if (!array) throw std::bad_alloc();
+    return array;
+  }
+
+  std::uint64_t size_;
+  std::shared_ptr<FrameFacts[]> facts_;
+  Array<FrameUses> uses_;
+  Array<std::uint32_t> holds_;
+};
+
+}  // namespace pinfold::pvmmu

@@ -1,0 +1,13 @@
+// The records of a validator, for tests that put a frame into a state that operations would not give it.
+#pragma once
+
+#include "pvmmu/validator.hpp"
+
+namespace pinfold::pvmmu {
+
+/// A friend of Validator.
+struct RecordAccess {
+  [[nodiscard]] static DomainRecords& of(Validator& mmu) { return mmu.records_; }
+};
+
+}  // namespace pinfold::pvmmu
