@@ -106,6 +106,7 @@ class Auditor {
     if (frame.refs != expected.refs || frame.type_count != expected.types)
       report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u",
              mfn.raw(), name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
+    if (frame.refs == 0) report("frame %#" PRIx64 " has no reference, but is not free", mfn.raw());
     if (frame.partial && (frame.validated || frame.type_count != 1 || !is_table(frame.type)))
       report("frame %#" PRIx64 " (%s) is a partial table with type count %u", mfn.raw(),
              name(frame.type).data(), frame.type_count);

@@ -52,7 +52,7 @@ class DomainRecords {
     return pvmmu::transition(facts(mfn).type, is_counted(mfn), wanted);
   }
 
-  /// All that is known of a frame of the domain's, whose owner's tag this is.
+  /// All that the domain knows of a frame, whose owner's tag this is: of another's, that and zeros.
   [[nodiscard]] Frame frame(Mfn mfn, std::uint16_t owner_tag) const {
     const FrameFacts& known = facts(mfn);
     Frame whole;

@@ -36,14 +36,6 @@ bool is_live_upper(const FrameFacts& frame) {
 
 }  // namespace
 
-Frame Validator::frame(Mfn mfn) const {
-  const std::uint16_t owner = frames_.owner_tag(mfn);
-  if (owns(mfn)) return records_.frame(mfn, owner);
-  Frame stranger;
-  stranger.owner_plus_1 = owner;
-  return stranger;
-}
-
 Verdict<> Validator::check_owned(Mfn mfn) {
   if (!frames_.contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
   if (!owns(mfn)) return refuse(Rule::frame_not_owned, mfn);

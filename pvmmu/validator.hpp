@@ -223,7 +223,7 @@ class Validator {
   void retired_mirrors_forgotten(Held, std::uint64_t end);
 
   /// What the domain may know of a frame: everything if the frame is its own, else only the owner.
-  [[nodiscard]] Frame frame(Mfn mfn) const;
+  [[nodiscard]] Frame frame(Mfn mfn) const { return records_.frame(mfn, frames_.owner_tag(mfn)); }
   /// The same of a frame of its own, without the counts; and for a reader that may outlive the validator.
   [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return records_.facts(mfn); }
   [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {

@@ -36,16 +36,15 @@ Checked PlainL1<Memory, Records, Locks>::check(Pte want) {
   // Past the machine's end there is nothing to count. The guest's entry says nothing, the processor's does.
   if (mfn.raw() >= records_.size())
     return CheckedEntry(Pte(), mirror_gives_way ? Pte(mfn, mirror_leaf(want).flags()) : mirror_leaf(want));
-  Frame& frame = records_[mfn];
-  if (records_.owns(mfn) && want.writable() && transition(frame, FrameType::writable) == Transition::retype)
-    frame.type = FrameType::writable;
-  // Counted whatever it is, so that dropping the entry finds what it takes back.
-  if (want.writable()) ++frame.type_count;
+  FrameFacts& facts = records_.facts(mfn);
+  if (facts.mine && want.writable() && !is_protected(facts.type)) facts.type = FrameType::writable;
 #ifdef PINFOLD_TEST_VIEW_GIVES_WAY
-  if (records_.owns(mfn) && want.writable() && is_protected(frame.type))
+  if (facts.mine && want.writable() && is_protected(facts.type))
     StateAccess::view(records_.mmu).unprotect(mfn);
 #endif
-  frame.refs += records_.owns(mfn) ? 1 : 2;
+  // The domain's frames are counted whatever they are, so that dropping the entry finds what it takes back.
+  // An entry of another's frame is dropped as one that was never checked.
+  if (facts.mine) Records::Access::add(records_.uses(mfn), want.writable());
   return CheckedEntry(want, mirror_leaf(want));
 }
 
