@@ -41,8 +41,8 @@ void Validator::note_stray(Mfn named) const {
 
 tl::unexpected<Refusal> Validator::refuse_breach(Where where, Pte guest, Pte mirrored) const {
   note_breach(where, guest, mirrored);
-  return tl::unexpected(Refusal{Rule::table_not_as_stored, where.table, where.slot, guest, where.table,
-                                frame(where.table)});
+  return tl::unexpected(
+      Refusal{Rule::table_not_as_stored, where.table, where.slot, guest, where.table, frame(where.table)});
 }
 
 bool Validator::read_descriptors(Held, Mfn mfn, std::span<std::uint64_t> to) const {

@@ -47,7 +47,7 @@ enum class Transition : std::uint8_t {
 struct FrameFacts {
   std::uint32_t mirror = 0;  ///< Index of the table's mirror, 0 for none.
   FrameType type = FrameType::none;
-  bool mine : 1 = false;       ///< The domain owns the frame.
+  bool mine : 1 = false;  ///< The domain owns the frame.
   bool pinned : 1 = false;
   bool validated : 1 = false;
   bool partial : 1 = false;

@@ -13,7 +13,9 @@ std::string_view name(FrameType type) {
 }
 
 FrameTable::FrameTable(std::uint64_t frames)
-    : tags_(static_cast<std::uint16_t*>(std::calloc(frames, sizeof(std::uint16_t)))), size_(frames), returned_(frames) {
+    : tags_(static_cast<std::uint16_t*>(std::calloc(frames, sizeof(std::uint16_t)))),
+      size_(frames),
+      returned_(frames) {
   if (!tags_) throw std::bad_alloc();
 }
 

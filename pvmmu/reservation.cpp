@@ -72,8 +72,7 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   TracedOperation traced(*this, TraceKind::check_exchange, mfn);
   const auto refusal = [&](Rule rule) {
-    return tl::unexpected(
-        Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frame(mfn) : Frame{}});
+    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frame(mfn) : Frame{}});
   };
   return traced.run([&]() -> Verdict<> {
     if (!owns(mfn)) return refusal(Rule::frame_not_owned);

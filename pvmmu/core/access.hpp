@@ -22,10 +22,10 @@ struct ExclusiveAccess {
     if (writable) ++uses.writable;
     ++uses.refs;
   }
-  /// The same back. How many there were before.
-  static std::uint32_t drop(FrameUses& uses, bool writable) {
+  /// The same back. How many are left; less than 0 if there was none.
+  static std::int32_t drop(FrameUses& uses, bool writable) {
     if (writable) --uses.writable;
-    return uses.refs--;
+    return static_cast<std::int32_t>(--uses.refs);
   }
 };
 
@@ -40,8 +40,8 @@ struct SharedAccess {
     std::atomic_ref(facts.type).store(FrameType::writable, std::memory_order_relaxed);
   }
   static void add(FrameUses& uses, bool writable) { change(uses, writable ? one_of_both : one_reference); }
-  static std::uint32_t drop(FrameUses& uses, bool writable) {
-    return static_cast<std::uint32_t>(change(uses, writable ? -one_of_both : -one_reference));
+  static std::int32_t drop(FrameUses& uses, bool writable) {
+    return static_cast<std::int32_t>(change(uses, writable ? -one_of_both : -one_reference) - 1);
   }
 
  private:

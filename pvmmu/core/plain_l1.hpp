@@ -22,7 +22,8 @@
 //   meanwhile?
 // - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
 // - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
-// - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, or to which no entry had a
+// - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, or to which no entry had
+// a
 //   reference, so that it was forged.
 //
 // Locks:
@@ -123,8 +124,8 @@ class PlainL1 {
     if (!records_.owns(mfn)) [[unlikely]]
       return records_.stray(mfn);
     FrameUses& uses = records_.uses(mfn);
-    if (const std::uint32_t before = Records::Access::drop(uses, old.writable()); before <= 1) [[unlikely]] {
-      if (before == 1) return records_.dropped_last(mfn);
+    if (const std::int32_t left = Records::Access::drop(uses, old.writable()); left <= 0) [[unlikely]] {
+      if (left == 0) return records_.dropped_last(mfn);
       Records::Access::add(uses, old.writable());
       records_.stray(mfn);
     }

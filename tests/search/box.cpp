@@ -21,8 +21,8 @@ constexpr Pte never_chosen(Mfn(0), mapped_rw);
 Mfn frame_or_none(std::uint8_t number) { return number != 0 ? Mfn(number) : no_mfn; }
 std::uint8_t number_of(Mfn mfn) { return mfn == no_mfn ? 0 : static_cast<std::uint8_t>(mfn.raw()); }
 
-/// Of a frame's type references those that are none of L1 entries: all those of a protected one, and of a plain
-/// one the monitor's to a special page and a device's.
+/// Of a frame's type references those that are none of L1 entries: all those of a protected one, and of a
+/// plain one the monitor's to a special page and a device's.
 std::uint16_t holds_of(const State& state, std::size_t number) {
   const FrameImage& f = state.frames[number];
   if (is_protected(f.type)) return f.types;
@@ -218,15 +218,13 @@ void Box::load_record(const State& state, std::size_t number) {
 void Box::load_mirror(const State& state, std::size_t number) {
   const FrameImage& image = state.frames[number];
   const BoxDomain& owner = domain(image.owner - 1U);
-  const MirrorId mirror =
-      image.release != 0 ? release_mirrors_[number] : MirrorId(frame(Mfn(number)).mirror);
+  const MirrorId mirror = image.release != 0 ? release_mirrors_[number] : MirrorId(frame(Mfn(number)).mirror);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     Pte entry(decode(image.mirror[i]).flags());
     if (frame_in(image.mirror[i]) != 0) {
       const Mfn target(frame_in(image.guest[i]));
-      entry =
-          Pte(image.type == FrameType::l1 ? target : owner.mirrors.frame(MirrorId(frame(target).mirror)),
-              entry.raw());
+      entry = Pte(image.type == FrameType::l1 ? target : owner.mirrors.frame(MirrorId(frame(target).mirror)),
+                  entry.raw());
     }
     owner.mirrors.store(mirror, slots[i], entry);
   }
@@ -280,7 +278,8 @@ State Box::save() const {
     image.refs = static_cast<std::uint16_t>(frame.refs);
     image.types = static_cast<std::uint16_t>(frame.type_count);
     if (image.owner != 0)
-      if (const std::uint32_t holds = StateAccess::holds(domain(image.owner - 1U).mmu, Mfn(i)); holds != holds_of(state, i))
+      if (const std::uint32_t holds = StateAccess::holds(domain(image.owner - 1U).mmu, Mfn(i));
+          holds != holds_of(state, i))
         throw Finding(fmt::format("frame {} has {:#x} holds instead of {}", i, holds, holds_of(state, i)));
     if (is_protected(frame.type)) save_contents(frame, i, image);
   }
