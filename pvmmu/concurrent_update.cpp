@@ -52,7 +52,7 @@ bool Validator::try_hold_writable(Shared, Mfn mfn) {
   if (holds.load(std::memory_order_relaxed) >= max_references) return false;
   if (const FrameType type = SharedAccess::read(facts(mfn).type); type != FrameType::writable) {
     if (is_protected(type)) return false;
-    SharedAccess::become_writable(facts(mfn));
+    SharedAccess::become_writable(mutable_facts(mfn));
   }
   holds.fetch_add(1, std::memory_order_relaxed);
   return true;

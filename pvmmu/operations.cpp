@@ -234,7 +234,7 @@ Verdict<> Validator::pin(Held, Level level, Mfn mfn) {
         drop_type(mfn);
         return refuse(Rule::pin_already, mfn);
       }
-      facts(mfn).pinned = true;
+      mutable_facts(mfn).pinned = true;
       return {};
     });
   });
@@ -246,7 +246,7 @@ Verdict<> Validator::unpin(Held, Mfn mfn) {
     return after_releases([&]() -> Verdict<> {
       if (auto owned = check_owned(mfn); !owned) return owned;
       if (!facts(mfn).pinned) return refuse(Rule::pin_missing, mfn);
-      facts(mfn).pinned = false;
+      mutable_facts(mfn).pinned = false;
       drop_type(mfn);
       return {};
     });

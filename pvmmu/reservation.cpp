@@ -35,7 +35,7 @@ Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
     if (taken->used_before) machine_.clear(mfn.raw());
-    facts(mfn).mine = facts(mfn).allocated = true;
+    mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
   }
   owned_ += count;
   view_.grant(taken->first, count);
@@ -46,7 +46,7 @@ Verdict<Mfn> Validator::allocate_special(Held) {
   TracedOperation traced(*this, TraceKind::allocate_special);
   const auto mfn = traced.run([&] { return take_frames(1, 1, true); });
   if (!mfn) return mfn;
-  FrameFacts& frame = facts(*mfn);
+  FrameFacts& frame = mutable_facts(*mfn);
   frame.allocated = false;  // the reference is the monitor's, not the reservation's
   frame.special = true;
   frame.type = FrameType::writable;
@@ -60,7 +60,7 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
   TracedOperation traced(*this, TraceKind::deallocate, mfn);
   return traced.run([&]() -> Verdict<> {
     if (auto owned = check_owned(mfn); !owned) return owned;
-    FrameFacts& frame = facts(mfn);
+    FrameFacts& frame = mutable_facts(mfn);
     if (frame.special) return refuse(Rule::frame_special, mfn);
     if (!frame.allocated) return refuse(Rule::frame_not_owned, mfn);
     frame.allocated = false;
@@ -86,7 +86,7 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
 /// it again. If the host can't take it out of the view, it stays in the domain's reservation: no other domain
 /// may get it while this one can reach it (XSA-222).
 void Validator::free_frame(Mfn mfn) {
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   if (records_.is_counted(mfn) || is_protected(frame.type) || frame.mirror != 0) [[unlikely]] {
     // Somebody relies on it still: an entry was dropped that held none of its references.
     records_.uses(mfn).refs = 1;
@@ -138,7 +138,7 @@ std::uint64_t Validator::give_back_everything(Held held) {
   for (std::uint64_t i = 1; i < frames_.size(); ++i) {
     const Mfn mfn(i);
     if (!owns(mfn)) continue;
-    FrameFacts& frame = facts(mfn);
+    FrameFacts& frame = mutable_facts(mfn);
     if (frame.special) {
       drop_type(mfn);
     } else if (frame.allocated) {

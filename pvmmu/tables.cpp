@@ -61,7 +61,7 @@ Verdict<> Validator::validate_l1(Mfn mfn) {
       commit_in_new_table(machine, mfn, mirrors, mirror, slot, *entry);
     }
   }
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   frame.mirror = mirror.raw();
   frame.validated = true;
   ++counters_.tables_validated;
@@ -80,7 +80,7 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
     }
     machine_.store(mfn.raw(), slot, *fixed);
   }
-  facts(mfn).validated = true;
+  mutable_facts(mfn).validated = true;
   return {};
 }
 
@@ -104,7 +104,7 @@ std::size_t Validator::next_used(Mfn table, Level level, std::size_t slot) const
 /// Begins a table's check or goes on with it. The table has one type reference: it belongs to the caller if
 /// this succeeds, and to the table itself if the check is unfinished or refused.
 Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   std::size_t slot = 0;
   if (frame.partial) {
     slot = unfinished_.resume(mfn);
@@ -138,7 +138,7 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
 /// Interrupts the check of a table whose first `slot` entries are checked.
 Verdict<> Validator::interrupt(Mfn mfn, std::size_t slot) {
   unfinished_.interrupt(mfn, slot);
-  facts(mfn).partial = true;
+  mutable_facts(mfn).partial = true;
   return unfinished();
 }
 
@@ -155,7 +155,7 @@ void Validator::end_mirror(MirrorId mirror, bool was_seen) {
 
 /// Ends an L1: copies the accessed bits to the guest's entries, and drops the references of all entries.
 void Validator::devalidate_l1(Mfn mfn) {
-  const MirrorId mirror(std::exchange(facts(mfn).mirror, 0));
+  const MirrorId mirror(std::exchange(mutable_facts(mfn).mirror, 0));
   end_mirror(mirror, true);
   const Pages machine = machine_, mirrors = mirror_pages_;
   for (std::size_t line = 0; (line = mirrors.next_used(mirror.raw(), line)) < entries_per_table;
@@ -192,7 +192,7 @@ void Validator::drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end) {
 
 /// Begins to release a table: its first `end` entries still hold references, and it holds one of itself.
 void Validator::release_entries(Mfn mfn, std::size_t end, bool was_seen) {
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   frame.validated = false;
   frame.partial = true;
   unfinished_.begin_release({mfn, end, MirrorId(std::exchange(frame.mirror, 0)), was_seen});

@@ -54,7 +54,7 @@ Verdict<> Validator::take_type(Mfn mfn, FrameType type, Where where, Pte want) {
 /// Gives an uncounted frame a type, with a first reference for the caller. The reference is taken before the
 /// contents are checked, so that a table that names itself is found to be one.
 Verdict<> Validator::become(Mfn mfn, FrameType type) {
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   if (is_protected(type)) {
     if (frame.special) return refuse(Rule::frame_special, mfn);
     if (is_table(type) && budget_.used_up()) return unfinished();
@@ -95,7 +95,7 @@ void Validator::drop_type(Mfn mfn) {
 /// Drops the last type reference of a protected frame whose entries hold no references any more, and its
 /// general one.
 void Validator::become_plain(Mfn mfn) {
-  FrameFacts& frame = facts(mfn);
+  FrameFacts& frame = mutable_facts(mfn);
   if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);
   if (trace_ != nullptr) trace_frame_change(TraceKind::plain_frame, mfn, frame.type);
   records_.holds(mfn) = 0;

@@ -265,7 +265,7 @@ class Validator {
   ExclusiveL1 exclusive_l1();
   SharedL1 shared_l1(MmuCounters& counters);
 
-  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return records_.facts(mfn); }
+  [[nodiscard]] FrameFacts& mutable_facts(Mfn mfn) { return records_.facts(mfn); }
 
   // entry_check.hpp
   Verdict<CheckedEntry> check_upper(Where where, Pte want);

@@ -23,8 +23,7 @@
 // - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
 // - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
 // - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, or to which no entry had
-// a
-//   reference, so that it was forged.
+//   a reference, so that it was forged.
 //
 // Locks:
 // - `auto lock(Mfn table)`: keeps others out of the entries of a table as long as the result lives. A result
