@@ -89,7 +89,7 @@ class SharedDomain {
   /// Are the counts of a frame as if nobody had ever used it?
   [[nodiscard]] bool is_plain(Mfn mfn) {
     return call([&](Held, Validator& v) {
-      const Frame& f = v.frame(mfn);
+      const Frame f = v.frame(mfn);
       return v.owns(mfn) && f.refs == 1 && f.type_count == 0 && !f.pinned && f.mirror == 0;
     });
   }

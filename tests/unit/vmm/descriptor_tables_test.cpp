@@ -29,7 +29,7 @@ struct Scene {
     machine.poke(mfn, 0, Pte(first));
     return mfn;
   }
-  [[nodiscard]] const Frame& frame(Mfn mfn) { return domain.mmu.frame(mfn); }
+  [[nodiscard]] Frame frame(Mfn mfn) { return domain.mmu.frame(mfn); }
   [[nodiscard]] std::uint64_t copy(std::uint16_t selector) {
     return gate.segment_tables().descriptor(0, selector);
   }
