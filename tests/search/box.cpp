@@ -26,7 +26,8 @@ std::uint8_t number_of(Mfn mfn) { return mfn == no_mfn ? 0 : static_cast<std::ui
 std::uint16_t holds_of(const State& state, std::size_t number) {
   const FrameImage& f = state.frames[number];
   if (is_protected(f.type)) return f.types;
-  return f.owner != 0 && (f.special || state.domain[f.owner - 1U].data_hold == number) ? 1 : 0;
+  const bool held = f.owner != 0 && state.domain[f.owner - 1U].data_hold == number;
+  return static_cast<std::uint16_t>((f.special ? 1 : 0) + (held ? 1 : 0));
 }
 
 }  // namespace
