@@ -209,7 +209,7 @@ TEST(Model, another_domains_frame_is_known_from_a_refusal) {
   event.kind = pvmmu::TraceKind::update;
   event.refusal.emplace();
   event.refusal->frame = Mfn(7);
-  event.refusal->state.set_owner(DomId(5));
+  event.refusal->state.owner_plus_1 = pvmmu::FrameTable::tag_of(DomId(5));
   follower.event(event);
   EXPECT_THAT(listener.told, ElementsAre(std::pair(Mfn(7), look_others)));
 }
