@@ -31,8 +31,8 @@ class DomainRecords {
         holds_(zeroed<std::uint32_t>(frames)) {}
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
-  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return facts_[mfn.raw()]; }
-  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return facts_[mfn.raw()]; }
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return facts_.get()[mfn.raw()]; }
+  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return facts_.get()[mfn.raw()]; }
   /// The same, for a reader that may outlive these records.
   [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
     return {facts_, &facts(mfn)};
