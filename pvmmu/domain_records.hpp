@@ -17,10 +17,9 @@ namespace pinfold::pvmmu {
 /// - facts: what the frame is.
 /// - uses: references of the domain's L1 entries.
 /// - holds: all other references but the allocation's, which is a flag. Each is a general reference and one
-/// of
-///   the frame's type: pins, entries of upper tables, loaded roots, descriptor tables, a partial table's own,
-///   frames held by devices, and the monitor's to a special page. Threads that share the domain's lock count
-///   frames held by devices here, by atomic accesses.
+///   of the frame's type: pins, entries of upper tables, loaded roots, descriptor tables, a partial table's
+///   own, frames held by devices, and the monitor's to a special page. Threads that share the domain's lock
+///   count frames held by devices here, by atomic accesses.
 class DomainRecords {
  public:
   /// `frames`: size of the machine.
