@@ -1,5 +1,6 @@
 #include "devices/xenstore/domain_nodes.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -12,26 +13,15 @@ Permissions read_only_for(DomId domain) {
   return Permissions(std::vector<Permission>{{DomId(0)}, {domain, true, false}});
 }
 
-std::string_view word_for(ShutdownRequest request) {
-  switch (request) {
-    case ShutdownRequest::poweroff: return "poweroff";
-    case ShutdownRequest::reboot: return "reboot";
-    case ShutdownRequest::suspend: return "suspend";
-    case ShutdownRequest::halt: return "halt";
-  }
-  return "";
-}
-
 Status write_nodes(Store& store, const DomainNodes& nodes) {
   const auto text = [](auto number) { return std::to_string(number); };
-  const std::string memory = text(nodes.memory_kib);
   std::vector<std::pair<std::string, std::string>> readable = {
       {"vm", "/vm/" + nodes.uuid},
       {"name", nodes.name},
       {"domid", text(nodes.domain.raw())},
       {"memory", ""},
-      {"memory/static-max", memory},
-      {"memory/target", memory},
+      {"memory/static-max", text(std::max(nodes.max_memory_kib, nodes.memory_kib))},
+      {"memory/target", text(nodes.memory_kib)},
       {"console", ""},
       {"console/ring-ref", text(nodes.console_ring.raw())},
       {"console/port", text(nodes.console_port.raw())},
@@ -46,9 +36,9 @@ Status write_nodes(Store& store, const DomainNodes& nodes) {
       {"device", ""},
       {"cpu", ""},
   };
-  for (std::uint32_t v = 0; v < nodes.vcpus; ++v) {
+  for (std::uint32_t v = 0; v < std::max(nodes.max_vcpus, nodes.vcpus); ++v) {
     readable.emplace_back("cpu/" + text(v), "");
-    readable.emplace_back("cpu/" + text(v) + "/availability", "online");
+    readable.emplace_back("cpu/" + text(v) + "/availability", v < nodes.vcpus ? "online" : "offline");
   }
   const std::array<const char*, 10> writable = {"control/shutdown",
                                                 "control/feature-suspend",
@@ -97,11 +87,6 @@ void remove_nodes(Store& store, const DomainNodes& nodes) {
   (void)store.remove(Path::of_domain(nodes.domain));
   if (const auto vm = Path::parse("/vm/" + nodes.uuid, nodes.domain); vm && !nodes.uuid.empty())
     (void)store.remove(*vm);
-}
-
-Status request_shutdown(Store& store, DomId domain, ShutdownRequest request) {
-  const Path path = Path::of_domain(domain).child("control").child("shutdown");
-  return store.write(path, std::string(word_for(request)));
 }
 
 }  // namespace pinfold::devices::xenstore

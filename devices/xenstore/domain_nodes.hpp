@@ -1,4 +1,4 @@
-// The nodes that a guest expects to find, and the ones through which the host asks it for something.
+// The nodes that a guest expects to find. Requests go through some of them later: domain_requests.hpp.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,10 @@ struct DomainNodes {
   DomId domain;
   std::string name;
   std::string uuid{};  ///< As text. Has to be there.
-  std::uint64_t memory_kib = 0;
-  std::uint32_t vcpus = 1;
+  std::uint64_t memory_kib = 0;      ///< Its memory at the start: the balloon driver's first target.
+  std::uint64_t max_memory_kib = 0;  ///< The most that the target may be; 0: the same.
+  std::uint32_t vcpus = 1;           ///< Online at the start.
+  std::uint32_t max_vcpus = 0;       ///< All vCPUs that it has; 0: the same.
   Mfn console_ring{};
   Port console_port{};
   Mfn store_ring{};
@@ -26,11 +28,5 @@ struct DomainNodes {
 [[nodiscard]] Status populate(Store& store, const DomainNodes& nodes);
 /// Removes what populate() wrote, and what the guest added below it. Nodes that are not there are no error.
 void remove_nodes(Store& store, const DomainNodes& nodes);
-
-/// What control/shutdown understands.
-enum class ShutdownRequest { poweroff, reboot, suspend, halt };
-
-/// Asks the guest to stop, by the node that its kernel watches; what it makes of it is its own affair.
-[[nodiscard]] Status request_shutdown(Store& store, DomId domain, ShutdownRequest request);
 
 }  // namespace pinfold::devices::xenstore

@@ -6,6 +6,7 @@
 
 #include "devices/xenstore/connection.hpp"
 #include "devices/xenstore/domain_nodes.hpp"
+#include "devices/xenstore/domain_requests.hpp"
 #include "fakes.hpp"
 
 namespace pinfold::devices::xenstore {
@@ -402,7 +403,7 @@ TEST_F(ConnectionTest, a_shutdown_request_reaches_the_guests_watch_and_its_ackno
   EXPECT_EQ(event.type, unsigned{XS_WATCH_EVENT});
   EXPECT_EQ(event.payload, "control/shutdown\0tok\0"s);
   const int before = notified;
-  ASSERT_TRUE(request_shutdown(*store, DomId(1), ShutdownRequest::poweroff));
+  ASSERT_TRUE(ask_shutdown(*store, DomId(1), ShutdownRequest::poweroff));
   EXPECT_GT(notified, before);
   event = next();
   EXPECT_EQ(event.type, unsigned{XS_WATCH_EVENT});
