@@ -76,6 +76,7 @@ void state_page() {
   STATE_FIELD(STATE_INFO, info);
   STATE_FIELD(STATE_IOPL, iopl);
   STATE_FIELD(STATE_IOPL_CHECK, iopl_check);
+  STATE_FIELD(STATE_IRET_LEAVES, iret_leaves);
   STATE_FIELD(STATE_VERSION, version);
   STATE_FIELD(STATE_GS_MOVED, gs_moved);
   STATE_FIELD(STATE_SINGLE_STEPPED, single_stepped);

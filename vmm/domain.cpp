@@ -22,6 +22,7 @@ Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory mem
       flushes_(
           {config.vcpus, config.host.stale_entries, end_, [this](VcpuId id) { kick(id); }, config.trace}),
       memory_(std::move(memory)),
+      memory_limit_(config.frames, config.max_frames),
       stale_(config.host.stale_entries),
       outcomes_(config.audit_interval) {}
 
@@ -56,7 +57,7 @@ void Domain::create_validator() {
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
   mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
       config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), memory_.arena().mirrors(), stale_,
-      memory_.view(), gate_->l4_slots(), m2p_l4_slot, config_.frames, config_.trace});
+      memory_.view(), gate_->l4_slots(), m2p_l4_slot, memory_limit_.most(), config_.trace});
   holds_ = std::make_unique<FrameHolds>(*mmu_, [this](Mfn frame, pvmmu::FrameType type) {
     end(Ending::isolation_fault,
         fmt::format("the monitor was about to write frame {:#x}, which it shares with the guest as data, and "

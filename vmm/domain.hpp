@@ -22,6 +22,7 @@
 #include "vmm/for_devices/hypercall.hpp"
 #include "vmm/for_devices/shared_frames.hpp"
 #include "vmm/memory/frame_holds.hpp"
+#include "vmm/memory/memory_limit.hpp"
 #include "vmm/memory/vm_memory.hpp"
 #include "vmm/mmu_outcomes.hpp"
 #include "vmm/shared_info.hpp"
@@ -37,8 +38,9 @@ inline constexpr std::uint32_t max_vcpus = gate::max_cpus;
 struct DomainConfig {
   DomId id{1};
   Uuid uuid;
-  std::uint64_t frames = 0;  ///< Memory, in 4 KiB frames.
-  std::uint32_t vcpus = 1;
+  std::uint64_t frames = 0;      ///< Memory at the start, in 4 KiB frames.
+  std::uint64_t max_frames = 0;  ///< What it may ever have; less than `frames` means the same as `frames`.
+  std::uint32_t vcpus = 1;       ///< All that it has. The guest decides which of them it uses.
   HostTraits host;
   std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
   pvmmu::TraceSink* trace = nullptr;  ///< Is told of the domain's MMU events; outlives the domain.
@@ -104,6 +106,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   [[nodiscard]] Gate& gate() { return *gate_; }
   [[nodiscard]] TlbFlushes& flushes() { return flushes_; }
   [[nodiscard]] View& view() { return memory_.view(); }
+  [[nodiscard]] MemoryLimit& memory_limit() { return memory_limit_; }
   [[nodiscard]] Machine& machine() { return machine_; }
   [[nodiscard]] Clock& clock() { return *clock_; }
   [[nodiscard]] const Clock& clock() const { return *clock_; }
@@ -168,6 +171,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   }};
   TlbFlushes flushes_;
   VmMemory memory_;
+  MemoryLimit memory_limit_;
   std::unique_ptr<Gate> gate_;
   pvmmu::StaleLog stale_;
   std::unique_ptr<pvmmu::Validator> mmu_;

@@ -1,6 +1,7 @@
 // What a guest is made from.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -41,7 +42,13 @@ struct GuestConfig {
   EndAction on_watchdog = EndAction::destroy;
   bool early_console = false;  ///< Print what the guest writes with console_io.
 
+  /// The memory at start, and the most, in frames.
   [[nodiscard]] std::uint64_t frames() const { return memory_bytes / page_size; }
+  [[nodiscard]] std::uint64_t max_frames() const {
+    return std::max(memory_bytes, max_memory_bytes) / page_size;
+  }
+  /// All vCPUs, those that are offline at start included.
+  [[nodiscard]] std::uint32_t all_vcpus() const { return std::max(vcpus, max_vcpus); }
 };
 
 /// A field that an error can be about.

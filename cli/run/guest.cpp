@@ -17,7 +17,8 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   of_domain.id = id;
   of_domain.uuid = vmm::Uuid::parse(config.uuid.value_or("")).value_or(vmm::Uuid{});
   of_domain.frames = config.frames();
-  of_domain.vcpus = config.vcpus;
+  of_domain.max_frames = config.max_frames();
+  of_domain.vcpus = config.all_vcpus();
   of_domain.host = host.traits();
   of_domain.audit_interval = links.audit_interval;
   of_domain.trace = links.trace;
@@ -48,7 +49,9 @@ void Guest::add_devices(Host& host, devices::ConsoleSink console_output) {
   nodes.name = config_.name;
   nodes.uuid = domain_->config().uuid.text();
   nodes.memory_kib = config_.memory_bytes / 1024;
-  nodes.vcpus = domain_->vcpu_count();
+  nodes.max_memory_kib = config_.max_frames() * (page_size / 1024);
+  nodes.vcpus = config_.vcpus;
+  nodes.max_vcpus = config_.all_vcpus();
   add_device<devices::xenstore::StoreDevice>(host.store(), events, *domain_, std::move(nodes));
   console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(console_output));
 }

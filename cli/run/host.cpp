@@ -24,7 +24,7 @@ tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& o
   if (options.plain_gate) host->traits_.fast_paths = false;
 
   std::uint64_t frames = 0;
-  for (const GuestConfig& guest : guests) frames += guest.frames() + spare_frames;
+  for (const GuestConfig& guest : guests) frames += guest.max_frames() + spare_frames;
   auto machine = vmm::Machine::create(frames);
   if (!machine) return tl::unexpected(machine.error().message);
   host->machine_ = std::move(*machine);

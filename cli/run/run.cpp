@@ -113,7 +113,7 @@ Result<void> make(const RunOptions& options, const GuestConfig& config, Inputs& 
   auto host = Host::open(host_options, std::span(&config, 1));
   if (!host) return failure(exit_no_usable_kvm, host.error());
   life.host = std::move(*host);
-  auto trace = make_trace_sink(options.watch.trace, config.vcpus);
+  auto trace = make_trace_sink(options.watch.trace, config.all_vcpus());
   if (!trace) return failure(exit_usage, trace.error());
   life.trace = std::move(*trace);
   life.output = std::make_unique<OutputWriter>(STDOUT_FILENO);

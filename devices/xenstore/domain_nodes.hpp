@@ -12,7 +12,7 @@ namespace pinfold::devices::xenstore {
 struct DomainNodes {
   DomId domain;
   std::string name;
-  std::string uuid{};  ///< As text. Has to be there.
+  std::string uuid{};                ///< As text. Has to be there.
   std::uint64_t memory_kib = 0;      ///< Its memory at the start: the balloon driver's first target.
   std::uint64_t max_memory_kib = 0;  ///< The most that the target may be; 0: the same.
   std::uint32_t vcpus = 1;           ///< Online at the start.

@@ -73,6 +73,8 @@ VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "sleeps_on_a_root_that_went", "tables_come_and_go",
         "updates_together")),
+    *(well(f"vcpus.nmi.{gate}", options, guest="vcpus_nmi")
+      for gate, options in (("fast", "--audit --vcpus 2"), ("plain", "--audit --vcpus 2 --plain-gate"))),
     # Two of the three vCPUs start on page tables that are so large that they are validated in pieces.
     well("vcpus.starts_on_big_trees", "--audit --stats --vcpus 3", "continuations +[1-9]"),
     well("vcpus.wakes_on_a_root_that_went", "--audit --vcpus 3"),

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "pvmmu/types.hpp"
+#include "vmm/cpu/nmi_latch.hpp"
 
 namespace pinfold::vmm {
 
@@ -22,6 +23,8 @@ struct CpuState {
   std::uint64_t xcr0 = 1;
   std::array<std::uint64_t, 4> debug_address{};
   std::uint64_t dr6 = 0xffff0ff0, dr7 = 0x400;
+
+  NmiLatch nmi;
 
   bool up = false;
   bool initialised = false;

@@ -20,6 +20,11 @@ void GuestCpu::deliver_event(pvmmu::Held held) {
   crash_on(held, traps_.deliver_event({kernel, domain_.info_of(id_)}));
 }
 
+void GuestCpu::deliver_nmi(pvmmu::Held held) {
+  auto kernel = kernel_memory(held);
+  crash_on(held, traps_.deliver_nmi({kernel, domain_.info_of(id_)}));
+}
+
 void GuestCpu::deliver_syscall(pvmmu::Held held) {
   auto kernel = kernel_memory(held);
   crash_on(held, traps_.deliver_syscall({kernel, domain_.info_of(id_)}));

@@ -68,6 +68,7 @@ void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
   set(&StatePage::user_cr3, user_cr3);
   set(&StatePage::iopl, iopl ? std::uint64_t{state.iopl} << 12 : 0);
   set(&StatePage::iopl_check, iopl ? rflags::iopl : 0);
+  set(&StatePage::iret_leaves, state.nmi.is_masked() ? 1 : 0);  // the monitor ends the masking
   set(&StatePage::gs_moved, 0);
   set(&StatePage::single_stepped, 0);
   if (std::exchange(parts_.entry_points.changed, false)) give_handlers();

@@ -87,6 +87,8 @@ class GuestCpu final : private SleepSurroundings {
   /// context.cpp
   [[nodiscard]] Status initialise(pvmmu::Held held, const ::vcpu_guest_context& context);
   void set_up(bool up);
+  /// From another vCPU, itself, or outside. A vCPU that is down takes it when it comes up.
+  void send_nmi(pvmmu::Held held);
 
   // -- what the vCPU holds
   [[nodiscard]] DescriptorTables& descriptors() { return descriptors_; }
@@ -134,6 +136,7 @@ class GuestCpu final : private SleepSurroundings {
   // run_loop.cpp, exits.cpp
   void create_host_timer(pvmmu::Held held);
   bool before_entry(pvmmu::DomainLock& lock);
+  void deliver_what_is_due(pvmmu::Held held);
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
@@ -203,6 +206,7 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] bool domain_ended() const override;
   [[nodiscard]] bool is_up() const override { return state_.up; }
   [[nodiscard]] bool upcall_due() override;
+  [[nodiscard]] bool nmi_due() override { return state_.nmi.is_due(); }
   [[nodiscard]] bool port_pending(Port port) override;
   [[nodiscard]] std::uint64_t now() override;
   [[nodiscard]] std::uint64_t ticks() override;
@@ -238,6 +242,7 @@ class GuestCpu final : private SleepSurroundings {
   /// Each enters the guest's kernel at its handler, and ends the domain when that can't be.
   void deliver(pvmmu::Held held, const GuestException& exception);
   void deliver_event(pvmmu::Held held);
+  void deliver_nmi(pvmmu::Held held);
   void deliver_syscall(pvmmu::Held held);
   void software_interrupt(pvmmu::Held held, std::uint8_t vector);
   void crash_on(pvmmu::Held held, const TrapDelivery::Failure& failure);

@@ -101,11 +101,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     domain_.flushes().await(lock, id_);
     if (sleep_.rest_while_stopped(lock)) continue;
     make_enterable(lock);
-    // A single step must not lead into the event handler: the event waits.
-    if (!stops_.is_stepping() && event_deliverable()) {
-      trace_entered(lock, pvmmu::cause_other);
-      deliver_event(lock);
-    }
+    if (!stops_.is_stepping()) deliver_what_is_due(lock);
     if (end_on_breach(lock)) return false;
     wakeup_.accept_signals();  // and only then is_kicked(), lest a kick be lost
     if (wakeup_.is_kicked() || domain_.ended()) {
@@ -116,6 +112,18 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     return may_enter(lock);
   }
   return false;
+}
+
+/// The NMI, and then the event: as on Xen, the handler of an NMI may be interrupted by events, unless it
+/// masks them. A single step must lead into neither handler: they wait.
+void GuestCpu::deliver_what_is_due(pvmmu::Held held) {
+  if (state_.nmi.is_due()) {
+    trace_entered(held, pvmmu::cause_other);
+    deliver_nmi(held);
+  }
+  if (!event_deliverable()) return;
+  trace_entered(held, pvmmu::cause_other);
+  deliver_event(held);
 }
 
 /// Gives memory of free mirrors back to the host, and makes retired mirrors free for reuse.

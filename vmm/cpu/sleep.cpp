@@ -14,7 +14,12 @@ void VcpuSleep::resume_tick() {
 
 void VcpuSleep::sleep_while_down(pvmmu::DomainLock& lock) {
   SleepSurroundings& around = parts_.surroundings;
-  if (around.is_up()) return;
+  if (around.is_up()) {
+    // It may have come up before its thread looked here for the first time.
+    if (parts_.run_state.state() == RunState::offline)
+      parts_.run_state.enter(RunState::running, around.now());
+    return;
+  }
   parts_.run_state.enter(RunState::offline, around.now());
   pause_tick();
   for (std::uint64_t times = 0; !around.is_up(); ++times) {
@@ -38,7 +43,7 @@ void VcpuSleep::yield_if_asked(pvmmu::DomainLock& lock) {
 /// Has what a blocked or polling vCPU waits for come?
 bool VcpuSleep::may_go_on() {
   SleepSurroundings& around = parts_.surroundings;
-  if (around.domain_ended() || around.upcall_due()) return true;
+  if (around.domain_ended() || around.upcall_due() || around.nmi_due()) return true;
   if (!poll_.is_active()) return false;
   const bool pending =
       std::ranges::any_of(poll_.ports(), [&](Port port) { return around.port_pending(port); });

@@ -25,6 +25,7 @@ class SleepSurroundings {
   [[nodiscard]] virtual bool is_up() const = 0;
   /// Is an event pending that the guest has not masked?
   [[nodiscard]] virtual bool upcall_due() = 0;
+  [[nodiscard]] virtual bool nmi_due() = 0;
   [[nodiscard]] virtual bool port_pending(Port port) = 0;
   /// System time in ns, and the counter that it is made of.
   [[nodiscard]] virtual std::uint64_t now() = 0;

@@ -21,6 +21,11 @@ struct IretFrame {
 
 }  // namespace
 
+void EntryPoints::set_nmi_handler(std::uint64_t address) {
+  traps[vector::nmi] = address == 0 ? Trap{} : Trap{address, gate::code64, 0, true};
+  changed = true;
+}
+
 void TrapDelivery::toggle_mode() {
   parts_.bases.swap_gs();
   parts_.state.kernel_mode = !parts_.state.kernel_mode;
@@ -80,6 +85,15 @@ TrapDelivery::Failure TrapDelivery::deliver_event(const Guest& guest) {
   return enter(guest, Handler{entry_points_.event.address, true}, std::nullopt);
 }
 
+TrapDelivery::Failure TrapDelivery::deliver_nmi(const Guest& guest) {
+  if (entry_points_.traps[vector::nmi].address == 0) {
+    parts_.state.nmi.drop();
+    return std::nullopt;
+  }
+  parts_.state.nmi.begin();
+  return deliver(guest, GuestException{vector::nmi, 0, 0});
+}
+
 TrapDelivery::Failure TrapDelivery::deliver_syscall(const Guest& guest) {
   GuestRegisters& r = parts_.registers;
   const bool compat = r.cs == gate::code32;
@@ -128,6 +142,7 @@ TrapDelivery::Failure TrapDelivery::iret(const Guest& guest) {
     r[Gpr::r11] = r.rflags;
   }
   guest.info.set_upcall_mask((frame->rflags & rflags::if_) == 0);
+  parts_.state.nmi.unmask();
   r.changed = true;
   if (!is_canonical(r.rip)) return deliver(guest, GuestException{vector_gp, 0, 0});
   return std::nullopt;

@@ -36,10 +36,13 @@ struct Callback {
 /// nmi_op and stack_switch set.
 struct EntryPoints {
   std::array<Trap, 256> traps{};
-  Callback event, failsafe, syscall, syscall32, sysenter, nmi;
+  Callback event, failsafe, syscall, syscall32, sysenter;
   bool changed = true;  ///< The gate has not been told of traps and callbacks yet.
   std::uint64_t kernel_sp = 0;
   std::uint16_t kernel_ss = 0;
+
+  /// The handler of NMIs, whichever hypercall sets it: that of vector 2. 0: none.
+  void set_nmi_handler(std::uint64_t address);
 };
 
 /// Changes one vCPU's registers from what was interrupted to the guest kernel's handler, and back (iret).
@@ -74,11 +77,13 @@ class TrapDelivery {
   [[nodiscard]] Failure deliver(const Guest& guest, const GuestException& exception);
   /// The event upcall, of a guest that has a callback for it.
   [[nodiscard]] Failure deliver_event(const Guest& guest);
+  /// The NMI that is due. Without a handler it is lost.
+  [[nodiscard]] Failure deliver_nmi(const Guest& guest);
   /// A SYSCALL of a program; #UD at it if the kernel has no entry for it.
   [[nodiscard]] Failure deliver_syscall(const Guest& guest);
   /// INT n, with RIP still at it: the handler, if the guest's mode may use it, else #GP.
   [[nodiscard]] Failure software_interrupt(const Guest& guest, std::uint8_t vector);
-  /// HYPERVISOR_iret; the value for RAX is in the frame.
+  /// HYPERVISOR_iret; the value for RAX is in the frame. NMIs are no longer masked.
   [[nodiscard]] Failure iret(const Guest& guest);
 
   /// The other mode: its root and its GS base.

@@ -37,6 +37,11 @@ void GuestCpu::set_up(bool up) {
   kick();
 }
 
+void GuestCpu::send_nmi(pvmmu::Held) {
+  state_.nmi.post();
+  kick();
+}
+
 void GuestCpu::publish_time(pvmmu::Held held) {
   auto memory = kernel_memory(held);
   time_areas_.publish_time(memory, domain_.vcpu_info(id_), domain_.clock(),

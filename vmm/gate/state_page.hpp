@@ -37,7 +37,8 @@ struct StatePage {
   std::uint64_t iopl;        ///< Virtual IOPL, as the flags of a frame show it.
   /// Bits in which the flags of an iret must agree with `iopl`. An iret that differs is left to the monitor.
   std::uint64_t iopl_check;
-  std::uint64_t version;  ///< The result of XENVER_version.
+  std::uint64_t iret_leaves;  ///< Not 0: an iret is left to the monitor.
+  std::uint64_t version;      ///< The result of XENVER_version.
 
   // The gate writes these, the monitor reads them.
   std::uint64_t gs_moved;        ///< Not 0: the inactive GS base may differ from what the monitor set.

@@ -60,6 +60,7 @@ bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation&
       physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
   if (!pfn) return false;
   const std::uint64_t count = 1ULL << r.extent_order;
+  if (!domain.memory_limit().allows(domain.mmu().allocated_frames(), count)) return false;
   const auto mfn = domain.mmu().allocate(*call.held, count, count);
   if (!mfn) return false;
   if (r.extent_start.p != nullptr && !call.memory.store(slot, mfn->raw())) {
@@ -187,8 +188,26 @@ std::int64_t machphys_mapping(Domain& domain, Hypercall& call) {
   return to_rax(call.memory.store(call.pointer(1), mapping));
 }
 
-std::int64_t reservation_size(Domain& domain, Hypercall& call, std::uint64_t frames) {
-  (void)domain;
+/// One range of RAM, up to what the guest may ever have. The balloon driver finds there the room for what the
+/// guest has not got yet.
+std::int64_t memory_map(Domain& domain, Hypercall& call) {
+  /// An entry of the map: struct e820entry in Xen and Linux. The public headers have no definition of it.
+  struct [[gnu::packed]] Range {
+    std::uint64_t first, bytes;
+    std::uint32_t type;
+  };
+  static_assert(sizeof(Range) == 20);
+  constexpr std::uint32_t ram = 1;
+  auto map = call.memory.fetch<xen_memory_map>(call.pointer(1));
+  if (!map) return to_rax(Errno::efault);
+  map->nr_entries = std::min(map->nr_entries, 1U);
+  const Range range{0, domain.memory_limit().most() * page_size, ram};
+  if (map->nr_entries != 0 && !call.memory.store(handle_of(map->buffer.p), range))
+    return to_rax(Errno::efault);
+  return to_rax(call.memory.store(call.pointer(1), *map));
+}
+
+std::int64_t reservation_size(Hypercall& call, std::uint64_t frames) {
   const auto dom = call.memory.fetch<domid_t>(call.pointer(1));
   if (!dom) return to_rax(Errno::efault);
   return is_self(*dom) ? static_cast<std::int64_t>(frames) : to_rax(Errno::esrch);
@@ -207,9 +226,10 @@ std::int64_t memory_op(Domain& domain, Hypercall& call) {
           call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
     case XENMEM_exchange: return exchange(domain, call);
     case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.machine().frames().size() - 1);
-    case XENMEM_current_reservation: return reservation_size(domain, call, domain.mmu().allocated_frames());
-    case XENMEM_maximum_reservation: return reservation_size(domain, call, domain.mmu().max_frames());
-    case XENMEM_maximum_gpfn: return reservation_size(domain, call, domain.config().frames - 1);
+    case XENMEM_current_reservation: return reservation_size(call, domain.mmu().allocated_frames());
+    case XENMEM_maximum_reservation: return reservation_size(call, domain.memory_limit().frames());
+    case XENMEM_maximum_gpfn: return reservation_size(call, domain.config().frames - 1);
+    case XENMEM_memory_map: return memory_map(domain, call);
     case XENMEM_machphys_mapping: return machphys_mapping(domain, call);
     case XENMEM_machphys_mfn_list:
     case XENMEM_machine_memory_map:

@@ -181,7 +181,10 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
       if (!self) return to_rax(Errno::einval);
       cpu.timers().set_one_shot(0, domain.clock().now());
       return 0;
-    case VCPUOP_send_nmi: return call.args[2] == 0 ? 0 : to_rax(Errno::einval);
+    case VCPUOP_send_nmi:
+      if (call.args[2] != 0) return to_rax(Errno::einval);
+      cpu.send_nmi(*call.held);
+      return 0;
     default: return to_rax(Errno::enosys);
   }
 }

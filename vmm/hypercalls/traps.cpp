@@ -40,7 +40,6 @@ Callback* callback_of(EntryPoints& points, std::uint16_t type) {
     case CALLBACKTYPE_syscall32: return &points.syscall32;
     case CALLBACKTYPE_sysenter_deprecated:
     case CALLBACKTYPE_sysenter: return &points.sysenter;
-    case CALLBACKTYPE_nmi: return &points.nmi;
     default: return nullptr;
   }
 }
@@ -51,6 +50,10 @@ std::int64_t callback_op(Domain& domain, Hypercall& call) {
     const auto request = call.memory.fetch<callback_register>(call.pointer(1));
     if (!request) return to_rax(Errno::efault);
     if (!is_canonical(request->address)) return to_rax(Errno::einval);
+    if (request->type == CALLBACKTYPE_nmi) {
+      points.set_nmi_handler(request->address);
+      return 0;
+    }
     Callback* callback = callback_of(points, request->type);
     if (callback == nullptr) return to_rax(Errno::enosys);
     *callback = Callback{request->address, (request->flags & CALLBACKF_mask_events) != 0};
@@ -60,9 +63,11 @@ std::int64_t callback_op(Domain& domain, Hypercall& call) {
   if (call.args[0] == CALLBACKOP_unregister) {
     const auto request = call.memory.fetch<callback_unregister>(call.pointer(1));
     if (!request) return to_rax(Errno::efault);
-    if (request->type != CALLBACKTYPE_nmi) return to_rax(Errno::einval);
-    points.nmi = Callback{};
-    return 0;
+    if (request->type == CALLBACKTYPE_nmi) {
+      points.set_nmi_handler(0);
+      return 0;
+    }
+    return to_rax(callback_of(points, request->type) != nullptr ? Errno::einval : Errno::enosys);
   }
   return to_rax(Errno::enosys);
 }
@@ -116,14 +121,14 @@ std::int64_t get_debugreg(Domain& domain, Hypercall& call) {
 std::int64_t nmi_op(Domain& domain, Hypercall& call) {
   EntryPoints& points = domain.cpu(call.vcpu).entry_points();
   if (call.args[0] == XENNMI_unregister_callback) {
-    points.nmi = Callback{};
+    points.set_nmi_handler(0);
     return 0;
   }
   if (call.args[0] != XENNMI_register_callback) return to_rax(Errno::enosys);
   const auto request = call.memory.fetch<xennmi_callback>(call.pointer(1));
   if (!request) return to_rax(Errno::efault);
   if (!is_canonical(request->handler_address)) return to_rax(Errno::einval);
-  points.nmi = Callback{request->handler_address, false};
+  points.set_nmi_handler(request->handler_address);
   return 0;
 }
 

@@ -168,5 +168,17 @@ TEST(GateLink, virtual_iopl_is_for_guests_that_ask_for_it) {
   EXPECT_NE(s.state_page(&StatePage::iopl_check), 0U);
 }
 
+TEST(GateLink, an_iret_is_the_monitors_while_nmis_are_masked) {
+  Scene s;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::iret_leaves), 0U);
+  s.state.nmi.begin();
+  s.link.give(0, 0);
+  EXPECT_NE(s.state_page(&StatePage::iret_leaves), 0U);
+  s.state.nmi.unmask();
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::iret_leaves), 0U);
+}
+
 }  // namespace
 }  // namespace pinfold::vmm

@@ -20,6 +20,7 @@ struct Scene final : SleepSurroundings {
   bool domain_ended() const override { return ended; }
   bool is_up() const override { return up; }
   bool upcall_due() override { return upcall; }
+  bool nmi_due() override { return nmi; }
   bool port_pending(Port port) override { return port == pending; }
   std::uint64_t now() override { return time; }
   std::uint64_t ticks() override { return time; }
@@ -39,7 +40,7 @@ struct Scene final : SleepSurroundings {
     wakeup.kick();
   }
 
-  bool ended = false, up = true, upcall = false;
+  bool ended = false, up = true, upcall = false, nmi = false;
   Port pending{0};
   std::uint64_t time = 1000;
   int rested = 0, interrupts = 0;
@@ -168,6 +169,36 @@ TEST(VcpuSleep, a_vcpu_that_is_down_waits_for_no_event) {
   EXPECT_EQ(s.run_state.state(), RunState::running);
 }
 
+TEST(VcpuSleep, a_vcpu_that_came_up_before_its_thread_looked_is_running) {
+  Scene s;
+  s.run_state.enter(RunState::offline, s.time);
+  s.sleep.sleep_while_down(s.lock);
+  EXPECT_EQ(s.run_state.state(), RunState::running);
+  EXPECT_EQ(s.rested, 0);
+}
+
+TEST(VcpuSleep, an_nmi_ends_a_block_and_a_poll) {
+  for (const bool polls : {false, true}) {
+    Scene s;
+    s.while_resting = [&] { s.nmi = s.rested == 2; };
+    if (polls)
+      s.sleep.request_poll({Port(5)}, 0);
+    else
+      s.sleep.request_block();
+    s.sleep.sleep_if_asked(s.lock);
+    EXPECT_EQ(s.rested, 2);
+  }
+}
+
+TEST(VcpuSleep, an_nmi_does_not_bring_a_vcpu_up) {
+  Scene s;
+  s.up = false;
+  s.nmi = true;
+  s.while_resting = [&] { s.up = s.rested == 4; };
+  s.sleep.sleep_while_down(s.lock);
+  EXPECT_EQ(s.rested, 4);
+}
+
 TEST(VcpuSleep, a_stopped_vcpu_rests_until_the_last_reason_is_gone) {
   Scene s;
   s.stops.stop(s.lock, StopReason::user);
@@ -200,6 +231,7 @@ TEST(VcpuSleep, the_thread_waits_no_longer_than_until_the_next_deadline) {
     bool domain_ended() const override { return false; }
     bool is_up() const override { return true; }
     bool upcall_due() override { return looks++ > 2; }
+    bool nmi_due() override { return false; }
     bool port_pending(Port) override { return false; }
     std::uint64_t now() override { return 0; }
     std::uint64_t ticks() override { return 0; }

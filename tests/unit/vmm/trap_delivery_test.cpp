@@ -225,5 +225,48 @@ TEST(TrapDelivery, iret_to_no_address_is_a_general_protection_fault) {
   EXPECT_EQ(s.registers.rip, handler + 13);
 }
 
+TEST(TrapDelivery, an_nmi_enters_its_handler_with_events_masked_and_masks_further_ones) {
+  Scene s;
+  s.traps.entry_points().set_nmi_handler(handler);
+  s.state.nmi.post();
+  s.state.nmi.post();
+  ASSERT_TRUE(s.state.nmi.is_due());
+  EXPECT_FALSE(s.traps.deliver_nmi(s.guest()));
+  EXPECT_EQ(s.registers.rip, handler);
+  EXPECT_TRUE(s.info().upcall_mask());
+  const auto frame = s.memory.at(s.registers[Gpr::rsp], 7);  // no error code
+  EXPECT_EQ(frame[2], 0x1111U);
+  EXPECT_TRUE(s.state.nmi.is_masked());
+  EXPECT_FALSE(s.state.nmi.is_due()) << "two at once are one";
+  s.state.nmi.post();
+  EXPECT_FALSE(s.state.nmi.is_due());
+}
+
+TEST(TrapDelivery, an_iret_ends_the_masking_of_nmis) {
+  Scene s;
+  s.traps.entry_points().set_nmi_handler(handler);
+  s.state.nmi.post();
+  EXPECT_FALSE(s.traps.deliver_nmi(s.guest()));
+  s.state.nmi.post();
+  const std::array<std::uint64_t, 9> back{0, 0, 0, 0, 0x2222, in_kernel, rflags::if_, stack, gate::data3};
+  s.registers[Gpr::rsp] = 0x100;
+  for (std::size_t i = 0; i < back.size(); ++i) s.memory.words[0x100 + 8 * i] = back[i];
+  EXPECT_FALSE(s.traps.iret(s.guest()));
+  EXPECT_EQ(s.registers.rip, 0x2222U);
+  EXPECT_TRUE(s.state.nmi.is_due());
+}
+
+TEST(TrapDelivery, an_nmi_without_a_handler_is_lost) {
+  Scene s;
+  s.traps.entry_points().set_nmi_handler(handler);
+  s.traps.entry_points().set_nmi_handler(0);
+  s.state.nmi.post();
+  EXPECT_FALSE(s.traps.deliver_nmi(s.guest()));
+  EXPECT_EQ(s.registers.rip, 0x1111U);
+  s.traps.entry_points().set_nmi_handler(handler);
+  EXPECT_FALSE(s.state.nmi.is_due());
+  EXPECT_FALSE(s.state.nmi.is_masked());
+}
+
 }  // namespace
 }  // namespace pinfold::vmm
