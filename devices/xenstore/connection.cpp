@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 namespace pinfold::devices::xenstore {
@@ -24,6 +23,7 @@ std::shared_ptr<Connection> Connection::create(std::shared_ptr<Store> store, Dom
                                                vmm::SharedPage ring, std::function<void()> notify) {
   auto made = std::shared_ptr<Connection>(new Connection(std::move(store), domain, ring, std::move(notify)));
   made->client_ = made->store_->add_client(domain, made->weak_from_this());
+  made->store_->introduce(domain);
   return made;
 }
 
@@ -40,7 +40,10 @@ Connection::Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPa
   page_.store<std::uint32_t>(offsetof(Page, error), XENSTORE_ERROR_NONE);
 }
 
-Connection::~Connection() { store_->remove_client(client_); }
+Connection::~Connection() {
+  store_->remove_client(client_);
+  store_->release(domain_);
+}
 
 Served Connection::on_guest_event(pvmmu::Budget* budget) {
   bool progress = false;
@@ -78,13 +81,8 @@ Served Connection::serve(pvmmu::Budget& budget) {
   // event.
   std::size_t bytes = XENSTORE_RING_SIZE;
   while (!broken_ && flush() && receive(bytes)) {
-    xsd_sockmsg header{};
-    std::memcpy(&header, incoming_.data(), sizeof(header));
-    const Message request{header.type, header.req_id, TransactionId(header.tx_id),
-                          incoming_.substr(sizeof(header))};
-    incoming_.clear();
     const std::uint64_t before = store_->steps();
-    outgoing_ = Protocol(*store_, client_, domain_).answer(request).wire();
+    outgoing_ = Protocol(*store_, client_, domain_).answer(*incoming_.take()).wire();
     budget.spend(pvmmu::cost::call + store_->steps() - before);
     if (budget.used_up()) return Served::some;
   }
@@ -116,17 +114,11 @@ bool Connection::flush() {
 bool Connection::receive(std::size_t& budget) {
   std::array<std::byte, XENSTORE_RING_SIZE> bytes;
   for (;;) {
-    std::size_t missing = sizeof(xsd_sockmsg);
-    if (incoming_.size() >= sizeof(xsd_sockmsg)) {
-      xsd_sockmsg header{};
-      std::memcpy(&header, incoming_.data(), sizeof(header));
-      if (header.len > XENSTORE_PAYLOAD_MAX) {
-        give_up(XENSTORE_ERROR_PROTO, "a message is longer than the protocol allows");
-        return false;
-      }
-      missing += header.len;
+    const std::size_t missing = incoming_.missing();
+    if (incoming_.too_long()) {
+      give_up(XENSTORE_ERROR_PROTO, "a message is longer than the protocol allows");
+      return false;
     }
-    missing -= incoming_.size();
     if (missing == 0) return true;
 
     const auto part = std::span(bytes).first(std::min({missing, bytes.size(), budget}));
@@ -136,7 +128,7 @@ bool Connection::receive(std::size_t& budget) {
       return false;
     }
     if (read == 0) return false;
-    for (const std::byte b : part.first(read)) incoming_.push_back(static_cast<char>(b));
+    incoming_.add(part.first(read));
     budget -= read;
     progress_ = true;  // room for a guest that waits for it
   }

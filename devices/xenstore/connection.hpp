@@ -56,7 +56,7 @@ class Connection final : public EventListener, public std::enable_shared_from_th
   vmm::SharedPage page_;
   RingReader requests_;
   RingWriter replies_;
-  std::string incoming_;  ///< the part of a message that has arrived
+  MessageReader incoming_;
   std::string outgoing_;  ///< what has not fitted into the ring yet
   bool progress_ = false;
   bool broken_ = false;

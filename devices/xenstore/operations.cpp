@@ -15,7 +15,7 @@ Status Operations::write(const Path& path, std::string value) {
   if (!node) {
     if (auto created = create(path); !created) return created;
   } else {
-    changes_.push_back({path, (*node)->permissions, (*node)->permissions});
+    record(path, (*node)->permissions, (*node)->permissions);
   }
   tree_.set_value(path, std::move(value));
   return {};
@@ -36,12 +36,13 @@ Status Operations::remove(const Path& path) {
     return tree_.find(path.parent()) != nullptr ? Status() : Status(fail(Errno::enoent));
   }
   const Permissions permissions = (*node)->permissions;
-  changes_.push_back({path, permissions, permissions, tree_.remove(path)});
+  auto gone = tree_.remove(path);
+  record(path, permissions, permissions, std::move(gone));
   return {};
 }
 
 Status Operations::set_permissions(const Path& path, Permissions permissions) {
-  const auto node = find(path, Want::read);
+  const auto node = find(path, Want::write);
   if (!node) return fail(node.error());
   const Permissions before = (*node)->permissions;
   if (!actor_.privileged) {
@@ -49,9 +50,14 @@ Status Operations::set_permissions(const Path& path, Permissions permissions) {
     if (permissions.owner() != actor_.dom) return fail(Errno::eperm);
     if (permissions.size() > quotas_.permissions_per_node) return fail(Errno::enospc);
   }
-  changes_.push_back({path, before, permissions});
+  record(path, before, permissions);
   tree_.set_permissions(path, std::move(permissions));
   return {};
+}
+
+void Operations::record(const Path& path, const Permissions& before, const Permissions& after,
+                        std::shared_ptr<const Node> gone) {
+  changes_.push_back({path, before, after, tree_.nearest(path.parent()).node->permissions, std::move(gone)});
 }
 
 tl::expected<const Node*, Errno> Operations::find(const Path& path, Want want) {
@@ -78,7 +84,7 @@ Status Operations::create(const Path& path) {
   Permissions permissions = above.node->permissions;
   if (!actor_.privileged) permissions.set_owner(actor_.dom);
   tree_.create(path, permissions);
-  changes_.push_back({path, permissions, permissions});
+  record(path, permissions, permissions);
   return {};
 }
 

@@ -10,7 +10,7 @@
 
 namespace pinfold::devices::xenstore {
 
-/// Limits for each unprivileged domain.
+/// Limits for each unprivileged domain; xenstored's defaults where it has them.
 struct Quotas {
   std::uint32_t nodes = 1000;
   std::uint32_t value_bytes = 2048;
@@ -24,14 +24,25 @@ struct Quotas {
   std::uint64_t transaction_steps = 16384;
   /// Watch events that wait for a client; more are dropped.
   std::uint32_t events = 1024;
+
+  /// For clients of domain 0, which have no limits in their nodes.
+  [[nodiscard]] static Quotas of_the_host() {
+    return {.watches = 8192,
+            .transactions = 128,
+            .transaction_nodes = 65'536,
+            .transaction_steps = 1 << 20,
+            .events = 16'384};
+  }
 };
 
 /// Something that watches fire for.
 struct Change {
   Path path;
-  /// Who may see it: the node's permissions before and after (the same where only one exists).
+  /// Who may see it: the node's permissions before and after (the same where only one exists), and its
+  /// parent's. Whoever may read any of them.
   Permissions before;
   Permissions after;
+  Permissions parent;
   /// The node, if it went away: with it went all below it, for each of which only watches on its very path
   /// fire.
   std::shared_ptr<const Node> gone = nullptr;
@@ -62,6 +73,8 @@ class Operations {
  private:
   [[nodiscard]] tl::expected<const Node*, Errno> find(const Path& path, Want want);
   [[nodiscard]] Status create(const Path& path);
+  void record(const Path& path, const Permissions& before, const Permissions& after,
+              std::shared_ptr<const Node> gone = nullptr);
 
   Tree& tree_;
   Actor actor_;

@@ -18,14 +18,23 @@ bool is_well_formed(std::string_view absolute) {
          std::all_of(absolute.begin(), absolute.end(), is_name_char);
 }
 
+/// How many characters of the path are a /local/domain/<id>/ at its start.
+std::size_t length_of_home(std::string_view path) {
+  constexpr std::string_view domains = "/local/domain/";
+  if (!path.starts_with(domains)) return 0;
+  const auto end = path.find_first_not_of("0123456789", domains.size());
+  return end == std::string_view::npos || end == domains.size() || path[end] != '/' ? 0 : end + 1;
+}
+
 }  // namespace
 
 tl::expected<Path, Errno> Path::parse(std::string_view text, DomId client) {
-  const bool absolute = text.starts_with('/');
-  const std::size_t limit = absolute ? XENSTORE_ABS_PATH_MAX : XENSTORE_REL_PATH_MAX;
-  if (text.empty() || text.size() > limit) return fail(Errno::einval);
-  std::string full = absolute ? std::string(text) : of_domain(client).text_ + "/" + std::string(text);
-  if (!is_well_formed(full)) return fail(Errno::einval);
+  if (text.empty() || text.starts_with('@') || text.size() > XENSTORE_ABS_PATH_MAX)
+    return fail(Errno::einval);
+  std::string full =
+      text.starts_with('/') ? std::string(text) : of_domain(client).text_ + "/" + std::string(text);
+  if (full.size() - length_of_home(full) > XENSTORE_REL_PATH_MAX || !is_well_formed(full))
+    return fail(Errno::einval);
   return Path(std::move(full));
 }
 

@@ -15,8 +15,9 @@ namespace pinfold::devices::xenstore {
 class Path {
  public:
   Path() : text_("/") {}
-  /// A path as a client writes it; a relative one starts at the client's /local/domain/<id>. EINVAL when it
-  /// is malformed or longer than XENSTORE_ABS_PATH_MAX (relative: XENSTORE_REL_PATH_MAX).
+  /// A path as a client writes it; a relative one starts at the client's /local/domain/<id>. A special name
+  /// ('@') is no path. EINVAL when it is malformed, or longer than XENSTORE_REL_PATH_MAX, a
+  /// /local/domain/<id>/ at its start aside.
   [[nodiscard]] static tl::expected<Path, Errno> parse(std::string_view text, DomId client);
   /// /local/domain/<id>
   [[nodiscard]] static Path of_domain(DomId domain);

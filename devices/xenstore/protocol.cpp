@@ -1,16 +1,13 @@
 #include "devices/xenstore/protocol.hpp"
 
-#include <charconv>
-#include <cstring>
 #include <utility>
 #include <vector>
 
+#include "devices/xenstore/host_requests.hpp"
+#include "devices/xenstore/payload.hpp"
+
 namespace pinfold::devices::xenstore {
 namespace {
-
-static_assert(sizeof(xsd_sockmsg) == 16);
-
-const std::string ok("OK\0", 3);
 
 /// How the protocol spells errors: by name.
 std::string name_of(Errno error) {
@@ -29,51 +26,7 @@ std::string name_of(Errno error) {
   }
 }
 
-std::string with_nul(std::string text) {
-  text += '\0';
-  return text;
-}
-
-/// The NUL-terminated strings of a payload; EINVAL when the last one is not terminated or there are none.
-tl::expected<std::vector<std::string_view>, Errno> strings(std::string_view payload) {
-  if (payload.empty() || payload.back() != '\0') return fail(Errno::einval);
-  std::vector<std::string_view> all;
-  while (!payload.empty()) {
-    const auto end = payload.find('\0');
-    all.push_back(payload.substr(0, end));
-    payload.remove_prefix(end + 1);
-  }
-  return all;
-}
-
-tl::expected<std::vector<std::string_view>, Errno> strings(std::string_view payload, std::size_t count) {
-  auto all = strings(payload);
-  if (all && all->size() != count) return fail(Errno::einval);
-  return all;
-}
-
-template <class Number>
-tl::expected<Number, Errno> number(std::string_view text) {
-  Number value{};
-  const auto* end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, value);
-  if (parsed.ec != std::errc() || parsed.ptr != end) return fail(Errno::einval);
-  return value;
-}
-
-tl::expected<std::string, Errno> ok_or_error(const Status& status) {
-  if (!status) return fail(status.error());
-  return ok;
-}
-
 }  // namespace
-
-std::string Message::wire() const {
-  const xsd_sockmsg header{type, request, transaction.raw(), static_cast<std::uint32_t>(payload.size())};
-  std::string bytes(sizeof(header), '\0');
-  std::memcpy(bytes.data(), &header, sizeof(header));
-  return bytes + payload;
-}
 
 Message Protocol::answer(const Message& request) {
   auto payload = dispatch(request);
@@ -88,38 +41,41 @@ std::optional<Message> Protocol::tell(const WatchEvent& event) {
   return message;
 }
 
+/// A request that does not exist, then one that the client may not make, then a transaction that it has not:
+/// the first of them that applies is the answer.
 Protocol::Answer Protocol::dispatch(const Message& request) {
-  if (request.transaction != TransactionId(0) && !store_.has_transaction(client_, request.transaction)) {
-    return fail(Errno::enoent);
-  }
+  const bool about_store = is_host_request(request.type);
+  if (about_store && domain_ != DomId(0)) return fail(Errno::eacces);
   switch (request.type) {
+    case XS_WATCH: return watch(request);
+    case XS_UNWATCH: return unwatch(request);
     case XS_READ:
     case XS_DIRECTORY:
     case XS_GET_PERMS:
     case XS_MKDIR:
-    case XS_RM: return on_path(request);
+    case XS_RM:
+    case XS_DIRECTORY_PART:
+    case XS_WRITE:
+    case XS_SET_PERMS:
+    case XS_RESET_WATCHES:
+    case XS_TRANSACTION_START:
+    case XS_TRANSACTION_END:
+    case XS_GET_DOMAIN_PATH: break;
+    default:
+      if (!about_store) return fail(Errno::enosys);
+  }
+  if (request.transaction != TransactionId(0) && !store_.has_transaction(client_, request.transaction))
+    return fail(Errno::enoent);
+  if (about_store) return host_request(store_, request.type, request.payload);
+  switch (request.type) {
     case XS_DIRECTORY_PART: return directory_part(request);
     case XS_WRITE: return write(request);
     case XS_SET_PERMS: return set_permissions(request);
-    case XS_WATCH:
-    case XS_UNWATCH: return watch(request);
     case XS_RESET_WATCHES: store_.reset(client_); return ok;
-    case XS_TRANSACTION_START: {
-      if (request.transaction != TransactionId(0)) return fail(Errno::ebusy);
-      const auto tx = store_.start_transaction(client_);
-      if (!tx) return fail(tx.error());
-      return with_nul(std::to_string(tx->raw()));
-    }
+    case XS_TRANSACTION_START: return start_transaction(request);
     case XS_TRANSACTION_END: return end_transaction(request);
-    case XS_GET_DOMAIN_PATH:
-    case XS_IS_DOMAIN_INTRODUCED: return about_domain(request);
-    // For the toolstack's domain only.
-    case XS_CONTROL:
-    case XS_INTRODUCE:
-    case XS_RELEASE:
-    case XS_RESUME:
-    case XS_SET_TARGET: return fail(Errno::eacces);
-    default: return fail(Errno::enosys);
+    case XS_GET_DOMAIN_PATH: return domain_path(request);
+    default: return on_path(request);
   }
 }
 
@@ -189,19 +145,42 @@ Protocol::Answer Protocol::write(const Message& request) {
 Protocol::Answer Protocol::set_permissions(const Message& request) {
   auto args = strings(request.payload);
   if (!args) return fail(args.error());
-  const auto path = Path::parse(args->front(), domain_);
-  if (!path) return fail(path.error());
+  const std::string_view name = args->front();
   args->erase(args->begin());
   auto permissions = Permissions::parse(*args);
   if (!permissions) return fail(permissions.error());
+  // A domain that comes later and gets the number must not find nodes of its own.
+  if (!store_.is_introduced(permissions->owner())) return fail(Errno::enoent);
+  if (name.starts_with('@'))
+    return ok_or_error(store_.set_special_permissions(client_, name, std::move(*permissions)));
+  const auto path = Path::parse(name, domain_);
+  if (!path) return fail(path.error());
   return ok_or_error(store_.set_permissions(client_, request.transaction, *path, std::move(*permissions)));
 }
 
 Protocol::Answer Protocol::watch(const Message& request) {
+  const auto args = strings(request.payload);
+  if (!args || args->size() < 2 || args->size() > 3) return fail(Errno::einval);
+  std::optional<std::uint32_t> depth;
+  if (args->size() == 3) {
+    const auto given = number<std::uint32_t>((*args)[2]);
+    if (!given) return fail(given.error());
+    depth = *given;
+  }
+  return ok_or_error(store_.watch(client_, (*args)[0], std::string((*args)[1]), depth));
+}
+
+Protocol::Answer Protocol::unwatch(const Message& request) {
   const auto args = strings(request.payload, 2);
   if (!args) return fail(args.error());
-  if (request.type == XS_UNWATCH) return ok_or_error(store_.unwatch(client_, (*args)[0], (*args)[1]));
-  return ok_or_error(store_.watch(client_, (*args)[0], std::string((*args)[1])));
+  return ok_or_error(store_.unwatch(client_, (*args)[0], (*args)[1]));
+}
+
+Protocol::Answer Protocol::start_transaction(const Message& request) {
+  if (request.transaction != TransactionId(0)) return fail(Errno::ebusy);
+  const auto tx = store_.start_transaction(client_);
+  if (!tx) return fail(tx.error());
+  return with_nul(std::to_string(tx->raw()));
 }
 
 Protocol::Answer Protocol::end_transaction(const Message& request) {
@@ -210,14 +189,12 @@ Protocol::Answer Protocol::end_transaction(const Message& request) {
   return ok_or_error(store_.end_transaction(client_, request.transaction, args->front() == "T"));
 }
 
-Protocol::Answer Protocol::about_domain(const Message& request) {
+Protocol::Answer Protocol::domain_path(const Message& request) {
   const auto args = strings(request.payload, 1);
   if (!args) return fail(args.error());
   const auto id = number<std::uint16_t>(args->front());
   if (!id) return fail(id.error());
-  const DomId domain = *id == DOMID_SELF ? domain_ : DomId(*id);
-  if (request.type == XS_GET_DOMAIN_PATH) return with_nul(Path::of_domain(domain).text());
-  return with_nul(store_.is_introduced(domain) ? "T" : "F");
+  return with_nul(Path::of_domain(*id == DOMID_SELF ? domain_ : DomId(*id)).text());
 }
 
 }  // namespace pinfold::devices::xenstore

@@ -1,29 +1,18 @@
-// xenstore's messages: one request in, one reply out (xen/io/xs_wire.h).
+// xenstore's requests: one in, one reply out (docs/xenstore.md; xen/io/xs_wire.h, and Xen's
+// docs/misc/xenstore.txt).
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <string>
-#include <string_view>
 
-#include "devices/xen_abi.hpp"
+#include "devices/xenstore/message.hpp"
 #include "devices/xenstore/store.hpp"
 
 namespace pinfold::devices::xenstore {
 
-/// A message without its framing.
-struct Message {
-  std::uint32_t type = XS_INVALID;
-  std::uint32_t request = 0;  ///< the client's number for it, given back in the reply
-  TransactionId transaction;
-  std::string payload;  ///< at most XENSTORE_PAYLOAD_MAX bytes
-
-  /// Header and payload as they travel.
-  [[nodiscard]] std::string wire() const;
-};
-
-/// What a guest's message means. Whatever the message says there is a reply; a payload that makes no sense
-/// gets EINVAL.
+/// What a client's message means. Whatever the message says there is a reply; a payload that makes no sense
+/// gets EINVAL. A client of domain 0 may make the toolstack's requests, too.
 class Protocol {
  public:
   Protocol(Store& store, ClientId client, DomId domain) : store_(store), client_(client), domain_(domain) {}
@@ -41,8 +30,10 @@ class Protocol {
   [[nodiscard]] Answer write(const Message& request);
   [[nodiscard]] Answer set_permissions(const Message& request);
   [[nodiscard]] Answer watch(const Message& request);
+  [[nodiscard]] Answer unwatch(const Message& request);
+  [[nodiscard]] Answer start_transaction(const Message& request);
   [[nodiscard]] Answer end_transaction(const Message& request);
-  [[nodiscard]] Answer about_domain(const Message& request);
+  [[nodiscard]] Answer domain_path(const Message& request);
 
   Store& store_;
   ClientId client_;

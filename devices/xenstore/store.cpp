@@ -45,7 +45,7 @@ Status Store::remove(const Path& path) {
 ClientId Store::add_client(DomId domain, const std::weak_ptr<EventListener>& listener, EventStyle style) {
   const std::lock_guard lock(mutex_);
   const ClientId id(++last_client_);
-  clients_.try_emplace(id, domain, quotas_, listener, style);
+  clients_.try_emplace(id, domain, domain == DomId(0) ? host_quotas_ : quotas_, listener, style);
   return id;
 }
 
@@ -90,9 +90,10 @@ Status Store::set_permissions(ClientId id, TransactionId tx, const Path& path, P
   });
 }
 
-Status Store::watch(ClientId id, std::string_view path, std::string token) {
+Status Store::watch(ClientId id, std::string_view path, std::string token,
+                    std::optional<std::uint32_t> depth) {
   const std::lock_guard lock(mutex_);
-  return client(id).watches.add(path, std::move(token));
+  return client(id).watches.add(path, std::move(token), depth);
 }
 
 Status Store::unwatch(ClientId id, std::string_view path, std::string_view token) {
@@ -106,16 +107,26 @@ void Store::reset(ClientId id) {
   client(id).transactions.clear();
 }
 
+Status Store::set_special_permissions(ClientId id, std::string_view name, Permissions permissions) {
+  const std::lock_guard lock(mutex_);
+  const auto found = special_.find(name);
+  if (found == special_.end()) return fail(Errno::einval);
+  const Actor& actor = client(id).actor;
+  if (!actor.privileged && found->second.owner() != actor.dom) return fail(Errno::eacces);
+  found->second = std::move(permissions);
+  return {};
+}
+
 tl::expected<TransactionId, Errno> Store::start_transaction(ClientId id) {
   const std::lock_guard lock(mutex_);
   Client& c = client(id);
-  if (c.transactions.size() >= quotas_.transactions) return fail(Errno::enospc);
+  if (c.transactions.size() >= c.quotas.transactions) return fail(Errno::enospc);
   // Numbers come round after 2^32; one still in use, and 0, are skipped.
   do {
     ++c.last_transaction;
   } while (c.last_transaction == 0 || c.transactions.contains(TransactionId(c.last_transaction)));
   const TransactionId tx(c.last_transaction);
-  c.transactions.try_emplace(tx, tree_, c.actor, quotas_);
+  c.transactions.try_emplace(tx, tree_, c.actor, c.quotas);
   return tx;
 }
 
@@ -140,15 +151,54 @@ std::optional<WatchEvent> Store::next_event(ClientId id) {
   return client(id).watches.next_event();
 }
 
+bool Store::lost_events(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  return client(id).watches.lost_events();
+}
+
+bool Store::check() {
+  const std::lock_guard lock(mutex_);
+  return tree_.counts_are_right();
+}
+
 std::uint64_t Store::steps() {
   const std::lock_guard lock(mutex_);
   return tree_.steps();
 }
 
+void Store::introduce(DomId domain) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (introduced_[domain]++ != 0) return;
+    fire_special("@introduceDomain", domain);
+  }
+  deliver();
+}
+
+void Store::tell_shutdown(DomId domain) {
+  {
+    const std::lock_guard lock(mutex_);
+    fire_special("@releaseDomain", domain);
+  }
+  deliver();
+}
+
+void Store::release(DomId domain) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (--introduced_[domain] != 0) return;
+    introduced_.erase(domain);
+    Operations operations(tree_, monitor, quotas_);
+    for (const Path& path : tree_.topmost_owned_by(domain)) (void)operations.remove(path);
+    fire(operations.changes());
+    fire_special("@releaseDomain", domain);
+  }
+  deliver();
+}
+
 bool Store::is_introduced(DomId domain) {
   const std::lock_guard lock(mutex_);
-  return std::any_of(clients_.begin(), clients_.end(),
-                     [&](const auto& entry) { return entry.second.actor.dom == domain; });
+  return domain == DomId(0) || introduced_.contains(domain);
 }
 
 void Store::deliver() {
@@ -176,6 +226,12 @@ void Store::fire(const std::vector<Change>& changes) {
       if (c.watches.fire(change)) to_wake_.insert(id);
     }
   }
+}
+
+void Store::fire_special(std::string_view name, DomId domain) {
+  const Permissions& listeners = special_.find(name)->second;
+  for (auto& [id, c] : clients_)
+    if (listeners.allows(c.actor, Want::read) && c.watches.fire_special(name, domain)) to_wake_.insert(id);
 }
 
 Status Store::change(ClientId id, TransactionId tx, const Transaction::Op& op) {

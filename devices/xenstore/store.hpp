@@ -36,7 +36,8 @@ struct Listing {
 /// operations (without a client) deliver by themselves.
 class Store {
  public:
-  explicit Store(Quotas quotas = {}) : quotas_(quotas) {}
+  explicit Store(Quotas quotas = {}, Quotas host_quotas = Quotas::of_the_host())
+      : quotas_(quotas), host_quotas_(host_quotas) {}
 
   // ---- the monitor, privileged ----
   [[nodiscard]] tl::expected<std::string, Errno> read(const Path& path);
@@ -44,6 +45,17 @@ class Store {
   [[nodiscard]] Status write(const Path& path, std::string value,
                              std::optional<Permissions> permissions = std::nullopt);
   [[nodiscard]] Status remove(const Path& path);
+
+  // ---- domains ----
+  /// The domain is connected from here on: @introduceDomain.
+  void introduce(DomId domain);
+  /// The domain stopped running, and is still connected: @releaseDomain.
+  void tell_shutdown(DomId domain);
+  /// It is not connected any more: @releaseDomain, and the nodes that it owns anywhere are removed. After as
+  /// many calls as of introduce().
+  void release(DomId domain);
+  /// Domain 0 always is.
+  [[nodiscard]] bool is_introduced(DomId domain);
 
   // ---- clients ----
   /// A guest's connection, or another user of the store. One domain may have several clients; quotas on nodes
@@ -62,27 +74,39 @@ class Store {
   [[nodiscard]] Status set_permissions(ClientId id, TransactionId tx, const Path& path,
                                        Permissions permissions);
 
-  [[nodiscard]] Status watch(ClientId id, std::string_view path, std::string token);
+  /// `path` may be a special name ("@introduceDomain"): WatchList::add has the rules.
+  [[nodiscard]] Status watch(ClientId id, std::string_view path, std::string token,
+                             std::optional<std::uint32_t> depth = {});
   [[nodiscard]] Status unwatch(ClientId id, std::string_view path, std::string_view token);
   /// Drops all watches, waiting events and transactions.
   void reset(ClientId id);
+  /// Who hears of @introduceDomain or @releaseDomain; at first domain 0 alone. EINVAL for another name,
+  /// EACCES without the owner's right.
+  [[nodiscard]] Status set_special_permissions(ClientId id, std::string_view name, Permissions permissions);
 
   [[nodiscard]] tl::expected<TransactionId, Errno> start_transaction(ClientId id);
   [[nodiscard]] Status end_transaction(ClientId id, TransactionId tx, bool commit);
   [[nodiscard]] bool has_transaction(ClientId id, TransactionId tx);
 
   [[nodiscard]] std::optional<WatchEvent> next_event(ClientId id);
+  /// Was an event for this client dropped because too many waited?
+  [[nodiscard]] bool lost_events(ClientId id);
   /// What all operations have cost so far, in steps of Tree; a watch that a change is compared with is one.
   [[nodiscard]] std::uint64_t steps();
-  /// Is there a client of this domain?
-  [[nodiscard]] bool is_introduced(DomId domain);
+  /// Counts the nodes of each domain anew; false: the counts were wrong.
+  [[nodiscard]] bool check();
+  [[nodiscard]] const Quotas& quotas() const { return quotas_; }
   void deliver();
 
  private:
   struct Client {
-    Client(DomId domain, const Quotas& quotas, std::weak_ptr<EventListener> ready, EventStyle style)
-        : actor{domain, domain == DomId(0)}, watches(actor, quotas, style), listener(std::move(ready)) {}
+    Client(DomId domain, const Quotas& limits, std::weak_ptr<EventListener> ready, EventStyle style)
+        : actor{domain, domain == DomId(0)},
+          quotas(limits),
+          watches(actor, quotas, style),
+          listener(std::move(ready)) {}
     Actor actor;
+    const Quotas& quotas;
     WatchList watches;
     std::weak_ptr<EventListener> listener;
     std::map<TransactionId, Transaction> transactions;
@@ -92,16 +116,20 @@ class Store {
   // These need the lock.
   [[nodiscard]] Client& client(ClientId id);
   void fire(const std::vector<Change>& changes);
+  void fire_special(std::string_view name, DomId domain);
   [[nodiscard]] Status change(ClientId id, TransactionId tx, const Transaction::Op& op);
   template <class Result, class Take>
   [[nodiscard]] tl::expected<Result, Errno> look(ClientId id, TransactionId tx, const Path& path, Take take);
 
-  const Quotas quotas_;
+  const Quotas quotas_, host_quotas_;
   std::mutex mutex_;
   Tree tree_;
   std::map<ClientId, Client> clients_;
   std::uint32_t last_client_ = 0;
   std::set<ClientId> to_wake_;
+  std::map<DomId, std::uint32_t> introduced_;  ///< How often each.
+  std::map<std::string, Permissions, std::less<>> special_{{"@introduceDomain", Permissions(DomId(0))},
+                                                           {"@releaseDomain", Permissions(DomId(0))}};
 };
 
 }  // namespace pinfold::devices::xenstore

@@ -26,6 +26,8 @@ tl::expected<void, std::string> StoreDevice::start(pvmmu::Held held, const BootR
   return {};
 }
 
+void StoreDevice::quiesce() { store_->tell_shutdown(nodes_.domain); }
+
 void StoreDevice::detach() {
   connection_.reset();
   if (has_nodes_) remove_nodes(*store_, nodes_);

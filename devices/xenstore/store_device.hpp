@@ -20,6 +20,7 @@ class StoreDevice final : public Device {
 
   void attach(vmm::HypercallTable& hypercalls, BootRings& rings) override;
   [[nodiscard]] tl::expected<void, std::string> start(pvmmu::Held held, const BootRings& rings) override;
+  void quiesce() override;
   void detach() override;
 
  private:

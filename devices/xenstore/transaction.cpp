@@ -68,7 +68,7 @@ Status Transaction::commit(Tree& tree, std::vector<Change>& changes) const {
 
 Status Transaction::remember(const Operations& done) {
   accessed_.insert(done.accessed().begin(), done.accessed().end());
-  const bool room = actor_.privileged || accessed_.size() + log_.size() <= quotas_.transaction_nodes;
+  const bool room = accessed_.size() + log_.size() <= quotas_.transaction_nodes;
   return room ? Status() : Status(fail(Errno::enospc));
 }
 

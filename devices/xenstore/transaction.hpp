@@ -30,7 +30,7 @@ class Transaction {
 
  private:
   [[nodiscard]] Status remember(const Operations& done);
-  [[nodiscard]] bool may_go_on() const { return actor_.privileged || steps_ < quotas_.transaction_steps; }
+  [[nodiscard]] bool may_go_on() const { return steps_ < quotas_.transaction_steps; }
 
   Tree base_;
   Tree tree_;

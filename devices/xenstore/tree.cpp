@@ -1,5 +1,6 @@
 #include "devices/xenstore/tree.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace pinfold::devices::xenstore {
@@ -30,6 +31,37 @@ std::uint64_t Tree::generation_of(const Path& path) const {
 std::uint32_t Tree::owned_by(DomId domain) const {
   const auto found = owned_.find(domain);
   return found == owned_.end() ? 0 : found->second;
+}
+
+namespace {
+
+void find_topmost(const Node& node, const Path& path, DomId owner, std::vector<Path>& found) {
+  for (const auto& [name, child] : node.children) {
+    if (child->permissions.owner() == owner)
+      found.push_back(path.child(name));
+    else
+      find_topmost(*child, path.child(name), owner, found);
+  }
+}
+
+void count_owned(const Node& node, std::map<DomId, std::uint32_t>& owned) {
+  ++owned[node.permissions.owner()];
+  for (const auto& [name, child] : node.children) count_owned(*child, owned);
+}
+
+}  // namespace
+
+std::vector<Path> Tree::topmost_owned_by(DomId domain) const {
+  std::vector<Path> found;
+  if (owned_by(domain) != 0) find_topmost(*root_, Path(), domain, found);
+  return found;
+}
+
+bool Tree::counts_are_right() const {
+  std::map<DomId, std::uint32_t> owned;
+  count_owned(*root_, owned);
+  return std::all_of(owned_.begin(), owned_.end(),
+                     [&](const auto& count) { return owned[count.first] == count.second; });
 }
 
 void Tree::create(const Path& path, const Permissions& permissions) {

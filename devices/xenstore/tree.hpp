@@ -43,6 +43,10 @@ class Tree {
   [[nodiscard]] Nearest nearest(const Path& path) const;
   /// 0 for a node that does not exist.
   [[nodiscard]] std::uint64_t generation_of(const Path& path) const;
+  /// The domain's nodes, those below another one of them aside.
+  [[nodiscard]] std::vector<Path> topmost_owned_by(DomId domain) const;
+  /// Do the counts of owned_by() agree with the nodes?
+  [[nodiscard]] bool counts_are_right() const;
   /// How many nodes the domain owns.
   [[nodiscard]] std::uint32_t owned_by(DomId domain) const;
 
@@ -68,7 +72,7 @@ class Tree {
 
   std::shared_ptr<Node> root_;
   std::shared_ptr<std::uint64_t> steps_;
-  std::map<DomId, std::uint32_t> owned_;
+  std::map<DomId, std::uint32_t> owned_{{DomId(0), 1}};  ///< The root is domain 0's at first.
   std::uint64_t last_generation_ = 0;
 };
 

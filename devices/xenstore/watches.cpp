@@ -3,36 +3,44 @@
 #include <algorithm>
 #include <utility>
 
+#include "devices/xen_abi.hpp"
+
 namespace pinfold::devices::xenstore {
 namespace {
 
-/// The node at `path` of a tree whose top, at `above`, is `top`; null if there is none.
-const Node* node_below(const Node& top, const Path& path, const Path& above) {
-  const Node* node = &top;
+/// The node at `path` of a tree whose top, at `above`, is `top`, and its parent; null if there is none, and
+/// if the parent is not part of that tree.
+struct Found {
+  const Node* node;
+  const Node* parent;
+};
+Found node_below(const Node& top, const Path& path, const Path& above) {
+  Found found{&top, nullptr};
   const auto names = path.names();
-  for (std::size_t i = above.names().size(); node != nullptr && i < names.size(); ++i) {
-    const auto child = node->children.find(names[i]);
-    node = child == node->children.end() ? nullptr : child->second.get();
+  for (std::size_t i = above.names().size(); found.node != nullptr && i < names.size(); ++i) {
+    const auto child = found.node->children.find(names[i]);
+    found = {child == found.node->children.end() ? nullptr : child->second.get(), found.node};
   }
-  return node;
+  return found;
+}
+
+std::size_t levels_below(const Path& path, const Path& above) {
+  return path.names().size() - above.names().size();
 }
 
 }  // namespace
 
-Status WatchList::add(std::string_view text, std::string token) {
-  Watch watch{std::string(text), std::nullopt, std::move(token)};
+Status WatchList::add(std::string_view text, std::string token, std::optional<std::uint32_t> depth) {
+  Watch watch{std::string(text), std::nullopt, std::move(token), depth};
   if (!text.starts_with('@')) {
     const auto path = Path::parse(text, actor_.dom);
     if (!path) return fail(path.error());
     watch.path = *path;
-  } else if (text.size() > 64) {
+  } else if (text.size() > XENSTORE_REL_PATH_MAX || (depth && *depth != 1)) {
     return fail(Errno::einval);
   }
-  const bool exists = std::any_of(watches_.begin(), watches_.end(), [&](const Watch& w) {
-    return w.text == watch.text && w.token == watch.token;
-  });
-  if (exists) return fail(Errno::eexist);
-  if (!actor_.privileged && watches_.size() >= quotas_.watches) return fail(Errno::e2big);
+  if (find(text, watch.token) != watches_.end()) return fail(Errno::eexist);
+  if (style_ == EventStyle::each_path && watches_.size() >= quotas_.watches) return fail(Errno::e2big);
 
   queue({watch.text, watch.token});
   watches_.push_back(std::move(watch));
@@ -40,9 +48,17 @@ Status WatchList::add(std::string_view text, std::string token) {
 }
 
 Status WatchList::remove(std::string_view text, std::string_view token) {
-  const auto removed =
-      std::erase_if(watches_, [&](const Watch& w) { return w.text == text && w.token == token; });
-  return removed != 0 ? Status() : Status(fail(Errno::enoent));
+  const auto found = find(text, token);
+  if (found == watches_.end()) return fail(Errno::enoent);
+  watches_.erase(found);
+  return {};
+}
+
+std::vector<WatchList::Watch>::iterator WatchList::find(std::string_view text, std::string_view token) {
+  const auto path = Path::parse(text, actor_.dom);
+  return std::find_if(watches_.begin(), watches_.end(), [&](const Watch& w) {
+    return w.token == token && (w.path ? path && *w.path == *path : w.text == text);
+  });
 }
 
 void WatchList::clear() {
@@ -52,18 +68,44 @@ void WatchList::clear() {
 }
 
 bool WatchList::fire(const Change& change) {
-  const bool seen = change.before.allows(actor_, Want::read) || change.after.allows(actor_, Want::read);
+  const bool seen = change.before.allows(actor_, Want::read) || change.after.allows(actor_, Want::read) ||
+                    change.parent.allows(actor_, Want::read);
   bool fired = false;
   for (const auto& watch : watches_) {
-    if (full()) break;
-    if (!watch.path) continue;
-    if (change.path.is_within(*watch.path)) {
-      if (seen) fired = tell(watch, change.path) || fired;
-    } else if (change.gone && watch.path->is_within(change.path)) {
-      const Node* node = node_below(*change.gone, *watch.path, change.path);
-      if (node != nullptr && node->permissions.allows(actor_, Want::read))
-        fired = tell(watch, *watch.path) || fired;
+    if (full()) {
+      lost_ = true;  // perhaps: whether this watch would hear is not looked up any more
+      break;
     }
+    if (!watch.path) continue;
+    if (seen && hears(watch, change.path))
+      fired = tell(watch, change.path) || fired;
+    else if (hears_of_removal(watch, change))
+      fired = tell(watch, *watch.path) || fired;
+  }
+  return fired;
+}
+
+bool WatchList::hears(const Watch& watch, const Path& changed) const {
+  return changed.is_within(*watch.path) &&
+         (!watch.depth || levels_below(changed, *watch.path) <= *watch.depth);
+}
+
+/// A node above the watch's went away, and the watch's with it.
+bool WatchList::hears_of_removal(const Watch& watch, const Change& change) const {
+  if (!change.gone || *watch.path == change.path || !watch.path->is_within(change.path)) return false;
+  const auto [node, parent] = node_below(*change.gone, *watch.path, change.path);
+  return node != nullptr && (node->permissions.allows(actor_, Want::read) ||
+                             (parent != nullptr && parent->permissions.allows(actor_, Want::read)));
+}
+
+bool WatchList::fire_special(std::string_view name, DomId domain) {
+  const std::string with_domain = std::string(name) + "/" + std::to_string(domain.raw());
+  bool fired = false;
+  for (const auto& watch : watches_) {
+    if (watch.text == name)
+      fired = queue({watch.depth ? with_domain : watch.text, watch.token}) || fired;
+    else if (watch.text == with_domain)
+      fired = queue({with_domain, watch.token}) || fired;
   }
   return fired;
 }
@@ -86,6 +128,7 @@ std::optional<WatchEvent> WatchList::next_event() {
 }
 
 bool WatchList::queue(WatchEvent event) {
+  lost_ = lost_ || full();
   if (full() || !waiting_.insert(event).second) return false;
   events_.push_back(std::move(event));
   return true;

@@ -37,23 +37,32 @@ class WatchList {
       : actor_(actor), quotas_(quotas), style_(style) {}
 
   /// Adds a watch and queues its first event. `text` is a path as for Path::parse, or a special name
-  /// ("@..."). EEXIST for the same path and token, E2BIG over quota, EINVAL for a bad path.
-  [[nodiscard]] Status add(std::string_view text, std::string token);
-  /// ENOENT if there is no such watch.
+  /// ("@..."). `depth` is how many levels below the path it hears of; for a special name 1 means that events
+  /// name the domain. EEXIST for the same path and token, E2BIG over quota, EINVAL for a bad path or depth.
+  [[nodiscard]] Status add(std::string_view text, std::string token, std::optional<std::uint32_t> depth = {});
+  /// ENOENT if there is no such watch. A relative path and the absolute one that it means are the same.
   [[nodiscard]] Status remove(std::string_view text, std::string_view token);
   void clear();
   /// Queues events for the watches that the change concerns; true if any was queued.
   bool fire(const Change& change);
+  /// The same for an event about a domain, such as "@releaseDomain"; the client may hear of it.
+  bool fire_special(std::string_view name, DomId domain);
+  /// Was an event dropped because the queue was full?
+  [[nodiscard]] bool lost_events() const { return lost_; }
   [[nodiscard]] std::optional<WatchEvent> next_event();
   /// How many watches a change is compared with.
   [[nodiscard]] std::size_t size() const { return watches_.size(); }
 
  private:
   struct Watch {
-    std::string text;          ///< as the client wrote it
-    std::optional<Path> path;  ///< none for a special name, which never fires here
+    std::string text;          ///< As the client wrote it.
+    std::optional<Path> path;  ///< None for a special name.
     std::string token;
+    std::optional<std::uint32_t> depth;
   };
+  [[nodiscard]] bool hears(const Watch& watch, const Path& changed) const;
+  [[nodiscard]] bool hears_of_removal(const Watch& watch, const Change& change) const;
+  [[nodiscard]] std::vector<Watch>::iterator find(std::string_view text, std::string_view token);
   [[nodiscard]] bool full() const {
     return style_ == EventStyle::each_path && events_.size() >= quotas_.events;
   }
@@ -63,6 +72,7 @@ class WatchList {
   Actor actor_;
   const Quotas& quotas_;
   EventStyle style_;
+  bool lost_ = false;
   std::vector<Watch> watches_;
   std::deque<WatchEvent> events_;
   std::set<WatchEvent> waiting_;  ///< the same, to find equal ones in a long queue

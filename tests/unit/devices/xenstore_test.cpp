@@ -29,8 +29,11 @@ TEST(XenstorePath, malformed_paths_are_refused) {
   for (const auto& bad : {""s, "/a/"s, "//"s, "/a//b"s, "a/"s, "/a b"s, "/a\0b"s, "/\xff"s, "/a."s}) {
     EXPECT_FALSE(Path::parse(bad, DomId(1))) << bad;
   }
-  EXPECT_TRUE(Path::parse("/" + std::string(XENSTORE_ABS_PATH_MAX - 1, 'a'), DomId(1)));
-  EXPECT_FALSE(Path::parse("/" + std::string(XENSTORE_ABS_PATH_MAX, 'a'), DomId(1)));
+  EXPECT_TRUE(Path::parse("/" + std::string(XENSTORE_REL_PATH_MAX - 1, 'a'), DomId(1)));
+  EXPECT_FALSE(Path::parse("/" + std::string(XENSTORE_REL_PATH_MAX, 'a'), DomId(1)));
+  EXPECT_TRUE(Path::parse("/local/domain/7/" + std::string(XENSTORE_REL_PATH_MAX, 'a'), DomId(1)));
+  EXPECT_FALSE(Path::parse("/local/domain/7/" + std::string(XENSTORE_REL_PATH_MAX + 1, 'a'), DomId(1)));
+  EXPECT_FALSE(Path::parse("/local/domain/x/" + std::string(XENSTORE_REL_PATH_MAX, 'a'), DomId(1)));
   EXPECT_TRUE(Path::parse(std::string(XENSTORE_REL_PATH_MAX, 'a'), DomId(1)));
   EXPECT_FALSE(Path::parse(std::string(XENSTORE_REL_PATH_MAX + 1, 'a'), DomId(1)));
 }
@@ -427,7 +430,8 @@ TEST_F(ConnectionTest, transactions_work_over_the_wire) {
 }
 
 TEST_F(ConnectionTest, requests_for_the_toolstack_are_refused_and_unknown_ones_too) {
-  for (const std::uint32_t type : {XS_CONTROL, XS_INTRODUCE, XS_RELEASE, XS_RESUME, XS_SET_TARGET}) {
+  for (const std::uint32_t type :
+       {XS_CONTROL, XS_INTRODUCE, XS_RELEASE, XS_RESUME, XS_SET_TARGET, XS_IS_DOMAIN_INTRODUCED}) {
     EXPECT_EQ(ask(type, "1\0"s).payload, "EACCES\0"s) << type;
   }
   for (const std::uint32_t type : {0x0fu, 0x10u, 0x14u, 0x7fffffffu, 0xffffu}) {
@@ -438,14 +442,14 @@ TEST_F(ConnectionTest, requests_for_the_toolstack_are_refused_and_unknown_ones_t
 TEST_F(ConnectionTest, domains_are_named_and_known) {
   EXPECT_EQ(ask(XS_GET_DOMAIN_PATH, "5\0"s).payload, "/local/domain/5\0"s);
   EXPECT_EQ(ask(XS_GET_DOMAIN_PATH, "5x\0"s).payload, "EINVAL\0"s);
-  EXPECT_EQ(ask(XS_IS_DOMAIN_INTRODUCED, "1\0"s).payload, "T\0"s);
-  EXPECT_EQ(ask(XS_IS_DOMAIN_INTRODUCED, "5\0"s).payload, "F\0"s);
+  EXPECT_TRUE(store->is_introduced(DomId(1)));
+  EXPECT_FALSE(store->is_introduced(DomId(5)));
 }
 
 TEST_F(ConnectionTest, payloads_without_their_terminator_are_einval) {
   for (const auto type :
        {XS_READ, XS_DIRECTORY, XS_GET_PERMS, XS_MKDIR, XS_RM, XS_WATCH, XS_UNWATCH, XS_WRITE, XS_SET_PERMS,
-        XS_TRANSACTION_END, XS_GET_DOMAIN_PATH, XS_IS_DOMAIN_INTRODUCED, XS_DIRECTORY_PART}) {
+        XS_TRANSACTION_END, XS_GET_DOMAIN_PATH, XS_DIRECTORY_PART}) {
     EXPECT_EQ(ask(type, "data").payload, "EINVAL\0"s) << type;
     EXPECT_EQ(ask(type, "").payload, "EINVAL\0"s) << type;
   }

@@ -130,21 +130,24 @@ TEST_F(StoreWork, a_removal_costs_its_nodes_and_the_watches_but_not_both_multipl
   EXPECT_EQ(told, wide / 10);
 }
 
-TEST_F(StoreWork, nobody_hears_of_a_removed_node_below_that_it_may_not_read) {
+TEST_F(StoreWork, a_removed_nodes_watcher_hears_of_it_if_it_may_read_the_node_or_its_parent) {
   const ClientId two = store->add_client(DomId(2), {});
-  for (const char* name : {"shown", "hidden"}) {
+  const auto readable = [&](const std::string& name) {
+    ASSERT_TRUE(store->write(path("open/" + name), "", *Permissions::parse({"n1", "r2"})));
+  };
+  for (const char* name : {"node/x", "parent/x", "neither/x"}) {
     const Path node = path("open/" + std::string(name));
+    ASSERT_TRUE(store->write(node.parent(), "", Permissions(DomId(1))));
     ASSERT_TRUE(store->write(node, "", Permissions(DomId(1))));
     ASSERT_TRUE(store->watch(two, node.text(), name));
   }
-  ASSERT_TRUE(store->write(path("open"), "", *Permissions::parse({"n1", "r2"})));
-  ASSERT_TRUE(store->write(path("open/shown"), "", *Permissions::parse({"n1", "r2"})));
+  readable("node/x");
+  readable("parent");
   while (store->next_event(two)) {
   }
   ASSERT_TRUE(store->remove(one, no_tx, path("open")));
-  const auto event = store->next_event(two);
-  ASSERT_TRUE(event);
-  EXPECT_EQ(event->token, "shown");
+  EXPECT_EQ(store->next_event(two)->token, "node/x");
+  EXPECT_EQ(store->next_event(two)->token, "parent/x");
   EXPECT_FALSE(store->next_event(two));
 }
 
