@@ -12,7 +12,8 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
-#include "cli/run/run.hpp"
+#include "cli/supervisor/monitor.hpp"
+#include "cli/supervisor/supervisor.hpp"
 #include "cli/usage.hpp"
 
 namespace pinfold::cli {
@@ -21,7 +22,7 @@ namespace {
 constexpr const char* exit_code_help =
     "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot destroy); 1 replay: a "
     "decision differs from the recorded one; 2 usage; 3 bad configuration, kernel or image; 4 no usable KVM; "
-    "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault.";
+    "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault; 7 the monitor was killed.";
 
 void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
   app.add_option("--trace-mmu", to,
@@ -85,6 +86,15 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
   add_test_options(app, options.host);
 }
 
+/// Only a supervisor gives this command: the help does not show it.
+void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& name) {
+  CLI::App* command = app.add_subcommand("monitor", "")->group("");
+  command->add_option("--name", name);
+  command->add_option("--options", descriptors.options)->required();
+  command->add_option("--link", descriptors.link)->required();
+  command->add_option("--socket", descriptors.socket);
+}
+
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
   for (CLI::App* app : {&report, &perfetto}) {
     app->add_option("LOG", options.log, "A log of run --trace-mmu=FILE; may be packed with zstd")->required();
@@ -137,7 +147,12 @@ int run_command_line(int argc, char** argv, const char* version) {
   CLI::App* perfetto = app.add_subcommand("export", "Make a trace for ui.perfetto.dev of a log");
   add_pictures(*report, *perfetto, pictures);
 
+  MonitorDescriptors of_monitor;
+  std::string monitored;
+  add_monitor(app, of_monitor, monitored);
+
   if (const auto code = parse(app, argc, argv)) return *code;
+  if (app.got_subcommand("monitor")) return monitor(of_monitor);
   if (inspection) return inspection();
   if (run->count("--stats") != 0)
     options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
@@ -152,7 +167,7 @@ int run_command_line(int argc, char** argv, const char* version) {
     auto chosen = chosen_guest(*run, guest);
     if (!chosen) return chosen.error();
     options.guest = std::move(*chosen);
-    return cli::run(options);
+    return supervise(options);
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

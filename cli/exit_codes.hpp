@@ -11,6 +11,7 @@ enum ExitCode : int {
   exit_no_usable_kvm = 4,
   exit_crashed = 5,
   exit_isolation_fault = 6,
+  exit_monitor_failed = 7,  ///< The monitor was killed, or did not end as monitors do.
 };
 
 }  // namespace pinfold::cli

@@ -189,7 +189,7 @@ class Domain final : public EventTarget, private SharedFrameSource {
   MmuOutcomes outcomes_;
   Assists assists_;
   Statistics statistics_;
-  Watchdog watchdog_{[this] { end(Ending::crash, "the guest watchdog fired"); }};
+  Watchdog watchdog_{[this] { end(Ending::watchdog, "the guest watchdog fired"); }};
 };
 
 }  // namespace pinfold::vmm

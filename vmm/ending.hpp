@@ -15,6 +15,7 @@ enum class Ending : std::uint8_t {
   reboot,
   suspend,
   crash,            ///< The guest gave up, or did something that a PV guest does not survive.
+  watchdog,         ///< Its watchdog fired.
   isolation_fault,  ///< A wall stopped it: an access that no correct state of the other walls permits.
   left,             ///< The user ended it.
   host_failure,     ///< KVM or the host failed.

@@ -84,7 +84,8 @@ Json GuestControl::status() {
   for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) vcpus.push_back(describe(domain_.cpu(VcpuId(i))));
   return {{"name", name_},
           {"uuid", domain_.config().uuid.text()},
-          {"pid", ::getpid()},
+          {"pid", ::getppid()},
+          {"monitor", ::getpid()},
           {"state", state_of(domain_)},
           {"seconds", std::chrono::duration<double>(running_for).count()},
           {"domain", domain_.id().raw()},

@@ -19,8 +19,8 @@ constexpr int patience_ms = 2000;
 
 }  // namespace
 
-ControlServer::ControlServer(const ControlName& name, Answer answer)
-    : name_(name), answer_(std::move(answer)), wake_(::eventfd(0, EFD_CLOEXEC)) {
+ControlServer::ControlServer(const vmm::Fd& listener, Answer answer)
+    : listener_(listener), answer_(std::move(answer)), wake_(::eventfd(0, EFD_CLOEXEC)) {
   if (wake_.open()) thread_ = service_thread([this] { loop(); });
 }
 
@@ -35,7 +35,7 @@ ControlServer::~ControlServer() {
 void ControlServer::loop() {
   while (true) {
     std::vector<pollfd> fds{{wake_.get(), POLLIN, 0},
-                            {clients_.size() < most_clients ? name_.listener().get() : -1, POLLIN, 0}};
+                            {clients_.size() < most_clients ? listener_.get() : -1, POLLIN, 0}};
     for (const Client& client : clients_) fds.push_back({client.socket.get(), POLLIN, 0});
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) return;
@@ -48,7 +48,7 @@ void ControlServer::loop() {
 }
 
 void ControlServer::accept_client() {
-  vmm::Fd socket(::accept4(name_.listener().get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  vmm::Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (socket.open()) clients_.push_back({std::move(socket), {}, {}});
 }
 

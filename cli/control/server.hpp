@@ -22,8 +22,9 @@ class ControlServer {
   /// The descriptors are those that came with the line. The function moves out those that it keeps; the
   /// others are closed when it returns.
   using Answer = std::function<std::string(std::string_view line, Descriptors descriptors)>;
-  /// `name` outlives this. `answer` is called on the thread, one line at a time; its result has no newline.
-  ControlServer(const ControlName& name, Answer answer);
+  /// `listener`, which does not block, outlives this. `answer` is called on the thread, one line at a time;
+  /// its result has no newline.
+  ControlServer(const vmm::Fd& listener, Answer answer);
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
@@ -39,7 +40,7 @@ class ControlServer {
   [[nodiscard]] bool serve(Client& client);
   [[nodiscard]] bool answer_lines(Client& client);
 
-  const ControlName& name_;
+  const vmm::Fd& listener_;
   Answer answer_;
   std::vector<Client> clients_;
   vmm::Fd wake_;

@@ -10,6 +10,7 @@
 
 #include "cli/config/guest_config.hpp"
 #include "cli/run/guest.hpp"
+#include "cli/run/host_options.hpp"
 #include "devices/event_channels.hpp"
 #include "devices/xenstore/node_watcher.hpp"
 #include "devices/xenstore/store.hpp"
@@ -18,15 +19,6 @@
 #include "vmm/memory/machine.hpp"
 
 namespace pinfold::cli {
-
-/// Which KVM, and how it is used. Only tests set more than the device.
-struct HostOptions {
-  std::filesystem::path kvm_device = "/dev/kvm";
-  /// How views are write-protected; nullopt: the better of what the host offers.
-  std::optional<vmm::WriteProtection> write_protection;
-  /// Every exception and system call leaves to the monitor, as on hosts without two-dimensional paging.
-  bool plain_gate = false;
-};
 
 /// KVM and what the probe found out about it, the machine whose frames the guests own, the switch that
 /// connects their event channels, and their store. It makes guests, which it outlives.

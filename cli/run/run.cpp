@@ -1,6 +1,7 @@
 #include "cli/run/run.hpp"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include "cli/gdb/server.hpp"
 #include "cli/run/crash_report.hpp"
 #include "cli/run/guest.hpp"
+#include "cli/run/host.hpp"
 #include "cli/run/output.hpp"
 #include "cli/run/progress_line.hpp"
 #include "cli/run/stats_report.hpp"
@@ -51,9 +53,8 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-/// All that a life of the guest needs from outside: claimed, opened and read before there is a domain.
+/// All that a life of the guest needs from outside: opened and read before there is a domain.
 struct Inputs {
-  std::optional<PublishedGuest> published;  ///< None: the guest runs without a control socket.
   SystemMap symbols;
   std::optional<gdb::Listener> debugger;
   loader::KernelImage kernel;
@@ -70,18 +71,8 @@ struct Life {
   std::unique_ptr<Guest> guest;
 };
 
-/// Without a socket the guest runs all the same, unless the user gave it a name to be found by.
-Result<std::optional<PublishedGuest>> publish(const RunOptions& options, const std::string& name) {
-  auto claimed = PublishedGuest::claim(name);
-  if (claimed) return std::move(*claimed);
-  if (!options.guest.name.empty()) return failure(exit_bad_image, "--name: " + claimed.error());
-  fmt::print(stderr, "pinfold: no control socket: {}\n", claimed.error());
-  return std::nullopt;
-}
-
-Result<Inputs> configure(const RunOptions& options, const GuestConfig& guest) {
-  auto published = publish(options, guest.name);
-  if (!published) return tl::unexpected(published.error());
+Result<Inputs> configure(const RunOptions& options) {
+  const GuestConfig& guest = options.guest;
   auto symbols = load_symbols(options.watch.system_map, options.watch.vmlinux);
   if (!symbols) return failure(exit_bad_image, symbols.error());
   std::optional<gdb::Listener> debugger;
@@ -101,12 +92,12 @@ Result<Inputs> configure(const RunOptions& options, const GuestConfig& guest) {
     if (!loaded) return failure(exit_bad_image, loaded.error().message);
     initrd = std::move(*loaded);
   }
-  return Inputs{std::move(*published), std::move(*symbols), std::move(debugger), std::move(*kernel),
-                std::move(initrd)};
+  return Inputs{std::move(*symbols), std::move(debugger), std::move(*kernel), std::move(initrd)};
 }
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
-Result<void> make(const RunOptions& options, const GuestConfig& config, Inputs& inputs, Life& life) {
+Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
+  const GuestConfig& config = options.guest;
   HostOptions host_options = options.host;
   // A debugger wants to see every trap.
   if (!options.watch.gdb.empty()) host_options.plain_gate = true;
@@ -136,11 +127,18 @@ Result<void> make(const RunOptions& options, const GuestConfig& config, Inputs& 
   return {};
 }
 
+/// From here on the supervisor asks for the end over the link. Nobody reads it if the supervisor is gone.
+void say_that_it_runs(const vmm::Fd& supervisor) {
+  const char runs = 0;
+  (void)::send(supervisor.get(), &runs, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /// Runs the guest until its end. From here on no file is opened, and no program is started.
-vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
+vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, const LifeLinks& links) {
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
-  if (inputs.published) inputs.published->serve(domain);
+  std::optional<PublishedGuest> published;
+  if (links.socket.open()) published.emplace(options.guest.name, domain, links.socket);
   vmm::End end;
   std::atomic<bool> leaving = false;
   {
@@ -156,7 +154,9 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
                           leaving = true;
                           domain.end(vmm::Ending::left, "left by the user, or ended by a signal");
                           output.hurry();
-                        });
+                        },
+                        links.supervisor);
+    say_that_it_runs(links.supervisor);
     output.on_room([&] { console.on_room(); });
     end = domain.run();
     output.take_everything();
@@ -167,7 +167,6 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life) {
   // The guest may have asked for a reboot a moment before the user left: then it does not start again.
   if (leaving && end.ending == vmm::Ending::reboot) end.ending = vmm::Ending::left;
   life.times.end = life.watch.elapsed_ms();
-  if (inputs.published) inputs.published->close();
   return end;
 }
 
@@ -180,6 +179,7 @@ ExitCode exit_code(vmm::Ending ending) {
     case vmm::Ending::left: return exit_powered_off;
     case vmm::Ending::isolation_fault: return exit_isolation_fault;
     case vmm::Ending::crash:
+    case vmm::Ending::watchdog:
     case vmm::Ending::host_failure: break;
   }
   return exit_crashed;
@@ -210,31 +210,42 @@ ExitCode report(const WatchOptions& watch, const SystemMap& symbols, const vmm::
   return tear_down(watch.audit, life) ? code : exit_isolation_fault;
 }
 
-/// One life of the guest; nullopt: it asked for a reboot, and gets it. Lives have nothing in common but the
-/// options and the configuration.
-std::optional<int> live(const RunOptions& options, const GuestConfig& config) {
-  Life life;
-  auto inputs = configure(options, config);
-  if (!inputs) return complain(inputs.error().code, inputs.error().message);
-  life.times.image_loaded = life.watch.elapsed_ms();
-  if (auto made = make(options, config, *inputs, life); !made)
-    return complain(made.error().code, made.error().message);
-  life.times.first_instruction = life.watch.elapsed_ms();
-  const vmm::End end = run_to_the_end(options, *inputs, life);
-  const ExitCode code = report(options.watch, inputs->symbols, end, life);
-  if (end.ending == vmm::Ending::reboot && config.on_reboot == EndAction::restart && code == exit_powered_off)
-    return std::nullopt;
-  return code;
+/// What the supervisor is to make of the end. A difference that was found, or a wall that stopped the guest,
+/// is final.
+LifeEnd describe(const vmm::End& end, ExitCode code) {
+  LifeEnd life{std::nullopt, code, 0, {}};
+  if (code == exit_isolation_fault) return life;
+  switch (end.ending) {
+    case vmm::Ending::power_off:
+    case vmm::Ending::suspend: life.guest = GuestEnd::poweroff; break;
+    case vmm::Ending::reboot: life.guest = GuestEnd::reboot; break;
+    case vmm::Ending::crash: life.guest = GuestEnd::crash; break;
+    case vmm::Ending::watchdog: life.guest = GuestEnd::watchdog; break;
+    case vmm::Ending::none:
+    case vmm::Ending::left:
+    case vmm::Ending::isolation_fault:
+    case vmm::Ending::host_failure: break;
+  }
+  return life;
+}
+
+LifeEnd no_life(const Failure& failure) {
+  complain(failure.code, failure.message);
+  return {std::nullopt, failure.code, 0, {}};
 }
 
 }  // namespace
 
-int run(const RunOptions& options) {
-  // Completed once: the guest keeps its name and its UUID when it restarts.
-  const auto config = completed(options.guest);
-  if (!config) return complain(exit_bad_image, in_terms_of_flags(config.error()));
-  for (;;)
-    if (const auto code = live(options, *config)) return *code;
+LifeEnd live(const RunOptions& options, LifeLinks links) {
+  Life life;
+  auto inputs = configure(options);
+  if (!inputs) return no_life(inputs.error());
+  life.times.image_loaded = life.watch.elapsed_ms();
+  if (auto made = make(options, *inputs, life); !made) return no_life(made.error());
+  life.times.first_instruction = life.watch.elapsed_ms();
+  const vmm::End end = run_to_the_end(options, *inputs, life, links);
+  const ExitCode code = report(options.watch, inputs->symbols, end, life);
+  return describe(end, code);
 }
 
 }  // namespace pinfold::cli

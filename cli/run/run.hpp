@@ -1,35 +1,20 @@
-// `pinfold run`: one guest, from its image to its end.
+// One life of a guest, from its image to its end.
 #pragma once
 
-#include <cstdint>
-#include <filesystem>
-#include <string>
-
-#include "cli/config/guest_config.hpp"
-#include "cli/run/host.hpp"
-#include "cli/trace_options.hpp"
+#include "cli/run/run_options.hpp"
+#include "cli/supervisor/life_end.hpp"
+#include "vmm/kvm/fd.hpp"
 
 namespace pinfold::cli {
 
-enum class StatsFormat : std::uint8_t { none, table, json };
-
-/// How a guest is watched while it runs, and what is printed about it. Nothing of it is the guest's.
-struct WatchOptions {
-  StatsFormat stats = StatsFormat::none;
-  bool audit = false;
-  std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
-  TraceOptions trace;
-  std::filesystem::path system_map, vmlinux;  ///< Names for the guest kernel's addresses; empty: none.
-  std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
+/// What a monitor has from its supervisor.
+struct LifeLinks {
+  vmm::Fd socket;      ///< The control socket, listening; invalid: there is none.
+  vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
 };
 
-struct RunOptions {
-  GuestConfig guest;
-  WatchOptions watch;
-  HostOptions host;
-};
-
-/// Runs the guest on stdin and stdout; messages and statistics go to stderr. The exit code (exit_codes.hpp).
-int run(const RunOptions& options);
+/// Runs the guest on stdin and stdout; messages and statistics go to stderr. Says how it ended. Lives have
+/// nothing in common but the options.
+[[nodiscard]] LifeEnd live(const RunOptions& options, LifeLinks links);
 
 }  // namespace pinfold::cli

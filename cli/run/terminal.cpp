@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,24 +12,37 @@
 #include <cerrno>
 #include <cstddef>
 
+#include "cli/exit_codes.hpp"
+#include "cli/run/ending_signals.hpp"
+
 namespace pinfold::cli {
 namespace {
 
 constexpr std::byte leave_key{0x1d};  // Ctrl-]
 
-sigset_t ending_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
-  return set;
+/// When the supervisor dies, the kernel sends the signal to this process; 0: none. Applies to the parent's
+/// death as each thread sees it (prctl(2)).
+void on_death_of_supervisor(int signal) { ::prctl(PR_SET_PDEATHSIG, signal); }
+
+/// From here on a signal does what it does by default: this thread alone takes it.
+void let_signals_end_this() {
+  const sigset_t ends = ending_signals();
+  ::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
+}
+
+bool is_gone(const vmm::Fd& supervisor) {
+  pollfd link{supervisor.get(), 0, 0};
+  return ::poll(&link, 1, 0) == 1 && (link.revents & POLLHUP) != 0;
 }
 
 }  // namespace
 
 TerminalInput::TerminalInput(std::function<std::size_t(std::span<const std::byte>)> on_bytes,
-                             std::function<void()> on_leave)
-    : on_bytes_(std::move(on_bytes)), on_leave_(std::move(on_leave)) {
+                             std::function<void()> on_leave, const vmm::Fd& supervisor)
+    : on_bytes_(std::move(on_bytes)), on_leave_(std::move(on_leave)), supervisor_(supervisor) {
   if (::isatty(STDIN_FILENO) == 1 && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
+    // SIGKILL would leave the terminal in raw mode: the thread watches the link instead.
+    on_death_of_supervisor(0);
     termios raw = before_;
     ::cfmakeraw(&raw);
     raw_ = ::tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
@@ -47,23 +62,51 @@ TerminalInput::~TerminalInput() {
   }
   for (const int fd : {wake_[0], wake_[1], signals_})
     if (fd >= 0) ::close(fd);
-  if (raw_) ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+  restore_terminal();
   ::pthread_sigmask(SIG_SETMASK, &signals_before_, nullptr);
 }
 
-/// A signal that asks for the end: the first is answered; the next one, which this thread alone takes, does
-/// what it does by default.
-bool TerminalInput::ended_by_signal() {
+/// The supervisor's death is deadly again, for the thread that calls this.
+void TerminalInput::restore_terminal() {
+  if (!raw_) return;
+  ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+  on_death_of_supervisor(SIGKILL);
+  if (is_gone(supervisor_)) ::_exit(exit_monitor_failed);  // it died before that
+}
+
+/// Leaves if a signal or the supervisor asks for it.
+bool TerminalInput::is_asked_to_leave(short signals, short supervisor) {
   signalfd_siginfo signal{};
-  if (::read(signals_, &signal, sizeof signal) != sizeof signal) return false;
-  if (raw_) ::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
-  const sigset_t ends = ending_signals();
-  ::pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
-  on_leave_();
-  pollfd wake{wake_[0], POLLIN, 0};
-  while (::poll(&wake, 1, -1) < 0 && errno == EINTR) {
+  if (signals != 0 && ::read(signals_, &signal, sizeof signal) == sizeof signal) {
+    leave(true);
+    return true;
   }
+  if (supervisor == 0) return false;
+  char byte = 0;
+  const ssize_t n = ::recv(supervisor_.get(), &byte, 1, MSG_DONTWAIT);
+  if (n < 0) return false;
+  if (n == 0) {
+    restore_terminal();
+    ::_exit(exit_monitor_failed);
+  }
+  leave(false);
   return true;
+}
+
+void TerminalInput::leave(bool by_signal) {
+  restore_terminal();
+  if (by_signal) let_signals_end_this();
+  on_leave_();
+  std::array<pollfd, 2> fds{{{wake_[0], POLLIN, 0}, {by_signal ? -1 : signals_, POLLIN, 0}}};
+  for (;;) {
+    if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
+    if (fds[0].revents != 0) return;
+    // The supervisor passed on a signal that went to this process, too: it counts once.
+    signalfd_siginfo signal{};
+    if (fds[1].revents == 0 || ::read(signals_, &signal, sizeof signal) < 0) continue;
+    let_signals_end_this();
+    fds[1].fd = -1;
+  }
 }
 
 void TerminalInput::loop() {
@@ -71,12 +114,14 @@ void TerminalInput::loop() {
   bool open = true;
   while (true) {
     // What ends the loop comes first: it is looked at alone while the guest does not read.
-    std::array<pollfd, 3> fds{
-        {{wake_[0], POLLIN, 0}, {signals_, POLLIN, 0}, {open ? STDIN_FILENO : -1, POLLIN, 0}}};
+    std::array<pollfd, 4> fds{{{wake_[0], POLLIN, 0},
+                               {signals_, POLLIN, 0},
+                               {supervisor_.get(), POLLIN, 0},
+                               {open ? STDIN_FILENO : -1, POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) return;
-    if (fds[1].revents != 0 && ended_by_signal()) return;
-    if (fds[2].revents == 0) continue;
+    if (is_asked_to_leave(fds[1].revents, fds[2].revents)) return;
+    if (fds[3].revents == 0) continue;
     const ssize_t n = ::read(STDIN_FILENO, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
@@ -89,9 +134,9 @@ void TerminalInput::loop() {
     while (!rest.empty()) {
       rest = rest.subspan(on_bytes_(rest));
       // The guest doesn't read just now: keep what it was not given.
-      if (rest.empty() || ::poll(fds.data(), 2, 20) <= 0) continue;
+      if (rest.empty() || ::poll(fds.data(), 3, 20) <= 0) continue;
       if (fds[0].revents != 0) return;
-      if (fds[1].revents != 0 && ended_by_signal()) return;
+      if (is_asked_to_leave(fds[1].revents, fds[2].revents)) return;
     }
     if (leave != typed.end()) return on_leave_();
   }

@@ -1,4 +1,5 @@
 """Runs pinfold's commands, and guests in the background."""
+import contextlib
 import fcntl
 import os
 import re
@@ -65,8 +66,9 @@ class Lines:
 
 
 class Guest:
-    """A `pinfold run` in the background, in a process session of its own. `console` has the lines of its stdout
-    and `messages` those of its stderr. Unless `apart` is set, both have the lines of both."""
+    """A `pinfold run` in the background, in a process session of its own. `pid` is the supervisor's, and `child()` the
+    pid of its monitor, the process that runs the guest. `console` has the lines of stdout and `messages` those of stderr.
+    Unless `apart` is set, both have the lines of both."""
 
     def __init__(self, command: list[str], environment: dict[str, str], folder: Path, apart: bool = False) -> None:
         self.process = subprocess.Popen(
@@ -78,6 +80,13 @@ class Guest:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    def child(self) -> int:
+        """The only child of the process that was started: of a supervisor, the monitor of the guest's present life.
+        Fails if there is none."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        assert len(children) == 1, f"its children: {children}"
+        return int(children[0])
 
     def runs(self) -> bool:
         return self.process.poll() is None
@@ -111,10 +120,18 @@ class Guest:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kills the guest if it still runs."""
+        """Kills the guest if it still runs, and waits until the monitor is gone, too."""
         if self.runs():
             self.process.kill()
         self.process.wait(DEATH)
+        assert self.all_end(), "a process is left"
+
+    def all_end(self, seconds: float = DEATH) -> bool:
+        """Whether all processes of the guest's session end within the time."""
+        end = time.monotonic() + seconds
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.processes() == []
 
     def processes(self) -> list[int]:
         """The processes of the guest's session: pinfold, and anything that it left behind."""
@@ -123,16 +140,18 @@ class Guest:
     def end_all(self) -> None:
         for process in self.processes():
             if process != self.pid:
-                os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self.kill()
 
 
 def session_of(process: Path) -> int | None:
-    """The session of the process that this folder of /proc describes."""
+    """The session of the process that this folder of /proc describes; None if it has ended, reaped or not."""
     try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+        state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
         return None
+    return None if state == "Z" else int(session)
 
 
 class Pinfold:

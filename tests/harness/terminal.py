@@ -4,6 +4,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 
 from harness.pinfold import DEATH, ENDS_WITH_US
@@ -16,6 +17,14 @@ class Terminal:
                                         stderr=program_end, env=environment)
         os.close(program_end)
         self._seen = ""  # the output after the last match
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def modes(self) -> list:
+        """As tcgetattr(3) gives them."""
+        return termios.tcgetattr(self._end)
 
     def type(self, text: str) -> None:
         os.write(self._end, text.encode())

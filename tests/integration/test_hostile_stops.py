@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,20 @@ def test_it_can_be_paused(host: Pinfold, looping: Guest) -> None:
 
 
 def test_a_monitor_that_does_not_answer_is_listed(host: Pinfold, looping: Guest) -> None:
-    looping.signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, looping.pid, os.WSTOPPED)
+    monitor = looping.child()
+    os.kill(monitor, signal.SIGSTOP)
+    wait_until_stopped(monitor)
     assert is_listed(host, "^loops +- silent")
-    looping.signal(signal.SIGCONT)
+    os.kill(monitor, signal.SIGCONT)
     assert is_listed(host, "^loops +[0-9]+ running")
+
+
+def wait_until_stopped(process: int) -> None:
+    for _ in range(300):
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+            return
+        time.sleep(0.02)
+    raise AssertionError("the process does not stop")
 
 
 class Debugger:

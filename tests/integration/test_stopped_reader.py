@@ -75,6 +75,19 @@ def test_sigterm_ends_it_although_nobody_reads(host: Pinfold, start: Start) -> N
     assert b"no reference left" in guest.stderr.read()
 
 
+def test_a_signal_that_reaches_the_monitor_second_changes_nothing(host: Pinfold, start: Start) -> None:
+    """A signal to a process group reaches supervisor and monitor in any order. Here the monitor has 0.3 s to get it,
+    because nobody takes its output."""
+    guest = start(FOREVER)
+    assert goes_on(host)
+    monitor = json.loads(host("list", "--json").stdout)[0]["monitor"]
+    guest.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    os.kill(monitor, signal.SIGTERM)
+    assert guest.wait(60) == 0
+    assert b"no reference left" in guest.stderr.read()
+
+
 def test_a_reader_that_is_gone_is_not_waited_for(start: Start) -> None:
     guest = start(3000)
     guest.stdout.close()

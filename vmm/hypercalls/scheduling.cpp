@@ -25,6 +25,7 @@ Ending ending_of(std::uint32_t reason) {
     case SHUTDOWN_reboot:
     case SHUTDOWN_soft_reset: return Ending::reboot;
     case SHUTDOWN_suspend: return Ending::suspend;
+    case SHUTDOWN_watchdog: return Ending::watchdog;
     default: return Ending::crash;
   }
 }

@@ -106,7 +106,7 @@ TEST_F(ControlSocket, overlong_path_is_refused) {
 
 TEST_F(ControlSocket, requests_are_answered_for_several_clients) {
   const auto name = claim("one");
-  const ControlServer server(*name, echo);
+  const ControlServer server(name->listener(), echo);
   for (int i = 0; i < 20; ++i) {
     const auto answer = ask_guest("one", "status");
     ASSERT_TRUE(answer) << answer.error();
@@ -135,7 +135,7 @@ bool hangs_up_at(const fs::path& directory, const std::string& bytes) {
 
 TEST_F(ControlSocket, client_with_an_endless_line_is_dropped_and_others_are_served) {
   const auto name = claim("one");
-  const ControlServer server(*name, echo);
+  const ControlServer server(name->listener(), echo);
   EXPECT_TRUE(hangs_up_at(directory_, std::string(100'000, 'x')));
   EXPECT_FALSE(hangs_up_at(directory_, "not JSON\n"));
   EXPECT_FALSE(hangs_up_at(directory_, std::string(ControlServer::longest_line, '[') + "\n"));
@@ -146,7 +146,7 @@ TEST_F(ControlSocket, idle_clients_keep_nobody_from_ending_the_server) {
   const auto name = claim("one");
   std::vector<vmm::Fd> idle;
   {
-    const ControlServer server(*name, echo);
+    const ControlServer server(name->listener(), echo);
     for (std::size_t i = 0; i < ControlServer::most_clients; ++i)
       idle.push_back(std::move(*connect_to_guest(directory_, "one")));
   }
@@ -182,7 +182,7 @@ struct Pipe {
 TEST_F(ControlSocket, a_descriptor_that_comes_with_a_request_is_the_same_open_file) {
   const auto name = claim("one");
   std::string read;
-  const ControlServer server(*name, [&read](std::string_view, const Descriptors& descriptors) {
+  const ControlServer server(name->listener(), [&read](std::string_view, const Descriptors& descriptors) {
     std::array<char, 8> bytes{};
     if (descriptors.size() == 1)
       read.assign(bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(
@@ -199,7 +199,7 @@ TEST_F(ControlSocket, a_descriptor_that_comes_with_a_request_is_the_same_open_fi
 
 TEST_F(ControlSocket, descriptors_are_counted_and_closed_when_nobody_wants_them) {
   const auto name = claim("one");
-  const ControlServer server(*name, count);
+  const ControlServer server(name->listener(), count);
   for (std::size_t n = 0; n <= most_descriptors; ++n) {
     Pipe pipe;
     const std::vector<int> descriptors(n, pipe.reading.get());
@@ -238,7 +238,7 @@ bool hangs_up(const vmm::Fd& socket) {
 
 TEST_F(ControlSocket, clients_with_too_many_descriptors_are_dropped_and_nothing_is_left) {
   const auto name = claim("one");
-  const ControlServer server(*name, count);
+  const ControlServer server(name->listener(), count);
   const std::size_t before = open_descriptors();
   for (const std::size_t copies : {most_descriptors + 1, std::size_t{200}}) {
     Pipe pipe;
@@ -265,7 +265,7 @@ TEST_F(ControlSocket, clients_with_too_many_descriptors_are_dropped_and_nothing_
 
 TEST_F(ControlSocket, descriptors_of_a_client_that_leaves_within_a_line_are_closed) {
   const auto name = claim("one");
-  const ControlServer server(*name, count);
+  const ControlServer server(name->listener(), count);
   Pipe pipe;
   {
     const auto client = connect_to_guest(directory_, "one");
@@ -278,7 +278,7 @@ TEST_F(ControlSocket, descriptors_of_a_client_that_leaves_within_a_line_are_clos
 
 TEST_F(ControlSocket, descriptors_belong_to_the_last_line_of_what_they_were_sent_with) {
   const auto name = claim("one");
-  const ControlServer server(*name, count);
+  const ControlServer server(name->listener(), count);
   const auto client = connect_to_guest(directory_, "one");
   const Pipe pipe;
   const std::array descriptors{pipe.reading.get()};

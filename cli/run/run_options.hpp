@@ -1,0 +1,32 @@
+// What `run` and `create` are told.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "cli/config/guest_config.hpp"
+#include "cli/run/host_options.hpp"
+#include "cli/trace_options.hpp"
+
+namespace pinfold::cli {
+
+enum class StatsFormat : std::uint8_t { none, table, json };
+
+/// How a guest is watched while it runs, and what is printed about it. Nothing of it is the guest's.
+struct WatchOptions {
+  StatsFormat stats = StatsFormat::none;
+  bool audit = false;
+  std::uint64_t audit_interval = 20'000;  ///< MMU hypercalls between two audits.
+  TraceOptions trace;
+  std::filesystem::path system_map, vmlinux;  ///< Names for the guest kernel's addresses; empty: none.
+  std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
+};
+
+struct RunOptions {
+  GuestConfig guest;
+  WatchOptions watch;
+  HostOptions host;
+};
+
+}  // namespace pinfold::cli

@@ -1,0 +1,53 @@
+#include "cli/supervisor/monitor.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <cstdio>
+#include <new>
+
+#include "cli/run/run.hpp"
+#include "cli/supervisor/handover.hpp"
+#include "cli/supervisor/life_end.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// Programs that the monitor executes before the guest runs get no copy.
+vmm::Fd inherited(int fd) {
+  if (fd < 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return {};
+  return vmm::Fd(fd);
+}
+
+}  // namespace
+
+std::vector<std::string> monitor_words(const std::string& name, const MonitorDescriptors& descriptors) {
+  return {"pinfold",
+          "monitor",
+          "--name=" + name,
+          fmt::format("--options={}", descriptors.options),
+          fmt::format("--link={}", descriptors.link),
+          fmt::format("--socket={}", descriptors.socket)};
+}
+
+int monitor(const MonitorDescriptors& descriptors) {
+  ::prctl(PR_SET_NAME, "pinfold");  // it was executed as /proc/self/exe, and is called "exe"
+  vmm::Fd file = inherited(descriptors.options);
+  LifeLinks links{inherited(descriptors.socket), inherited(descriptors.link)};
+  auto options = decode_options(bytes_of(file));
+  if (!options || !links.supervisor.open()) {
+    fmt::print(stderr, "pinfold: monitor: only `run` and `create` start it\n");
+    return exit_usage;
+  }
+  file = vmm::Fd();
+  try {
+    const LifeEnd end = live(*options, std::move(links));
+    return end.guest ? status_of(*end.guest) : end.code;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "pinfold: the host has not enough memory\n");
+    return exit_bad_image;
+  }
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,48 @@
+// A monitor, as the supervisor sees it: a child process.
+#pragma once
+
+#include <sys/types.h>
+
+#include <csignal>
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/run/run_options.hpp"
+#include "vmm/kvm/fd.hpp"
+
+namespace pinfold::cli {
+
+/// Runs one life of the guest. The program is executed anew for each life, so that addresses in it that a
+/// guest has learned in one life are worth nothing in the next.
+///
+/// Between the two there is one socket, the link. The monitor writes a byte when the guest runs; the
+/// supervisor writes one to have it end. The exit status says the rest (life_end.hpp).
+class MonitorProcess {
+ public:
+  /// `listener` is the control socket, invalid for none. The child has the signal mask `mask`, and ends when
+  /// this process does. An error is one line.
+  [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(const RunOptions& options,
+                                                                       const vmm::Fd& listener,
+                                                                       const sigset_t& mask);
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Becomes readable when the guest runs, or the monitor ends. -1: the supervisor reads no more of it.
+  [[nodiscard]] int link() const { return runs_ ? -1 : link_.get(); }
+  void read_link();
+  [[nodiscard]] bool guest_runs() const { return runs_; }
+
+  /// Asks it to end its guest, and then itself.
+  void ask_to_leave();
+  void kill() const { ::kill(pid_, SIGKILL); }
+  /// The status of waitpid(2), once it has ended.
+  [[nodiscard]] std::optional<int> ended();
+  [[nodiscard]] int wait();
+
+ private:
+  pid_t pid_ = -1;
+  vmm::Fd link_;
+  bool runs_ = false;
+};
+
+}  // namespace pinfold::cli
