@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/block/restricted_ring.hpp"
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
@@ -104,9 +105,17 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
   };
 }
 
+std::vector<Finding> disk_findings() {
+  const auto why_not = devices::block::why_no_io_uring();
+  return {
+      {"io_uring", !why_not,
+       why_not ? "no io_uring: " + *why_not : "io_uring works, and can be restricted to a disk's transfers",
+       why_not ? "disks are served by threads, which is slower" : "disks are served by it"}};
+}
+
 std::vector<Finding> all_findings(const HostFacts& facts) {
   std::vector<Finding> all = paging_findings(facts);
-  for (const auto& more : {entry_findings(facts), processor_findings(facts)}) {
+  for (const auto& more : {entry_findings(facts), processor_findings(facts), disk_findings()}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   return all;

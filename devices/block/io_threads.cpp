@@ -1,6 +1,6 @@
 #include "devices/block/io_threads.hpp"
 
-#include "devices/service_thread.hpp"
+#include "pvmmu/service_thread.hpp"
 
 namespace pinfold::devices::block {
 

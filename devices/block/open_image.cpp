@@ -8,6 +8,7 @@
 #include <spdlog/fmt/fmt.h>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include "devices/block/raw_image.hpp"
 
@@ -89,10 +90,21 @@ int flags_for(const path& file, bool read_only) {
   return exclusive ? flags | O_EXCL : flags;
 }
 
+// The descriptor, or -1 with errno. A device that a program used which was killed is busy for some
+// milliseconds.
+int open_with_patience(const path& file, const RawImageOptions& options) {
+  const auto end = std::chrono::steady_clock::now() + options.lock_patience;
+  for (;;) {
+    const int fd = ::open(file.c_str(), flags_for(file, options.read_only));
+    if (fd >= 0 || errno != EBUSY || std::chrono::steady_clock::now() >= end) return fd;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 }  // namespace
 
 tl::expected<OpenImage, std::string> open_raw_image(const path& file, const RawImageOptions& options) {
-  vmm::Fd fd(::open(file.c_str(), flags_for(file, options.read_only)));
+  vmm::Fd fd(open_with_patience(file, options));
   if (!fd.open())
     return tl::unexpected(
         fmt::format("disk {}: {}", file.string(), why_not_open(file, options.read_only, errno)));

@@ -27,7 +27,7 @@ struct RawImageOptions {
   bool direct_io =
       false;  ///< Past the host's page cache, if the image can be read so in sectors of 512 bytes.
   Engine engine = Engine::best;
-  /// How long to wait for another program's locks: those of one that was killed may linger for milliseconds.
+  /// How long to wait for another program: the locks of one that was killed may linger for milliseconds.
   std::chrono::milliseconds lock_patience{1000};
   unsigned threads = 4;  ///< For Engine::threads, created when the image is opened.
 };

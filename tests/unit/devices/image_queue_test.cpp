@@ -1,11 +1,17 @@
 // What both ways of transfer promise, on files.
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <csignal>
 #include <random>
+#include <thread>
 
+#include "devices/block/image_file.hpp"
+#include "devices/block/io_threads.hpp"
+#include "devices/block/thread_queue.hpp"
 #include "image_files.hpp"
 
 namespace pinfold::devices::block {
@@ -250,6 +256,62 @@ TEST_P(TransferQueueTest, a_queue_of_no_or_too_many_transfers_is_refused_in_one_
   }
   EXPECT_TRUE(image->make_queue(max_queue_depth));
 }
+
+TEST(ThreadQueueEnd, waits_for_a_transfer_that_no_thread_has_begun) {
+  const TemporaryFolder folder;
+  const auto path = folder.image(4096);
+  std::ofstream(path, std::ios::in | std::ios::out) << "content";
+  ImageFile file(vmm::Fd(::open(path.c_str(), O_RDWR | O_CLOEXEC)), "disk", {.sectors = 8}, {});
+  IoThreads threads(1);
+  threads.add([] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); });
+  Memory memory(512);
+  const auto pieces = memory.pieces(512);
+  {
+    ThreadQueue queue(file, threads, 1, *WakeFd::make());
+    ASSERT_TRUE(queue.submit(transfer(Operation::read, 0, pieces)));
+    queue.start();
+  }
+  EXPECT_STREQ(memory.data(), "content");
+}
+
+TEST(ImageFileTest, after_a_flush_that_failed_none_succeeds) {
+  const TemporaryFolder folder;
+  ImageFile file(vmm::Fd(::open(folder.image(4096).c_str(), O_RDWR | O_CLOEXEC)), "disk", {.sectors = 8}, {});
+  EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), 0);
+  EXPECT_EQ(file.result_of({Operation::write, 0, 512, {}, 1}, ENOSPC), ENOSPC);
+  EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), 0);
+  EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, EIO), EIO);
+  EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), EIO);
+  EXPECT_EQ(file.result_of({Operation::write, 0, 512, {}, 1}, 0), 0);
+}
+
+// A file system of its own, in namespaces of its own, which is full after 64 KiB.
+class FullFileSystem : public testing::TestWithParam<Engine> {};
+
+TEST_P(FullFileSystem, fails_writes_and_keeps_what_was_written) {
+  const TemporaryFolder folder;
+  std::thread([&] {
+    if (::unshare(CLONE_FS | CLONE_NEWNS) != 0 ||
+        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", folder.path().c_str(), "tmpfs", 0, "size=64k") != 0)
+      GTEST_SKIP() << "mounting needs root";
+    auto opened = open_raw_image(folder.image(1 << 20), {.engine = GetParam()});
+    if (!opened) GTEST_SKIP() << opened.error();
+    auto queue = opened->image->make_queue(4);
+    ASSERT_TRUE(queue) << queue.error();
+    Memory out(32768), in(32768), large(1 << 19);
+    out.fill(1);
+    EXPECT_EQ(run(**queue, Operation::write, 0, out.pieces(4096)), 0);
+    EXPECT_EQ(run(**queue, Operation::write, 1 << 19, large.pieces(4096)), ENOSPC);
+    EXPECT_EQ(run(**queue, Operation::read, 0, in.pieces(4096)), 0);
+    EXPECT_EQ(in.text(), out.text());
+  }).join();
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, FullFileSystem, testing::Values(Engine::io_uring, Engine::threads),
+                         [](const auto& engine) {
+                           return engine.param == Engine::io_uring ? "io_uring" : "threads";
+                         });
 
 INSTANTIATE_TEST_SUITE_P(Engines, TransferQueueTest, testing::Values(Engine::io_uring, Engine::threads),
                          [](const auto& engine) {
