@@ -288,7 +288,7 @@ Status EventChannels::status(evtchn_status& args) {
     args.u.interdomain.port = peer->remote_port.raw();
   } else if (port->is<port_state::Monitor>()) {
     args.status = EVTCHNSTAT_interdomain;
-    args.u.interdomain.dom = 0;
+    args.u.interdomain.dom = monitor_domain.raw();
     args.u.interdomain.port = args.port;
   } else if (const auto* virq = port->as<port_state::Virq>()) {
     args.status = EVTCHNSTAT_virq;
@@ -406,6 +406,12 @@ void EventChannels::notify_guest(Port port) {
   const Lock lock(network_->mutex_);
   const auto* open_port = ports_.find(port);
   if (open_port != nullptr && open_port->is<port_state::Monitor>()) raise(port, kick);
+}
+
+void MonitorEnd::notify_guest() {
+  EventChannels::DeferredKick kick;
+  const EventChannels::Lock lock(channels_.network_->mutex_);
+  if (channels_.is_connected_to(port_, channel_)) channels_.raise(port_, kick);
 }
 
 bool EventChannels::is_pending(Port port) {

@@ -23,12 +23,33 @@ namespace pinfold::devices {
 
 class EventChannels;
 
+/// The monitor's end of a channel that the guest opened. Destroyed, it leaves the guest's port unbound, as a
+/// peer that closes its end does. It is destroyed before its EventChannels; a call of the callback that is
+/// under way on a vCPU may end later.
+class MonitorEnd {
+ public:
+  ~MonitorEnd();
+  MonitorEnd(const MonitorEnd&) = delete;
+  MonitorEnd& operator=(const MonitorEnd&) = delete;
+  /// Raises the guest's port; dropped if the guest has closed it.
+  void notify_guest();
+
+ private:
+  friend class EventChannels;
+  MonitorEnd(EventChannels& channels, Port port, std::shared_ptr<const MonitorChannel> channel)
+      : channels_(channels), port_(port), channel_(std::move(channel)) {}
+  EventChannels& channels_;
+  Port port_;
+  std::shared_ptr<const MonitorChannel> channel_;  ///< Tells this channel from a later one on the same port.
+};
+
 /// The domains whose ports can be connected. One lock serves all their port tables, because connecting and
 /// closing change two tables at once. It is held for a few loads and stores only, in a reset for those of one
 /// stretch of work, and never while calling out.
 class EventSwitch {
  private:
   friend class EventChannels;
+  friend class MonitorEnd;
   std::mutex mutex_;
   std::unordered_map<DomId, EventChannels*> domains_;
 };
@@ -60,6 +81,11 @@ class EventChannels final : public Device, public vmm::EventSource {
   /// raises it. Port 0 when the table is full. The guest may close it; notify_guest is then dropped. When
   /// `on_guest_send` has served only some of what there is, the guest takes its events and then sends again.
   [[nodiscard]] Port open_monitor_channel(MonitorChannel on_guest_send);
+  /// Connects a port that the guest opened for the monitor's domain (EVTCHNOP_alloc_unbound) to the monitor,
+  /// as bind_interdomain by that domain would. EINVAL for any other port. The guest may have sent before, so
+  /// the caller looks once at what the channel is about.
+  [[nodiscard]] tl::expected<std::unique_ptr<MonitorEnd>, Errno> bind_monitor_channel(
+      Port port, MonitorChannel on_guest_send);
 
   void raise_virq(VcpuId vcpu, std::uint32_t virq) override;
   void notify_guest(Port port) override;
@@ -68,6 +94,7 @@ class EventChannels final : public Device, public vmm::EventSource {
   void vcpu_info_moved(VcpuId vcpu) override;
 
  private:
+  friend class MonitorEnd;
   using Lock = std::lock_guard<std::mutex>;
   class DeferredKick;
 
@@ -94,6 +121,7 @@ class EventChannels final : public Device, public vmm::EventSource {
   [[nodiscard]] EventChannels* domain(std::uint16_t dom);
   [[nodiscard]] tl::expected<Port, Errno> open_port(EventPort::State state, VcpuId vcpu);
   void raise(Port port, DeferredKick& kick);
+  [[nodiscard]] bool is_connected_to(Port port, const std::shared_ptr<const MonitorChannel>& channel);
   void clear_pending(Port port);
   void switch_to_fifo();
   /// The peers of connected ports find their ends unbound.

@@ -24,14 +24,24 @@ Status GrantEntries::grow(pvmmu::Held held, std::uint32_t count) {
   while (frames_.size() < count) {
     auto frame = source_.allocate(held);
     if (!frame) return fail(frame.error());
+    const std::lock_guard lock(mutex_);
     frames_.push_back(std::move(*frame));
+    pins_.resize(frames_.size() * entries_per_frame);
   }
   return {};
 }
 
-tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, bool write) {
+void GrantEntries::drop() {
+  const std::lock_guard lock(mutex_);
+  frames_.clear();
+  pins_.clear();
+}
+
+tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, GrantUse use) {
+  const std::lock_guard lock(mutex_);
   if (!exists(ref)) return fail(Errno::einval);
   auto& page = page_of(ref);
+  const bool write = use == GrantUse::write;
   const std::uint32_t in_use = GTF_reading | (write ? GTF_writing : 0U);
   auto head = page.load<std::uint32_t>(offset_of(ref));
   // A guest that keeps changing the entry is not waited for.
@@ -40,31 +50,29 @@ tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, bool
     if (domain_of(head) != grantee) return fail(Errno::eperm);
     if (write && (flags_of(head) & GTF_readonly) != 0) return fail(Errno::eperm);
     if (page.compare_exchange(offset_of(ref), head, head | in_use)) {
-      auto& use = uses_[ref];
-      ++(write ? use.writers : use.readers);
+      ++(write ? pins_[ref.raw()].writers : pins_[ref.raw()].readers);
       return Mfn(page.load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
     }
   }
   return fail(Errno::eagain);
 }
 
-void GrantEntries::release(GrantRef ref, bool write) {
-  const auto found = uses_.find(ref);
-  if (found == uses_.end()) std::abort();
-  auto& count = write ? found->second.writers : found->second.readers;
+void GrantEntries::release(GrantRef ref, GrantUse use) {
+  const std::lock_guard lock(mutex_);
+  if (!exists(ref)) std::abort();
+  Pins& pins = pins_[ref.raw()];
+  auto& count = use == GrantUse::write ? pins.writers : pins.readers;
   if (count == 0) std::abort();
   --count;
-  std::uint32_t ended = found->second.writers == 0 ? GTF_writing : 0U;
-  if (found->second.writers == 0 && found->second.readers == 0) {
-    ended |= GTF_reading;
-    uses_.erase(found);
-  }
+  std::uint32_t ended = pins.writers == 0 ? GTF_writing : 0U;
+  if (!pins.any()) ended |= GTF_reading;
   page_of(ref).fetch_and(offset_of(ref), ~ended);
 }
 
 Status GrantEntries::swap(GrantRef a, GrantRef b) {
+  const std::lock_guard lock(mutex_);
   if (!exists(a) || !exists(b)) return fail(Errno::einval);
-  if (uses_.contains(a) || uses_.contains(b)) return fail(Errno::ebusy);
+  if (pins_[a.raw()].any() || pins_[b.raw()].any()) return fail(Errno::ebusy);
   const auto first = page_of(a).load<std::uint64_t>(offset_of(a));
   const auto second = page_of(b).exchange(offset_of(b), first);
   page_of(a).store(offset_of(a), second);

@@ -1,7 +1,7 @@
 // The grant table's content: which frames a domain lets others use (xen/grant_table.h, version 1).
 #pragma once
 
-#include <map>
+#include <mutex>
 #include <vector>
 
 #include "pvmmu/errno.hpp"
@@ -10,9 +10,14 @@
 
 namespace pinfold::devices {
 
+/// What a grant is used for. A use for writing may read, too, as on Xen.
+enum class GrantUse : std::uint8_t { read, write };
+
 /// The frames of one domain's table, and the grants in it that are in use. The guest writes the entries at
 /// any time; an entry in use is marked so in the table, which keeps a well-behaved guest from ending it.
-/// Needs the domain's lock to be held.
+///
+/// Concurrency: any thread may call anything that takes no `Held`. The lock is held for a few loads and
+/// stores. The list of frames grows with the domain's lock held, so whoever has that may read frames().
 class GrantEntries {
  public:
   static constexpr std::uint32_t entries_per_frame = 512;
@@ -25,31 +30,36 @@ class GrantEntries {
   /// At least `count` frames; ENOSPC above the maximum, otherwise the source's error.
   [[nodiscard]] Status grow(pvmmu::Held held, std::uint32_t count);
 
-  /// Lets go of all frames. No backend uses a grant any more.
-  void drop() { frames_.clear(); }
+  /// Drops all frames. No backend uses a grant any more.
+  void drop();
 
-  /// For a backend: takes the grant into use, and says which frame of the granting domain it names. The
-  /// number is the guest's word: the caller has to check ownership and take its own reference. EINVAL if
-  /// there is no such grant, EPERM if it is not for `grantee` or not writable.
-  [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, bool write);
-  /// Once for each successful acquire, with the same `write`.
-  void release(GrantRef ref, bool write);
+  /// For a backend: takes the grant into use, marks it so in the table, and returns the frame of the granting
+  /// domain that it names. The number is the guest's word: the caller has to check ownership and take its own
+  /// reference. EINVAL if there is no such grant, EPERM if it is not for `grantee` or not writable, EAGAIN if
+  /// the guest keeps changing the entry.
+  [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, GrantUse use);
+  /// Once for each successful acquire, with the same `use`. The last one clears the mark.
+  void release(GrantRef ref, GrantUse use);
   /// Swaps two entries, neither in use; EINVAL, EBUSY.
   [[nodiscard]] Status swap(GrantRef a, GrantRef b);
 
  private:
-  struct Use {
+  /// Uses of one entry under way: Xen's pin counts.
+  struct Pins {
     std::uint32_t readers = 0;
     std::uint32_t writers = 0;
+    [[nodiscard]] bool any() const { return readers != 0 || writers != 0; }
   };
-  [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() / entries_per_frame < frames_.size(); }
+  // These need the lock.
+  [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() < pins_.size(); }
   [[nodiscard]] vmm::SharedPage& page_of(GrantRef ref);
   [[nodiscard]] static std::size_t offset_of(GrantRef ref);
 
   vmm::SharedFrameSource& source_;
   std::uint32_t max_;
+  std::mutex mutex_;
   std::vector<vmm::SharedFrame> frames_;
-  std::map<GrantRef, Use> uses_;
+  std::vector<Pins> pins_;  ///< By reference.
 };
 
 }  // namespace pinfold::devices

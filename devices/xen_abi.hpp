@@ -9,6 +9,18 @@
 
 #include <xen/event_channel.h>
 #include <xen/grant_table.h>
+#include <xen/io/blkif.h>
 #include <xen/io/console.h>
+#include <xen/io/protocols.h>
+#include <xen/io/xenbus.h>
 #include <xen/io/xs_wire.h>
 #include <xen/xen.h>
+
+#include "pvmmu/types.hpp"
+
+namespace pinfold::devices {
+
+/// The number under which guests know the monitor: their frontends find their backends there.
+inline constexpr DomId monitor_domain{0};
+
+}  // namespace pinfold::devices

@@ -26,6 +26,12 @@ void SharedPage::copy_in(std::size_t offset, std::span<const std::byte> from) {
   if (may_be_written()) std::memcpy(hold_->base + offset, from.data(), from.size());
 }
 
+std::optional<iovec> SharedPage::transfer_area(std::size_t offset, std::size_t size, bool write) const {
+  check(offset, size, 1);
+  if (write && !may_be_written()) return std::nullopt;
+  return iovec{hold_->base + offset, size};
+}
+
 void SharedPage::check(std::size_t offset, std::size_t size, std::size_t alignment) const {
   if (hold_ == nullptr || offset > page_size || size > page_size - offset || offset % alignment != 0)
     std::abort();

@@ -1,12 +1,15 @@
 // A page that the guest and the monitor both write at any time: rings, shared_info, vcpu_info.
 #pragma once
 
+#include <sys/uio.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -77,6 +80,10 @@ class SharedPage {
   }
   void copy_out(std::size_t offset, std::span<std::byte> to) const;
   void copy_in(std::size_t offset, std::span<const std::byte> from);
+  /// The address of a part of the page, for a transfer by the host's kernel, which reads the part, or also
+  /// writes it if `write`. The caller keeps this SharedPage until the transfer is done. Nothing if the kernel
+  /// would write and the hold has failed. For devices/granted_page.cpp only.
+  [[nodiscard]] std::optional<iovec> transfer_area(std::size_t offset, std::size_t size, bool write) const;
 
  private:
   friend class FrameHolds;

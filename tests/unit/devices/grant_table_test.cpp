@@ -220,29 +220,29 @@ TEST_F(GrantTableTest, a_backend_gets_only_what_is_granted_to_it) {
   grant(600, GTF_permit_access, 0, 0x1234);
   grant(601, GTF_permit_access | GTF_readonly, 0, 0x1235);
   auto& entries = table.entries();
-  EXPECT_EQ(*entries.acquire(GrantRef(600), DomId(0), true), Mfn(0x1234));
-  EXPECT_EQ(entries.acquire(GrantRef(600), DomId(3), false).error(), Errno::eperm);
-  EXPECT_EQ(entries.acquire(GrantRef(601), DomId(0), true).error(), Errno::eperm);
-  EXPECT_EQ(*entries.acquire(GrantRef(601), DomId(0), false), Mfn(0x1235));
-  EXPECT_EQ(entries.acquire(GrantRef(602), DomId(0), false).error(), Errno::einval);
-  EXPECT_EQ(entries.acquire(GrantRef(1024), DomId(0), false).error(), Errno::einval);
-  EXPECT_EQ(entries.acquire(GrantRef(0xffffffff), DomId(0), false).error(), Errno::einval);
+  EXPECT_EQ(*entries.acquire(GrantRef(600), DomId(0), GrantUse::write), Mfn(0x1234));
+  EXPECT_EQ(entries.acquire(GrantRef(600), DomId(3), GrantUse::read).error(), Errno::eperm);
+  EXPECT_EQ(entries.acquire(GrantRef(601), DomId(0), GrantUse::write).error(), Errno::eperm);
+  EXPECT_EQ(*entries.acquire(GrantRef(601), DomId(0), GrantUse::read), Mfn(0x1235));
+  EXPECT_EQ(entries.acquire(GrantRef(602), DomId(0), GrantUse::read).error(), Errno::einval);
+  EXPECT_EQ(entries.acquire(GrantRef(1024), DomId(0), GrantUse::read).error(), Errno::einval);
+  EXPECT_EQ(entries.acquire(GrantRef(0xffffffff), DomId(0), GrantUse::read).error(), Errno::einval);
 }
 
 TEST_F(GrantTableTest, a_grant_in_use_is_marked_until_its_last_user_is_gone) {
   ASSERT_EQ(setup(1), GNTST_okay);
   grant(9, GTF_permit_access, 0, 7);
   auto& entries = table.entries();
-  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), true));
-  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), false));
+  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), GrantUse::write));
+  ASSERT_TRUE(entries.acquire(GrantRef(9), DomId(0), GrantUse::read));
   EXPECT_EQ(flags(9), GTF_permit_access | GTF_reading | GTF_writing);
   EXPECT_EQ(entries.swap(GrantRef(9), GrantRef(10)).error(), Errno::ebusy);
-  entries.release(GrantRef(9), true);
+  entries.release(GrantRef(9), GrantUse::write);
   EXPECT_EQ(flags(9), GTF_permit_access | GTF_reading);
-  entries.release(GrantRef(9), false);
+  entries.release(GrantRef(9), GrantUse::read);
   EXPECT_EQ(flags(9), GTF_permit_access);
   EXPECT_TRUE(entries.swap(GrantRef(9), GrantRef(10)));
-  EXPECT_EQ(*entries.acquire(GrantRef(10), DomId(0), false), Mfn(7));
+  EXPECT_EQ(*entries.acquire(GrantRef(10), DomId(0), GrantUse::read), Mfn(7));
 }
 
 }  // namespace
