@@ -1,0 +1,45 @@
+// What a kind of device does when its frontend comes and goes.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "devices/xenbus/nodes.hpp"
+
+namespace pinfold::devices::xenbus {
+
+/// A backend of one device. BackendDevice has the states, and calls this; Bus has the thread.
+///
+/// A backend has threads of its own, which may change what is_disconnected() and failure() return at any
+/// time; they wake the bus then.
+///
+/// Concurrency: start() is called before the bus's thread exists, all others by that thread.
+class Backend {
+ public:
+  Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+  /// Waits until nothing of the guest's is in use any more.
+  virtual ~Backend() = default;
+
+  /// Nodes that a toolstack writes when it adds the device, besides those that every device has.
+  [[nodiscard]] virtual DeviceNodes backend_nodes() const = 0;
+  [[nodiscard]] virtual DeviceNodes frontend_nodes() const = 0;
+  /// Starts its threads.
+  virtual void start() = 0;
+
+  /// Nodes that a frontend needs to choose its parameters; written before the state InitWait.
+  [[nodiscard]] virtual DeviceNodes features() const = 0;
+  /// The frontend has chosen: reads its nodes, connects to it, and returns the nodes that are written before
+  /// the state Connected. An error is why the device closes; then disconnect() follows.
+  [[nodiscard]] virtual tl::expected<DeviceNodes, std::string> connect(const FrontendNodes& frontend) = 0;
+  /// Begins to end the connection, if there is one.
+  virtual void disconnect() = 0;
+  /// Is there no connection, and nothing of one left? Then connect() may be called.
+  [[nodiscard]] virtual bool is_disconnected() = 0;
+  /// Why the connection can't go on, such as a frontend that broke its ring.
+  [[nodiscard]] virtual std::optional<std::string> failure() = 0;
+};
+
+}  // namespace pinfold::devices::xenbus

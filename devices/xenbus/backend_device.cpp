@@ -1,0 +1,126 @@
+#include "devices/xenbus/backend_device.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+namespace pinfold::devices::xenbus {
+namespace {
+
+using xenstore::Path;
+using xenstore::Permission;
+using xenstore::Permissions;
+
+/// The owner's, for the other to read.
+Permissions shared(DomId owner, DomId reader) {
+  return Permissions(std::vector<Permission>{{owner}, {reader, true, false}});
+}
+
+}  // namespace
+
+Status BackendDevice::publish() {
+  if (auto written = write_folders(); !written) return written;
+  offer();
+  backend_->start();
+  return {};
+}
+
+/// Permissions as those of libxl: each end owns its folder, and the other may read it.
+Status BackendDevice::write_folders() {
+  const Permissions ours = shared(monitor_domain, name_.frontend),
+                    theirs = shared(name_.frontend, monitor_domain);
+  const Path back = name_.backend_folder(), front = name_.frontend_folder();
+  DeviceNodes of_back = backend_->backend_nodes(), of_front = backend_->frontend_nodes();
+  of_back.insert(of_back.begin(), {{"frontend", front.text()},
+                                   {"frontend-id", std::to_string(name_.frontend.raw())},
+                                   {"online", "1"},
+                                   {"state", text_of(state_)}});
+  of_front.insert(of_front.begin(), {{"backend", back.text()},
+                                     {"backend-id", std::to_string(monitor_domain.raw())},
+                                     {"state", text_of(BusState::initialising)}});
+  if (auto done = store_.write(back, "", ours); !done) return done;
+  for (auto& [name, value] : of_back)
+    if (auto done = store_.write(back.child(name), std::move(value), ours); !done) return done;
+  if (auto done = store_.write(front.parent(), "", ours); !done) return done;
+  if (auto done = store_.write(front, "", theirs); !done) return done;
+  for (auto& [name, value] : of_front)
+    if (auto done = store_.write(front.child(name), std::move(value), theirs); !done) return done;
+  return {};
+}
+
+void BackendDevice::look() {
+  if (state_ == BusState::connected) {
+    if (const auto reason = backend_->failure()) fail_with(*reason);
+  }
+  switch (frontend_state()) {
+    case BusState::initialising:
+      if (state_ == BusState::connected) backend_->disconnect();
+      if (state_ != BusState::init_wait && backend_->is_disconnected()) offer();
+      break;
+    case BusState::initialised:
+    case BusState::connected:
+      if (state_ == BusState::init_wait) connect();
+      break;
+    case BusState::closing: begin_closing(); break;
+    case BusState::closed:
+    case BusState::unknown:
+      begin_closing();
+      if (state_ == BusState::closing && backend_->is_disconnected()) set_state(BusState::closed);
+      break;
+    case BusState::init_wait:
+    case BusState::reconfiguring:
+    case BusState::reconfigured:
+      if (state_ != BusState::closing && state_ != BusState::closed)
+        fail_with("the frontend is in a state that frontends don't have");
+      break;
+  }
+}
+
+void BackendDevice::remove_nodes() {
+  (void)store_.remove(name_.backend_folder());
+  (void)store_.remove(name_.frontend_folder());
+  (void)store_.remove(name_.error_node().parent());
+}
+
+BusState BackendDevice::frontend_state() {
+  const auto text = store_.read(name_.frontend_folder().child("state"));
+  return text ? parse_state(*text) : BusState::unknown;
+}
+
+void BackendDevice::offer() {
+  (void)store_.remove(name_.error_node().parent());
+  write(backend_->features());
+  set_state(BusState::init_wait);
+}
+
+void BackendDevice::connect() {
+  const auto nodes = backend_->connect(FrontendNodes(store_, name_.frontend_folder()));
+  if (!nodes) return fail_with(nodes.error());
+  write(*nodes);
+  set_state(BusState::connected);
+}
+
+void BackendDevice::begin_closing() {
+  if (state_ == BusState::closing || state_ == BusState::closed) return;
+  backend_->disconnect();
+  set_state(BusState::closing);
+}
+
+void BackendDevice::fail_with(const std::string& reason) {
+  spdlog::debug("domain {}: {} {}: {}", name_.frontend.raw(), name_.kind, name_.number, reason);
+  (void)store_.write(name_.error_node(), reason, shared(monitor_domain, name_.frontend));
+  begin_closing();
+}
+
+void BackendDevice::set_state(BusState state) {
+  state_ = state;
+  write({{"state", text_of(state)}});
+}
+
+/// Below an existing folder, so the permissions are inherited.
+void BackendDevice::write(const DeviceNodes& nodes) {
+  const Path folder = name_.backend_folder();
+  for (const auto& [name, value] : nodes) (void)store_.write(folder.child(name), value);
+}
+
+}  // namespace pinfold::devices::xenbus

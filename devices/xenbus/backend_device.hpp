@@ -1,0 +1,62 @@
+// The state machine of a backend (xen/io/xenbus.h, "State diagrams" in xen/io/blkif.h).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "devices/xenbus/backend.hpp"
+#include "devices/xenbus/bus_state.hpp"
+
+namespace pinfold::devices::xenbus {
+
+/// One device: its nodes in the store, its state, and its Backend.
+///
+/// The state follows that of the frontend, which the guest may write at any time:
+///
+///     the frontend is          this backend
+///     Initialising             ends a connection that there was, and offers a new one: InitWait
+///     Initialised, Connected   in InitWait: connects, and is Connected; else does nothing
+///     Closing                  ends the connection, and is Closing
+///     Closed, or has no state  ends the connection, and is Closed when nothing of it is left
+///     anything else            fails
+///
+/// A failure writes its reason to the error node, ends the connection, and is Closing. After that, as after
+/// Closed, a frontend that begins again with Initialising finds the device as if it were new. So nothing that
+/// a frontend does, or leaves undone when it dies, makes the device useless for the next one.
+///
+/// Concurrency: used by one thread at a time.
+class BackendDevice {
+ public:
+  /// `store` outlives this.
+  BackendDevice(xenstore::Store& store, DeviceName name, std::unique_ptr<Backend> backend)
+      : store_(store), name_(std::move(name)), backend_(std::move(backend)) {}
+
+  /// Writes both folders as a toolstack does, offers the device, and starts the backend's threads.
+  [[nodiscard]] Status publish();
+  /// Looks at the frontend's state and at the backend, and does what follows from them.
+  void look();
+  /// Ends the connection for good: the guest is over.
+  void shut() { backend_->disconnect(); }
+  [[nodiscard]] bool is_disconnected() { return backend_->is_disconnected(); }
+  /// Removes both folders.
+  void remove_nodes();
+  [[nodiscard]] const DeviceName& name() const { return name_; }
+  [[nodiscard]] BusState state() const { return state_; }
+
+ private:
+  [[nodiscard]] Status write_folders();
+  [[nodiscard]] BusState frontend_state();
+  void offer();
+  void connect();
+  void begin_closing();
+  void fail_with(const std::string& reason);
+  void set_state(BusState state);
+  void write(const DeviceNodes& nodes);
+
+  xenstore::Store& store_;
+  DeviceName name_;
+  std::unique_ptr<Backend> backend_;
+  BusState state_ = BusState::initialising;
+};
+
+}  // namespace pinfold::devices::xenbus

@@ -1,0 +1,228 @@
+// The states of a backend: what it does for each state of a frontend, in every order.
+#include "devices/xenbus/backend_device.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace pinfold::devices::xenbus {
+namespace {
+
+using xenstore::Path;
+using xenstore::Store;
+
+constexpr const char* front = "/local/domain/1/device/vbd/51712/";
+constexpr const char* back = "/local/domain/0/backend/vbd/1/51712/";
+
+/// A backend that does what the test tells it.
+class FakeBackend final : public Backend {
+ public:
+  struct Script {
+    bool started = false, connected = false, lingers = false;
+    int connects = 0;
+    std::string refusal;
+    std::optional<std::string> failure;
+  };
+  explicit FakeBackend(Script& script) : script_(script) {}
+  [[nodiscard]] DeviceNodes backend_nodes() const override { return {{"mode", "w"}}; }
+  [[nodiscard]] DeviceNodes frontend_nodes() const override { return {{"virtual-device", "51712"}}; }
+  void start() override { script_.started = true; }
+  [[nodiscard]] DeviceNodes features() const override { return {{"feature-x", "1"}}; }
+  [[nodiscard]] tl::expected<DeviceNodes, std::string> connect(const FrontendNodes&) override {
+    EXPECT_FALSE(script_.connected) << "a connection ends before there is another";
+    ++script_.connects;
+    if (!script_.refusal.empty()) return tl::unexpected(script_.refusal);
+    script_.connected = true;
+    return DeviceNodes{{"sectors", "8"}};
+  }
+  void disconnect() override {
+    if (!script_.lingers) script_.connected = false;
+  }
+  [[nodiscard]] bool is_disconnected() override { return !script_.connected; }
+  [[nodiscard]] std::optional<std::string> failure() override { return script_.failure; }
+
+ private:
+  Script& script_;
+};
+
+struct States : testing::Test {
+  States() { EXPECT_TRUE(device.publish()); }
+  [[nodiscard]] std::string read(const std::string& path) {
+    return store->read(*Path::parse(path, DomId(0))).value_or("(none)");
+  }
+  void write(const std::string& path, const std::string& value) {
+    ASSERT_TRUE(store->write(*Path::parse(path, DomId(0)), value));
+  }
+  /// The backend's state after the frontend's became this.
+  std::string after(const std::string& state) {
+    write(front + std::string("state"), state);
+    device.look();
+    return read(back + std::string("state"));
+  }
+  [[nodiscard]] std::string error() { return read("/local/domain/0/error/backend/vbd/1/51712/error"); }
+
+  std::shared_ptr<Store> store = std::make_shared<Store>();
+  FakeBackend::Script script;
+  BackendDevice device{*store, {"vbd", DomId(1), 51712}, std::make_unique<FakeBackend>(script)};
+};
+
+TEST_F(States, a_device_is_offered_with_the_nodes_of_a_toolstack) {
+  EXPECT_TRUE(script.started);
+  EXPECT_EQ(read(back + std::string("state")), "2");
+  EXPECT_EQ(read(back + std::string("feature-x")), "1");
+  EXPECT_EQ(read(back + std::string("frontend")) + "/", front);
+  EXPECT_EQ(read(back + std::string("frontend-id")), "1");
+  EXPECT_EQ(read(front + std::string("state")), "1");
+  EXPECT_EQ(read(front + std::string("backend")) + "/", back);
+  EXPECT_EQ(read(front + std::string("virtual-device")), "51712");
+}
+
+TEST_F(States, each_end_owns_its_folder_and_the_other_may_read_it) {
+  const auto guest = store->add_client(DomId(1), {});
+  const xenstore::TransactionId none{0};
+  const auto path = [](const std::string& text) { return *Path::parse(text, DomId(1)); };
+  EXPECT_TRUE(store->read(guest, none, path(back + std::string("mode"))));
+  EXPECT_FALSE(store->write(guest, none, path(back + std::string("mode")), "r"));
+  EXPECT_TRUE(store->write(guest, none, path(front + std::string("ring-ref")), "8"));
+  EXPECT_FALSE(store->write(guest, none, path("/local/domain/1/device/vbd/7"), ""));
+  EXPECT_TRUE(store->directory(guest, none, path("/local/domain/1/device/vbd")));
+}
+
+TEST_F(States, a_frontend_connects_and_closes) {
+  EXPECT_EQ(after("3"), "4");
+  EXPECT_EQ(read(back + std::string("sectors")), "8");
+  EXPECT_EQ(after("4"), "4");
+  EXPECT_EQ(script.connects, 1) << "a frontend that is connected is connected once";
+  EXPECT_EQ(after("5"), "5");
+  EXPECT_FALSE(script.connected);
+  EXPECT_EQ(after("6"), "6");
+  EXPECT_EQ(after("1"), "2") << "ready for the next one";
+  EXPECT_EQ(after("3"), "4");
+}
+
+TEST_F(States, a_frontend_that_dies_in_any_state_leaves_the_backend_ready) {
+  for (const char* died_in : {"1", "2", "3", "4", "5", "6", "7", "8", "0", "x", "", "33"}) {
+    if (*died_in != '1') {
+      ASSERT_EQ(after("3"), "4") << died_in;
+    }
+    after(died_in);
+    EXPECT_EQ(after("1"), "2") << "died in " << died_in;
+    EXPECT_EQ(after("3"), "4") << "died in " << died_in;
+    EXPECT_EQ(after("1"), "2");
+  }
+}
+
+TEST_F(States, a_connection_ends_before_the_device_is_offered_again) {
+  ASSERT_EQ(after("3"), "4");
+  script.lingers = true;
+  EXPECT_EQ(after("1"), "4") << "transfers are on their way";
+  EXPECT_EQ(after("6"), "5");
+  EXPECT_EQ(after("1"), "5");
+  script.connected = false;  // and the backend wakes the bus
+  device.look();
+  EXPECT_EQ(read(back + std::string("state")), "2");
+}
+
+TEST_F(States, closing_waits_for_the_frontend_and_then_for_transfers) {
+  ASSERT_EQ(after("3"), "4");
+  script.lingers = true;
+  EXPECT_EQ(after("5"), "5");
+  script.connected = false;
+  device.look();
+  EXPECT_EQ(read(back + std::string("state")), "5") << "the frontend waits for Closed only when it is Closed";
+  EXPECT_EQ(after("6"), "6");
+}
+
+TEST_F(States, a_frontend_that_does_not_begin_again_is_not_connected_again) {
+  ASSERT_EQ(after("3"), "4");
+  ASSERT_EQ(after("6"), "6");
+  EXPECT_EQ(after("3"), "6");
+  EXPECT_EQ(after("4"), "6");
+  EXPECT_EQ(script.connects, 1);
+}
+
+TEST_F(States, a_frontend_without_a_state_has_none) {
+  ASSERT_EQ(after("3"), "4");
+  ASSERT_TRUE(store->remove(*Path::parse("/local/domain/1/device/vbd/51712", DomId(0))));
+  device.look();
+  EXPECT_EQ(read(back + std::string("state")), "6");
+  EXPECT_FALSE(script.connected);
+}
+
+TEST_F(States, a_refused_frontend_is_told_why_and_may_try_again) {
+  script.refusal = "no event-channel";
+  EXPECT_EQ(after("3"), "5");
+  EXPECT_EQ(error(), "no event-channel");
+  device.look();
+  EXPECT_EQ(script.connects, 1) << "not again until the frontend begins again";
+  EXPECT_EQ(after("6"), "6");
+  script.refusal.clear();
+  EXPECT_EQ(after("1"), "2");
+  EXPECT_EQ(error(), "(none)");
+  EXPECT_EQ(after("3"), "4");
+}
+
+TEST_F(States, a_connection_that_fails_closes_with_its_reason) {
+  ASSERT_EQ(after("3"), "4");
+  script.failure = "the ring is broken";
+  device.look();
+  EXPECT_EQ(read(back + std::string("state")), "5");
+  EXPECT_EQ(error(), "the ring is broken");
+  EXPECT_FALSE(script.connected);
+}
+
+TEST_F(States, a_state_that_frontends_dont_have_is_a_failure) {
+  EXPECT_EQ(after("7"), "5");
+  EXPECT_NE(error(), "(none)");
+}
+
+TEST_F(States, no_order_of_states_leaves_a_connection_behind_or_the_device_useless) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    script.lingers = random() % 4 == 0;
+    script.refusal = random() % 4 == 0 ? "no" : "";
+    const std::string state = after(std::to_string(random() % 10));
+    EXPECT_EQ(state == "4", device.state() == BusState::connected);
+    if (state == "2" || state == "6") {
+      EXPECT_FALSE(script.connected);
+    }
+    if (random() % 8 == 0) {
+      script = {true, false, false, 0, "", std::nullopt};
+      ASSERT_EQ(after("1"), "2");
+      ASSERT_EQ(after("3"), "4");
+    }
+  }
+}
+
+TEST_F(States, its_nodes_go_with_it) {
+  script.refusal = "no";
+  after("3");
+  device.remove_nodes();
+  for (const std::string& path : {std::string(front), std::string(back)})
+    EXPECT_EQ(read(path + "state"), "(none)");
+  EXPECT_EQ(error(), "(none)");
+}
+
+TEST(BusStates, only_a_digit_is_a_state) {
+  EXPECT_EQ(parse_state("4"), BusState::connected);
+  for (const char* text : {"", "9", "-1", "44", "4 ", " 4", "x", "04"})
+    EXPECT_EQ(parse_state(text), BusState::unknown) << text;
+}
+
+TEST(FrontendNumbers, are_decimal_and_fit) {
+  Store store;
+  const FrontendNodes nodes(store, *Path::parse("/f", DomId(0)));
+  const auto number = [&](const char* text) {
+    EXPECT_TRUE(store.write(*Path::parse("/f/n", DomId(0)), text));
+    return nodes.number("n");
+  };
+  EXPECT_EQ(number("51712").value(), 51712u);
+  EXPECT_EQ(number("4294967295").value(), 0xffffffffu);
+  for (const char* bad : {"", "4294967296", "-1", "+1", " 1", "1 ", "0x10", "1.0", "a"})
+    EXPECT_FALSE(number(bad)) << bad;
+  EXPECT_EQ(nodes.number("missing").value(), std::nullopt);
+  EXPECT_EQ(nodes.required_number("missing").error(), "the frontend has no missing");
+}
+
+}  // namespace
+}  // namespace pinfold::devices::xenbus
