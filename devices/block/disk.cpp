@@ -1,0 +1,132 @@
+#include "devices/block/disk.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace pinfold::devices::block {
+
+using xenbus::DeviceNodes;
+using xenbus::FrontendNodes;
+
+Disk::Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links)
+    : image_(std::move(image)),
+      geometry_(image_->geometry()),
+      nodes_(std::move(nodes)),
+      links_(std::move(links)),
+      rings_(links_.grants, links_.frame_holder()) {}
+
+tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::unique_ptr<Image> image, DiskNodes nodes,
+                                                            DiskLinks links, std::uint32_t queues) {
+  std::unique_ptr<Disk> disk(new Disk(std::move(image), std::move(nodes), std::move(links)));
+  for (std::uint32_t n = 0; n < std::clamp(queues, 1U, most_queues); ++n) {
+    auto queue = QueueThread::make(*disk->image_, disk->geometry_,
+                                   GrantAccess(disk->links_.grants, disk->links_.frame_holder()),
+                                   disk->links_.wake_bus);
+    if (!queue) return tl::unexpected(queue.error());
+    disk->queues_.push_back(std::move(*queue));
+  }
+  return disk;
+}
+
+DeviceNodes Disk::backend_nodes() const {
+  return {{"dev", nodes_.vdev},
+          {"mode", geometry_.read_only ? "r" : "w"},
+          {"device-type", nodes_.cdrom ? "cdrom" : "disk"},
+          {"removable", nodes_.cdrom ? "1" : "0"},
+          {"type", "file"},
+          {"discard-enable", geometry_.can_discard ? "1" : "0"}};
+}
+
+DeviceNodes Disk::frontend_nodes() const {
+  return {{"virtual-device", std::to_string(nodes_.number)},
+          {"device-type", nodes_.cdrom ? "cdrom" : "disk"}};
+}
+
+void Disk::start() {
+  for (const auto& queue : queues_) queue->start();
+}
+
+/// A frontend copies each request if grants are persistent; here the host's kernel gets at the guest's memory
+/// directly, so they would only cost.
+DeviceNodes Disk::features() const {
+  DeviceNodes nodes = {{"feature-barrier", "0"},
+                       {"feature-flush-cache", geometry_.can_flush ? "1" : "0"},
+                       {"feature-persistent", "0"},
+                       {"feature-max-indirect-segments", std::to_string(max_segments)},
+                       {"max-ring-page-order", "0"},
+                       {"multi-queue-max-queues", std::to_string(queues_.size())},
+                       {"feature-discard", geometry_.can_discard ? "1" : "0"}};
+  if (geometry_.can_discard) {
+    nodes.push_back({"discard-granularity", std::to_string(geometry_.discard_granularity)});
+    nodes.push_back({"discard-alignment", "0"});
+    nodes.push_back({"discard-secure", "0"});
+  }
+  return nodes;
+}
+
+DeviceNodes Disk::properties() const {
+  const unsigned info =
+      (nodes_.cdrom ? VDISK_CDROM | VDISK_REMOVABLE : 0) | (geometry_.read_only ? VDISK_READONLY : 0);
+  return {{"sectors", std::to_string(geometry_.sectors)},
+          {"info", std::to_string(info)},
+          {"sector-size", std::to_string(geometry_.logical_sector_bytes)},
+          {"physical-sector-size", std::to_string(geometry_.physical_sector_bytes)}};
+}
+
+tl::expected<DeviceNodes, std::string> Disk::connect(const FrontendNodes& frontend) {
+  const auto protocol = frontend.text("protocol");
+  if (protocol && *protocol != XEN_IO_PROTO_ABI_X86_64)
+    return tl::unexpected(std::string("the frontend's protocol is not " XEN_IO_PROTO_ABI_X86_64));
+  const auto queues = queues_of(frontend);
+  if (!queues) return tl::unexpected(queues.error());
+  for (std::uint32_t n = 0; n < *queues; ++n) {
+    // A frontend with one queue writes its nodes as one that knows only one queue.
+    const auto nodes = *queues == 1 ? frontend : frontend.below("queue-" + std::to_string(n));
+    if (auto connected = connect_queue(*queues_[n], nodes); !connected)
+      return tl::unexpected("queue " + std::to_string(n) + ": " + connected.error());
+  }
+  return properties();
+}
+
+tl::expected<std::uint32_t, std::string> Disk::queues_of(const FrontendNodes& frontend) const {
+  for (const auto& [name, only] : {std::pair{"ring-page-order", 0U}, std::pair{"num-ring-pages", 1U}}) {
+    const auto value = frontend.number(name);
+    if (!value) return tl::unexpected(value.error());
+    if (value->value_or(only) != only)
+      return tl::unexpected(std::string("the frontend's ring is larger than one page"));
+  }
+  const auto queues = frontend.number("multi-queue-num-queues");
+  if (!queues) return tl::unexpected(queues.error());
+  const std::uint32_t count = queues->value_or(1);
+  if (count == 0 || count > queues_.size())
+    return tl::unexpected(std::string("the frontend's multi-queue-num-queues is not what was offered"));
+  return count;
+}
+
+tl::expected<void, std::string> Disk::connect_queue(QueueThread& queue, const FrontendNodes& nodes) {
+  const auto ref = nodes.required_number("ring-ref");
+  if (!ref) return tl::unexpected(ref.error());
+  const auto port = nodes.required_number("event-channel");
+  if (!port) return tl::unexpected(port.error());
+  auto ring = rings_.use(GrantRef(*ref), GrantUse::write);
+  if (!ring) return tl::unexpected(std::string("ring-ref is no grant of a page that may be written"));
+  if (!queue.connect(links_.events, Port(*port), std::move(*ring)))
+    return tl::unexpected(std::string("event-channel is no port that waits for this domain"));
+  return {};
+}
+
+void Disk::disconnect() {
+  for (const auto& queue : queues_) queue->disconnect();
+}
+
+bool Disk::is_disconnected() {
+  return std::all_of(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->is_idle(); });
+}
+
+std::optional<std::string> Disk::failure() {
+  if (std::none_of(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->is_broken(); }))
+    return std::nullopt;
+  return "the frontend's ring claims more requests than it holds";
+}
+
+}  // namespace pinfold::devices::block

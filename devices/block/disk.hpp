@@ -1,0 +1,70 @@
+// A disk of a guest: an image behind the block protocol (xen/io/blkif.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/block/image.hpp"
+#include "devices/block/queue_thread.hpp"
+#include "devices/xenbus/backend.hpp"
+
+namespace pinfold::devices::block {
+
+/// What the guest finds in xenstore about a disk, besides its image's geometry.
+struct DiskNodes {
+  std::uint32_t number = 0;  ///< The virtual device (xen-vbd-interface(7)): 51712 is xvda.
+  std::string vdev;          ///< The same as the user wrote it.
+  bool cdrom = false;
+};
+
+/// A disk's ties to its guest.
+struct DiskLinks {
+  EventChannels& events;
+  GrantEntries& grants;
+  /// A new one for each thread; called when the disk is made.
+  std::function<std::unique_ptr<vmm::FrameHolder>()> frame_holder;
+  std::function<void()> wake_bus;
+};
+
+/// The backend of one disk. Each queue has a thread; a frontend may use as many queues as there are, or
+/// fewer.
+class Disk final : public xenbus::Backend {
+ public:
+  static constexpr std::uint32_t most_queues = 4;
+
+  /// `image` and what `links` names outlive this. An error is one line.
+  [[nodiscard]] static tl::expected<std::unique_ptr<Disk>, std::string> make(std::unique_ptr<Image> image,
+                                                                             DiskNodes nodes, DiskLinks links,
+                                                                             std::uint32_t queues);
+
+  [[nodiscard]] xenbus::DeviceNodes backend_nodes() const override;
+  [[nodiscard]] xenbus::DeviceNodes frontend_nodes() const override;
+  void start() override;
+  [[nodiscard]] xenbus::DeviceNodes features() const override;
+  [[nodiscard]] tl::expected<xenbus::DeviceNodes, std::string> connect(
+      const xenbus::FrontendNodes& frontend) override;
+  void disconnect() override;
+  [[nodiscard]] bool is_disconnected() override;
+  [[nodiscard]] std::optional<std::string> failure() override;
+
+ private:
+  Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links);
+  [[nodiscard]] tl::expected<std::uint32_t, std::string> queues_of(
+      const xenbus::FrontendNodes& frontend) const;
+  [[nodiscard]] tl::expected<void, std::string> connect_queue(QueueThread& queue,
+                                                              const xenbus::FrontendNodes& nodes);
+  [[nodiscard]] xenbus::DeviceNodes properties() const;
+
+  std::unique_ptr<Image> image_;
+  Geometry geometry_;
+  DiskNodes nodes_;
+  DiskLinks links_;
+  GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.
+  std::vector<std::unique_ptr<QueueThread>> queues_;
+};
+
+}  // namespace pinfold::devices::block

@@ -1,0 +1,94 @@
+#include "devices/block/request_queue.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+namespace pinfold::devices::block {
+namespace {
+
+int status_of(int error) {
+  if (error == 0) return BLKIF_RSP_OKAY;
+  return error == EOPNOTSUPP ? BLKIF_RSP_EOPNOTSUPP : BLKIF_RSP_ERROR;
+}
+
+}  // namespace
+
+bool RequestQueue::serve() {
+  transfers_.collect([this](const Completion& completion) { on_done(completion); });
+  for (std::uint32_t n = 0; taking_ && n < RequestRing::size; ++n) {
+    const auto request = ring_.take();
+    if (!request) break;
+    begin(*request);
+  }
+  transfers_.start();
+  grants_.settle();
+  const bool wanted = ring_.publish();
+  counts_.notices += wanted ? 1 : 0;
+  return wanted;
+}
+
+void RequestQueue::begin(const blkif_request& raw) {
+  ++counts_.requests;
+  const auto read_granted = [this](GrantRef ref, std::span<std::byte> to) {
+    const auto page = grants_.use(ref, GrantUse::read);
+    if (page) page->copy_out(0, to);
+    return page.has_value();
+  };
+  auto request = check_request(raw, geometry_, read_granted);
+  if (!request) return respond(raw.id, operation_to_echo(raw), request.error());
+  const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.used; });
+  if (slot == slots_.end()) std::abort();  // the ring gives no more requests than it has room for
+  slot->used = true;
+  slot->id = raw.id;
+  slot->operation = operation_to_echo(raw);
+  slot->request = std::move(*request);
+  const auto number = static_cast<std::size_t>(slot - slots_.begin());
+  const Operation first = slot->request.flush_first ? Operation::flush : slot->request.operation;
+  if (!take_grants(*slot) || !submit(number, first)) on_done({number, EIO});
+}
+
+bool RequestQueue::take_grants(Slot& slot) {
+  // A read from the image writes the guest's memory.
+  const GrantUse use = slot.request.operation == Operation::read ? GrantUse::write : GrantUse::read;
+  for (const Segment& segment : slot.request.segments) {
+    auto page = grants_.use(segment.ref, use);
+    if (!page) return false;
+    const auto area = page->area(segment.offset, segment.size);
+    if (!area) return false;
+    slot.memory.push_back(*area);
+    slot.pages.push_back(std::move(*page));
+  }
+  return true;
+}
+
+bool RequestQueue::submit(std::size_t slot, Operation operation) {
+  Transfer transfer;
+  transfer.operation = operation;
+  transfer.token = slot;
+  if (operation != Operation::flush) {
+    transfer.offset = slots_[slot].request.offset;
+    transfer.bytes = slots_[slot].request.bytes;
+    transfer.memory = slots_[slot].memory;
+  }
+  return transfers_.submit(transfer);
+}
+
+void RequestQueue::on_done(const Completion& completion) {
+  Slot& slot = slots_.at(completion.token);
+  if (completion.error == 0 && std::exchange(slot.request.flush_first, false) &&
+      submit(completion.token, slot.request.operation))
+    return;
+  // The frontend may use the frames for anything once it has the response, so the uses end before.
+  slot.memory.clear();
+  slot.pages.clear();
+  slot.used = false;
+  respond(slot.id, slot.operation, status_of(completion.error));
+}
+
+void RequestQueue::respond(std::uint64_t id, std::uint8_t operation, int status) {
+  if (status != BLKIF_RSP_OKAY) ++counts_.failed;
+  ring_.respond({id, operation, static_cast<std::int16_t>(status)});
+}
+
+}  // namespace pinfold::devices::block
