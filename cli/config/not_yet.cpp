@@ -12,8 +12,7 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
                     name_of(disk.format)));
   if (!disk.script.empty()) add("block scripts are not run yet: give the block device that they make");
   if (!disk.backend.empty()) add("disks of other domains can't be used yet");
-  if (reasons.empty() || reasons.back().key != "disk" || reasons.back().index != index)
-    add("disks can't be used yet");
+  if (disk.target.empty()) add("a drive without a medium is not possible yet");
 }
 
 bool can_follow(EndAction action) { return action == EndAction::destroy; }

@@ -5,6 +5,7 @@
 #include "cli/run/host.hpp"
 #include "devices/console_io.hpp"
 #include "devices/grant_table.hpp"
+#include "devices/xenbus/bus.hpp"
 #include "devices/xenstore/store_device.hpp"
 
 namespace pinfold::cli {
@@ -25,7 +26,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   auto domain = vmm::Domain::create(host.kvm(), host.machine(), of_domain);
   if (!domain) return tl::unexpected(domain.error());
   guest->domain_ = std::move(*domain);
-  guest->add_devices(host, std::move(links.console_output));
+  if (auto added = guest->add_devices(host, std::move(links)); !added) return tl::unexpected(added.error());
   return guest;
 }
 
@@ -38,12 +39,12 @@ D& Guest::add_device(Args&&... args) {
   return added;
 }
 
-void Guest::add_devices(Host& host, devices::ConsoleSink console_output) {
+tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links) {
   const DomId id = domain_->id();
   auto& events = add_device<devices::EventChannels>(id, *domain_, host.event_switch());
   domain_->set_events(&events);
-  add_device<devices::GrantTable>(id, domain_->shared_frames());
-  add_device<devices::ConsoleIo>(config_.early_console ? console_output : devices::ConsoleSink{});
+  auto& grants = add_device<devices::GrantTable>(id, domain_->shared_frames());
+  add_device<devices::ConsoleIo>(config_.early_console ? links.console_output : devices::ConsoleSink{});
   devices::xenstore::DomainNodes nodes;
   nodes.domain = id;
   nodes.name = config_.name;
@@ -53,7 +54,12 @@ void Guest::add_devices(Host& host, devices::ConsoleSink console_output) {
   nodes.vcpus = config_.vcpus;
   nodes.max_vcpus = config_.all_vcpus();
   add_device<devices::xenstore::StoreDevice>(host.store(), events, *domain_, std::move(nodes));
-  console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(console_output));
+  console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(links.console_output));
+  auto& bus = add_device<devices::xenbus::Bus>(host.store());
+  const devices::block::DiskLinks to_guest{events, grants.entries(),
+                                           [&d = *domain_] { return d.frame_holder(); },
+                                           [waker = bus.waker()] { waker->wake(); }};
+  return add_disks(bus, config_, std::move(links.images), id, to_guest);
 }
 
 tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,

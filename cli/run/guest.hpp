@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/run/disks.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
 #include "loader/domain_builder.hpp"
@@ -21,6 +22,7 @@ class Host;
 /// What a guest is connected to in this process, besides its configuration.
 struct GuestLinks {
   devices::ConsoleSink console_output;
+  DiskImages images;                  ///< One for each disk of the configuration.
   pvmmu::TraceSink* trace = nullptr;  ///< Outlives the guest.
   std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
 };
@@ -55,7 +57,7 @@ class Guest {
   explicit Guest(GuestConfig config) : config_(std::move(config)) {}
 
   void detach_devices();
-  void add_devices(Host& host, devices::ConsoleSink console_output);
+  [[nodiscard]] tl::expected<void, std::string> add_devices(Host& host, GuestLinks links);
   template <class D, class... Args>
   D& add_device(Args&&... args);
 

@@ -59,6 +59,7 @@ struct Inputs {
   std::optional<gdb::Listener> debugger;
   loader::KernelImage kernel;
   std::optional<loader::Initrd> initrd;
+  DiskImages images;
 };
 
 /// A life of the guest, and what watches it. Destroyed in the reverse order.
@@ -92,7 +93,10 @@ Result<Inputs> configure(const RunOptions& options) {
     if (!loaded) return failure(exit_bad_image, loaded.error().message);
     initrd = std::move(*loaded);
   }
-  return Inputs{std::move(*symbols), std::move(debugger), std::move(*kernel), std::move(initrd)};
+  auto images = open_images(guest);
+  if (!images) return failure(exit_bad_image, images.error());
+  return Inputs{std::move(*symbols), std::move(debugger), std::move(*kernel), std::move(initrd),
+                std::move(*images)};
 }
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
@@ -116,6 +120,7 @@ Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
     if (life.times.first_console_byte == 0) life.times.first_console_byte = life.watch.elapsed_ms();
     return life.output->offer(bytes);
   };
+  links.images = std::move(inputs.images);
   auto guest = life.host->make_guest(config, std::move(links));
   if (!guest) return failure(exit_no_usable_kvm, guest.error());
   life.guest = std::move(*guest);
