@@ -25,3 +25,7 @@ class Images:
     @functools.cached_property
     def initrd(self) -> Path:
         return script("make-initramfs")
+
+    def initrd_with(self, *modules: str) -> Path:
+        """The same with modules of the kernel, which it loads."""
+        return script("make-initramfs", *(word for module in modules for word in ("-m", module)))

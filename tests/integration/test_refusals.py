@@ -1,5 +1,6 @@
 """Input that pinfold must refuse. The exit code has to be right (2 usage; 3 bad configuration, kernel or image; 4
 no usable KVM), and the last line of stderr has to say what is wrong."""
+import fcntl
 import gzip
 import os
 import re
@@ -193,3 +194,38 @@ def without_kvm(pinfold: Pinfold, kernel: Path) -> list[str]:
 def test_no_kvm_is_refused(pinfold: Pinfold, kernel: Path, images: Images) -> None:
     command = [pinfold.build.pinfold, "run", "--kernel", kernel, "--initrd", images.initrd]
     check_refusal(run([*without_kvm(pinfold, kernel), *command]), (NO_KVM,), "/dev/kvm")
+
+
+# -- disks: one line that names the image and says what to do, before there is a guest
+
+
+@pytest.fixture
+def disk(refuses: Refuses, kernel: Path) -> Callable[..., None]:
+    """disk(PATTERN, SPEC) checks that a guest with that --disk is refused."""
+
+    def check(pattern: str, spec: str) -> None:
+        refuses(BAD_INPUT, pattern, "--kernel", kernel, "--disk", spec)
+
+    return check
+
+
+def test_an_image_that_is_not_there_is_refused(disk: Callable[..., None], work: Path) -> None:
+    disk("no.img: there is no such file; correct the path, or make an image", f"{work}/no.img,raw,xvda,rw")
+
+
+def test_a_folder_as_a_disk_is_refused(disk: Callable[..., None], work: Path) -> None:
+    disk("a directory; a disk is an image file or a block device", f"{work},raw,xvda,rw")
+
+
+def test_an_empty_image_is_refused(disk: Callable[..., None], work: Path) -> None:
+    (work / "empty.img").touch()
+    disk("empty.img: it is empty; give it a size", f"{work}/empty.img,raw,xvda,rw")
+
+
+def test_an_image_that_another_program_uses_is_refused(disk: Callable[..., None], work: Path) -> None:
+    image = work / "disk.img"
+    image.write_bytes(bytes(4096))
+    with open(image, "rb") as file:
+        # As QEMU does when it writes: "writes data", byte 101 (docs/decisions/disk-images.md).
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 101, 1, 0))
+        disk(rf"disk.img: locked by another program \(.*, process {os.getpid()}\): end it", f"{image},raw,xvda,rw")

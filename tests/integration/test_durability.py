@@ -1,0 +1,74 @@
+"""What a guest was told is on its disk is there after the monitor was killed, or the disk's power failed, at any
+moment; and the guest's file system is sound after its journal was replayed. $PINFOLD_DURABILITY_ROUNDS says how many
+moments each series has, $PINFOLD_SEED chooses them."""
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.build import Build
+from harness.durable import REPORT, complaints_about, last_report, make_file_system
+from harness.images import Images
+from harness.losing_disk import LosingDisk, losing_disk_problem
+from harness.pinfold import Guest, Pinfold
+
+ROUNDS = int(os.environ.get("PINFOLD_DURABILITY_ROUNDS", "2"))
+SEED = int(os.environ.get("PINFOLD_SEED", "0")) or random.randrange(1, 1 << 32)
+BOOT = 240  # seconds, on a host that is busy with other tests
+MODULES = ("xen-blkfront", "crc32c_generic", "ext4")
+
+Fail = Callable[[], None]  # lets the power fail
+
+
+def start(host: Pinfold, images: Images, disk: Path, first: int) -> Guest:
+    words = f"console=hvc0 quiet pinfold.run=pinfold-guest-durable,/dev/xvda,{first}"
+    return host.start(images.kernel, "--initrd", images.initrd_with(*MODULES), "--disk", f"{disk},raw,xvda,rw",
+                      "--append", words, memory="128M", apart=True)
+
+
+def series(host: Pinfold, images: Images, work: Path, power: Callable[[Path], Iterator[tuple[Path, Fail]]]) -> None:
+    """Lives of a guest on one disk. Each ends at a random moment while the guest writes."""
+    chance = random.Random(SEED)
+    print(f"PINFOLD_SEED={SEED}")
+    image = work / "disk.img"
+    make_file_system(image, 64)
+    last = None
+    for life in range(ROUNDS):
+        with power(image) as (disk, fail):
+            guest = start(host, images, disk, 0 if last is None else last + 1)
+            guest.wait_for(REPORT, BOOT)
+            time.sleep(chance.uniform(0, 1.5))
+            fail()
+            guest.kill()
+        guest.console.finish()
+        reported = last_report(guest.console)
+        print(f"life {life}: {reported} is the last record that the guest reported")
+        assert reported is not None and (last is None or reported > last)
+        last = reported
+        wrong = complaints_about(image, work, last)
+        assert not wrong, f"life {life}, {last} reported: " + "\n".join(wrong[:10])
+
+
+def test_the_monitor_is_killed(host: Pinfold, images: Images, work: Path) -> None:
+    @contextmanager
+    def no_failure(image: Path) -> Iterator[tuple[Path, Fail]]:
+        yield image, lambda: None
+
+    series(host, images, work, no_failure)
+
+
+@pytest.mark.parametrize("some_survive", [False, True], ids=["all_is_lost", "some_sectors_survive"])
+def test_the_power_fails(host: Pinfold, build: Build, images: Images, work: Path, some_survive: bool) -> None:
+    if problem := losing_disk_problem(build):
+        pytest.skip(problem)
+
+    @contextmanager
+    def failing(image: Path) -> Iterator[tuple[Path, Fail]]:
+        with LosingDisk(build, image, work / "mount", SEED if some_survive else None) as disk:
+            yield disk.path, disk.power_fails
+
+    series(host, images, work, failing)
