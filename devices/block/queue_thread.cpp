@@ -1,6 +1,7 @@
 #include "devices/block/queue_thread.hpp"
 
 #include <poll.h>
+#include <sys/prctl.h>
 
 #include <array>
 #include <utility>
@@ -31,7 +32,11 @@ QueueThread::~QueueThread() {
 }
 
 void QueueThread::start() {
-  thread_ = service_thread([this] { run(); });
+  thread_ = service_thread([this] {
+    // The kernel may let a sleeper wait 50 us longer than it asked for, which is half of Pacing::patience.
+    (void)::prctl(PR_SET_TIMERSLACK, 1000UL);
+    run();
+  });
 }
 
 Status QueueThread::connect(EventChannels& events, Port port, GrantedPage ring) {
@@ -80,7 +85,7 @@ void QueueThread::run() {
       link = link_.get();
       wish = wish_;
     }
-    const bool more = link != nullptr && serve(*link, wish);
+    Rest rest = link != nullptr ? serve(*link, wish) : std::nullopt;
     bool changed = link != nullptr && note_broken(link->queue);
     if (link != nullptr && wish != Wish::serve && link->queue.is_idle()) {
       drop_link();
@@ -89,14 +94,16 @@ void QueueThread::run() {
     }
     if (changed) on_change_();
     if (wish == Wish::end && link == nullptr) return;
-    if (!more && !changed) sleep();
+    if (!changed) sleep(rest);
   }
 }
 
-bool QueueThread::serve(Link& link, Wish wish) {
+QueueThread::Rest QueueThread::serve(Link& link, Wish wish) {
+  const auto now = Pacing::Clock::now();
   if (wish != Wish::serve) link.queue.stop_taking();
-  if (link.queue.serve()) link.end->notify_guest();
-  return link.queue.await_request();
+  if (link.queue.serve(now)) link.end->notify_guest();
+  if (const auto rest = link.queue.rest(now)) return rest;
+  return link.queue.await_request() ? Rest(none) : std::nullopt;
 }
 
 void QueueThread::drop_link() {
@@ -117,9 +124,11 @@ bool QueueThread::note_broken(const RequestQueue& queue) {
   return !std::exchange(broken_, true);
 }
 
-void QueueThread::sleep() {
+void QueueThread::sleep(Rest rest) {
+  if (rest == none) return;
   std::array<pollfd, 2> both{pollfd{bell_->fd.get(), POLLIN, 0}, pollfd{transfers_->descriptor(), POLLIN, 0}};
-  (void)::poll(both.data(), both.size(), -1);
+  const timespec time{0, rest ? static_cast<long>(rest->count()) : 0};
+  (void)::ppoll(both.data(), both.size(), rest ? &time : nullptr, nullptr);
 }
 
 }  // namespace pinfold::devices::block

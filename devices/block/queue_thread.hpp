@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -73,12 +74,14 @@ class QueueThread {
         on_change_(std::move(on_change)) {}
 
   void run();
-  /// Does what there is to do. True: there is more.
-  [[nodiscard]] bool serve(Link& link, Wish wish);
+  using Rest = std::optional<std::chrono::nanoseconds>;
+  static constexpr std::chrono::nanoseconds none{0};
+  /// Does what there is to do. Returns for how long the thread may sleep then; nothing: until it is woken.
+  [[nodiscard]] Rest serve(Link& link, Wish wish);
   /// Ends the connection, of which nothing is on the way.
   void drop_link();
   [[nodiscard]] bool note_broken(const RequestQueue& queue);
-  void sleep();
+  void sleep(Rest rest);
 
   const Geometry geometry_;
   GrantAccess grants_;

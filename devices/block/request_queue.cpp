@@ -14,18 +14,34 @@ int status_of(int error) {
 
 }  // namespace
 
-bool RequestQueue::serve() {
+bool RequestQueue::serve(Pacing::Clock::time_point now) {
+  const std::uint32_t ready = ring_.unpublished();
+  collect();
+  const std::uint32_t found = take_requests();
+  transfers_.start();
+  collect();           // what the host had in memory is done already
+  transfers_.start();  // a write that waited for its flush
+  grants_.settle();
+  if (found != 0) pacing_.found(now);
+  if (ring_.unpublished() != ready) pacing_.done(now);
+  if (!pacing_.shows(ring_.unpublished(), now)) return false;
+  const bool wanted = ring_.publish();
+  counts_.notices += wanted ? 1 : 0;
+  return wanted;
+}
+
+void RequestQueue::collect() {
   transfers_.collect([this](const Completion& completion) { on_done(completion); });
-  for (std::uint32_t n = 0; taking_ && n < RequestRing::size; ++n) {
+}
+
+std::uint32_t RequestQueue::take_requests() {
+  std::uint32_t count = 0;
+  for (; taking_ && count < RequestRing::size; ++count) {
     const auto request = ring_.take();
     if (!request) break;
     begin(*request);
   }
-  transfers_.start();
-  grants_.settle();
-  const bool wanted = ring_.publish();
-  counts_.notices += wanted ? 1 : 0;
-  return wanted;
+  return count;
 }
 
 void RequestQueue::begin(const blkif_request& raw) {

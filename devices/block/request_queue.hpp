@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "devices/block/image.hpp"
+#include "devices/block/pacing.hpp"
 #include "devices/block/request.hpp"
 #include "devices/block/request_ring.hpp"
 #include "devices/granted_page.hpp"
@@ -34,7 +35,12 @@ class RequestQueue {
 
   /// Responds to what is done, takes the requests that are there (at most a ring of them), and starts their
   /// transfers. True: the frontend is to be notified.
-  [[nodiscard]] bool serve();
+  [[nodiscard]] bool serve(Pacing::Clock::time_point now);
+  /// How long the thread may sleep before it serves again, without await_request(). Nothing: that has to come
+  /// first.
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> rest(Pacing::Clock::time_point now) const {
+    return pacing_.rest(now);
+  }
   /// Takes no more requests, but still responds.
   void stop_taking() { taking_ = false; }
   /// Before the thread sleeps: asks the frontend for an event at its next request. True: don't sleep, there
@@ -56,6 +62,9 @@ class RequestQueue {
     std::vector<GrantedPage> pages;  ///< One for each segment.
     std::vector<iovec> memory;
   };
+  void collect();
+  /// Takes what is in the ring; returns how many requests.
+  std::uint32_t take_requests();
   void begin(const blkif_request& raw);
   /// Begins to use each grant of the request; false if one can't be used.
   [[nodiscard]] bool take_grants(Slot& slot);
@@ -67,6 +76,7 @@ class RequestQueue {
   GrantAccess& grants_;
   TransferQueue& transfers_;
   Geometry geometry_;
+  Pacing pacing_;
   bool taking_ = true;
   std::array<Slot, RequestRing::size> slots_;
   QueueCounts counts_;

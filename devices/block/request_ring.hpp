@@ -31,6 +31,8 @@ class RequestRing {
   /// Asks the frontend for an event at its next request. True: there is one already.
   [[nodiscard]] bool await_request();
   [[nodiscard]] bool is_broken() const { return broken_; }
+  /// Responses that were not shown yet.
+  [[nodiscard]] std::uint32_t unpublished() const { return responded_ - published_; }
   /// Requests that were taken and not responded to.
   [[nodiscard]] std::uint32_t under_way() const { return taken_ - responded_; }
 

@@ -112,6 +112,9 @@ def bad(name: str, options: str, *says: str, guest: str = "") -> GuestTest:
     return GuestTest(f"bad.{name}", f"bad_{guest or name}", options, exit=5, says=says)
 
 
+# The backends of devices, attacked by frontends that drive their rings by hand. The disk is the guest's kernel file.
+DEVICES = [well("disk.attacks", "--audit --disk {kernel},raw,xvda,ro", "races: ", on=Host.KVM)]
+
 # The address of the frame that can't be written. If pinfold did write it, a later frame would fail at another
 # address.
 FRAME_OF_THE_USERS_STACK = {"there": "0xffff8100002241c8", "nowhere": "0x7fffffffffc8"}
@@ -275,11 +278,12 @@ BESIDE = ScriptTest("walls.other_guests_go_on", "beside", (
     "pinfold_fallen_gate", "guest_walls_fallen_gate", "root"), rig_options=("--own-machine",), limit=300)
 
 # The folders with guests; each source file is one guest.
-FOLDERS = ("bad", "boots", "control", "events", "hostile", "questions", "refused", "time", "vcpus", "walls", "xsa")
-ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE, *MIRROR_ALONE,
-                   *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE]
+FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "questions", "refused", "time", "vcpus", "walls",
+           "xsa")
+ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
+                   *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
-CONCURRENT = re.compile(r"(events|time|vcpus)\.")
+CONCURRENT = re.compile(r"(disk|events|time|vcpus)\.")
 # Tests that also run on the emulated machine with two processors, where vCPUs are in the gate, in the monitor and in
 # the guest at the same time.
 PARALLEL = re.compile(r"vcpus|events|time|xsa\.vcpus|boots\.round")

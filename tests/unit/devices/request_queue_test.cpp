@@ -25,7 +25,10 @@ struct Queue : testing::Test {
   /// Serves until nothing changes any more; true: the frontend got a notice.
   bool serve() {
     bool notified = false;
-    for (int i = 0; i < 4; ++i) notified = queue->serve() || notified;
+    for (int i = 0; i < 4; ++i) {
+      now += Pacing::most_patience;
+      notified = queue->serve(now) || notified;
+    }
     return notified;
   }
   /// The status of one request.
@@ -50,6 +53,7 @@ struct Queue : testing::Test {
   GrantAccess access = guest.access();
   FakeImage image{1000};
   std::unique_ptr<TransferQueue> transfers;
+  Pacing::Clock::time_point now{};
   FakeFrontend front{guest.frame(ring_frame)};
   std::optional<RequestQueue> queue;
 };
