@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/config/config_json.hpp"
@@ -64,8 +65,12 @@ void add_devices(CLI::App& command, GuestFlags& flags) {
       ->type_name("SPEC");
 }
 
+/// The first ones: the second hundred helps nobody.
 void print(const Remarks& remarks) {
-  for (const Remark& remark : remarks) fmt::print(stderr, "pinfold: {}\n", remark.text());
+  constexpr std::size_t most = 100;
+  for (std::size_t i = 0; i < std::min(most, remarks.size()); ++i)
+    fmt::print(stderr, "pinfold: {}\n", remarks[i].text());
+  if (remarks.size() > most) fmt::print(stderr, "pinfold: and {} more\n", remarks.size() - most);
 }
 
 }  // namespace
@@ -83,8 +88,14 @@ void add_guest_options(CLI::App& command, GuestOptions& options) {
   command.add_option("--uuid", flags.uuid, "The guest's UUID; a random one if not given");
   add_actions(command, flags);
   add_devices(command, flags);
-  command.add_flag("--localtime,!--utc", flags.localtime,
-                   "The guest's clock starts with the host's local time, or with UTC (the default)");
+  CLI::Option* localtime = command.add_flag_callback(
+      "--localtime", [&flags] { flags.localtime = true; },
+      "The guest's clock starts with the host's local time");
+  command
+      .add_flag_callback(
+          "--utc", [&flags] { flags.localtime = false; },
+          "The guest's clock starts with UTC; so it does if CONFIG does not say otherwise")
+      ->excludes(localtime);
   command.add_option("--rtc-timeoffset", flags.rtc_offset_seconds, "Seconds to add to the guest's clock");
   command.add_flag("--early-console", flags.early_console,
                    "Print what the guest writes to the hypervisor's console");

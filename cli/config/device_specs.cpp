@@ -19,7 +19,12 @@ class DiskList {
   void add(const DevicePlace& place, DiskConfig disk) {
     const std::uint32_t number = vdev_number(disk.vdev).value_or(0);
     const auto [known, is_new] = by_number_.emplace(number, guest_.disks.size());
-    if (is_new) {
+    if (guest_.disks.size() == most_disks && is_new) {
+      by_number_.erase(known);
+      if (!is_full_)
+        remarks_.push_back(place.remark(Severity::error, fmt::format("more than {} disks", most_disks)));
+      is_full_ = true;
+    } else if (is_new) {
       guest_.disks.push_back(std::move(disk));
       places_.push_back(place);
     } else if (place.is_option && !places_[known->second].is_option) {
@@ -37,12 +42,18 @@ class DiskList {
   std::vector<DevicePlace>& places_;
   Remarks& remarks_;
   std::map<std::uint32_t, std::size_t> by_number_;
+  bool is_full_ = false;
 };
 
-void add_vif(const DeviceSpecs::Vif& vif, const std::optional<std::string>& rate_error, GuestConfig& guest,
+void use_vif(const DeviceSpecs::Vif& vif, const std::optional<std::string>& rate_error, GuestConfig& guest,
              Remarks& remarks) {
   if (!vif.spec) {
     remarks.push_back(vif.place.remark(Severity::error, vif.spec.error()));
+    return;
+  }
+  if (guest.vifs.size() >= most_vifs) {
+    if (!has_errors(remarks))
+      remarks.push_back(vif.place.remark(Severity::error, fmt::format("more than {} interfaces", most_vifs)));
     return;
   }
   if (rate_error)
@@ -92,11 +103,11 @@ bool add_devices(const DeviceSpecs& specs, const XlAnswer& answer, GuestConfig& 
     if (disk)
       disks.add(place, std::move(*disk));
     else
-      remarks.push_back(place.remark(Severity::error, fmt::format("{} in '{}'", disk.error(), spec.text)));
+      remarks.push_back(place.remark(Severity::error, fmt::format("'{}': {}", spec.text, disk.error())));
   }
   std::size_t rate = 0;
   for (const auto& vif : specs.vifs)
-    add_vif(vif, has_rate(vif) ? answer.rate_errors[rate++] : std::nullopt, guest, remarks);
+    use_vif(vif, has_rate(vif) ? answer.rate_errors[rate++] : std::nullopt, guest, remarks);
   return true;
 }
 

@@ -57,13 +57,23 @@ void replace_format(DiskSpec& spec) {
   }
 }
 
-/// A hint for the mistake that is made most: three fields without a format.
-std::string explained(std::string error) {
+/// For the mistakes that are made most.
+std::string_view hint_for(std::string_view error) {
   constexpr std::string_view about = "unknown value for format: near `";
-  if (!error.starts_with(about) || !error.ends_with('\'')) return error;
-  const std::string word = error.substr(about.size(), error.size() - about.size() - 1);
-  if (vdev_number(word)) error += "; the format belongs between target and device: TARGET,raw," + word;
-  return error;
+  if (!error.starts_with(about) || !error.ends_with('\'')) return "";
+  const std::string_view word = error.substr(about.size(), error.size() - about.size() - 1);
+  if (vdev_number(word)) return " (the format comes before the device: TARGET,raw,DEVICE)";
+  return word.ends_with(' ') ? " (no space is allowed before the comma)" : "";
+}
+
+tl::expected<DiskConfig, std::string> check(DiskConfig disk, const XlDisk& answer) {
+  if (disk.target.empty() && !answer.cdrom) return Failed("no image or block device");
+  if (!vdev_number(disk.vdev))
+    return Failed(fmt::format("{} is not the name of a disk, such as xvda", disk.vdev));
+  if (!answer.specification.empty() || answer.backend_type == "standalone")
+    return Failed("a PV guest has no virtio disks");
+  if (answer.colo) return Failed("COLO, a copy on another host, is not supported");
+  return disk;
 }
 
 }  // namespace
@@ -84,7 +94,7 @@ DiskSpec disk_spec(std::string text) {
 
 tl::expected<DiskConfig, std::string> disk_config(const DiskSpec& spec,
                                                   const tl::expected<XlDisk, std::string>& answer) {
-  if (!answer) return Failed(explained(answer.error()));
+  if (!answer) return Failed(answer.error() + std::string(hint_for(answer.error())));
   DiskConfig disk;
   disk.target = answer->target;
   bool format_known = false;
@@ -98,19 +108,14 @@ tl::expected<DiskConfig, std::string> disk_config(const DiskSpec& spec,
   if (trimmed(spec.text).starts_with("phy:") && disk.target.is_relative() && !disk.target.empty() &&
       answer->script.empty())
     disk.target = "/dev" / disk.target;
-  if (disk.target.empty() && !answer->cdrom) return Failed("no image or block device");
   disk.vdev = answer->vdev;
-  if (!vdev_number(disk.vdev)) return Failed(fmt::format("{} is no name of a disk, such as xvda", disk.vdev));
-  if (!answer->specification.empty() || answer->backend_type == "standalone")
-    return Failed("a PV guest has no virtio disks");
-  if (answer->colo) return Failed("COLO, a copy on another host, is not supported");
   disk.read_only = answer->read_only;
   disk.cdrom = answer->cdrom;
   disk.discard = answer->discard.value_or(true) && !disk.read_only;
   disk.direct_io = answer->direct_io_safe;
   disk.script = answer->script;
   if (answer->backend != "0" && answer->backend != "Domain-0") disk.backend = answer->backend;
-  return disk;
+  return check(std::move(disk), *answer);
 }
 
 }  // namespace pinfold::cli

@@ -14,8 +14,6 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr std::uint64_t least_memory = 1ULL << 20, most_memory = 64ULL << 30;
-
 /// An address that the guest's other interfaces don't have.
 std::string free_address(const GuestConfig& config, const vmm::Uuid& uuid, std::size_t index) {
   for (unsigned attempt = 0;; ++attempt) {
@@ -73,12 +71,12 @@ std::string in_terms_of_flags(const ConfigError& error) {
 }
 
 std::optional<ConfigError> error_in(const GuestConfig& config) {
-  if (config.memory_bytes % page_size != 0 || config.memory_bytes < least_memory ||
-      config.memory_bytes > most_memory)
+  if (config.memory_bytes % page_size != 0 || config.memory_bytes < least_guest_memory ||
+      config.memory_bytes > most_guest_memory)
     return ConfigError{ConfigField::memory, "between 1M and 64G, in whole pages"};
   if (config.max_memory_bytes != 0 &&
       (config.max_memory_bytes % page_size != 0 || config.max_memory_bytes < config.memory_bytes ||
-       config.max_memory_bytes > most_memory))
+       config.max_memory_bytes > most_guest_memory))
     return ConfigError{ConfigField::max_memory,
                        "at least the memory at start and at most 64G, in whole pages"};
   if (config.vcpus == 0 || config.vcpus > vmm::max_vcpus)

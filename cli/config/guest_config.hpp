@@ -17,6 +17,10 @@
 
 namespace pinfold::cli {
 
+inline constexpr std::uint64_t least_guest_memory = 1ULL << 20, most_guest_memory = 64ULL << 30;
+/// As many as anybody needs, and few enough to be checked in no time.
+inline constexpr std::size_t most_disks = 1024, most_vifs = 256;
+
 /// A guest's configuration, as the user gave it, whatever the source: a value, without open files. The
 /// command line or a file fills it in (load_config.hpp).
 struct GuestConfig {

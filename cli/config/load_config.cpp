@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/config/device_specs.hpp"
@@ -9,10 +10,18 @@
 #include "cli/config/xl_child.hpp"
 #include "cli/config/xl_guest.hpp"
 #include "cli/config/xl_reader.hpp"
+#include "cli/config/xl_syntax.hpp"
 #include "cli/config/xl_text.hpp"
 
 namespace pinfold::cli {
 namespace {
+
+/// In the order of the file; what is about no line comes last.
+void sort_by_line(Remarks& remarks) {
+  std::stable_sort(remarks.begin(), remarks.end(), [](const Remark& a, const Remark& b) {
+    return (a.line == 0 ? ~0U : a.line) < (b.line == 0 ? ~0U : b.line);
+  });
+}
 
 /// A configuration on its way from the file and the options to a guest.
 class Loader {
@@ -31,7 +40,9 @@ class Loader {
       return tl::unexpected(
           Remarks{{Severity::error, file_.string(), 0, "libxlutil answered to another question"}});
     check(guest);
+    sort_by_line(reader_.remarks());
     if (has_errors(reader_.remarks())) return tl::unexpected(std::move(reader_.remarks()));
+    if (guest.uuid) guest.uuid = vmm::Uuid::parse(*guest.uuid)->text();
     give_addresses(guest);
     Remarks later = reasons_against_a_start(guest);
     return LoadedConfig{std::move(guest), std::move(reader_.remarks()), std::move(later)};
@@ -44,6 +55,9 @@ class Loader {
     if (!text) return tl::unexpected(std::move(text.error()));
     request_.text = std::move(*text);
     keys_ = scan_keys(request_.text);
+    if (keys_.size() > most_keys)
+      return tl::unexpected(Remark{Severity::error, file_.string(), keys_[most_keys].line,
+                                   fmt::format("more than {} keys", most_keys)});
     for (const XlKey& key : keys_) request_.keys.push_back(key.name);
     return {};
   }
@@ -71,19 +85,13 @@ class Loader {
     auto answer = ask_xl_child(request_);
     if (!answer)
       return tl::unexpected(Remarks{{Severity::error, file_.string(), 0, std::move(answer.error())}});
-    if (!answer->syntax_errors.empty()) return tl::unexpected(syntax_remarks(*answer));
+    if (!answer->syntax_errors.empty())
+      return tl::unexpected(syntax_remarks(answer->syntax_errors, file_.string()));
     reader_ = XlReader(file_.string(), keys_, answer->values);
     specs_ = specs_of(reader_);
     for (const XlKey& key : keys_)
       if (answer->values.count(key.name) == 0) reader_.error(key.name, "libxlutil does not find this key");
     return std::move(*answer);
-  }
-
-  Remarks syntax_remarks(const XlAnswer& answer) const {
-    Remarks remarks;
-    for (const auto& [line, message] : answer.syntax_errors)
-      remarks.push_back({Severity::error, file_.string(), line, message});
-    return remarks;
   }
 
   template <class T, class U>

@@ -5,12 +5,13 @@
 #include <limits>
 
 #include "cli/config/xl_keys.hpp"
+#include "vmm/domain.hpp"
 
 namespace pinfold::cli {
 namespace {
 
-constexpr std::int64_t most_mib = 1LL << 40;  ///< Its number of bytes fits into 64 bits.
-constexpr std::int64_t most_vcpus = std::numeric_limits<std::uint32_t>::max();
+constexpr std::int64_t most_mib = most_guest_memory >> 20;
+constexpr std::int64_t most_vcpus = vmm::max_vcpus;
 
 void read_type(XlReader& reader) {
   const auto type = reader.text("type"), builder = reader.text("builder");
@@ -21,7 +22,7 @@ void read_type(XlReader& reader) {
   if (builder == "hvm")
     reader.error("builder", "hvm: only PV guests run here");
   else if (builder && builder != "generic" && builder != "linux")
-    reader.error("builder", fmt::format("{}: not generic or hvm", *builder));
+    reader.error("builder", fmt::format("{}: not generic, linux or hvm", *builder));
 }
 
 void read_action(XlReader& reader, const char* key, EndAction& to) {

@@ -12,8 +12,8 @@ using enum KeyUse;
 constexpr std::string_view hvm = "for HVM guests", hvm_or_pvh = "for HVM and PVH guests",
                            pvh = "for PVH guests", device_model = "for guests with a device model",
                            arm = "for guests on Arm",
-                           sched = "for Xen's scheduler; the host's has nice and cgroups",
-                           label = "for Xen's security policy (FLASK)";
+                           sched = "it is for Xen's scheduler; nice and cgroups do this here",
+                           label = "it is for Xen's security policy (FLASK)";
 
 // clang-format off
 constexpr auto rules = std::to_array<XlKeyRule>({
@@ -23,7 +23,7 @@ constexpr auto rules = std::to_array<XlKeyRule>({
     {"pool", ignored, "there are no pools of processors; the host's cpusets do this"},
     {"vcpus", obeyed, "virtual processors that are online at start, 1 if not given; `--vcpus`"},
     {"maxvcpus", obeyed, "virtual processors at most, as many as `vcpus` if not given; the others are offline; `--maxvcpus`"},
-    {"cpus", ignored, "vCPUs are threads that run on any processor that the monitor may use (taskset, cpusets)"},
+    {"cpus", ignored, "vCPUs are threads on any of the processors that the monitor may use; taskset limits them"},
     {"cpus_soft", ignored, "as `cpus`"},
     {"cpu_weight", ignored, sched},
     {"cap", ignored, sched},
@@ -86,7 +86,7 @@ constexpr auto rules = std::to_array<XlKeyRule>({
     {"ioports", refused, "no I/O port of the host is given to a guest"},
     {"iomem", refused, "no I/O memory of the host is given to a guest"},
     {"irqs", refused, "no interrupt of the host is given to a guest"},
-    {"max_event_channels", ignored, "a guest has as many as its ABI allows, which cost the host nothing"},
+    {"max_event_channels", ignored, "a guest has as many as its ABI allows"},
     {"vdispl", refused, "there is no display backend"},
     {"dm_restrict", foreign, device_model},
     {"device_model_user", foreign, device_model},

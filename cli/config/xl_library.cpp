@@ -210,7 +210,7 @@ class Parser {
     if (library_.vif_parse_rate(config_, rate.c_str(), &nic) == 0) return std::nullopt;
     const auto errors = syntax_errors(report_.take());
     std::string message = errors.empty() ? "not accepted by libxlutil" : errors.front().message;
-    if (constexpr std::string_view about = "in vif specification: "; message.starts_with(about))
+    if (constexpr std::string_view about = "in vif: "; message.starts_with(about))
       message.erase(0, about.size());
     return message;
   }

@@ -17,6 +17,9 @@ struct XlKey {
   bool is_added = false;             ///< Something was added to it with "+=".
 };
 
+/// More are no configuration: xl has about 200.
+inline constexpr std::size_t most_keys = 4096;
+
 /// The keys in the order in which they appear first. It takes any text and ends in time linear in its length;
 /// for a text that libxlutil accepts, it finds exactly the keys that the library finds.
 [[nodiscard]] std::vector<XlKey> scan_keys(std::string_view text);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <vector>
 
 namespace pinfold::cli::test {
 namespace {
@@ -105,10 +106,41 @@ TEST_F(LoadConfig, an_error_of_an_option_names_the_option) {
   EXPECT_TRUE(error(minimal + "memory=10\n", flags).starts_with("--memory: "));
   flags = {};
   flags.disks = {"/x,qcow9,xvda"};
-  EXPECT_TRUE(error(minimal, flags).starts_with("--disk: unknown value for format: near `qcow9'"));
+  EXPECT_TRUE(error(minimal, flags).starts_with("--disk: '/x,qcow9,xvda': unknown value for format"));
   flags = {};
   flags.vifs = {"rate=fast"};
   EXPECT_TRUE(error(minimal, flags).starts_with("--vif: rate=fast: "));
+}
+
+TEST_F(LoadConfig, errors_are_told_in_the_order_of_the_file_with_their_lines) {
+  const auto loaded =
+      load("memory='x'\ndisk=['/a,raw,xvda',\n'/b,raw,nothing']\nname='a'\nkernel='k'\nvcpus='y'\n");
+  ASSERT_FALSE(loaded);
+  std::vector<unsigned> lines;
+  for (const Remark& remark : loaded.error()) lines.push_back(remark.line);
+  EXPECT_EQ(lines, (std::vector<unsigned>{1, 3, 6}));
+}
+
+TEST_F(LoadConfig, what_can_not_be_started_yet_has_its_line) {
+  const auto loaded = load(minimal + "vif=['']\ndisk=['/a,raw,xvda',\n'/b,qcow2,xvdb']\n");
+  ASSERT_TRUE(loaded);
+  bool vif = false, disk = false;
+  for (const Remark& reason : loaded->not_yet) {
+    vif = vif || (reason.line == 3 && reason.message.find("vif: ") == 0);
+    disk = disk || (reason.line == 5 && reason.message.find("disk[1]: images of format qcow2") == 0);
+  }
+  EXPECT_TRUE(vif);
+  EXPECT_TRUE(disk);
+}
+
+TEST_F(LoadConfig, there_is_an_end_to_what_a_file_can_have) {
+  std::string keys = minimal, vifs = minimal + "vif=[", disks = minimal + "disk=[";
+  for (int i = 0; i < 4096; ++i) keys += "k" + std::to_string(i) + "=1\n";
+  for (int i = 0; i < 257; ++i) vifs += "'',";
+  for (int i = 0; i < 1025; ++i) disks += "'/x,raw," + std::to_string(i + 1) + "',";
+  EXPECT_EQ(error(keys), ":4097: more than 4096 keys");
+  EXPECT_EQ(error(vifs + "]\n"), ":3: vif[256]: more than 256 interfaces");
+  EXPECT_EQ(error(disks + "]\n"), ":3: disk[1024]: more than 1024 disks");
 }
 
 TEST_F(LoadConfig, windows_line_ends_marks_and_a_last_line_without_end_are_read) {

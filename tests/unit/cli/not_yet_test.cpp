@@ -1,0 +1,38 @@
+// What a configuration can say, and a start can't do yet.
+#include "cli/config/not_yet.hpp"
+
+#include <gtest/gtest.h>
+
+namespace pinfold::cli::test {
+namespace {
+
+TEST(NotYet, a_plain_guest_can_start) { EXPECT_TRUE(not_yet(GuestConfig{}).empty()); }
+
+TEST(NotYet, each_reason_names_its_key) {
+  const auto key = [](auto&& change) {
+    GuestConfig guest;
+    change(guest);
+    const auto reasons = not_yet(guest);
+    return reasons.size() == 1 ? reasons[0].key : "";
+  };
+  EXPECT_EQ(key([](GuestConfig& guest) { guest.bootloader = "pygrub"; }), "bootloader");
+  EXPECT_EQ(key([](GuestConfig& guest) { guest.vifs.resize(2); }), "vif");
+}
+
+TEST(NotYet, disks_are_judged_one_by_one) {
+  GuestConfig guest;
+  guest.disks.resize(3);
+  guest.disks[1].format = DiskFormat::qcow2;
+  guest.disks[2].script = "block-x";
+  bool second = false, third = false;
+  for (const auto& [key, index, message] : not_yet(guest)) {
+    EXPECT_EQ(key, "disk");
+    second = second || (index == 1 && message.find("qcow2") != std::string::npos);
+    third = third || (index == 2 && message.find("script") != std::string::npos);
+  }
+  EXPECT_TRUE(second);
+  EXPECT_TRUE(third);
+}
+
+}  // namespace
+}  // namespace pinfold::cli::test
