@@ -26,7 +26,7 @@ inline constexpr std::size_t xen_slots = 16;
 
 /// Slot of the table of `level` that translates `va` (Intel SDM vol. 3, 4.5.4).
 [[nodiscard]] constexpr std::size_t slot_of(Level level, GuestVaddr va) {
-  return (va.raw() >> (page_shift + 9 * (number(level) - 1))) & (entries_per_table - 1);
+  return (va.raw() >> (page_shift + 9UL * (number(level) - 1))) & (entries_per_table - 1);
 }
 
 /// Where a VM's physical space divides, at 256 GiB: the frames of the machine, which guests own, lie below,

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -51,11 +52,12 @@ enum class TraceKind : std::uint8_t {
   PINFOLD_TRACE_KINDS(X)
 #undef X
 };
-inline constexpr std::size_t trace_kinds = 0
-#define X(id, name) +1
+inline constexpr TraceKind all_trace_kinds[] = {
+#define X(id, name) TraceKind::id,
     PINFOLD_TRACE_KINDS(X)
 #undef X
-    ;
+};
+inline constexpr std::size_t trace_kinds = std::size(all_trace_kinds);
 [[nodiscard]] std::string_view name(TraceKind kind);
 [[nodiscard]] constexpr bool is_operation(TraceKind kind) { return kind <= TraceKind::destroy; }
 /// Does it happen within an operation, so that it precedes that operation's event?

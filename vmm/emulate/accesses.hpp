@@ -24,7 +24,7 @@ class MemoryAccesses {
   [[nodiscard]] std::span<const MemoryAccess> all() const { return std::span(accesses_).first(count_); }
 
  private:
-  std::array<MemoryAccess, 2 * ZYDIS_MAX_OPERAND_COUNT> accesses_{};
+  std::array<MemoryAccess, std::size_t{2} * ZYDIS_MAX_OPERAND_COUNT> accesses_{};
   std::size_t count_ = 0;
 };
 
