@@ -198,6 +198,19 @@ TEST(Untrusted, a_frame_that_somebody_relies_on_is_not_freed_by_forged_entries) 
   EXPECT_NE(s.one.mmu.breach(), nullptr);
 }
 
+TEST(Untrusted, a_frame_that_an_entry_maps_writable_is_not_freed_by_a_forged_one) {
+  // Only an entry refers to the frame. Dropping a read-only one, which holds nothing, counts that reference
+  // away.
+  Scene s;
+  ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.written));
+  s.machine.poke(s.tree.l1, Scene::read_only_slot, Pte(s.written, ro));
+  s.forge_mirror(s.tree.l1, Scene::read_only_slot, mirror_leaf(Pte(s.written, ro)));
+  (void)s.update(Scene::read_only_slot, Pte());
+  EXPECT_TRUE(s.one.mmu.owns(s.written)) << "the processor can write it through the other entry";
+  EXPECT_EQ(s.one.view.of(s.written), FakeView::Access::read_write);
+  EXPECT_NE(s.one.mmu.breach(), nullptr);
+}
+
 // -- above L1
 
 class UntrustedUpper : public testing::TestWithParam<Level> {
