@@ -17,17 +17,17 @@ struct Expected {
 class Auditor {
  public:
   Auditor(const Validator& mmu, const OutsideReferences& outside)
-      : mmu_(mmu), outside_(outside), expected_(mmu.frames().size()) {}
+      : mmu_(mmu), outside_(outside), expected_(mmu.machine_frames()) {}
 
   std::vector<std::string> run() {
-    for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i) {
+    for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i) {
       const Mfn mfn(i);
       if (mmu_.owns(mfn) != (mmu_.frames().owner_tag(mfn) == FrameTable::tag_of(mmu_.domain())))
         report("the machine and the domain disagree about whose frame %#" PRIx64 " is", mfn.raw());
       if (!mmu_.owns(mfn)) continue;
       if (const FrameType type = mmu_.facts(mfn).type; is_table(type)) read_table(mfn, level_of(type));
     }
-    for (std::uint64_t i = 1; i < mmu_.frames().size(); ++i)
+    for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i)
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
     return std::move(findings_);
   }

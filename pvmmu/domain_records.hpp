@@ -1,18 +1,17 @@
 // The records of one domain: what it knows of each frame of the machine, and the references to its frames.
 #pragma once
 
-#include <cstdlib>
 #include <memory>
-#include <new>
 
 #include "pvmmu/frame.hpp"
+#include "pvmmu/sparse_array.hpp"
 
 namespace pinfold::pvmmu {
 
 /// Three arrays with an element for each frame of the machine, apart from each other since code that changes
 /// L1 entries needs the first two, and may write only the second. With the owner's tag (FrameTable) a frame
-/// takes 22 bytes. All elements of a frame that is not the domain's are zero, and the system backs only parts
-/// that were written to, so a domain pays for the frames that it has.
+/// takes 22 bytes. All elements of a frame that is not the domain's are zero, and the host backs only parts
+/// that were written, so a domain pays for the frames that it has.
 ///
 /// - facts: what the frame is.
 /// - uses: references of the domain's L1 entries.
@@ -22,19 +21,28 @@ namespace pinfold::pvmmu {
 ///   count frames held by devices here, by atomic accesses.
 class DomainRecords {
  public:
-  /// `frames`: size of the machine.
-  explicit DomainRecords(std::uint64_t frames)
-      : size_(frames),
-        facts_(zeroed<FrameFacts>(frames)),
-        uses_(zeroed<FrameUses>(frames)),
-        holds_(zeroed<std::uint32_t>(frames)) {}
+  /// `frames`: size of the machine; `most`: what it can grow to. Throws std::bad_alloc.
+  DomainRecords(std::uint64_t frames, std::uint64_t most)
+      : size_(frames), facts_(frames, most), uses_(frames, most), holds_(frames, most) {}
 
+  /// Frames of the machine that the domain knows of.
   [[nodiscard]] std::uint64_t size() const { return size_; }
-  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return facts_.get()[mfn.raw()]; }
-  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return facts_.get()[mfn.raw()]; }
+  /// Memory for the records of a machine of `frames`, whose size stays what it is until grow(). False: the
+  /// host refuses.
+  [[nodiscard]] bool make_room(std::uint64_t frames) const {
+    return facts_.grow(frames) && uses_.grow(frames) && holds_.grow(frames);
+  }
+  void grow(std::uint64_t frames) { size_ = frames; }
+  /// The domain gets these frames.
+  void will_fill(Mfn first, std::uint64_t count) const {
+    facts_.will_fill(first.raw(), count);
+    uses_.will_fill(first.raw(), count);
+  }
+  [[nodiscard]] FrameFacts& facts(Mfn mfn) { return facts_[mfn.raw()]; }
+  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return facts_[mfn.raw()]; }
   /// The same, for a reader that may outlive these records.
   [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
-    return {facts_, &facts(mfn)};
+    return facts_.lasting(mfn.raw());
   }
   [[nodiscard]] FrameUses& uses(Mfn mfn) { return uses_[mfn.raw()]; }
   [[nodiscard]] const FrameUses& uses(Mfn mfn) const { return uses_[mfn.raw()]; }
@@ -77,22 +85,10 @@ class DomainRecords {
   }
 
  private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  template <class T>
-  using Array = std::unique_ptr<T[], Free>;
-  template <class T>
-  [[nodiscard]] static Array<T> zeroed(std::uint64_t count) {
-    Array<T> array(static_cast<T*>(std::calloc(count, sizeof(T))));
-    if (!array) throw std::bad_alloc();
-    return array;
-  }
-
   std::uint64_t size_;
-  std::shared_ptr<FrameFacts[]> facts_;
-  Array<FrameUses> uses_;
-  Array<std::uint32_t> holds_;
+  SparseArray<FrameFacts> facts_;
+  SparseArray<FrameUses> uses_;
+  SparseArray<std::uint32_t> holds_;
 };
 
 }  // namespace pinfold::pvmmu

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <new>
 
 namespace pinfold::pvmmu {
 
@@ -12,25 +11,49 @@ std::string_view name(FrameType type) {
   return names[static_cast<std::size_t>(type)];
 }
 
-FrameTable::FrameTable(std::uint64_t frames)
-    : tags_(static_cast<std::uint16_t*>(std::calloc(frames, sizeof(std::uint16_t)))),
-      size_(frames),
-      returned_(frames) {
-  if (!tags_) throw std::bad_alloc();
+FrameTable::FrameTable(std::uint64_t frames, std::uint64_t most)
+    : tags_(frames, most), most_(most), size_(frames), returned_(most) {}
+
+void FrameTable::grow(std::uint64_t frames) {
+  const PoolLock held(pool_);
+  size_ = frames;
+}
+
+std::uint64_t FrameTable::size() const {
+  const PoolLock held(pool_);
+  return size_;
+}
+
+FrameTable::Range FrameTable::withheld(PoolHeld) const {
+  if (size_ <= withheld_.first.raw()) return {};
+  return {withheld_.first, std::min(withheld_.count, size_ - withheld_.first.raw())};
+}
+
+FrameTable::Range FrameTable::withheld() const {
+  const PoolLock held(pool_);
+  return withheld(held);
 }
 
 std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t count, std::uint64_t alignment) {
   const PoolLock held(pool_);
   const auto taken = find(held, count, alignment);
-  if (taken)
-    for (std::uint64_t i = 0; i < count; ++i) set_owner_tag(taken->first.plus(i), tag_of(owner));
+  if (!taken) return taken;
+  tags_.will_fill(taken->first.raw(), count);
+  for (std::uint64_t i = 0; i < count; ++i) set_owner_tag(taken->first.plus(i), tag_of(owner));
   return taken;
 }
 
 std::uint64_t FrameTable::free_frames() const {
   const PoolLock held(pool_);
-  const std::uint64_t withheld = next_ < withheld_.end().raw() ? withheld_.count : 0;
-  return size_ - next_ - withheld + returned_.count();
+  const Range kept = withheld(held);
+  return size_ - next_ - (next_ < kept.end().raw() ? kept.count : 0) + returned_.count();
+}
+
+std::uint64_t FrameTable::unused_extent() const {
+  const PoolLock held(pool_);
+  const Range kept = withheld(held);
+  if (kept.count == 0 || next_ >= kept.end().raw()) return size_ - next_;
+  return next_ < kept.first.raw() ? kept.first.raw() - next_ : size_ - kept.end().raw();
 }
 
 std::uint64_t FrameTable::pool_steps() const {

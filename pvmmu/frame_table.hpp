@@ -1,13 +1,12 @@
 // Who owns each frame of the machine, and the pool of frames that nobody owns.
 #pragma once
 
-#include <cstdlib>
-#include <memory>
 #include <optional>
 
 #include "pvmmu/frame.hpp"
 #include "pvmmu/free_frames.hpp"
 #include "pvmmu/lock.hpp"
+#include "pvmmu/sparse_array.hpp"
 
 namespace pinfold::pvmmu {
 
@@ -20,9 +19,10 @@ namespace pinfold::pvmmu {
 /// access is one atomic load or store.
 class FrameTable {
  public:
-  /// `frames`: size of the machine in 4 KiB frames. Memory for the tags is taken lazily, zeroed by the
-  /// system.
-  explicit FrameTable(std::uint64_t frames);
+  /// `frames`: size of the machine in 4 KiB frames. Throws std::bad_alloc.
+  explicit FrameTable(std::uint64_t frames) : FrameTable(frames, frames) {}
+  /// `most`: what it can grow to.
+  FrameTable(std::uint64_t frames, std::uint64_t most);
 
   /// Frames side by side.
   struct Range {
@@ -31,12 +31,19 @@ class FrameTable {
     [[nodiscard]] Mfn end() const { return first.plus(count); }
     [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() - first.raw() < count; }
   };
-  /// No domain ever gets these frames of the machine. To be called before any frame is taken.
+  /// No domain ever gets these frames, whether the machine has them already or is yet to grow. To be called
+  /// before any frame is taken.
   void withhold(Range range) { withheld_ = range; }
-  [[nodiscard]] Range withheld() const { return withheld_; }
+  /// Those of them that the machine has.
+  [[nodiscard]] Range withheld() const;
 
-  [[nodiscard]] std::uint64_t size() const { return size_; }
-  [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < size_; }
+  [[nodiscard]] std::uint64_t size() const;
+  [[nodiscard]] std::uint64_t most() const { return most_; }
+  /// Memory for the tags of a machine of `frames`, `most()` at most; no frame exists before grow(). False:
+  /// the host refuses.
+  [[nodiscard]] bool make_room(std::uint64_t frames) const { return tags_.grow(frames); }
+  /// The machine has `frames` now, the new ones in the pool.
+  void grow(std::uint64_t frames);
   [[nodiscard]] std::uint16_t owner_tag(Mfn mfn) const {
     return std::atomic_ref(tags_[mfn.raw()]).load(std::memory_order_relaxed);
   }
@@ -58,23 +65,25 @@ class FrameTable {
   /// Puts a frame back that the caller's domain owned, and knows nothing of any more.
   void give_back(Mfn mfn);
   [[nodiscard]] std::uint64_t free_frames() const;
+  /// How many of them were never used and lie side by side: take() finds this many for an alignment of 1,
+  /// unless somebody else does first.
+  [[nodiscard]] std::uint64_t unused_extent() const;
   /// How many words were read under the pool's lock to find frames and give them back: for tests.
   [[nodiscard]] std::uint64_t pool_steps() const;
 
  private:
-  struct Free {
-    void operator()(std::uint16_t* p) const { std::free(p); }
-  };
+  [[nodiscard]] Range withheld(PoolHeld) const;
   std::optional<Taken> find(PoolHeld held, std::uint64_t count, std::uint64_t alignment);
   std::optional<Taken> find_returned(PoolHeld, std::uint64_t count, std::uint64_t alignment);
   friend struct StateAccess;  ///< Of tests that go back to earlier states.
   void set_owner_tag(Mfn mfn, std::uint16_t tag) {
     std::atomic_ref(tags_[mfn.raw()]).store(tag, std::memory_order_relaxed);
   }
-  std::unique_ptr<std::uint16_t[], Free> tags_;
-  std::uint64_t size_;
+  SparseArray<std::uint16_t> tags_;
+  std::uint64_t most_;
   Range withheld_{};
   mutable PoolMutex pool_;  ///< Guards what follows.
+  std::uint64_t size_;
   /// Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
   std::uint64_t next_ = 1;
   FreeFrames returned_;

@@ -1,7 +1,6 @@
 #include "pvmmu/free_frames.hpp"
 
 #include <bit>
-#include <new>
 
 namespace pinfold::pvmmu {
 namespace {
@@ -10,6 +9,14 @@ constexpr std::uint64_t words_of(std::uint64_t bits) { return (bits + 63) / 64; 
 
 /// A bound for the numbers of an order's blocks, including the neighbour of the last one.
 constexpr std::uint64_t bound_of(std::uint64_t frames, unsigned order) { return (frames >> order) + 2; }
+
+/// How many words the sets of all orders take.
+std::uint64_t words_for(std::uint64_t frames) {
+  std::uint64_t words = 0;
+  for (unsigned order = 0; order <= FreeFrames::max_order; ++order)
+    words += BitTree::words_for(bound_of(frames, order));
+  return words;
+}
 
 }  // namespace
 
@@ -54,12 +61,8 @@ std::optional<std::uint64_t> BitTree::lowest() const {
   return at;
 }
 
-FreeFrames::FreeFrames(std::uint64_t frames) {
-  std::uint64_t words = 0;
-  for (unsigned order = 0; order <= max_order; ++order) words += BitTree::words_for(bound_of(frames, order));
-  words_.reset(static_cast<std::uint64_t*>(std::calloc(words, sizeof(std::uint64_t))));
-  if (!words_) throw std::bad_alloc();
-  std::uint64_t* next = words_.get();
+FreeFrames::FreeFrames(std::uint64_t frames) : words_(words_for(frames), words_for(frames)) {
+  std::uint64_t* next = &words_[0];
   for (unsigned order = 0; order <= max_order; ++order) {
     blocks_[order] = BitTree(next, bound_of(frames, order));
     next += BitTree::words_for(bound_of(frames, order));

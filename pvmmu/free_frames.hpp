@@ -3,10 +3,9 @@
 
 #include <array>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 
+#include "pvmmu/sparse_array.hpp"
 #include "pvmmu/types.hpp"
 
 namespace pinfold::pvmmu {
@@ -57,13 +56,10 @@ class FreeFrames {
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
 
  private:
-  struct Free {
-    void operator()(std::uint64_t* p) const { std::free(p); }
-  };
   void insert(unsigned order, std::uint64_t block);
   void erase(unsigned order, std::uint64_t block);
 
-  std::unique_ptr<std::uint64_t[], Free> words_;
+  SparseArray<std::uint64_t> words_;
   std::array<BitTree, max_order + 1> blocks_;  ///< By order: the numbers of free blocks.
   std::uint64_t count_ = 0;
   std::uint64_t steps_ = 0;

@@ -9,9 +9,9 @@ namespace pinfold::pvmmu {
 Validator::Validator(const ValidatorParts& p)
     : domain_(p.domain),
       frames_(p.frames),
-      records_(p.frames.size()),
+      records_(p.frames.size(), p.frames.most()),
       trace_(p.trace),
-      short_way_end_(p.trace != nullptr ? 0 : p.frames.size()),
+      short_way_end_(p.trace != nullptr ? 0 : records_.size()),
       machine_(p.machine),
       m2p_(p.m2p),
       mirrors_(p.mirrors),
@@ -37,7 +37,7 @@ bool is_live_upper(const FrameFacts& frame) {
 }  // namespace
 
 Verdict<> Validator::check_owned(Mfn mfn) {
-  if (!frames_.contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
+  if (!contains(mfn)) return refuse(Rule::frame_out_of_range, mfn);
   if (!owns(mfn)) return refuse(Rule::frame_not_owned, mfn);
   return {};
 }

@@ -31,6 +31,7 @@ Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment
     return refuse(Rule::domain_limit, no_mfn);
   const auto taken = frames_.take(domain_, count, alignment);
   if (!taken) return refuse(Rule::machine_exhausted, no_mfn);
+  records_.will_fill(taken->first, count);
   budget_.spend(cost::view + count * (taken->used_before ? cost::page : 1));
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
@@ -72,7 +73,7 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   TracedOperation traced(*this, TraceKind::check_exchange, mfn);
   const auto refusal = [&](Rule rule) {
-    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, frames_.contains(mfn) ? frame(mfn) : Frame{}});
+    return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, contains(mfn) ? frame(mfn) : Frame{}});
   };
   return traced.run([&]() -> Verdict<> {
     if (!owns(mfn)) return refusal(Rule::frame_not_owned);
@@ -108,6 +109,11 @@ void Validator::free_frame(Mfn mfn) {
   frames_.give_back(mfn);
 }
 
+void Validator::machine_grew(Held, std::uint64_t frames) {
+  records_.grow(frames);
+  if (trace_ == nullptr) short_way_end_ = frames;
+}
+
 std::uint64_t Validator::destroy(Held held) {
   if (trace_ != nullptr) {
     TraceEvent state;
@@ -133,9 +139,9 @@ std::uint64_t Validator::give_back_everything(Held held) {
   }
   (void)releases_finished();
   std::uint64_t left = 0;
-  for (std::uint64_t i = 1; i < frames_.size(); ++i)
+  for (std::uint64_t i = 1; i < records_.size(); ++i)
     if (owns(Mfn(i)) && facts(Mfn(i)).pinned) (void)unpin(held, Mfn(i));
-  for (std::uint64_t i = 1; i < frames_.size(); ++i) {
+  for (std::uint64_t i = 1; i < records_.size(); ++i) {
     const Mfn mfn(i);
     if (!owns(mfn)) continue;
     FrameFacts& frame = mutable_facts(mfn);

@@ -30,10 +30,10 @@ std::uint64_t add(std::uint64_t digest, const Validator& mmu, Mfn mfn) {
 }  // namespace
 
 std::vector<std::uint32_t> state_digests(Held, const Validator& mmu) {
-  std::vector<std::uint32_t> digests(digests_of(mmu.frames().size()));
+  std::vector<std::uint32_t> digests(digests_of(mmu.machine_frames()));
   for (std::uint64_t i = 0; i < digests.size(); ++i) {
     std::uint64_t digest = 0;
-    const std::uint64_t end = std::min((i + 1) * frames_per_digest, mmu.frames().size());
+    const std::uint64_t end = std::min((i + 1) * frames_per_digest, mmu.machine_frames());
     for (std::uint64_t n = i * frames_per_digest; n < end; ++n)
       if (mmu.owns(Mfn(n))) digest = add(digest, mmu, Mfn(n));
     digests[i] = static_cast<std::uint32_t>(digest >> 32 ^ digest);

@@ -23,6 +23,7 @@
 #include "pvmmu/mirror.hpp"
 #include "pvmmu/trace.hpp"
 #include "pvmmu/unfinished_tables.hpp"
+#include "pvmmu/validator_parts.hpp"
 #include "pvmmu/verdict.hpp"
 
 namespace pinfold::pvmmu {
@@ -30,46 +31,6 @@ namespace pinfold::pvmmu {
 template <class Memory, class Records, class Locks>
 class PlainL1;
 struct L1Outcome;
-
-/// What the validator works on. All outlive it.
-struct ValidatorParts {
-  DomId domain;
-  FrameTable& frames;
-  Pages machine;  ///< Guest frames, by MFN.
-  Pages m2p;      ///< The machine-to-phys array: one 8-byte PFN per MFN, 512 a page.
-  MirrorArena& mirrors;
-  StaleLog& stale;
-  FrameView& view;
-  std::array<Pte, xen_slots> l4_xen_slots;     ///< What each root's mirror holds in slots 256 to 271.
-  std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
-  std::uint64_t max_frames = 1ULL << 40;       ///< The domain's reservation may not exceed this.
-  TraceSink* trace = nullptr;                  ///< Gets an event of each operation; may be null.
-};
-
-/// Where an L1 entry is, and what the levels above it allow.
-struct Leaf {
-  Mfn table;
-  std::uint16_t slot = 0;
-  Pte entry;
-  bool writable = false;    ///< RW at every level.
-  bool executable = false;  ///< NX at none.
-};
-
-/// Proof that something wrote a table, a descriptor page or a mirror without the validator: the value that
-/// was read back is not the one that was stored. The validator did not use that value.
-struct Breach {
-  Mfn table = no_mfn;  ///< Where the entry or descriptor is; no_mfn: only the frame that it named is known.
-  std::uint16_t slot = 0;
-  Level level = Level::l1;
-  Pte guest;           ///< What the guest's table holds.
-  Pte mirror;          ///< What the mirror holds.
-  Mfn named = no_mfn;  ///< A frame that an entry named without holding a reference to it.
-  /// One sentence.
-  [[nodiscard]] std::string describe() const;
-};
-
-/// How a store hits an entry.
-enum class Preserve : std::uint8_t { nothing, accessed_and_dirty };
 
 /// Xen's page-type rules for one domain: who owns a frame, what it is used as, and how many references rely
 /// on that.
@@ -185,6 +146,11 @@ class Validator {
   /// then nobody else can have it.
   [[nodiscard]] std::uint64_t allocated_frames() const { return owned_; }
   [[nodiscard]] std::uint64_t max_frames() const { return max_frames_; }
+  /// Memory for the records of a machine of `frames`. Whoever calls it for one domain at a time needs no
+  /// lock: what others read stays as it is. False: the host refuses.
+  [[nodiscard]] bool make_room(std::uint64_t frames) { return records_.make_room(frames); }
+  /// The machine has `frames` now, more than before, and memory for their records.
+  void machine_grew(Held, std::uint64_t frames);
   /// Drops all pins and allocations; the caller has dropped roots and holds. Returns the number of frames
   /// that still have references, which is 0 unless a count was wrong.
   std::uint64_t destroy(Held);
@@ -229,7 +195,9 @@ class Validator {
   [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
     return records_.lasting_facts(mfn);
   }
-  [[nodiscard]] bool contains(Mfn mfn) const { return frames_.contains(mfn); }
+  /// Frames of the machine, as far as the domain knows: machine_grew() tells it.
+  [[nodiscard]] std::uint64_t machine_frames() const { return records_.size(); }
+  [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < records_.size(); }
   [[nodiscard]] bool owns(Mfn mfn) const { return records_.owns(mfn); }
   [[nodiscard]] DomId domain() const { return domain_; }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }

@@ -35,7 +35,7 @@ std::string Refusal::describe() const {
 tl::unexpected<Refusal> Validator::refuse(Rule rule, Where where, Pte want, Mfn frame) {
   ++counters_.entries_refused;
   Refusal refusal{rule, where.table, where.slot, want, frame, Frame{}};
-  if (frames_.contains(frame)) refusal.state = this->frame(frame);
+  if (contains(frame)) refusal.state = this->frame(frame);
   return tl::unexpected(refusal);
 }
 

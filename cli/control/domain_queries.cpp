@@ -67,7 +67,7 @@ QueryResult query_frame(vmm::Domain& domain, Mfn frame) {
   const pvmmu::Validator& mmu = domain.mmu();
   if (!mmu.contains(frame))
     return tl::unexpected(fmt::format("the machine has no frame {:#x}; its last is {:#x}", frame.raw(),
-                                      mmu.frames().size() - 1));
+                                      mmu.machine_frames() - 1));
   const bool paused = is_paused(domain);
   const auto report =
       FrameReport::of(lock, mmu, domain.machine().m2p(), frame, outside_users(lock, domain), [&] {

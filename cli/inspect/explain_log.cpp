@@ -160,7 +160,7 @@ tl::expected<Json, std::string> explain_in_log(const LogQuestion& question) {
     answer["refusals"] = refusals.json();
     if (!mmu.contains(frame))
       return tl::unexpected(fmt::format("the machine has no frame {:#x}; its last is {:#x}", frame.raw(),
-                                        mmu.frames().size() - 1));
+                                        mmu.machine_frames() - 1));
     if (question.as_table && (!mmu.owns(frame) || mmu.frame(frame).mirror == 0))
       return tl::unexpected(fmt::format("frame {:#x} is not a page table then", frame.raw()));
   } else {

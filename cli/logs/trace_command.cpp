@@ -137,7 +137,7 @@ std::string describe(const pvmmu::Validator& mmu, Mfn mfn) {
 void print_state(const trace::Replay& replay) {
   std::array<std::uint64_t, pvmmu::frame_types> counts{};
   std::uint64_t pinned = 0, owned = 0;
-  for (std::uint64_t i = 0; i < replay.mmu().frames().size(); ++i) {
+  for (std::uint64_t i = 0; i < replay.mmu().machine_frames(); ++i) {
     if (!replay.mmu().owns(Mfn(i))) continue;
     const pvmmu::Frame frame = replay.mmu().frame(Mfn(i));
     ++owned;

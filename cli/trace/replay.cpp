@@ -155,7 +155,7 @@ std::optional<std::string> Replay::step(const LogEvent& event) {
 }
 
 std::optional<std::string> Replay::compare_state(const LogEvent& event) {
-  if (event.digests.size() != pvmmu::digests_of(mmu_.frames().size()))
+  if (event.digests.size() != pvmmu::digests_of(mmu_.machine_frames()))
     return inconsistent("its digests are not those of its machine");
   const auto digests = pvmmu::state_digests(held_, mmu_);
   compared_end_ = true;

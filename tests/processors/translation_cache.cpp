@@ -36,7 +36,7 @@ std::string place(const TranslationCache::Upper& e) {
 
 void Incarnations::observe(const pvmmu::test::FakeDomain& domain) {
   std::map<std::uint32_t, Life> now;
-  for (std::uint64_t i = 1; i < domain.mmu.frames().size(); ++i) {
+  for (std::uint64_t i = 1; i < domain.mmu.machine_frames(); ++i) {
     const pvmmu::Frame frame = domain.mmu.frame(Mfn(i));
     if (frame.mirror == 0 || !domain.mmu.owns(Mfn(i))) continue;
     Life life{Mfn(i), frame.type, 0};

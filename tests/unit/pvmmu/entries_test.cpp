@@ -19,7 +19,7 @@ TEST(Transitions, an_uncounted_frame_may_become_anything_and_a_counted_one_stays
 }
 
 TEST(Transitions, are_looked_up_by_type_and_counts_alone) {
-  DomainRecords records(2);
+  DomainRecords records(2, 2);
   const Mfn mfn(1);
   records.facts(mfn).type = FrameType::l2;
   EXPECT_EQ(records.transition(mfn, FrameType::writable), Transition::retype);

@@ -57,8 +57,10 @@ class FakeFrames : public FrameTable {
 
 /// The parts of a machine that all domains share.
 struct FakeMachine {
-  explicit FakeMachine(std::uint64_t count)
-      : memory(count), m2p_memory((count + entries_per_table - 1) / entries_per_table), frames(count) {}
+  explicit FakeMachine(std::uint64_t count) : FakeMachine(count, count) {}
+  /// `most`: frames that it can grow to.
+  FakeMachine(std::uint64_t count, std::uint64_t most)
+      : memory(most), m2p_memory((most + entries_per_table - 1) / entries_per_table), frames(count, most) {}
   PageMemory memory;
   PageMemory m2p_memory;
   FakeFrames frames;
@@ -130,7 +132,7 @@ class FakeDomain {
  public:
   using Options = FakeDomainOptions;
   FakeDomain(FakeMachine& machine, DomId id, const Options& options = {})
-      : view(machine.frames.size()),
+      : view(machine.frames.most()),
         arena_memory(options.mirrors + 1),
         mirrors(arena_memory.pages(), first_mirror_frame),
         stale(options.stale_log),

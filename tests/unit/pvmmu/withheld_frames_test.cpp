@@ -64,5 +64,33 @@ TEST(WithheldFrames, are_none_unless_told) {
   EXPECT_EQ(table.take(domain, 199)->first, Mfn(1));
 }
 
+TEST(WithheldFrames, stay_nobodys_when_the_machine_grows_over_them) {
+  FrameTable table(50, 200);
+  table.withhold(gap);
+  EXPECT_EQ(table.withheld().count, 0U) << "the machine has none of them yet";
+  EXPECT_EQ(table.free_frames(), 49U);
+  EXPECT_EQ(table.unused_extent(), 49U);
+  EXPECT_EQ(table.take(domain, 49)->first, Mfn(1));
+  EXPECT_FALSE(table.take(domain));
+
+  ASSERT_TRUE(table.make_room(102));
+  EXPECT_FALSE(table.take(domain)) << "room is not frames";
+  table.grow(102);
+  EXPECT_EQ(table.withheld().count, 2U);
+  EXPECT_EQ(table.free_frames(), 50U);
+  EXPECT_EQ(table.unused_extent(), 50U);
+  EXPECT_EQ(table.take(domain, 50)->first, Mfn(50));
+  EXPECT_EQ(table.unused_extent(), 0U);
+  EXPECT_FALSE(table.take(domain));
+
+  ASSERT_TRUE(table.make_room(200));
+  table.grow(200);
+  EXPECT_EQ(table.withheld().count, gap.count);
+  EXPECT_EQ(table.free_frames(), 96U);
+  EXPECT_EQ(table.unused_extent(), 96U);
+  EXPECT_EQ(table.take(domain, 96)->first, gap.end());
+  EXPECT_EQ(table.free_frames(), 0U);
+}
+
 }  // namespace
 }  // namespace pinfold::pvmmu
