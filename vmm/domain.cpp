@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <algorithm>
 #include <cstdint>
+#include <new>
 #include <system_error>
 
 #include <xen/xen.h>
@@ -26,17 +27,41 @@ Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory mem
       stale_(config.host.stale_entries),
       outcomes_(config.audit_interval) {}
 
-Domain::~Domain() = default;
+Domain::~Domain() {
+  machine_.leave(*this);
+  if (mmu_ != nullptr && !view().closed()) (void)tear_down(false);
+}
 
 tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(const Kvm& kvm, Machine& machine,
                                                                   const DomainConfig& config) {
   auto vm = kvm.create_vm();
   if (!vm) return tl::unexpected(vm.error().message);
-  auto memory = VmMemory::create(machine, config.host, config.vcpus, *vm);
+  std::unique_ptr<Domain> domain;
+  const Machine::SizeLock size = machine.hold_size();  // released before a domain that fails is destroyed
+  auto memory =
+      VmMemory::create(machine, config.host, {std::max(config.frames, config.max_frames), config.vcpus}, *vm);
   if (!memory) return tl::unexpected(memory.error());
-  std::unique_ptr<Domain> domain(new Domain(machine, config, std::move(*vm), std::move(*memory)));
-  if (auto done = domain->set_up(kvm); !done) return tl::unexpected(done.error());
+  domain.reset(new Domain(machine, config, std::move(*vm), std::move(*memory)));
+  try {
+    if (auto done = domain->set_up(kvm); !done) return tl::unexpected(done.error());
+  } catch (const std::bad_alloc&) {
+    return tl::unexpected(std::string("the host has no memory for the domain's records"));
+  }
+  machine.join(size, *domain);
   return domain;
+}
+
+tl::expected<void, std::string> Domain::make_room(std::uint64_t from, std::uint64_t to) {
+  if (!mmu_->make_room(to)) return tl::unexpected(std::string("the host has no memory for its records"));
+  if (auto added = memory_.add_slots(vm_, from, to); !added) return tl::unexpected(added.error().message);
+  return {};
+}
+
+void Domain::machine_grew(std::uint64_t to) {
+  const pvmmu::DomainLock lock(mutex_);
+  const std::size_t had = Machine::m2p_bytes(mmu_->machine_frames()), has = Machine::m2p_bytes(to);
+  if (has > had) gate_->extend_machphys(memory_.machphys().plus(had / page_size), had, has);
+  mmu_->machine_grew(lock, to);
 }
 
 tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
@@ -53,7 +78,7 @@ tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
 
 void Domain::create_validator() {
   gate_ = std::make_unique<Gate>(memory_.arena(), config_.vcpus, config_.host, memory_.machphys(),
-                                 machine_.m2p_bytes());
+                                 Machine::m2p_bytes(machine_.frames().size()));
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
   mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
       config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), memory_.arena().mirrors(), stale_,
@@ -80,17 +105,18 @@ tl::expected<void, std::string> Domain::allocate_frames(pvmmu::Held held) {
   return {};
 }
 
-/// Allocates the domain's memory, in its pseudo-physical order: one extent, or two around the frames that the
-/// machine withholds.
+/// Allocates the domain's memory, in its pseudo-physical order: frames that were never used, one extent or
+/// two around those that the machine withholds, then what other domains have given back.
 bool Domain::allocate_memory(pvmmu::Held held) {
   frames_.reserve(config_.frames);
   prefer_large_pages(frames_.data(), config_.frames * sizeof(Mfn));
-  const auto withheld = machine_.frames().withheld();
-  // Frame 0 is nobody's, and shared_info comes next.
-  const std::uint64_t before = withheld.count == 0 ? config_.frames : withheld.first.raw() - 2;
-  for (std::uint64_t count = std::min(before, config_.frames); count != 0;
-       count = config_.frames - frames_.size()) {
-    const auto first = mmu_->allocate(held, count);
+  while (frames_.size() < config_.frames) {
+    constexpr std::uint64_t largest_returned = 1ULL << pvmmu::FreeFrames::max_order;
+    const std::uint64_t wanted = config_.frames - frames_.size();
+    std::uint64_t count = std::min(machine_.frames().unused_extent(), wanted);
+    if (count == 0) count = std::min(largest_returned, wanted);
+    auto first = mmu_->allocate(held, count);
+    if (!first) first = mmu_->allocate(held, count = 1);
     if (!first) return false;
     (void)mmu_->set_machphys(held, *first, Pfn(frames_.size()), count);
     for (std::uint64_t i = 0; i < count; ++i) frames_.push_back(first->plus(i));

@@ -52,7 +52,7 @@ struct DomainConfig {
 /// Has more members than other classes because most of them only hand out a part: hypercall handlers, vCPUs
 /// and commands find the parts here. What a part does, and under which lock, is in its own header. Nobody is
 /// handed the lock itself but by mutex(); whoever needs it held takes the proof (`Held`).
-class Domain final : public EventTarget, private SharedFrameSource {
+class Domain final : public EventTarget, private SharedFrameSource, private MachineTenant {
  public:
   [[nodiscard]] static tl::expected<std::unique_ptr<Domain>, std::string> create(const Kvm& kvm,
                                                                                  Machine& machine,
@@ -153,6 +153,11 @@ class Domain final : public EventTarget, private SharedFrameSource {
  private:
   Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory memory);
   [[nodiscard]] tl::expected<void, std::string> set_up(const Kvm& kvm);
+  // -- MachineTenant
+  [[nodiscard]] tl::expected<void, std::string> make_room(std::uint64_t from, std::uint64_t to) override;
+  void take_back_room() override { memory_.remove_last_slots(vm_); }
+  [[nodiscard]] std::uint64_t most_frames() const override { return memory_limit_.most() + spare_frames; }
+  void machine_grew(std::uint64_t to) override;
   void create_validator();
   [[nodiscard]] tl::expected<void, std::string> allocate_frames(pvmmu::Held held);
   [[nodiscard]] bool allocate_memory(pvmmu::Held held);

@@ -3,15 +3,7 @@
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
-namespace {
-
-/// Machine frames beyond a guest's own: pages shared with it, and a few for exchanges of frames.
-constexpr std::uint64_t spare_frames = 4096;
-
-}  // namespace
-
-tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& options,
-                                                            std::span<const GuestConfig> guests) {
+tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& options) {
   auto kvm = vmm::Kvm::open(options.kvm_device.c_str());
   if (!kvm) return tl::unexpected(kvm.error().message);
   std::unique_ptr<Host> host(new Host(std::move(*kvm)));
@@ -23,9 +15,8 @@ tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& o
   if (options.write_protection) host->traits_.protection = *options.write_protection;
   if (options.plain_gate) host->traits_.fast_paths = false;
 
-  std::uint64_t frames = 0;
-  for (const GuestConfig& guest : guests) frames += guest.max_frames() + spare_frames;
-  auto machine = vmm::Machine::create(frames);
+  // Frame 0 is nobody's.
+  auto machine = vmm::Machine::create(1, pvmmu::first_monitor_frame.raw());
   if (!machine) return tl::unexpected(machine.error().message);
   host->machine_ = std::move(*machine);
   return host;
@@ -33,6 +24,8 @@ tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& o
 
 tl::expected<std::unique_ptr<Guest>, std::string> Host::make_guest(const GuestConfig& config,
                                                                    GuestLinks links) {
+  if (auto room = machine_->make_room_for(config.max_frames() + vmm::spare_frames); !room)
+    return tl::unexpected("no memory for guest '" + config.name + "': " + room.error());
   return Guest::create(*this, DomId(next_domain_++), config, std::move(links));
 }
 

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -23,15 +22,16 @@ namespace pinfold::cli {
 /// KVM and what the probe found out about it, the machine whose frames the guests own, the switch that
 /// connects their event channels, and their store. It makes guests, which it outlives.
 ///
-/// The machine does not grow: its records, its machine-to-phys table and the memory slots of every VM have
-/// the size that it starts with. So all guests that it is to have are named when it is opened.
+/// The machine grows by what each new guest needs, also while others run: address space is reserved for the
+/// largest machine, and the VMs of the others get memory slots beside theirs. Each guest can have all that it
+/// may ever have, whatever the others do. What a guest left when it ended is used before the machine grows.
 class Host {
  public:
   /// An error is one line, and means that no guest can run here.
-  [[nodiscard]] static tl::expected<std::unique_ptr<Host>, std::string> open(
-      const HostOptions& options, std::span<const GuestConfig> guests);
+  [[nodiscard]] static tl::expected<std::unique_ptr<Host>, std::string> open(const HostOptions& options);
 
-  /// The empty domain of one of the guests, with its devices attached. `config` is completed().
+  /// An empty domain, with its devices attached. `config` is completed(). An error leaves the other guests as
+  /// they were. To be called by one thread at a time.
   [[nodiscard]] tl::expected<std::unique_ptr<Guest>, std::string> make_guest(const GuestConfig& config,
                                                                              GuestLinks links);
 

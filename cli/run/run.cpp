@@ -105,7 +105,7 @@ Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
   HostOptions host_options = options.host;
   // A debugger wants to see every trap.
   if (!options.watch.gdb.empty()) host_options.plain_gate = true;
-  auto host = Host::open(host_options, std::span(&config, 1));
+  auto host = Host::open(host_options);
   if (!host) return failure(exit_no_usable_kvm, host.error());
   life.host = std::move(*host);
   auto trace = make_trace_sink(options.watch.trace, config.all_vcpus());

@@ -33,6 +33,8 @@ BOOTS = [
     well("boots.hundred_thousand_tables", "--audit --memory 3400M", on=Host.KVM),
     # Nearly all of the guest's memory is page tables.
     well("boots.all_memory_is_tables", "--audit --memory 64M", quiet=True),
+    # A machine that stays as it is; unit.cli.Host has one that grows.
+    well("boots.machine_grows", quiet=True),
     # Memory below and above the frames that KVM reserves for itself.
     well("boots.more_than_4_gib", "--audit --memory 4200M", quiet=True),
     # Thousands of system calls, exceptions and returns. The gate finishes them in the VM, so there are hardly any

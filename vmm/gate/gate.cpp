@@ -37,12 +37,17 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
                   host.port_open_to_cpl3() ? supervisor | bit::user : supervisor);
   space_.map_page(kernel_text, kernel_text_, supervisor);
   space_.map_page(idt, idt_, data);
-  space_.map_large(machphys_address_, machphys_frame, machphys_bytes,
-                   supervisor | bit::user | bit::no_execute);
+  map_machphys(machphys_frame, 0, machphys_bytes);
   // Where KVM has to see stores to mirrors, entry stubs make them here. The fast paths only read mirrors.
   if (host.stale_entries || host.fast_paths)
     space_.map_large(slot_base(arena_slot), arena.first_frame(), arena.size(),
                      host.stale_entries ? data : supervisor | bit::no_execute);
+}
+
+/// All of it is under one L2, which is there from the beginning: 512 MiB for the largest machine.
+void Gate::map_machphys(Mfn frame, std::size_t from, std::size_t to) {
+  static_assert(pvmmu::first_monitor_frame.raw() * sizeof(std::uint64_t) <= 1ULL << 30);
+  space_.map_large(machphys_address_ + from, frame, to - from, supervisor | bit::user | bit::no_execute);
 }
 
 void Gate::build_text() {

@@ -41,7 +41,8 @@ class Gate {
   /// Pages of the arena that a gate for so many vCPUs needs.
   [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus, std::uint64_t mirrors);
 
-  /// `machphys_frame`, `machphys_bytes`: the machine-to-phys table's slot in the VM's physical space.
+  /// `machphys_frame`, `machphys_bytes`: where the machine-to-phys table is in the VM's physical space, and
+  /// how much of it there is.
   Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,
        std::size_t machphys_bytes);
   Gate(const Gate&) = delete;
@@ -51,6 +52,9 @@ class Gate {
   [[nodiscard]] const std::array<pvmmu::Pte, pvmmu::xen_slots>& l4_slots() const { return space_.l4_slots(); }
   /// Where the guest finds the machine-to-phys table.
   [[nodiscard]] std::uint64_t machphys_address() const { return machphys_address_; }
+  /// More of the machine-to-phys table: bytes `from` to `to`, at `frame` in the VM's physical space. The
+  /// guest may run meanwhile: nothing was there, so no processor remembers it.
+  void extend_machphys(Mfn frame, std::size_t from, std::size_t to) { map_machphys(frame, from, to); }
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
   /// GDT and LDT of each vCPU.
@@ -107,6 +111,7 @@ class Gate {
   void prepare_entry_stub(Vcpu& vcpu, std::uint32_t cpu, const EntryStub& code, bool leaves) const;
 
  private:
+  void map_machphys(Mfn frame, std::size_t from, std::size_t to);
   void build_text();
   void build_cpu(std::uint32_t cpu);
   void build_fast_paths(std::uint32_t cpu);

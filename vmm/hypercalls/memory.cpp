@@ -183,8 +183,9 @@ std::int64_t exchange(Domain& domain, Hypercall& call) {
 std::int64_t machphys_mapping(Domain& domain, Hypercall& call) {
   xen_machphys_mapping mapping{};
   mapping.v_start = domain.gate().machphys_address();
-  mapping.v_end = mapping.v_start + domain.machine().m2p_bytes();
-  mapping.max_mfn = domain.machine().m2p_bytes() / sizeof(std::uint64_t) - 1;
+  const std::size_t bytes = Machine::m2p_bytes(domain.mmu().machine_frames());
+  mapping.v_end = mapping.v_start + bytes;
+  mapping.max_mfn = bytes / sizeof(std::uint64_t) - 1;
   return to_rax(call.memory.store(call.pointer(1), mapping));
 }
 
@@ -225,7 +226,7 @@ std::int64_t memory_op(Domain& domain, Hypercall& call) {
       return over_extents(
           call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
     case XENMEM_exchange: return exchange(domain, call);
-    case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.machine().frames().size() - 1);
+    case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.mmu().machine_frames() - 1);
     case XENMEM_current_reservation: return reservation_size(call, domain.mmu().allocated_frames());
     case XENMEM_maximum_reservation: return reservation_size(call, domain.memory_limit().frames());
     case XENMEM_maximum_gpfn: return reservation_size(call, domain.config().frames - 1);

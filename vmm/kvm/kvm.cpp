@@ -88,6 +88,8 @@ KvmResult<void> Vm::set_memory(std::uint32_t slot, std::uint64_t gpa, std::uint6
   return set(fd_, KVM_SET_USER_MEMORY_REGION, region, "cannot give memory to the virtual machine");
 }
 
+void Vm::remove_memory(std::uint32_t slot) { (void)set_memory(slot, 0, 0, nullptr); }
+
 KvmResult<Vcpu> Vm::create_vcpu(std::uint32_t id) {
   Fd fd(call(fd_, KVM_CREATE_VCPU, static_cast<unsigned long>(id)));
   if (!fd.open()) return failed("cannot create a virtual processor");

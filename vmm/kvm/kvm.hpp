@@ -18,6 +18,8 @@ class Vm {
   /// the same number and size.
   [[nodiscard]] KvmResult<void> set_memory(std::uint32_t slot, std::uint64_t gpa, std::uint64_t size,
                                            void* host, std::uint32_t flags = 0);
+  /// Removes the slot of this number, if there is one. No vCPU may use its memory.
+  void remove_memory(std::uint32_t slot);
   [[nodiscard]] KvmResult<Vcpu> create_vcpu(std::uint32_t id);
   /// As Kvm::extension(), but for this VM.
   [[nodiscard]] int extension(int cap) const;

@@ -31,6 +31,8 @@ Mapping::~Mapping() {
 MemoryResult<Mapping> Mapping::of_file(const Fd& file, std::size_t size, Access access) {
   void* at = ::mmap(nullptr, size, protection(access), MAP_SHARED | MAP_NORESERVE, file.get(), 0);
   if (at == MAP_FAILED) return failure("map", size);
+  // A core dump would have the host allocate all that the file could hold.
+  (void)::madvise(at, size, MADV_DONTDUMP);
   return Mapping(static_cast<std::byte*>(at), size);
 }
 

@@ -42,7 +42,7 @@ MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
 }  // namespace
 
 MemoryResult<std::unique_ptr<View>> View::create(const Machine& machine, WriteProtection how) {
-  auto mapping = Mapping::of_file(machine.file(), machine.bytes(), Mapping::Access::none);
+  auto mapping = Mapping::of_file(machine.file(), machine.most_bytes(), Mapping::Access::none);
   if (!mapping) return tl::unexpected(mapping.error());
   std::unique_ptr<View> view(new View(std::move(*mapping), how));
   if (how == WriteProtection::userfaultfd) {
@@ -79,7 +79,9 @@ void View::revoke(Mfn mfn) {
 
 void View::fault_around(Mfn mfn) {
   const std::uint64_t part = mfn.raw() / fault_around_frames;
-  if (part >= brought_in_.size() || brought_in_[part]) return;
+  if (mfn.raw() >= mapping_.size() / page_size) return;
+  if (part >= brought_in_.size()) brought_in_.resize(part + 1);
+  if (brought_in_[part]) return;
   brought_in_[part] = true;
   const std::size_t first = part * fault_around_frames * page_size;
   const std::size_t size = std::min(fault_around_frames * page_size, mapping_.size() - first);

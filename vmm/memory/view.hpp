@@ -17,8 +17,8 @@ enum class WriteProtection : std::uint8_t {
   userfaultfd,
 };
 
-/// A mapping of the whole machine for one domain, at first inaccessible. KVM follows the host mapping by MMU
-/// notifiers: a change here reaches the processors before the call returns.
+/// A mapping of all that the machine has and can grow to, for one domain, at first inaccessible. KVM follows
+/// the host mapping by MMU notifiers: a change here reaches the processors before the call returns.
 class View final : public pvmmu::FrameView {
  public:
   [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
@@ -37,6 +37,7 @@ class View final : public pvmmu::FrameView {
 
   /// The domain will not run again: later changes are skipped.
   void close() { closed_ = true; }
+  [[nodiscard]] bool closed() const { return closed_; }
 
   [[nodiscard]] std::byte* base() const { return mapping_.base(); }
   [[nodiscard]] std::size_t size() const { return mapping_.size(); }
@@ -44,10 +45,7 @@ class View final : public pvmmu::FrameView {
   [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
  private:
-  View(Mapping mapping, WriteProtection how)
-      : mapping_(std::move(mapping)),
-        how_(how),
-        brought_in_(mapping_.size() / page_size / fault_around_frames + 1) {}
+  View(Mapping mapping, WriteProtection how) : mapping_(std::move(mapping)), how_(how) {}
   [[nodiscard]] bool set(Mfn mfn, Mapping::Access access);
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
 

@@ -6,7 +6,6 @@ namespace pinfold::vmm {
 namespace {
 
 constexpr std::uint64_t frames_per_large = 512;
-constexpr std::uint32_t arena_slot_number = 0, m2p_slot = 1, first_machine_slot = 2;
 
 [[nodiscard]] constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t unit) {
   return (n + unit - 1) / unit * unit;
@@ -15,40 +14,60 @@ constexpr std::uint32_t arena_slot_number = 0, m2p_slot = 1, first_machine_slot 
 }  // namespace
 
 tl::expected<VmMemory, std::string> VmMemory::create(Machine& machine, const HostTraits& host,
-                                                     std::uint32_t vcpus, Vm& vm) {
+                                                     const GuestSize& guest, Vm& vm) {
   VmMemory memory;
-  if (auto mapped = memory.map(machine, host, vcpus); !mapped) return tl::unexpected(mapped.error());
-  if (auto given = memory.give_to(vm, machine); !given) return tl::unexpected(given.error().message);
+  if (auto mapped = memory.map(machine, host, guest); !mapped) return tl::unexpected(mapped.error());
+  const std::uint64_t arena = address_of(pvmmu::first_monitor_frame).raw();
+  if (auto set = memory.add_slot(vm, arena, memory.arena_->size(), memory.arena_->base(), 0); !set)
+    return tl::unexpected(set.error().message);
+  if (auto set = memory.add_slots(vm, 0, machine.frames().size()); !set)
+    return tl::unexpected(set.error().message);
   return memory;
 }
 
-tl::expected<void, std::string> VmMemory::map(Machine& machine, const HostTraits& host, std::uint32_t vcpus) {
+tl::expected<void, std::string> VmMemory::map(Machine& machine, const HostTraits& host,
+                                              const GuestSize& guest) {
   auto view = View::create(machine, host.protection);
   if (!view) return tl::unexpected(view.error().message);
   view_ = std::move(*view);
-  const std::uint64_t least = pvmmu::most_mirrors(machine.frames().size());
-  const std::uint64_t fixed = Gate::pages_needed(vcpus, least);
+  const std::uint64_t least = pvmmu::most_mirrors(guest.frames + spare_frames);
+  const std::uint64_t fixed = Gate::pages_needed(guest.vcpus, least);
   const std::uint64_t mirrors = round_up(fixed + least, frames_per_large) - fixed;
   auto arena = Arena::create(pvmmu::first_monitor_frame, fixed, mirrors);
   if (!arena) return tl::unexpected(arena.error().message);
   arena_ = std::move(*arena);
   machphys_ = pvmmu::first_monitor_frame.plus(fixed + mirrors);
-  auto m2p = Mapping::of_file(machine.m2p_file(), machine.m2p_bytes(), Mapping::Access::read);
+  auto m2p = Mapping::of_file(machine.m2p_file(), machine.most_m2p_bytes(), Mapping::Access::read);
   if (!m2p) return tl::unexpected(m2p.error().message);
   m2p_ = std::move(*m2p);
   return {};
 }
 
-KvmResult<void> VmMemory::give_to(Vm& vm, Machine& machine) {
-  std::uint32_t number = first_machine_slot;
-  for (const auto& [first, count] : Machine::slots(machine.frames().size())) {
-    const std::uint64_t gpa = address_of(first).raw();
-    if (auto set = vm.set_memory(number++, gpa, count * page_size, view_->base() + gpa, 0); !set) return set;
-  }
-  const std::uint64_t arena_gpa = address_of(pvmmu::first_monitor_frame).raw();
-  if (auto set = vm.set_memory(arena_slot_number, arena_gpa, arena_->size(), arena_->base(), 0); !set)
-    return set;
-  return vm.set_memory(m2p_slot, address_of(machphys_).raw(), m2p_.size(), m2p_.base(), KVM_MEM_READONLY);
+KvmResult<void> VmMemory::add_slots(Vm& vm, std::uint64_t from, std::uint64_t to) {
+  slots_before_ = slots_;
+  const auto add_all = [&]() -> KvmResult<void> {
+    for (const auto& [first, count] : Machine::slots(from, to)) {
+      const std::uint64_t gpa = address_of(first).raw();
+      if (auto added = add_slot(vm, gpa, count * page_size, view_->base() + gpa, 0); !added) return added;
+    }
+    const std::size_t had = Machine::m2p_bytes(from), needs = Machine::m2p_bytes(to);
+    if (needs == had) return {};
+    return add_slot(vm, address_of(machphys_).raw() + had, needs - had, m2p_.base() + had, KVM_MEM_READONLY);
+  };
+  auto added = add_all();
+  if (!added) remove_last_slots(vm);
+  return added;
+}
+
+void VmMemory::remove_last_slots(Vm& vm) {
+  while (slots_ > slots_before_) vm.remove_memory(--slots_);
+}
+
+KvmResult<void> VmMemory::add_slot(Vm& vm, std::uint64_t gpa, std::size_t size, std::byte* memory,
+                                   std::uint32_t flags) {
+  auto set = vm.set_memory(slots_, gpa, size, memory, flags);
+  if (set) ++slots_;
+  return set;
 }
 
 }  // namespace pinfold::vmm
