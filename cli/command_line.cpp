@@ -14,6 +14,7 @@
 #include "cli/logs/trace_command.hpp"
 #include "cli/supervisor/monitor.hpp"
 #include "cli/supervisor/supervisor.hpp"
+#include "cli/toolstack/verbs.hpp"
 #include "cli/usage.hpp"
 
 namespace pinfold::cli {
@@ -132,6 +133,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
 
   Action inspection;
+  add_verbs(app, inspection);
   add_inspection(app, inspection);
 
   TraceCommandOptions trace_options;

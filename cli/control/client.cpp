@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 
@@ -35,9 +36,19 @@ tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
 
 }  // namespace
 
-tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
+tl::expected<Json, std::string> ask_guest(std::string_view name_or_id, std::string_view command,
                                           const Json& arguments, time_t patience_s,
                                           std::span<const int> descriptors) {
+  const auto directory = runtime_directory();
+  if (!directory) return tl::unexpected(directory.error());
+  const auto guest = find_guest(*directory, name_or_id);
+  if (!guest) return tl::unexpected(guest.error());
+  return ask_guest_named(guest->name, command, arguments, patience_s, descriptors);
+}
+
+tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
+                                                const Json& arguments, time_t patience_s,
+                                                std::span<const int> descriptors) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   const auto socket = connect_to_guest(*directory, name);

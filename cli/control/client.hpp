@@ -11,9 +11,14 @@ namespace pinfold::cli {
 /// One request, one answer. The error is one line: no such guest, a refusal, or a monitor that does not
 /// answer (`patience_s` seconds without a byte). The guest's monitor gets copies of the descriptors, of which
 /// there are at most most_descriptors (socket.hpp).
-[[nodiscard]] tl::expected<Json, std::string> ask_guest(std::string_view name, std::string_view command,
+[[nodiscard]] tl::expected<Json, std::string> ask_guest(std::string_view name_or_id, std::string_view command,
                                                         const Json& arguments = Json::object(),
                                                         time_t patience_s = 10,
                                                         std::span<const int> descriptors = {});
+/// The same for a guest whose name is known (guests.hpp).
+[[nodiscard]] tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
+                                                              const Json& arguments = Json::object(),
+                                                              time_t patience_s = 10,
+                                                              std::span<const int> descriptors = {});
 
 }  // namespace pinfold::cli

@@ -1,6 +1,7 @@
 // A running guest under its name, for other commands of the user.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "cli/control/requests.hpp"
@@ -12,8 +13,9 @@ namespace pinfold::cli {
 class PublishedGuest {
  public:
   /// `domain` and `listener`, a listening socket, outlive this.
-  PublishedGuest(std::string name, vmm::Domain& domain, const vmm::Fd& listener)
-      : answers_(std::move(name), domain),
+  PublishedGuest(std::string name, vmm::Domain& domain, std::shared_ptr<devices::xenstore::Store> store,
+                 const vmm::Fd& listener)
+      : answers_(std::move(name), domain, std::move(store)),
         server_(listener, [this](std::string_view line, const Descriptors& descriptors) {
           return answers_.answer(line, descriptors);
         }) {}

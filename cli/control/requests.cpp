@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <ctime>
 
 #include "cli/control/domain_queries.hpp"
+#include "cli/control/toolstack_requests.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -44,6 +46,14 @@ const char* state_of(vmm::Domain& domain) {
   return first_running(domain) == domain.vcpu_count() ? "paused" : "pausing";
 }
 
+/// Seconds of all threads of this process. The guest's are most of them.
+double processor_time() {
+  timespec time{};
+  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  constexpr double ns = 1e-9;
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * ns;
+}
+
 }  // namespace
 
 std::string GuestControl::answer(std::string_view line, const Descriptors& descriptors) {
@@ -73,7 +83,15 @@ tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) 
     const bool user = arguments.contains("user") && arguments["user"] == true;
     return query_walk(domain_, VcpuId(static_cast<std::uint32_t>(*vcpu)), user, GuestVaddr(*address));
   }
+  if (request.command == "destroy") return destroy();
+  if (auto answer = request_of_guest(requests_, domain_.vcpu_count(), request)) return std::move(*answer);
   return tl::unexpected("unknown command: " + request.command);
+}
+
+/// Both processes end soon after the answer.
+tl::expected<Json, std::string> GuestControl::destroy() {
+  domain_.end(vmm::Ending::left, "destroyed by a command");
+  return Json{{"state", "ending"}};
 }
 
 Json GuestControl::status() {
@@ -88,6 +106,8 @@ Json GuestControl::status() {
           {"monitor", ::getpid()},
           {"state", state_of(domain_)},
           {"seconds", std::chrono::duration<double>(running_for).count()},
+          {"cpu_seconds", processor_time()},
+          {"shutdown_pending", requests_.is_shutdown_pending()},
           {"domain", domain_.id().raw()},
           {"frames", domain_.mmu().allocated_frames()},
           {"vcpus", std::move(vcpus)},

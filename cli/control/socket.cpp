@@ -99,6 +99,15 @@ ControlName::~ControlName() {
   if (lock_.open() && !lock_path_.empty()) ::unlink(lock_path_.c_str());
 }
 
+void ControlName::note(std::string_view text) const {
+  // Readers that come between the two see a note without an ID.
+  if (::ftruncate(lock_.get(), 0) == 0) (void)::pwrite(lock_.get(), text.data(), text.size(), 0);
+}
+
+std::filesystem::path lock_path(const std::filesystem::path& directory, std::string_view name) {
+  return directory / (std::string(name) + lock_suffix);
+}
+
 tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
                                                     std::string_view name) {
   const auto nobody = [&] { return tl::unexpected(fmt::format("no guest named {} is running", name)); };

@@ -29,6 +29,9 @@ class ControlName {
   ControlName& operator=(ControlName&&) = delete;
   ~ControlName();
 
+  /// Writes into the lock file, in place of what is there (guests.hpp).
+  void note(std::string_view text) const;
+
   /// The listening socket, not blocking.
   [[nodiscard]] const vmm::Fd& listener() const { return listener_; }
 
@@ -37,6 +40,9 @@ class ControlName {
   std::filesystem::path socket_path_, lock_path_;
   vmm::Fd lock_, listener_;
 };
+
+/// The lock file of a name.
+[[nodiscard]] std::filesystem::path lock_path(const std::filesystem::path& directory, std::string_view name);
 
 /// Connects to a guest's socket; the error is one line, and says so if there is no such guest.
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,

@@ -9,8 +9,6 @@
 #include <optional>
 
 #include "cli/control/client.hpp"
-#include "cli/control/runtime_dir.hpp"
-#include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/inspect/explain.hpp"
 #include "cli/inspect/explain_log.hpp"
@@ -53,19 +51,6 @@ Result ask_about_number(const Options& options, const char* command, const char*
   const auto value = parse_number(number);
   if (!value) return tl::unexpected(value.error());
   return ask_guest(options.name, command, {{key, *value}});
-}
-
-Result list_guests() {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  Json statuses = Json::array();
-  constexpr time_t patience_s = 2;
-  for (const std::string& name : names_in(*directory)) {
-    auto status = ask_guest(name, "status", Json::object(), patience_s);
-    if (!status && std::ranges::count(names_in(*directory), name) == 0) continue;  // it ended meanwhile
-    statuses.push_back(status ? std::move(*status) : Json{{"name", name}, {"state", "silent"}});
-  }
-  return statuses;
 }
 
 Result walk(const Options& options) {
@@ -112,7 +97,6 @@ int explain(const Options& options) {
   return print(options, explain_rule(*rule), rule_text);
 }
 
-/// Adds a command that takes a guest's name.
 CLI::App* add_command(CLI::App& app, Options& options, const char* name, const char* help) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", options.json, "Print JSON");
@@ -120,29 +104,14 @@ CLI::App* add_command(CLI::App& app, Options& options, const char* name, const c
 }
 
 CLI::App* about_guest(CLI::App* command, Options& options) {
-  command->add_option("NAME", options.name, "The guest's name")->required();
+  command->add_option("GUEST", options.name, "The guest's name or ID")->required();
   return command;
-}
-
-void add_state_command(CLI::App& app, Action& action, const std::shared_ptr<Options>& o, const char* name,
-                       const char* help) {
-  about_guest(add_command(app, *o, name, help), *o)->callback([&action, o, name] {
-    action = [o, name] {
-      return print(*o, ask_guest(o->name, name), [&](const Json& answer) {
-        return fmt::format("{}: {}\n", o->name, answer.at("state").get<std::string>());
-      });
-    };
-  });
 }
 
 }  // namespace
 
 void add_inspection(CLI::App& app, Action& action) {
   const auto o = std::make_shared<Options>();
-  add_command(app, *o, "list", "List the running guests")->callback([&action, o] {
-    action = [o] { return print(*o, list_guests(), guests_text); };
-  });
-
   CLI::App* tables = about_guest(
       add_command(app, *o, "tables", "List all page tables of a running guest, and who refers to each"), *o);
   tables->add_option("--level", o->level, "Only tables of this level")->check(CLI::Range(1, 4));
@@ -166,9 +135,6 @@ void add_inspection(CLI::App& app, Action& action) {
   walk_command->add_flag("--user", o->user, "In the page tables of the guest's user mode");
   walk_command->add_option("--vcpu", o->vcpu, "The vCPU whose page tables are meant")->capture_default_str();
   walk_command->callback([&action, o] { action = [o] { return print(*o, walk(*o), walk_text); }; });
-
-  add_state_command(app, action, o, "pause", "Keep all vCPUs of a guest from running");
-  add_state_command(app, action, o, "unpause", "Let a paused guest go on");
 
   CLI::App* explain_command = add_command(
       app, *o, "explain",

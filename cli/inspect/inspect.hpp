@@ -1,4 +1,4 @@
-// The commands that look at running guests: list, tables, frame, walk, pause, unpause, explain.
+// The commands that look at running guests: tables, frame, walk, explain.
 #pragma once
 
 #include <functional>

@@ -85,19 +85,6 @@ std::string outside_text(const Json& user) {
   return kind == "shared" ? "vcpu_info or event queues, shared with the monitor" : "the monitor";
 }
 
-std::string guests_text(const Json& statuses) {
-  if (statuses.empty()) return "no guest is running\n";
-  std::string out =
-      fmt::format("{:<20} {:>8} {:<8} {:>5} {:>10}\n", "NAME", "PID", "STATE", "VCPUS", "MEMORY");
-  for (const Json& s : statuses)
-    if (s.contains("pid"))
-      out += fmt::format("{:<20} {:>8} {:<8} {:>5} {:>8} M\n", text(s, "name"), count(s, "pid"),
-                         text(s, "state"), s.at("vcpus").size(), count(s, "frames") / 256);
-    else
-      out += fmt::format("{:<20} {:>8} {:<8}\n", text(s, "name"), "-", text(s, "state"));
-  return out;
-}
-
 std::string tables_text(const Json& answer, unsigned level) {
   std::string out = fmt::format("{:<10} {:<5} {:>5} {:>5} {:>8}  {}\n", "TABLE", "LEVEL", "REFS", "TYPE",
                                 "PRESENT", "USED BY");

@@ -7,8 +7,6 @@
 
 namespace pinfold::cli {
 
-/// One line a guest: name, process, state, vCPUs, memory. `statuses`: an array of answers to "status".
-[[nodiscard]] std::string guests_text(const Json& statuses);
 /// One line a table; with `level` 1 to 4 those of that level only, with 0 all.
 [[nodiscard]] std::string tables_text(const Json& answer, unsigned level);
 [[nodiscard]] std::string frame_text(const Json& answer);

@@ -143,7 +143,7 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
   std::optional<PublishedGuest> published;
-  if (links.socket.open()) published.emplace(options.guest.name, domain, links.socket);
+  if (links.socket.open()) published.emplace(options.guest.name, domain, life.host->store(), links.socket);
   vmm::End end;
   std::atomic<bool> leaving = false;
   {

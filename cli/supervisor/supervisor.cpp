@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 
+#include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/supervisor/life_end.hpp"
@@ -24,19 +26,26 @@ int complain(int code, const std::string& what) {
   return code;
 }
 
-tl::expected<ControlName, std::string> claim(const std::string& name) {
+/// The guest's name, and what its lock file says.
+struct ClaimedName {
+  ControlName name;
+  GuestNote note;
+};
+
+tl::expected<ClaimedName, std::string> claim(const std::string& name) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   auto claimed = ControlName::claim(*directory, name);
   if (!claimed) return tl::unexpected(claimed.error().message);
-  return std::move(*claimed);
+  return ClaimedName{std::move(*claimed), {take_guest_id(*directory), ::getpid(), 0}};
 }
 
 bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGHUP; }
 
 class Supervisor {
  public:
-  Supervisor(const RunOptions& options, const vmm::Fd& listener) : options_(options), listener_(listener) {}
+  /// `name` outlives this; null: the guest has none.
+  Supervisor(const RunOptions& options, ClaimedName* name) : options_(options), name_(name) {}
 
   /// The exit code.
   int run();
@@ -45,9 +54,10 @@ class Supervisor {
   /// One life. An error is the exit code: none could be started.
   tl::expected<LifeEnd, int> live();
   void on_signals(MonitorProcess& monitor);
+  void note_monitor(pid_t monitor) const;
 
   const RunOptions& options_;
-  const vmm::Fd& listener_;
+  ClaimedName* const name_;
   SupervisorSignals signals_;
   TerminalModes terminal_;
   bool leaving_ = false;  ///< The user asked for the end.
@@ -67,9 +77,18 @@ void Supervisor::on_signals(MonitorProcess& monitor) {
   }
 }
 
+void Supervisor::note_monitor(pid_t monitor) const {
+  if (name_ == nullptr) return;
+  name_->note.monitor = monitor;
+  name_->name.note(name_->note.text());
+}
+
 tl::expected<LifeEnd, int> Supervisor::live() {
-  auto monitor = MonitorProcess::start(options_, listener_, signals_.mask_before());
+  static const vmm::Fd none;
+  const vmm::Fd& listener = name_ != nullptr ? name_->name.listener() : none;
+  auto monitor = MonitorProcess::start(options_, listener, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
+  note_monitor(monitor->pid());
   for (;;) {
     std::array<pollfd, 2> fds{{{signals_.fd(), POLLIN, 0}, {monitor->link(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) monitor->kill();
@@ -77,6 +96,7 @@ tl::expected<LifeEnd, int> Supervisor::live() {
     on_signals(*monitor);
     if (const auto status = monitor->ended()) {
       terminal_.restore();
+      note_monitor(0);
       return life_end(*status);
     }
   }
@@ -109,8 +129,7 @@ int supervise(const RunOptions& given) {
   auto name = claim(options.guest.name);
   if (!name && !given.guest.name.empty()) return complain(exit_bad_image, "--name: " + name.error());
   if (!name) complain(0, "no control socket: " + name.error());
-  const vmm::Fd none;
-  return Supervisor(options, name ? name->listener() : none).run();
+  return Supervisor(options, name ? &*name : nullptr).run();
 }
 
 }  // namespace pinfold::cli

@@ -27,15 +27,14 @@ def exits(host: Pinfold) -> int:
     return json.loads(host("list", "--json").stdout)[0]["exits"]
 
 
-def has_line(text: str, start_of_line: str) -> bool:
-    """Whether a line begins with these words, separated by any number of blanks."""
-    words = start_of_line.split()
-    return any(line.split()[:len(words)] == words for line in text.splitlines())
+def is_listed(host: Pinfold, name: str, state: str, guest: Guest) -> bool:
+    lines = [line.split() for line in listed(host).splitlines()]
+    return any(line[0] == name and line[4] == state and line[-1] == str(guest.pid) for line in lines if len(line) == 7)
 
 
 def test_a_guest_is_listed_and_its_folder_is_closed_to_others(host: Pinfold, one: Guest) -> None:
     assert (host.folder / "pinfold").stat().st_mode & 0o777 == 0o700
-    assert has_line(listed(host), f"one {one.pid} running")
+    assert is_listed(host, "one", "running", one)
 
 
 def test_a_paused_guest_makes_no_exits(host: Pinfold, one: Guest) -> None:
@@ -44,7 +43,7 @@ def test_a_paused_guest_makes_no_exits(host: Pinfold, one: Guest) -> None:
     time.sleep(0.3)
     after = exits(host)
     assert after == before
-    assert has_line(listed(host), f"one {one.pid} paused")
+    assert is_listed(host, "one", "paused", one)
     assert host("pause", "one").returncode == 0, "a paused guest can't be paused again"
     assert host("unpause", "one").returncode == 0
     time.sleep(0.3)
@@ -79,7 +78,7 @@ def test_a_stale_socket_goes_and_its_name_is_free(host: Pinfold, one: Guest) -> 
 
 def test_a_guest_without_a_name_is_named_after_its_process(host: Pinfold) -> None:
     guest = start(host)
-    assert has_line(listed(host), f"guest-{guest.pid} {guest.pid} running")
+    assert is_listed(host, f"guest-{guest.pid}", "running", guest)
 
 
 def look_at_paused(host: Pinfold, name: str, guest: Guest, rounds: int) -> int:

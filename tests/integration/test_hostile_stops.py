@@ -31,7 +31,7 @@ def test_it_can_be_paused(host: Pinfold, looping: Guest) -> None:
     for _ in range(5):
         paused = host("pause", "loops")
         assert paused.returncode == 0, paused.stderr
-        assert is_listed(host, "^loops +[0-9]+ paused")
+        assert is_listed(host, "^loops .* paused ")
         host("unpause", "loops")
 
 
@@ -39,9 +39,9 @@ def test_a_monitor_that_does_not_answer_is_listed(host: Pinfold, looping: Guest)
     monitor = looping.child()
     os.kill(monitor, signal.SIGSTOP)
     wait_until_stopped(monitor)
-    assert is_listed(host, "^loops +- silent")
+    assert is_listed(host, "^loops .* silent")
     os.kill(monitor, signal.SIGCONT)
-    assert is_listed(host, "^loops +[0-9]+ running")
+    assert is_listed(host, "^loops .* running ")
 
 
 def wait_until_stopped(process: int) -> None:

@@ -1,0 +1,47 @@
+#include "cli/toolstack/guest_end.hpp"
+
+// The header of glibc 2.36 does not say that these are C functions.
+extern "C" {
+#include <sys/pidfd.h>
+}
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+
+#include "vmm/kvm/fd.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// Does the same monitor still run the guest?
+bool goes_on(const std::filesystem::path& directory, const RunningGuest& guest) {
+  return std::ranges::any_of(running_guests(directory), [&](const RunningGuest& now) {
+    // While the note is being written it has no ID.
+    return now.name == guest.name && (now.note == guest.note || now.note.id == 0);
+  });
+}
+
+}  // namespace
+
+bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,
+                  std::chrono::milliseconds patience, const std::function<void()>& while_waiting) {
+  const auto start = std::chrono::steady_clock::now();
+  while (goes_on(directory, guest)) {
+    if (patience.count() != 0 && std::chrono::steady_clock::now() - start >= patience) return false;
+    if (while_waiting) while_waiting();
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return true;
+}
+
+void kill_monitor(const std::filesystem::path& directory, const RunningGuest& guest) {
+  if (guest.note.monitor <= 0) return;
+  // The number may be another process's by now. If the note is still there after the process was opened, the
+  // number was the monitor's.
+  const vmm::Fd process(::pidfd_open(guest.note.monitor, 0));
+  if (process.open() && goes_on(directory, guest))
+    (void)::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
+}
+
+}  // namespace pinfold::cli

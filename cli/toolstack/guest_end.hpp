@@ -1,0 +1,22 @@
+// Waiting for the end of a guest, and ending one that does not answer.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/control/guests.hpp"
+
+namespace pinfold::cli {
+
+/// Waits until this life of the guest is over: the guest is gone, or another monitor runs it. `patience`: how
+/// long; zero: without end. `while_waiting` is called about ten times a second. False: it has not ended yet.
+bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,
+                  std::chrono::milliseconds patience, const std::function<void()>& while_waiting = {});
+
+/// Kills the guest's monitor, if it is still this one. The guest's supervisor reports it.
+void kill_monitor(const std::filesystem::path& directory, const RunningGuest& guest);
+
+}  // namespace pinfold::cli

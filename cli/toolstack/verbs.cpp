@@ -1,0 +1,246 @@
+#include "cli/toolstack/verbs.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+
+#include "cli/control/client.hpp"
+#include "cli/control/guests.hpp"
+#include "cli/control/runtime_dir.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/toolstack/guest_end.hpp"
+#include "cli/toolstack/verbs_text.hpp"
+#include "cli/usage.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+using Result = tl::expected<Json, std::string>;
+using namespace std::chrono_literals;
+
+/// What the commands take; each uses some of it.
+struct Options {
+  std::vector<std::string> guests;  ///< Names or IDs.
+  bool all = false, wait = false, json = false;
+  std::uint64_t memory_bytes = 0;
+  std::uint32_t vcpus = 1, vcpu = 0;
+  std::string key, trigger = "nmi";
+};
+
+int complain(const std::string& what) {
+  fmt::print(stderr, "pinfold: {}\n", what);
+  return exit_bad_image;
+}
+
+/// "status" and the ID; of a monitor that does not answer, only what its supervisor noted.
+Json status_of(const RunningGuest& guest) {
+  constexpr time_t patience_s = 2;
+  Json status{{"name", guest.name}, {"id", guest.note.id}};
+  if (auto answer = ask_guest_named(guest.name, "status", Json::object(), patience_s)) {
+    answer->erase("name");
+    status.update(*answer);
+  } else {
+    status["state"] = "silent";
+  }
+  return status;
+}
+
+tl::expected<std::vector<RunningGuest>, std::string> chosen(const std::filesystem::path& directory,
+                                                            const Options& options, bool all) {
+  if (all) return running_guests(directory);
+  std::vector<RunningGuest> guests;
+  for (const std::string& word : options.guests) {
+    auto guest = find_guest(directory, word);
+    if (!guest) return tl::unexpected(guest.error());
+    guests.push_back(std::move(*guest));
+  }
+  return guests;
+}
+
+/// list and uptime: of the guests that were named, or of all.
+int show(const Options& options, std::string (*text)(const Json&)) {
+  const auto directory = runtime_directory();
+  if (!directory) return complain(directory.error());
+  const auto guests = chosen(*directory, options, options.guests.empty());
+  if (!guests) return complain(guests.error());
+  Json statuses = Json::array();
+  for (const RunningGuest& guest : *guests) {
+    Json status = status_of(guest);
+    const auto still = running_guests(*directory);
+    const bool ended = std::ranges::none_of(still, [&](const auto& now) { return now.name == guest.name; });
+    if (!ended) statuses.push_back(std::move(status));
+  }
+  try {
+    fmt::print("{}", options.json ? statuses.dump(2) + "\n" : text(statuses));
+  } catch (const Json::exception&) {
+    return complain("a guest's monitor answered with something else");
+  }
+  return exit_powered_off;
+}
+
+/// One request to each guest, and what is printed of the answers.
+int request_of(const Options& options, const RunningGuest& guest, const char* command, const Json& arguments,
+               const std::string& done, Json& answers) {
+  auto answer = ask_guest_named(guest.name, command, arguments);
+  if (!answer) return complain(guest.name + ": " + answer.error());
+  if (!options.json) fmt::print("{}: {}\n", guest.name, done);
+  Json with_name{{"name", guest.name}, {"id", guest.note.id}};
+  with_name.update(*answer);
+  answers.push_back(std::move(with_name));
+  return exit_powered_off;
+}
+
+void wait_for_all(const std::filesystem::path& directory, const std::vector<RunningGuest>& guests) {
+  constexpr int hint_after = 100;  // tenths of a second
+  for (const RunningGuest& guest : guests) {
+    int waited = 0;
+    wait_for_end(directory, guest, 0s, [&] {
+      if (++waited != hint_after) return;
+      const auto status = ask_guest_named(guest.name, "status");
+      if (status && status->value("shutdown_pending", false))
+        fmt::print(stderr,
+                   "pinfold: {} has not taken up the request yet; `pinfold destroy {}` does not ask it\n",
+                   guest.name, guest.name);
+    });
+  }
+}
+
+int ask_all(const Options& options, const char* command, const Json& arguments, const std::string& done) {
+  const auto directory = runtime_directory();
+  if (!directory) return complain(directory.error());
+  const auto guests = chosen(*directory, options, options.all);
+  if (!guests) return complain(guests.error());
+  Json answers = Json::array();
+  int code = exit_powered_off;
+  for (const RunningGuest& guest : *guests)
+    code = std::max(code, request_of(options, guest, command, arguments, done, answers));
+  if (options.wait && code == exit_powered_off) wait_for_all(*directory, *guests);
+  if (options.json)
+    fmt::print("{}\n", (options.all ? answers : answers.empty() ? Json() : answers[0]).dump(2));
+  return code;
+}
+
+/// Also a guest whose monitor does not answer, or is not in a state to end.
+int destroy(const Options& options) {
+  const auto directory = runtime_directory();
+  if (!directory) return complain(directory.error());
+  const auto guests = chosen(*directory, options, false);
+  if (!guests) return complain(guests.error());
+  const RunningGuest& guest = guests->front();
+  (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
+  if (!wait_for_end(*directory, guest, 5s)) {
+    kill_monitor(*directory, guest);
+    if (!wait_for_end(*directory, guest, 5s)) return complain(guest.name + " does not end");
+  }
+  if (options.json)
+    fmt::print("{}\n", Json{{"name", guest.name}, {"id", guest.note.id}, {"state", "destroyed"}}.dump(2));
+  return exit_powered_off;
+}
+
+/// Adds a command. `act` is called with the options when it was given.
+template <class Act>
+CLI::App* add(CLI::App& app, Action& action, const std::shared_ptr<Options>& o, const char* name,
+              const char* help, Act act) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_flag("--json", o->json, "Print JSON");
+  command->callback([&action, o, act] { action = [o, act] { return act(*o); }; });
+  return command;
+}
+
+CLI::Option* one_guest(CLI::App* command, Options& options) {
+  // Not the list itself: it would take the words that follow, too.
+  const auto take = [&options](const std::string& word) { options.guests = {word}; };
+  return command->add_option_function<std::string>("GUEST", take, "The guest's name or ID")->required();
+}
+
+void add_lists(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) {
+  add(app, action, o, "list", "List the running guests", [](const Options& options) {
+    return show(options, guests_text);
+  })->add_option("GUEST", o->guests, "Only these: names or IDs");
+  add(app, action, o, "uptime", "Say for how long guests have been running", [](const Options& options) {
+    return show(options, uptime_text);
+  })->add_option("GUEST", o->guests, "Only these: names or IDs");
+}
+
+void add_ends(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) {
+  const auto add_request = [&](const char* name, const char* kind, const char* help) {
+    CLI::App* command = add(app, action, o, name, help, [kind](const Options& options) {
+      if (options.guests.empty() && !options.all) {
+        fmt::print(stderr, "pinfold: which guest? Give a name, an ID or --all\n");
+        return int{exit_usage};
+      }
+      return ask_all(options, "shutdown", {{"kind", kind}}, fmt::format("asked to {}", kind));
+    });
+    CLI::Option* guest = one_guest(command, *o)->required(false);
+    command->add_flag("-w,--wait", o->wait, "Wait until the guest has done so");
+    command->add_flag("-a,--all", o->all, "All guests")->excludes(guest);
+  };
+  add_request("shutdown", "poweroff", "Ask a guest to power off");
+  add_request("reboot", "reboot", "Ask a guest to reboot");
+  one_guest(add(app, action, o, "destroy", "End a guest at once, without asking it", destroy), *o);
+  for (const bool pausing : {true, false})
+    one_guest(add(app, action, o, pausing ? "pause" : "unpause",
+                  pausing ? "Keep all vCPUs of a guest from running" : "Let a paused guest go on",
+                  [pausing](const Options& options) {
+                    return ask_all(options, pausing ? "pause" : "unpause", Json::object(),
+                                   pausing ? "paused" : "running");
+                  }),
+              *o);
+}
+
+/// As xl: a number without a unit is MiB.
+CLI::Validator memory_size() {
+  return {[](std::string& text) {
+            if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) text += "M";
+            return std::string();
+          },
+          "", ""};
+}
+
+void add_changes(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) {
+  CLI::App* memory =
+      add(app, action, o, "mem-set", "Ask a guest to use this much memory", [](const Options& options) {
+        const std::uint64_t kib = options.memory_bytes / 1024;
+        return ask_all(options, "mem-set", {{"kib", kib}}, fmt::format("asked to use {} KiB", kib));
+      });
+  one_guest(memory, *o);
+  memory->add_option("MEM", o->memory_bytes, "Such as 512, 512M or 2G; MiB without a unit")
+      ->required()
+      ->transform(size_in_bytes())
+      ->transform(memory_size());
+  CLI::App* vcpus =
+      add(app, action, o, "vcpu-set", "Ask a guest to use this many vCPUs", [](const Options& options) {
+        return ask_all(options, "vcpu-set", {{"count", options.vcpus}},
+                       fmt::format("asked to use {} vCPU{}", options.vcpus, options.vcpus == 1 ? "" : "s"));
+      });
+  one_guest(vcpus, *o);
+  vcpus->add_option("COUNT", o->vcpus, "How many, from 1 up")->required();
+  CLI::App* sysrq =
+      add(app, action, o, "sysrq", "Press a SysRq key of a guest's", [](const Options& options) {
+        return ask_all(options, "sysrq", {{"key", options.key}}, "SysRq " + options.key);
+      });
+  one_guest(sysrq, *o);
+  sysrq->add_option("KEY", o->key, "A letter or a digit")->required();
+  CLI::App* trigger =
+      add(app, action, o, "trigger", "Send an NMI to a guest's vCPU", [](const Options& options) {
+        return ask_all(options, "trigger", {{"trigger", options.trigger}, {"vcpu", options.vcpu}},
+                       fmt::format("NMI to vCPU {}", options.vcpu));
+      });
+  one_guest(trigger, *o);
+  trigger->add_option("TRIGGER", o->trigger, "nmi")->required()->check(one_of({"nmi"}));
+  trigger->add_option("VCPU", o->vcpu, "Which; 0 if not given");
+}
+
+}  // namespace
+
+void add_verbs(CLI::App& app, Action& action) {
+  const auto o = std::make_shared<Options>();
+  add_lists(app, action, o);
+  add_ends(app, action, o);
+  add_changes(app, action, o);
+}
+
+}  // namespace pinfold::cli
