@@ -14,7 +14,7 @@ from harness.build import Build
 from harness.durable import REPORT, complaints_about, last_report, make_file_system
 from harness.images import Images
 from harness.losing_disk import LosingDisk, losing_disk_problem
-from harness.pinfold import Guest, Pinfold
+from harness.pinfold import DEATH, Guest, Pinfold
 
 ROUNDS = int(os.environ.get("PINFOLD_DURABILITY_ROUNDS", "2"))
 SEED = int(os.environ.get("PINFOLD_SEED", "0")) or random.randrange(1, 1 << 32)
@@ -30,6 +30,16 @@ def start(host: Pinfold, images: Images, disk: Path, first: int) -> Guest:
                       "--append", words, memory="128M", apart=True)
 
 
+def kill_all(guest: Guest) -> None:
+    """Kills the monitor, and the supervisor that started it; returns when nothing writes the image any more."""
+    guest.end_all()
+    end = time.monotonic() + DEATH
+    while guest.processes():
+        assert time.monotonic() < end, "a process of the guest's lives on"
+        time.sleep(0.02)
+    guest.console.finish()
+
+
 def series(host: Pinfold, images: Images, work: Path, power: Callable[[Path], Iterator[tuple[Path, Fail]]]) -> None:
     """Lives of a guest on one disk. Each ends at a random moment while the guest writes."""
     chance = random.Random(SEED)
@@ -43,8 +53,7 @@ def series(host: Pinfold, images: Images, work: Path, power: Callable[[Path], It
             guest.wait_for(REPORT, BOOT)
             time.sleep(chance.uniform(0, 1.5))
             fail()
-            guest.kill()
-        guest.console.finish()
+            kill_all(guest)
         reported = last_report(guest.console)
         print(f"life {life}: {reported} is the last record that the guest reported")
         assert reported is not None and (last is None or reported > last)
