@@ -14,6 +14,7 @@
 #include "cli/logs/trace_command.hpp"
 #include "cli/supervisor/monitor.hpp"
 #include "cli/supervisor/supervisor.hpp"
+#include "cli/toolstack/create.hpp"
 #include "cli/toolstack/verbs.hpp"
 #include "cli/usage.hpp"
 
@@ -124,8 +125,15 @@ int run_command_line(int argc, char** argv, const char* version) {
   add_guest_options(*run, guest);
   add_run(*run, options, stats);
   add_trace(*run, options.watch.trace, trace_to);
-
   bool json = false;
+  CLI::App* create = app.add_subcommand("create", "Run a guest in the background; returns when it runs");
+  create->footer(exit_code_help);
+  create->add_flag("-p,--paused", options.paused, "The guest starts paused: unpause lets it go on");
+  create->add_flag("--json", json, "Print the guest's name and the path of its log as JSON");
+  add_guest_options(*create, guest);
+  add_run(*create, options, stats);
+  add_trace(*create, options.watch.trace, trace_to);
+
   std::string device = "/dev/kvm";
   CLI::App* doctor =
       app.add_subcommand("doctor", "Find out what this host's KVM can do, and what pinfold makes of it");
@@ -156,20 +164,21 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (const auto code = parse(app, argc, argv)) return *code;
   if (app.got_subcommand("monitor")) return monitor(of_monitor);
   if (inspection) return inspection();
-  if (run->count("--stats") != 0)
+  const CLI::App& command = create->parsed() ? *create : *run;
+  if (command.count("--stats") != 0)
     options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
   if (trace->parsed()) return trace_command(trace_options);
   if (replay->parsed()) return replay_command(replay_options);
   if (report->parsed()) return make_report(pictures);
   if (perfetto->parsed()) return export_perfetto(pictures);
-  if (run->count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
+  if (command.count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
   options.watch.trace.system_map = options.watch.system_map;
   try {
     if (doctor->parsed()) return cli::doctor(json, std::cout, device.c_str());
-    auto chosen = chosen_guest(*run, guest);
+    auto chosen = chosen_guest(command, guest);
     if (!chosen) return chosen.error();
     options.guest = std::move(*chosen);
-    return supervise(options);
+    return create->parsed() ? cli::create(options, json) : supervise(options);
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

@@ -15,15 +15,14 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
   if (disk.target.empty()) add("a drive without a medium is not possible yet");
 }
 
-bool can_follow(EndAction action) { return action == EndAction::destroy; }
+bool can_follow(EndAction action) { return action == EndAction::destroy || action == EndAction::restart; }
 
 void judge_actions(const GuestConfig& guest, std::vector<NotYet>& reasons) {
   const auto add = [&reasons](const char* key, EndAction action) {
     reasons.push_back({key, 0, fmt::format("{} is not possible yet", name_of(action))});
   };
   if (!can_follow(guest.on_poweroff)) add("on_poweroff", guest.on_poweroff);
-  if (!can_follow(guest.on_reboot) && guest.on_reboot != EndAction::restart)
-    add("on_reboot", guest.on_reboot);
+  if (!can_follow(guest.on_reboot)) add("on_reboot", guest.on_reboot);
   if (!can_follow(guest.on_crash)) add("on_crash", guest.on_crash);
   if (!can_follow(guest.on_watchdog)) add("on_watchdog", guest.on_watchdog);
 }

@@ -161,6 +161,7 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
                           output.hurry();
                         },
                         links.supervisor);
+    if (options.paused) domain.stop(pvmmu::DomainLock(domain.mutex()), vmm::StopReason::user);
     say_that_it_runs(links.supervisor);
     output.on_room([&] { console.on_room(); });
     end = domain.run();

@@ -27,6 +27,7 @@ struct RunOptions {
   GuestConfig guest;
   WatchOptions watch;
   HostOptions host;
+  bool paused = false;  ///< The guest starts paused, in each life.
 };
 
 }  // namespace pinfold::cli

@@ -56,8 +56,8 @@ auto fields(Is<HostOptions> auto& host) {
 }
 
 auto fields(Is<RunOptions> auto& options) {
-  auto& [guest, watch, host] = options;
-  return std::tie(guest, watch, host);
+  auto& [guest, watch, host, paused] = options;
+  return std::tie(guest, watch, host, paused);
 }
 
 // The values: numbers, enumerations and truth values; texts, which are any bytes; optional ones and lists as

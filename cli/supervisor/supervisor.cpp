@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <utility>
 
 #include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
@@ -45,7 +46,8 @@ bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGIN
 class Supervisor {
  public:
   /// `name` outlives this; null: the guest has none.
-  Supervisor(const RunOptions& options, ClaimedName* name) : options_(options), name_(name) {}
+  Supervisor(const RunOptions& options, ClaimedName* name, std::function<void()> on_running)
+      : options_(options), name_(name), on_running_(std::move(on_running)) {}
 
   /// The exit code.
   int run();
@@ -58,6 +60,7 @@ class Supervisor {
 
   const RunOptions& options_;
   ClaimedName* const name_;
+  std::function<void()> on_running_;  ///< Empty once it was called.
   SupervisorSignals signals_;
   TerminalModes terminal_;
   bool leaving_ = false;  ///< The user asked for the end.
@@ -93,6 +96,7 @@ tl::expected<LifeEnd, int> Supervisor::live() {
     std::array<pollfd, 2> fds{{{signals_.fd(), POLLIN, 0}, {monitor->link(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) monitor->kill();
     if (fds[1].revents != 0) monitor->read_link();
+    if (monitor->guest_runs() && on_running_) std::exchange(on_running_, nullptr)();
     on_signals(*monitor);
     if (const auto status = monitor->ended()) {
       terminal_.restore();
@@ -119,7 +123,7 @@ int Supervisor::run() {
 
 }  // namespace
 
-int supervise(const RunOptions& given) {
+int supervise(const RunOptions& given, std::function<void()> on_running) {
   RunOptions options = given;
   // Completed once: the guest keeps its name and its UUID when it restarts.
   auto config = completed(std::move(options.guest));
@@ -129,7 +133,7 @@ int supervise(const RunOptions& given) {
   auto name = claim(options.guest.name);
   if (!name && !given.guest.name.empty()) return complain(exit_bad_image, "--name: " + name.error());
   if (!name) complain(0, "no control socket: " + name.error());
-  return Supervisor(options, name ? &*name : nullptr).run();
+  return Supervisor(options, name ? &*name : nullptr, std::move(on_running)).run();
 }
 
 }  // namespace pinfold::cli

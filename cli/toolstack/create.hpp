@@ -1,0 +1,13 @@
+// `pinfold create`: a guest in the background.
+#pragma once
+
+#include "cli/run/run_options.hpp"
+
+namespace pinfold::cli {
+
+/// Starts a supervisor in a session of its own, and returns when the guest runs: the exit code. If it does
+/// not come to that, the guest's messages go to stderr. Afterwards they go to its log: NAME.log in
+/// $XDG_STATE_HOME/pinfold, else ~/.local/state/pinfold.
+int create(const RunOptions& options, bool json);
+
+}  // namespace pinfold::cli
