@@ -19,6 +19,12 @@ TEST(NotYet, each_reason_names_its_key) {
   EXPECT_EQ(key([](GuestConfig& guest) { guest.vifs.resize(2); }), "vif");
 }
 
+TEST(NotYet, a_guest_can_start_again_for_every_reason) {
+  GuestConfig guest;
+  guest.on_poweroff = guest.on_reboot = guest.on_crash = guest.on_watchdog = EndAction::restart;
+  EXPECT_TRUE(not_yet(guest).empty());
+}
+
 TEST(NotYet, disks_are_judged_one_by_one) {
   GuestConfig guest;
   guest.disks.resize(3);
