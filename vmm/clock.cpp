@@ -1,5 +1,7 @@
 #include "vmm/clock.hpp"
 
+#include <algorithm>
+
 namespace pinfold::vmm {
 namespace {
 
@@ -39,6 +41,13 @@ Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset, const HostClock& h
   base_tsc_ = guest_tsc();
   wall_at_zero_ = host_.wall();
   last_ = look();
+}
+
+std::uint64_t Clock::wall_at_zero() const {
+  constexpr std::int64_t second = 1'000'000'000;
+  // No guest gets a time before 1970, which it could not represent.
+  const auto host = static_cast<std::int64_t>(wall_at_zero_);
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(host + wall_offset_ * second, 0));
 }
 
 /// Reads the clocks in this order: time between two reads makes the time awake too long, never too short, and

@@ -37,13 +37,17 @@ class Clock {
   [[nodiscard]] std::uint64_t base_tsc() const { return base_tsc_; }
   [[nodiscard]] std::uint64_t base_time() const { return base_time_; }
   /// Wall-clock time (Unix, ns) at system time 0, as if the host had not slept since.
-  [[nodiscard]] std::uint64_t wall_at_zero() const { return wall_at_zero_; }
+  [[nodiscard]] std::uint64_t wall_at_zero() const;
 
   /// Has the host slept since construction or the last resume()? Ask before you use any of the times above,
   /// if the vCPU's thread may have slept with the host. Reads the TSC, and once a second other clocks.
   [[nodiscard]] bool host_slept();
   /// After the host slept: system time goes on where it was. `tsc_offset`: the present one.
   void resume(std::uint64_t tsc_offset);
+
+  /// Sets the guest's wall clock ahead of the host's by so many seconds, or back. Before the guest starts.
+  void set_wall_offset(std::int64_t seconds) { wall_offset_ = seconds; }
+  [[nodiscard]] std::int64_t wall_offset() const { return wall_offset_; }
 
   // These never change.
   [[nodiscard]] const TscScale& scale() const { return scale_; }
@@ -65,7 +69,8 @@ class Clock {
   std::uint64_t tsc_offset_;
   TscScale scale_;
   std::uint64_t base_tsc_ = 0, base_time_ = 0;
-  std::uint64_t wall_at_zero_ = 0;
+  std::uint64_t wall_at_zero_ = 0;  ///< The host's.
+  std::int64_t wall_offset_ = 0;    ///< In seconds.
   Look last_;
 };
 

@@ -138,6 +138,7 @@ tl::expected<void, std::string> Domain::create_processors() {
   const std::uint32_t khz = first.tsc_khz().value_or(0);
   if (khz == 0) return tl::unexpected(std::string("the host does not tell its TSC's frequency"));
   clock_ = std::make_unique<Clock>(khz, first.tsc_offset().value_or(0));
+  clock_->set_wall_offset(config_.wall_offset_seconds);
   return {};
 }
 

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,6 +43,7 @@ struct DomainConfig {
   std::uint64_t frames = 0;      ///< Memory at the start, in 4 KiB frames.
   std::uint64_t max_frames = 0;  ///< What it may ever have; less than `frames` means the same as `frames`.
   std::uint32_t vcpus = 1;       ///< All that it has. The guest decides which of them it uses.
+  std::int64_t wall_offset_seconds = 0;  ///< Of the guest's wall clock, from the host's.
   HostTraits host;
   std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.
   pvmmu::TraceSink* trace = nullptr;  ///< Is told of the domain's MMU events; outlives the domain.
@@ -149,6 +152,8 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   /// Notes whether an MMU request of this vCPU's was done or refused; ends a guest that gets nowhere.
   void mmu_outcome(pvmmu::Held held, GuestCpu& cpu, bool done);
   [[nodiscard]] Assists& assists() { return assists_; }
+  /// What SCHEDOP_shutdown_code announced.
+  [[nodiscard]] std::optional<std::uint32_t>& shutdown_code() { return shutdown_code_; }
 
  private:
   Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory memory);
@@ -183,7 +188,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   std::unique_ptr<FrameHolds> holds_;
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<CpuidPolicy> cpuid_;
-  IoPorts ports_;
+  IoPorts ports_{[this] { return std::time(nullptr) + config_.wall_offset_seconds; }};
   HypercallTable hypercalls_;
   EventSource* events_ = nullptr;
   Debugger* debugger_ = nullptr;
@@ -193,6 +198,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   std::atomic<std::uint32_t> pollers_{0};
   MmuOutcomes outcomes_;
   Assists assists_;
+  std::optional<std::uint32_t> shutdown_code_;
   Statistics statistics_;
   Watchdog watchdog_{[this] { end(Ending::watchdog, "the guest watchdog fired"); }};
 };

@@ -38,13 +38,6 @@ std::vector<NotYet> not_yet(const GuestConfig& guest) {
          "ramdisk=, or --kernel and --initrd"});
   for (std::size_t i = 0; i < guest.disks.size(); ++i) judge_disk(guest.disks[i], i, reasons);
   if (!guest.vifs.empty()) reasons.push_back({"vif", 0, "there are no network interfaces yet"});
-  if (guest.max_memory_bytes > guest.memory_bytes)
-    reasons.push_back({"maxmem", 0, "more memory than at start is not possible yet"});
-  if (guest.max_vcpus > guest.vcpus)
-    reasons.push_back({"maxvcpus", 0, "more vCPUs than at start are not possible yet"});
-  if (guest.localtime) reasons.push_back({"localtime", 0, "a guest's clock can't start with local time yet"});
-  if (guest.rtc_offset_seconds != 0)
-    reasons.push_back({"rtc_timeoffset", 0, "a guest's clock can't be set apart yet"});
   judge_actions(guest, reasons);
   return reasons;
 }

@@ -57,10 +57,13 @@ BOOTS = [
 ]
 
 # Requests of a kernel that are refused.
-REFUSED = [well(f"refused.{name}", quiet=True) for name in (
+REFUSED = [*(well(f"refused.{name}", quiet=True) for name in (
     "writable_mappings_of_tables", "pins", "frames", "entries", "roots", "bad_arguments", "calls",
     "requests_in_the_hypervisors_range", "returns", "stores_into_tables", "mmu_arguments", "lists_in_tables", "shared_frames",
-    "descriptor_arguments", "ldt_pages", "memory_arguments")]
+    "descriptor_arguments", "ldt_pages", "memory_arguments")),
+    # The machine has frames that the guest may get later, but not yet.
+    well("refused.balloon", "--audit --memory 32M --maxmem 48M --append most=48", quiet=True),
+    well("refused.balloon.full", "--audit", guest="refused_balloon", quiet=True)]
 
 # The advisories of docs/xsa.md.
 XSA = [
@@ -150,6 +153,8 @@ BAD = [
 
 ENDS = [
     unaudited("ends.asks_for_a_reboot", "--append reboot --on-reboot destroy", "the guest asked for a reboot",
+              guest="bad_shuts_down"),
+    unaudited("ends.announced_reason_counts", "--append announced --on-reboot destroy", "the guest asked for a reboot",
               guest="bad_shuts_down"),
     unaudited("ends.asks_to_be_suspended", "--append suspend", "the guest asked to be suspended", guest="bad_shuts_down"),
     ScriptTest("ends.unknown_host_is_refused", "unknown_host/refuses", ("pinfold_unknown_host", "guest_boots_powers_off"),

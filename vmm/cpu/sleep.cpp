@@ -21,6 +21,7 @@ void VcpuSleep::sleep_while_down(pvmmu::DomainLock& lock) {
     return;
   }
   parts_.run_state.enter(RunState::offline, around.now());
+  around.publish_run_state(lock);
   pause_tick();
   for (std::uint64_t times = 0; !around.is_up(); ++times) {
     if (times != 0) ++parts_.statistics.sleeps_again;
@@ -31,6 +32,7 @@ void VcpuSleep::sleep_while_down(pvmmu::DomainLock& lock) {
   }
   resume_tick();
   parts_.run_state.enter(RunState::running, around.now());
+  around.publish_run_state(lock);
 }
 
 void VcpuSleep::yield_if_asked(pvmmu::DomainLock& lock) {

@@ -67,10 +67,10 @@ bool store_is_refused(ProbeGuest& guest, bool& told) {
 
 /// Does a load fail while page C is absent from the view, and succeed once it is back?
 bool absence_is_refused(ProbeGuest& guest) {
-  guest.set_word(ProbeGuest::data_c, c_value);
   guest.view().revoke(Mfn(ProbeGuest::data_c));
   const auto refused = load(guest, ProbeGuest::fixed);
   guest.view().grant(Mfn(ProbeGuest::data_c), 1);
+  guest.set_word(ProbeGuest::data_c, c_value);  // a frame that was revoked is empty
   if (refused.kind != Kind::host_fault) return false;
   const auto resumed = guest.resume();
   return resumed.done() && resumed.rax == c_value;

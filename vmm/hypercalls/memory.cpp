@@ -214,6 +214,12 @@ std::int64_t reservation_size(Hypercall& call, std::uint64_t frames) {
   return is_self(*dom) ? static_cast<std::int64_t>(frames) : to_rax(Errno::esrch);
 }
 
+/// The last PFN, as the guest itself has told in shared_info.
+std::uint64_t maximum_gpfn(Domain& domain) {
+  const auto count = domain.shared_info().load<std::uint64_t>(offsetof(shared_info_t, arch.max_pfn));
+  return count == 0 ? 0 : count - 1;
+}
+
 std::int64_t memory_op(Domain& domain, Hypercall& call) {
   switch (call.args[0] & ((1U << start_extent_shift) - 1)) {
     case XENMEM_increase_reservation:
@@ -229,7 +235,7 @@ std::int64_t memory_op(Domain& domain, Hypercall& call) {
     case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.mmu().machine_frames() - 1);
     case XENMEM_current_reservation: return reservation_size(call, domain.mmu().allocated_frames());
     case XENMEM_maximum_reservation: return reservation_size(call, domain.memory_limit().frames());
-    case XENMEM_maximum_gpfn: return reservation_size(call, domain.config().frames - 1);
+    case XENMEM_maximum_gpfn: return reservation_size(call, maximum_gpfn(domain));
     case XENMEM_memory_map: return memory_map(domain, call);
     case XENMEM_machphys_mapping: return machphys_mapping(domain, call);
     case XENMEM_machphys_mfn_list:

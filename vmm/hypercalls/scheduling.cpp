@@ -33,14 +33,23 @@ Ending ending_of(std::uint32_t reason) {
 std::int64_t shut_down(Domain& domain, Hypercall& call) {
   const auto request = call.memory.fetch<sched_shutdown>(call.pointer(1));
   if (!request) return to_rax(Errno::efault);
-  const Ending ending = ending_of(request->reason);
+  const std::uint32_t reason = domain.shutdown_code().value_or(request->reason & 0xff);
+  const Ending ending = ending_of(reason);
   static constexpr std::array<const char*, 6> words{"powered off",           "asked for a reboot",
                                                     "asked to be suspended", "reported a crash",
                                                     "watchdog fired",        "asked for a soft reset"};
-  std::string why =
-      std::string("the guest ") + (request->reason < words.size() ? words[request->reason] : "shut down");
+  std::string why = std::string("the guest ") + (reason < words.size() ? words[reason] : "shut down");
   if (ending == Ending::crash) why += "\n" + domain.cpu(call.vcpu).describe(*call.held);
   domain.end(ending, why);
+  return 0;
+}
+
+/// The reason of the shutdown that is to come, whatever that says then. The first one stays.
+std::int64_t set_shutdown_code(Domain& domain, Hypercall& call) {
+  const auto request = call.memory.fetch<sched_shutdown>(call.pointer(1));
+  if (!request) return to_rax(Errno::efault);
+  auto& code = domain.shutdown_code();
+  if (!code) code = request->reason & 0xff;
   return 0;
 }
 
@@ -78,7 +87,7 @@ std::int64_t sched_op(Domain& domain, Hypercall& call) {
       return 0;
     case SCHEDOP_shutdown: return shut_down(domain, call);
     case SCHEDOP_poll: return poll(domain, call);
-    case SCHEDOP_shutdown_code: return 0;
+    case SCHEDOP_shutdown_code: return set_shutdown_code(domain, call);
     case SCHEDOP_watchdog: return watchdog(domain, call);
     case SCHEDOP_remote_shutdown:
     case SCHEDOP_pin_override: return to_rax(Errno::eperm);
@@ -134,7 +143,8 @@ std::int64_t take_down(Domain& domain, GuestCpu& cpu) {
   cpu.set_up(false);
   for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i)
     if (domain.cpu(VcpuId(i)).state().up) return 0;
-  domain.end(Ending::power_off, "the guest took its last vCPU down");
+  domain.end(ending_of(domain.shutdown_code().value_or(SHUTDOWN_poweroff)),
+             "the guest took its last vCPU down");
   return 0;
 }
 
@@ -186,6 +196,7 @@ std::int64_t vcpu_op(Domain& domain, Hypercall& call) {
       if (call.args[2] != 0) return to_rax(Errno::einval);
       cpu.send_nmi(*call.held);
       return 0;
+    case VCPUOP_get_physid: return to_rax(Errno::einval);  // for domain 0's pinned vCPUs
     default: return to_rax(Errno::enosys);
   }
 }

@@ -46,7 +46,7 @@ bool Mapping::populate(std::size_t offset, std::size_t size) {
   return ::madvise(base_ + offset, size, MADV_POPULATE_WRITE) == 0;
 }
 
-void Mapping::discard(std::size_t offset, std::size_t size) {
+void Mapping::discard(std::size_t offset, std::size_t size) const {
   (void)::madvise(base_ + offset, size, MADV_REMOVE);  // if the host refuses, the memory stays allocated
 }
 

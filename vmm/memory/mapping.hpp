@@ -44,9 +44,9 @@ class Mapping {
   /// Makes the pages of [offset, offset + size) present and writable, which costs less than a fault for each.
   /// Stops at the first page that can't be written, and then returns false.
   bool populate(std::size_t offset, std::size_t size);
-  /// Gives the memory of [offset, offset + size) of an anonymous mapping back to the host.
-  /// It then reads as zero.
-  void discard(std::size_t offset, std::size_t size);
+  /// Gives the memory of [offset, offset + size) back to the host, of a mapping that is writable. It then
+  /// reads as zero, here and in all mappings of the same file.
+  void discard(std::size_t offset, std::size_t size) const;
   /// Changes the access to [offset, offset + size). False if the host refuses, because there
   /// are too many mappings.
   [[nodiscard]] bool set_access(std::size_t offset, std::size_t size, Access access);

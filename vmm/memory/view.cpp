@@ -44,7 +44,7 @@ MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
 MemoryResult<std::unique_ptr<View>> View::create(const Machine& machine, WriteProtection how) {
   auto mapping = Mapping::of_file(machine.file(), machine.most_bytes(), Mapping::Access::none);
   if (!mapping) return tl::unexpected(mapping.error());
-  std::unique_ptr<View> view(new View(std::move(*mapping), how));
+  std::unique_ptr<View> view(new View(machine, std::move(*mapping), how));
   if (how == WriteProtection::userfaultfd) {
     auto faults = write_protection_over(view->base(), view->size());
     if (!faults) return tl::unexpected(faults.error());
@@ -75,6 +75,7 @@ void View::grant(Mfn first, std::uint64_t count) {
 void View::revoke(Mfn mfn) {
   // This fails if the host has no room for one more mapping, as when a guest gives back every other frame.
   stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
+  if (stuck_ == no_mfn && !closed_) machine_.discard(mfn);
 }
 
 void View::fault_around(Mfn mfn) {

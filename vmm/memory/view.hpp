@@ -18,7 +18,10 @@ enum class WriteProtection : std::uint8_t {
 };
 
 /// A mapping of all that the machine has and can grow to, for one domain, at first inaccessible. KVM follows
-/// the host mapping by MMU notifiers: a change here reaches the processors before the call returns.
+/// the host mapping by MMU notifiers: a change here reaches the processors before the call returns. The
+/// machine outlives it.
+///
+/// A frame that is revoked gives its memory back to the host: this is what a guest's balloon is for.
 class View final : public pvmmu::FrameView {
  public:
   [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
@@ -45,10 +48,12 @@ class View final : public pvmmu::FrameView {
   [[nodiscard]] std::uint64_t changes() const { return changes_; }
 
  private:
-  View(Mapping mapping, WriteProtection how) : mapping_(std::move(mapping)), how_(how) {}
+  View(const Machine& machine, Mapping mapping, WriteProtection how)
+      : machine_(machine), mapping_(std::move(mapping)), how_(how) {}
   [[nodiscard]] bool set(Mfn mfn, Mapping::Access access);
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
 
+  const Machine& machine_;
   Mapping mapping_;
   Fd faults_;  ///< The userfaultfd, if that protects.
   WriteProtection how_;

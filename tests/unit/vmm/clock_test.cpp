@@ -50,6 +50,22 @@ class Sleep : public testing::TestWithParam<FakeHost::Tsc> {
   Clock clock_{khz, 0, host_};
 };
 
+TEST(Clock, the_guests_wall_clock_may_be_ahead_of_the_hosts_or_behind) {
+  FakeHost host;
+  Clock clock(khz, 0, host);
+  const std::uint64_t wall = clock.wall_at_zero();
+  clock.set_wall_offset(3600);
+  EXPECT_EQ(clock.wall_at_zero(), wall + hour);
+  clock.set_wall_offset(-3600);
+  EXPECT_EQ(clock.wall_at_zero(), wall - hour);
+  host.sleep(100 * second, FakeHost::Tsc::goes_on);
+  clock.resume(0);
+  EXPECT_NEAR(static_cast<double>(clock.wall_at_zero() + clock.now()),
+              static_cast<double>(host.wall() - hour), 1e3);
+  clock.set_wall_offset(-2'000'000'000);
+  EXPECT_EQ(clock.wall_at_zero(), 0U) << "there is no time before 1970";
+}
+
 TEST(Clock, counts_from_zero_with_the_tsc) {
   FakeHost host;
   const Clock clock(khz, 0, host);

@@ -2,6 +2,7 @@
 #include "vmm/memory/view.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -68,6 +69,24 @@ TEST_P(Views, let_through_what_they_were_told_and_no_more) {
   EXPECT_TRUE(view.revoked(Mfn(5)));
   EXPECT_EQ(access(view, Mfn(5)), Access::none);
   EXPECT_EQ(access(view, Mfn(6)), Access::read_write);
+}
+
+TEST_P(Views, give_the_memory_of_a_revoked_frame_back_to_the_host) {
+  const auto machine = Machine::create(16).value();
+  auto view = View::create(*machine, GetParam());
+  if (!view) GTEST_SKIP() << view.error().message;
+  const auto host_bytes = [&] {
+    struct stat status {};
+    EXPECT_EQ(::fstat(machine->file().get(), &status), 0);
+    return status.st_blocks * 512;
+  };
+  (*view)->grant(Mfn(4), 2);
+  for (const std::uint64_t frame : {4U, 5U}) machine->pages().page(frame)[7] = std::byte{1};
+  const auto before = host_bytes();
+  (*view)->revoke(Mfn(4));
+  EXPECT_EQ(host_bytes(), before - std::int64_t{page_size});
+  EXPECT_EQ(machine->pages().page(4)[7], std::byte{0});
+  EXPECT_EQ(machine->pages().page(5)[7], std::byte{1});
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, Views,
