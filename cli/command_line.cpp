@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "cli/console/client.hpp"
+#include "cli/console/command_line.hpp"
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/guest_options.hpp"
@@ -85,6 +87,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
       ->excludes(system_map);
   app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
+  add_console_options(app, options.console);
   add_test_options(app, options.host);
 }
 
@@ -94,7 +97,7 @@ void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& na
   command->add_option("--name", name);
   command->add_option("--options", descriptors.options)->required();
   command->add_option("--link", descriptors.link)->required();
-  command->add_option("--socket", descriptors.socket);
+  command->add_option("--sockets", descriptors.sockets)->delimiter(',');
 }
 
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
@@ -140,6 +143,9 @@ int run_command_line(int argc, char** argv, const char* version) {
   doctor->add_flag("--json", json, "Print one JSON object");
   doctor->add_option("--kvm", device, "KVM device")->capture_default_str();
 
+  std::string console_of;
+  CLI::App* console = add_console_command(app, console_of);
+
   Action inspection;
   add_verbs(app, inspection);
   add_inspection(app, inspection);
@@ -164,6 +170,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (const auto code = parse(app, argc, argv)) return *code;
   if (app.got_subcommand("monitor")) return monitor(of_monitor);
   if (inspection) return inspection();
+  if (console->parsed()) return attach_console(console_of);
   const CLI::App& command = create->parsed() ? *create : *run;
   if (command.count("--stats") != 0)
     options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;

@@ -21,8 +21,11 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr const char *socket_suffix = ".sock", *lock_suffix = ".lock";
-constexpr int waiting_clients = 8;
+constexpr const char* lock_suffix = ".lock";
+/// By GuestSocket.
+constexpr std::array<const char*, socket_count> socket_suffixes{".sock", ".xenstore", ".console"};
+constexpr const char* control_suffix = socket_suffixes.front();
+constexpr int waiting_clients = 64;
 
 std::string failure(const std::filesystem::path& path) {
   return fmt::format("{}: {}", path.string(), std::strerror(errno));
@@ -62,7 +65,8 @@ void remove_leftovers(const std::filesystem::path& directory) {
     if (path.extension() != lock_suffix) continue;
     const vmm::Fd lock = lock_file(path);
     if (!lock.open()) continue;
-    ::unlink(std::filesystem::path(path).replace_extension(socket_suffix).c_str());
+    for (const char* suffix : socket_suffixes)
+      ::unlink(std::filesystem::path(path).replace_extension(suffix).c_str());
     ::unlink(path.c_str());
   }
 }
@@ -72,10 +76,7 @@ void remove_leftovers(const std::filesystem::path& directory) {
 tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::filesystem::path& directory,
                                                                  std::string_view name) {
   ControlName claimed;
-  const std::filesystem::path socket_path = directory / (std::string(name) + socket_suffix);
   const std::filesystem::path lock_path = directory / (std::string(name) + lock_suffix);
-  const auto address = address_of(socket_path);
-  if (!address) return tl::unexpected(Error{false, socket_path.string() + ": too long for a socket's name"});
   remove_leftovers(directory);
   claimed.lock_ = lock_file(lock_path);
   if (!claimed.lock_.open()) {
@@ -84,18 +85,40 @@ tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::file
     return tl::unexpected(Error{false, failure(lock_path)});
   }
   claimed.lock_path_ = lock_path;
-  ::unlink(socket_path.c_str());  // of a process that is gone: it had the lock
-  claimed.listener_ = vmm::Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!claimed.listener_.open() || ::bind(claimed.listener_.get(), generic(*address), sizeof *address) != 0)
-    return tl::unexpected(Error{false, failure(socket_path)});
-  claimed.socket_path_ = socket_path;
-  if (::listen(claimed.listener_.get(), waiting_clients) != 0)
-    return tl::unexpected(Error{false, failure(socket_path)});
+  for (std::size_t i = 0; i < socket_suffixes.size(); ++i) {
+    auto socket = listen_at(directory / (std::string(name) + socket_suffixes[i]));
+    if (!socket) return tl::unexpected(Error{false, socket.error()});
+    claimed.sockets_[i] = std::move(*socket);
+  }
   return claimed;
 }
 
+/// What has the path is of a process that is gone: the name's lock is ours. A link is removed, not followed.
+tl::expected<ControlName::Socket, std::string> ControlName::listen_at(const std::filesystem::path& path) {
+  const auto address = address_of(path);
+  if (!address) return tl::unexpected(path.string() + ": too long for a socket's name");
+  ::unlink(path.c_str());
+  Socket socket;
+  socket.listener = vmm::Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // The file gets the socket's own mode, whatever the umask permits.
+  if (!socket.listener.open() || ::fchmod(socket.listener.get(), 0600) != 0 ||
+      ::bind(socket.listener.get(), generic(*address), sizeof *address) != 0)
+    return tl::unexpected(failure(path));
+  socket.path = path;
+  if (::listen(socket.listener.get(), waiting_clients) != 0) return tl::unexpected(failure(path));
+  return socket;
+}
+
+SocketNumbers ControlName::listeners() const {
+  SocketNumbers numbers{};
+  std::transform(sockets_.begin(), sockets_.end(), numbers.begin(),
+                 [](const Socket& socket) { return socket.listener.get(); });
+  return numbers;
+}
+
 ControlName::~ControlName() {
-  if (listener_.open() && !socket_path_.empty()) ::unlink(socket_path_.c_str());
+  for (const Socket& socket : sockets_)
+    if (socket.listener.open()) ::unlink(socket.path.c_str());
   if (lock_.open() && !lock_path_.empty()) ::unlink(lock_path_.c_str());
 }
 
@@ -109,10 +132,11 @@ std::filesystem::path lock_path(const std::filesystem::path& directory, std::str
 }
 
 tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
-                                                    std::string_view name) {
+                                                    std::string_view name, GuestSocket which) {
   const auto nobody = [&] { return tl::unexpected(fmt::format("no guest named {} is running", name)); };
   if (!is_guest_name(name)) return nobody();
-  const auto address = address_of(directory / (std::string(name) + socket_suffix));
+  const auto address =
+      address_of(directory / (std::string(name) + socket_suffixes[static_cast<std::size_t>(which)]));
   if (!address) return nobody();
   vmm::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.open()) return tl::unexpected(std::string("socket: ") + std::strerror(errno));
@@ -189,7 +213,7 @@ std::vector<std::string> names_in(const std::filesystem::path& directory) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
     const std::string name = entry.path().stem().string();
-    if (entry.path().extension() == socket_suffix && is_guest_name(name)) names.push_back(name);
+    if (entry.path().extension() == control_suffix && is_guest_name(name)) names.push_back(name);
   }
   std::ranges::sort(names);
   return names;

@@ -1,7 +1,9 @@
 // Control sockets of running guests: claiming a name, and connecting to the guest that has it.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -13,7 +15,18 @@
 
 namespace pinfold::cli {
 
-/// A guest's name, held for as long as this lives: the file NAME.lock is locked, and NAME.sock listens. Both
+/// The sockets of a guest, all of which only its user can connect to (mode 0600).
+enum class GuestSocket : std::uint8_t {
+  control,  ///< NAME.sock: requests about the guest (protocol.hpp).
+  store,    ///< NAME.xenstore: xenstore's protocol; a client acts as domain 0.
+  console,  ///< NAME.console: the bytes of its console.
+};
+
+inline constexpr std::size_t socket_count = 3;
+/// Descriptors of listening sockets, by GuestSocket; -1: there is none.
+using SocketNumbers = std::array<int, socket_count>;
+
+/// A guest's name, held for as long as this lives: the file NAME.lock is locked, and the sockets listen. All
 /// are removed at the end. A process that died leaves them behind unlocked, and the next that wants the name
 /// replaces them.
 class ControlName {
@@ -32,13 +45,23 @@ class ControlName {
   /// Writes into the lock file, in place of what is there (guests.hpp).
   void note(std::string_view text) const;
 
-  /// The listening socket, not blocking.
-  [[nodiscard]] const vmm::Fd& listener() const { return listener_; }
+  /// The listening sockets, not blocking.
+  [[nodiscard]] const vmm::Fd& listener(GuestSocket which = GuestSocket::control) const {
+    return sockets_[static_cast<std::size_t>(which)].listener;
+  }
+  [[nodiscard]] SocketNumbers listeners() const;
 
  private:
   ControlName() = default;
-  std::filesystem::path socket_path_, lock_path_;
-  vmm::Fd lock_, listener_;
+  struct Socket {
+    std::filesystem::path path;
+    vmm::Fd listener;
+  };
+  [[nodiscard]] static tl::expected<Socket, std::string> listen_at(const std::filesystem::path& path);
+
+  std::filesystem::path lock_path_;
+  vmm::Fd lock_;
+  std::array<Socket, socket_count> sockets_;  ///< By GuestSocket.
 };
 
 /// The lock file of a name.
@@ -46,7 +69,8 @@ class ControlName {
 
 /// Connects to a guest's socket; the error is one line, and says so if there is no such guest.
 [[nodiscard]] tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
-                                                                  std::string_view name);
+                                                                  std::string_view name,
+                                                                  GuestSocket which = GuestSocket::control);
 
 /// Descriptors that came over a socket. Those that are not moved out are closed with this object.
 using Descriptors = std::vector<vmm::Fd>;

@@ -9,7 +9,9 @@
 #include <cstdio>
 #include <optional>
 
+#include "cli/console/guest_console.hpp"
 #include "cli/control/published_guest.hpp"
+#include "cli/control/store_server.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
 #include "cli/run/crash_report.hpp"
@@ -69,6 +71,7 @@ struct Life {
   std::unique_ptr<Host> host;
   std::unique_ptr<trace::LogSink> trace;
   std::unique_ptr<OutputWriter> output;
+  std::unique_ptr<GuestConsole> console;
   std::unique_ptr<Guest> guest;
 };
 
@@ -100,7 +103,7 @@ Result<Inputs> configure(const RunOptions& options) {
 }
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
-Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
+Result<void> make(const RunOptions& options, Inputs& inputs, Life& life, const LifeLinks& from_supervisor) {
   const GuestConfig& config = options.guest;
   HostOptions host_options = options.host;
   // A debugger wants to see every trap.
@@ -112,13 +115,17 @@ Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
   if (!trace) return failure(exit_usage, trace.error());
   life.trace = std::move(*trace);
   life.output = std::make_unique<OutputWriter>(STDOUT_FILENO);
+  auto console = GuestConsole::open(options.console, from_supervisor.socket(GuestSocket::console),
+                                    [&output = *life.output](auto bytes) { return output.offer(bytes); });
+  if (!console) return failure(exit_bad_image, console.error());
+  life.console = std::move(*console);
 
   GuestLinks links;
   links.trace = life.trace.get();
   links.audit_interval = options.watch.audit ? options.watch.audit_interval : 0;
   links.console_output = [&life](std::span<const std::byte> bytes) {
     if (life.times.first_console_byte == 0) life.times.first_console_byte = life.watch.elapsed_ms();
-    return life.output->offer(bytes);
+    return life.console->offer(bytes);
   };
   links.images = std::move(inputs.images);
   auto guest = life.host->make_guest(config, std::move(links));
@@ -127,6 +134,7 @@ Result<void> make(const RunOptions& options, Inputs& inputs, Life& life) {
   const auto initrd = inputs.initrd ? inputs.initrd->bytes() : std::span<const std::byte>{};
   if (auto built = life.guest->build(inputs.kernel, initrd); !built)
     return failure(exit_bad_image, built.error());
+  life.console->announce(*life.host->store(), life.guest->domain().id());
   inputs.kernel.unpacked = {};
   inputs.initrd.reset();
   return {};
@@ -143,7 +151,10 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
   std::optional<PublishedGuest> published;
-  if (links.socket.open()) published.emplace(options.guest.name, domain, life.host->store(), links.socket);
+  if (links.socket().open()) published.emplace(options.guest.name, domain, life.host->store(), links.socket());
+  std::optional<StoreServer> store;
+  if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
+    store.emplace(life.host->store(), listener);
   vmm::End end;
   std::atomic<bool> leaving = false;
   {
@@ -154,7 +165,12 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
                  options.watch.gdb.substr(options.watch.gdb.find(':') + 1));
     }
     devices::ConsoleDevice& console = life.guest->console();
-    TerminalInput input([&](std::span<const std::byte> bytes) { return console.write_input(bytes); },
+    const auto type = [&](std::span<const std::byte> bytes) { return console.write_input(bytes); };
+    const bool on_stdio = options.console.place == ConsolePlace::stdio;
+    if (!life.console->terminal().empty())
+      fmt::print(stderr, "pinfold: the console is {}\n", life.console->terminal());
+    life.console->start(type);
+    TerminalInput input([&](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); },
                         [&] {
                           leaving = true;
                           domain.end(vmm::Ending::left, "left by the user, or ended by a signal");
@@ -167,6 +183,7 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
     end = domain.run();
     output.take_everything();
     life.guest->quiesce();
+    life.console->close();
     // While the input is still there: a signal ends the program when nobody reads the guest's last output.
     output.finish();
   }
@@ -247,7 +264,7 @@ LifeEnd live(const RunOptions& options, LifeLinks links) {
   auto inputs = configure(options);
   if (!inputs) return no_life(inputs.error());
   life.times.image_loaded = life.watch.elapsed_ms();
-  if (auto made = make(options, *inputs, life); !made) return no_life(made.error());
+  if (auto made = make(options, *inputs, life, links); !made) return no_life(made.error());
   life.times.first_instruction = life.watch.elapsed_ms();
   const vmm::End end = run_to_the_end(options, *inputs, life, links);
   const ExitCode code = report(options.watch, inputs->symbols, end, life);

@@ -1,6 +1,9 @@
 // One life of a guest, from its image to its end.
 #pragma once
 
+#include <array>
+
+#include "cli/control/socket.hpp"
 #include "cli/run/run_options.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "vmm/kvm/fd.hpp"
@@ -9,8 +12,12 @@ namespace pinfold::cli {
 
 /// What a monitor has from its supervisor.
 struct LifeLinks {
-  vmm::Fd socket;      ///< The control socket, listening; invalid: there is none.
+  std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
   vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
+
+  [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {
+    return sockets[static_cast<std::size_t>(which)];
+  }
 };
 
 /// Runs the guest on stdin and stdout; messages and statistics go to stderr. Says how it ended. Lives have

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/console/options.hpp"
 #include "cli/run/host_options.hpp"
 #include "cli/trace_options.hpp"
 
@@ -27,6 +28,7 @@ struct RunOptions {
   GuestConfig guest;
   WatchOptions watch;
   HostOptions host;
+  ConsoleOptions console;
   bool paused = false;  ///< The guest starts paused, in each life.
 };
 

@@ -55,9 +55,14 @@ auto fields(Is<HostOptions> auto& host) {
   return std::tie(kvm_device, write_protection, plain_gate);
 }
 
+auto fields(Is<ConsoleOptions> auto& console) {
+  auto& [place, log, log_bytes, old_logs] = console;
+  return std::tie(place, log, log_bytes, old_logs);
+}
+
 auto fields(Is<RunOptions> auto& options) {
-  auto& [guest, watch, host, paused] = options;
-  return std::tie(guest, watch, host, paused);
+  auto& [guest, watch, host, console, paused] = options;
+  return std::tie(guest, watch, host, console, paused);
 }
 
 // The values: numbers, enumerations and truth values; texts, which are any bytes; optional ones and lists as

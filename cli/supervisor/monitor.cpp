@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -28,13 +29,16 @@ std::vector<std::string> monitor_words(const std::string& name, const MonitorDes
           "--name=" + name,
           fmt::format("--options={}", descriptors.options),
           fmt::format("--link={}", descriptors.link),
-          fmt::format("--socket={}", descriptors.socket)};
+          fmt::format("--sockets={}", fmt::join(descriptors.sockets, ","))};
 }
 
 int monitor(const MonitorDescriptors& descriptors) {
   ::prctl(PR_SET_NAME, "pinfold");  // it was executed as /proc/self/exe, and is called "exe"
   vmm::Fd file = inherited(descriptors.options);
-  LifeLinks links{inherited(descriptors.socket), inherited(descriptors.link)};
+  LifeLinks links;
+  links.supervisor = inherited(descriptors.link);
+  for (std::size_t i = 0; i < std::min(links.sockets.size(), descriptors.sockets.size()); ++i)
+    links.sockets[i] = inherited(descriptors.sockets[i]);
   auto options = decode_options(bytes_of(file));
   if (!options || !links.supervisor.open()) {
     fmt::print(stderr, "pinfold: monitor: only `run` and `create` start it\n");

@@ -8,9 +8,9 @@ namespace pinfold::cli {
 
 /// Descriptors that the monitor inherits from its supervisor.
 struct MonitorDescriptors {
-  int options = -1;  ///< A file: encode_options().
-  int link = -1;     ///< To the supervisor (monitor_process.hpp).
-  int socket = -1;   ///< The control socket, listening; -1: there is none.
+  int options = -1;          ///< A file: encode_options().
+  int link = -1;             ///< To the supervisor (monitor_process.hpp).
+  std::vector<int> sockets;  ///< SocketNumbers.
 };
 
 /// The monitor's command line. The name is there for people who list processes.

@@ -6,9 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "cli/supervisor/handover.hpp"
@@ -39,7 +41,7 @@ tl::unexpected<std::string> failure(const char* what) {
 }  // namespace
 
 tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions& options,
-                                                                const vmm::Fd& listener,
+                                                                const SocketNumbers& sockets,
                                                                 const sigset_t& mask) {
   const vmm::Fd file = file_with(encode_options(options));
   if (!file.open()) return failure("memfd_create");
@@ -50,12 +52,12 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions
   const vmm::Fd its_end(ends[1]);
 
   std::vector<std::string> words =
-      monitor_words(options.guest.name, {file.get(), its_end.get(), listener.get()});
+      monitor_words(options.guest.name, {file.get(), its_end.get(), {sockets.begin(), sockets.end()}});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::vector<int> kept{file.get(), its_end.get()};
-  if (listener.open()) kept.push_back(listener.get());
+  std::copy_if(sockets.begin(), sockets.end(), std::back_inserter(kept), [](int fd) { return fd >= 0; });
 
   const pid_t parent = ::getpid();
   monitor.pid_ = ::fork();

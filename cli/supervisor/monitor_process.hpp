@@ -8,6 +8,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "cli/control/socket.hpp"
 #include "cli/run/run_options.hpp"
 #include "vmm/kvm/fd.hpp"
 
@@ -20,10 +21,10 @@ namespace pinfold::cli {
 /// supervisor writes one to have it end. The exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
-  /// `listener` is the control socket, invalid for none. The child has the signal mask `mask`, and ends when
+  /// `sockets` are the guest's. The child has the signal mask `mask`, and ends when
   /// this process does. An error is one line.
   [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(const RunOptions& options,
-                                                                       const vmm::Fd& listener,
+                                                                       const SocketNumbers& sockets,
                                                                        const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }

@@ -87,9 +87,8 @@ void Supervisor::note_monitor(pid_t monitor) const {
 }
 
 tl::expected<LifeEnd, int> Supervisor::live() {
-  static const vmm::Fd none;
-  const vmm::Fd& listener = name_ != nullptr ? name_->name.listener() : none;
-  auto monitor = MonitorProcess::start(options_, listener, signals_.mask_before());
+  const SocketNumbers sockets = name_ != nullptr ? name_->name.listeners() : SocketNumbers{-1, -1, -1};
+  auto monitor = MonitorProcess::start(options_, sockets, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
   note_monitor(monitor->pid());
   for (;;) {

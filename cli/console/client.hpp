@@ -1,0 +1,13 @@
+// `pinfold console NAME`: the user's terminal as a running guest's console.
+#pragma once
+
+#include <string>
+
+namespace pinfold::cli {
+
+/// Shows the guest's latest output and what it prints from then on, and passes on what is typed, until Ctrl-]
+/// (in a terminal), a signal, or the guest's end. A guest that starts again is shown again. Returns the exit
+/// code (exit_codes.hpp).
+int attach_console(const std::string& name);
+
+}  // namespace pinfold::cli

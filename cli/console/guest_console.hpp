@@ -1,0 +1,48 @@
+// A guest's console on the host: everything that reads it and types into it, besides stdin and stdout.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/console/hub.hpp"
+#include "cli/console/log.hpp"
+#include "cli/console/options.hpp"
+#include "cli/console/pty.hpp"
+#include "cli/console/server.hpp"
+#include "devices/xenstore/store.hpp"
+
+namespace pinfold::cli {
+
+/// Opens all that it needs by path at once, before the guest's first instruction.
+class GuestConsole {
+ public:
+  /// `lossless` may make the guest wait: stdout. `listener`, which outlives this, is the socket for
+  /// `pinfold console`; it need not be open. An error is one line.
+  [[nodiscard]] static tl::expected<std::unique_ptr<GuestConsole>, std::string> open(
+      const ConsoleOptions& options, const vmm::Fd& listener, ConsoleHub::Lossless lossless);
+
+  /// The guest's output (devices::ConsoleSink).
+  [[nodiscard]] std::size_t offer(std::span<const std::byte> bytes) { return hub_.offer(bytes); }
+  /// The terminal's path; empty: there is none.
+  [[nodiscard]] const std::string& terminal() const { return pty_.path; }
+  /// Writes console/tty, where a toolstack finds the terminal.
+  void announce(devices::xenstore::Store& store, DomId domain) const;
+  /// From here on readers come and type.
+  void start(Attachment::Input input) { server_->start(std::move(input)); }
+  /// The guest has printed its last.
+  void close();
+
+ private:
+  explicit GuestConsole(ConsoleHub::Lossless lossless) : hub_(std::move(lossless)) {}
+
+  ConsoleHub hub_;
+  Pty pty_;
+  std::optional<ConsoleServer> server_;
+  std::optional<ConsoleLog> log_;
+};
+
+}  // namespace pinfold::cli
