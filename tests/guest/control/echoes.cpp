@@ -1,7 +1,8 @@
-// Reads lines from its console and answers each: `flood` by 2 MB of numbered lines, `end` by powering off, any
-// other line by itself.
+// Reads lines from its console and answers each: `flood` by 2 MB of numbered lines, `end` by powering off,
+// any other line by itself.
 #include <xen/event_channel.h>
 #include <xen/io/console.h>
+#include <xen/sched.h>
 
 #include "kit/kit.hpp"
 
@@ -15,7 +16,8 @@ constexpr long flood_lines = 32768;
 char read_byte() {
   auto* ring = reinterpret_cast<xencons_interface*>(page_of(info->console.domU.mfn));
   const u32 consumed = ring->in_cons;
-  while (__atomic_load_n(&ring->in_prod, __ATOMIC_ACQUIRE) == consumed) hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, 0);
+  while (__atomic_load_n(&ring->in_prod, __ATOMIC_ACQUIRE) == consumed)
+    hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, 0);
   const char byte = ring->in[MASK_XENCONS_IDX(consumed, ring->in)];
   __atomic_store_n(&ring->in_cons, consumed + 1, __ATOMIC_RELEASE);
   evtchn_send send{info->console.domU.evtchn};
@@ -40,7 +42,8 @@ void test() {
     line[size] = 0;
     if (equal(line, "end")) return;
     if (equal(line, "flood"))
-      for (long i = 1; i <= flood_lines; ++i) say("flood ", i, " of many lines that nobody may have time to read");
+      for (long i = 1; i <= flood_lines; ++i)
+        say("flood ", i, " of many lines that nobody may have time to read");
     say("echo ", static_cast<const char*>(line));
   }
 }
