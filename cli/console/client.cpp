@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
@@ -122,17 +123,19 @@ int complain(const std::string& what) {
 
 }  // namespace
 
-int attach_console(const std::string& name) {
+int attach_console(const std::string& name_or_id) {
   const auto directory = runtime_directory();
   if (!directory) return complain(directory.error());
-  auto socket = connect_to_guest(*directory, name, GuestSocket::console);
+  const auto guest = find_guest(*directory, name_or_id);
+  if (!guest) return complain(guest.error());
+  auto socket = connect_to_guest(*directory, guest->name, GuestSocket::console);
   if (!socket) return complain(socket.error());
   bool input_open = true;
   const Terminal terminal;
   while (socket) {
     if (Link(std::move(*socket), terminal, input_open).pass() == Why::left) break;
     // The guest ended, or starts again.
-    socket = connect_to_guest(*directory, name, GuestSocket::console);
+    socket = connect_to_guest(*directory, guest->name, GuestSocket::console);
   }
   return exit_powered_off;
 }

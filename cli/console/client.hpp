@@ -8,6 +8,6 @@ namespace pinfold::cli {
 /// Shows the guest's latest output and what it prints from then on, and passes on what is typed, until Ctrl-]
 /// (in a terminal), a signal, or the guest's end. A guest that starts again is shown again. Returns the exit
 /// code (exit_codes.hpp).
-int attach_console(const std::string& name);
+int attach_console(const std::string& name_or_id);
 
 }  // namespace pinfold::cli

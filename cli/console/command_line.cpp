@@ -25,7 +25,7 @@ void add_console_options(CLI::App& run, ConsoleOptions& options) {
 
 CLI::App* add_console_command(CLI::App& app, std::string& name) {
   CLI::App* console = app.add_subcommand("console", "Attach to a running guest's console; Ctrl-] detaches");
-  console->add_option("NAME", name, "The guest's name")->required();
+  console->add_option("NAME", name, "The guest's name, or its ID")->required();
   return console;
 }
 

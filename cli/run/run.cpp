@@ -151,7 +151,8 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
   std::optional<PublishedGuest> published;
-  if (links.socket().open()) published.emplace(options.guest.name, domain, life.host->store(), links.socket());
+  if (links.socket().open())
+    published.emplace(options.guest.name, domain, life.host->store(), links.socket());
   std::optional<StoreServer> store;
   if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
     store.emplace(life.host->store(), listener);

@@ -113,7 +113,8 @@ def test_the_command_attaches_and_detaches_at_a_key_and_the_guest_goes_on(
 
 def test_a_guest_that_does_not_run_has_no_console(host: Pinfold) -> None:
     done = host("console", "absent")
-    assert (done.returncode, done.stderr) == (3, "pinfold: no guest named absent is running\n")
+    assert done.returncode == 3
+    assert "absent" in done.stderr
 
 
 def test_readers_that_stall_lose_their_place_and_delay_nobody(start: Callable[..., Guest], attach: Callable[[], Client]) -> None:
