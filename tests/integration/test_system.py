@@ -20,11 +20,28 @@ MEGABYTES = int(os.environ.get("PINFOLD_SYSTEM_MEGABYTES", "64"))
 FIO = ("fio --name=verify --filename=/var/tmp/fio --size={}m --rw=randwrite --bsrange=4k-128k --ioengine=libaio --iodepth=16 "
        "--direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --end_fsync=1 --output=/tmp/fio")
 
+# Starts the guest, and writes into the file NODES what xenstore-ls on the host says of the guest once the guest has asked
+# for it. The arguments: pinfold, the configuration, NODES.
+START = """
+export XDG_RUNTIME_DIR=/run XENSTORED_PATH=/run/pinfold/debian.xenstore
+test -z "$4" || export XDG_RUNTIME_DIR="$4" XENSTORED_PATH="$4/pinfold/debian.xenstore"
+own() { xenstore-list /local/domain 2>/dev/null | grep -vx 0; }
+{
+  until xenstore-exists "/local/domain/$(own)/data/compare" 2>/dev/null; do sleep 1; done
+  xenstore-ls "/local/domain/$(own)" >"$3"
+  xenstore-write "/local/domain/$(own)/data/compare" compared
+} </dev/null &
+exec "$1" run "$2"
+"""
+XENSTORE = ("xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-write")
+
 
 @dataclass(frozen=True)
 class Session:
     """What a session found out."""
 
+    guest_nodes: list[str]
+    host_nodes: list[str]
     running: str
     failed: str
     root: str
@@ -44,6 +61,9 @@ def a_session(command: list[object], environment: dict[str, str], folder: Path, 
         failed = console.says("systemctl --failed --no-legend --plain --no-pager")
         root = console.says("findmnt --noheadings --output SOURCE,FSTYPE,OPTIONS /")
         vcpus = int(console.says("nproc"))
+        console.says("xenstore-write data/compare now")
+        console.says("until [ $(xenstore-read data/compare) = compared ]; do sleep 1; done")
+        guest_nodes = nodes(console.says("xenstore-ls /local/domain/$(xenstore-read domid)"))
         sums = [console.says(f"head -c {MEGABYTES}M /dev/urandom >/var/tmp/random && sha256sum </var/tmp/random"),
                 console.says("sync; echo 3 >/proc/sys/vm/drop_caches && sha256sum </var/tmp/random"),
                 console.says("dd if=/var/tmp/random bs=64k iflag=direct status=none | sha256sum")]
@@ -53,29 +73,38 @@ def a_session(command: list[object], environment: dict[str, str], folder: Path, 
         _, complaints = console.run("dmesg | grep -E 'Oops|BUG:|Call Trace|I/O error|lockup|EXT4-fs (error|warning)'")
         console.power_off()
         assert terminal.ends(seconds), "it does not power off"
-        return Session(running, failed, root, vcpus, sums, fio, complaints, terminal.process.returncode, folder / "disk.img")
+        host_nodes = nodes((folder / "nodes").read_text(encoding="utf-8").strip("\0"))
+        return Session(guest_nodes, host_nodes, running, failed, root, vcpus, sums, fio, complaints,
+                       terminal.process.returncode, folder / "disk.img")
     finally:
         terminal.close()
+
+
+def nodes(listing: str) -> list[str]:
+    """Without the node by which the host was asked."""
+    return [line for line in listing.replace("\r", "").split("\n") if line and " compare = " not in line]
 
 
 @pytest.fixture(scope="module")
 def kvm_session(kvm: None, build: Build) -> Iterator[Session]:
     with tempfile.TemporaryDirectory(prefix="test-") as name:
         folder = Path(name)
-        command = [build.pinfold, "run", make_system(folder)]
-        yield a_session(command, {**os.environ, "XDG_RUNTIME_DIR": name}, folder, KVM_SECONDS)
+        command = ["sh", "-c", START, "sh", build.pinfold, make_system(folder), folder / "nodes", folder]
+        yield a_session(command, dict(os.environ), folder, KVM_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def rig_session(rig: Rig, build: Build) -> Iterator[Session]:
     """The machine's clock counts instructions, so that no time limit of systemd's depends on this machine's load."""
+    """What xenstore-ls prints there is written onto a disk."""
     with tempfile.TemporaryDirectory(prefix="test-") as name:
         folder = Path(name)
         configuration = make_system(folder)
-        options = ["--count", "-t", 3 * RIG_SECONDS, "--disk", folder / "disk.img"]
-        for file in (*files_of(configuration), xl_library()):
+        (folder / "nodes").write_bytes(bytes(1 << 20))
+        options = ["--count", "-t", 3 * RIG_SECONDS, "--disk", folder / "disk.img", "--disk", folder / "nodes"]
+        for file in (*files_of(configuration), xl_library(), *XENSTORE):
             options += ["--bring", file]
-        command = [SCRIPTS / "rig", *options, "--", build.pinfold, "run", configuration]
+        command = [SCRIPTS / "rig", *options, "--", "sh", "-c", START, "sh", build.pinfold, configuration, folder / "nodes", ""]
         yield a_session(command, dict(os.environ), folder, RIG_SECONDS)
 
 
@@ -93,6 +122,11 @@ def xl_library() -> Path:
 def test_everything_that_the_system_starts_runs(session: Session) -> None:
     assert session.failed == ""
     assert session.running == "running"
+
+
+def test_guest_and_host_see_the_same_nodes_of_the_store(session: Session) -> None:
+    assert any("device" in line for line in session.guest_nodes)
+    assert session.guest_nodes == session.host_nodes
 
 
 def test_its_root_is_its_disk(session: Session) -> None:
