@@ -128,9 +128,10 @@ int run_command_line(int argc, char** argv, const char* version) {
   add_guest_options(*run, guest);
   add_run(*run, options, stats);
   add_trace(*run, options.watch.trace, trace_to);
-  bool json = false;
+  bool json = false, attach = false;
   CLI::App* create = app.add_subcommand("create", "Run a guest in the background; returns when it runs");
   create->footer(exit_code_help);
+  create->add_flag("-c,--attach", attach, "Then attach to its console, as the command console does");
   create->add_flag("-p,--paused", options.paused, "The guest starts paused: unpause lets it go on");
   create->add_flag("--json", json, "Print the guest's name and the path of its log as JSON");
   add_guest_options(*create, guest);
@@ -185,7 +186,10 @@ int run_command_line(int argc, char** argv, const char* version) {
     auto chosen = chosen_guest(command, guest);
     if (!chosen) return chosen.error();
     options.guest = std::move(*chosen);
-    return create->parsed() ? cli::create(options, json) : supervise(options);
+    if (!create->parsed()) return supervise(options);
+    // In the background there is no stdio.
+    if (options.console.place == ConsolePlace::stdio) options.console.place = ConsolePlace::none;
+    return cli::create(options, {.json = json, .attach = attach});
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

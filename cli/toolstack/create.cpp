@@ -12,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 
+#include "cli/console/client.hpp"
 #include "cli/control/guests.hpp"
 #include "cli/control/protocol.hpp"
 #include "cli/control/runtime_dir.hpp"
@@ -77,7 +78,7 @@ int exit_code_of(pid_t process) {
 
 }  // namespace
 
-int create(const RunOptions& given, bool json) {
+int create(const RunOptions& given, CreateOptions how) {
   RunOptions options = given;
   auto config = completed(options.guest);
   if (!config) return complain(in_terms_of_flags(config.error()));
@@ -105,8 +106,8 @@ int create(const RunOptions& given, bool json) {
   while ((n = ::read(running.out.get(), &runs, 1)) < 0 && errno == EINTR) {
   }
   if (n == 1) {
-    if (json) fmt::print("{}\n", Json{{"name", options.guest.name}, {"log", log.string()}}.dump(2));
-    return exit_powered_off;
+    if (how.json) fmt::print("{}\n", Json{{"name", options.guest.name}, {"log", log.string()}}.dump(2));
+    return how.attach ? attach_console(options.guest.name) : static_cast<int>(exit_powered_off);
   }
   const int code = exit_code_of(supervisor);
   (void)exit_code_of(keeper);

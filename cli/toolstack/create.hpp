@@ -5,9 +5,14 @@
 
 namespace pinfold::cli {
 
+struct CreateOptions {
+  bool json = false;    ///< Print the guest's name and the path of its log.
+  bool attach = false;  ///< When the guest runs, attach to its console, until the user detaches.
+};
+
 /// Starts a supervisor in a session of its own, and returns when the guest runs: the exit code. If it does
 /// not come to that, the guest's messages go to stderr. Afterwards they go to its log: NAME.log in
 /// $XDG_STATE_HOME/pinfold, else ~/.local/state/pinfold.
-int create(const RunOptions& options, bool json);
+int create(const RunOptions& given, CreateOptions how);
 
 }  // namespace pinfold::cli

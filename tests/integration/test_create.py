@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,19 @@ def test_a_guest_can_start_paused(host: Pinfold, create: Create) -> None:
     host("unpause", "one")
     time.sleep(0.3)
     assert listed(host)[0]["exits"] > 0
+
+
+def test_c_attaches_to_the_console_until_the_guest_ends(host: Pinfold, create: Create) -> None:
+    with ThreadPoolExecutor() as pool:
+        attached = pool.submit(create, "control_keeps_calling", "-c")
+        end = time.monotonic() + 20
+        while not listed(host):
+            assert time.monotonic() < end and not attached.done(), "no guest"
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert not attached.done(), "the command did not attach"
+        host("destroy", "one")
+        assert attached.result(timeout=20).returncode == 0
 
 
 def test_the_log_has_the_messages(host: Pinfold, create: Create) -> None:
