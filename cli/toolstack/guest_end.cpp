@@ -22,6 +22,23 @@ bool goes_on(const std::filesystem::path& directory, const RunningGuest& guest) 
   });
 }
 
+/// Does the supervisor that started the guest still have its name?
+bool is_supervised(const std::filesystem::path& directory, const RunningGuest& guest) {
+  return std::ranges::any_of(running_guests(directory), [&](const RunningGuest& now) {
+    return now.name == guest.name && now.note.supervisor == guest.note.supervisor;
+  });
+}
+
+bool supervisor_ends_within(const std::filesystem::path& directory, const RunningGuest& guest,
+                            std::chrono::milliseconds patience) {
+  const auto start = std::chrono::steady_clock::now();
+  while (is_supervised(directory, guest)) {
+    if (std::chrono::steady_clock::now() - start >= patience) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
+
 }  // namespace
 
 bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,
@@ -42,6 +59,15 @@ void kill_monitor(const std::filesystem::path& directory, const RunningGuest& gu
   const vmm::Fd process(::pidfd_open(guest.note.monitor, 0));
   if (process.open() && goes_on(directory, guest))
     (void)::pidfd_send_signal(process.get(), SIGKILL, nullptr, 0);
+}
+
+bool end_supervisor(const std::filesystem::path& directory, const RunningGuest& guest) {
+  using namespace std::chrono_literals;
+  if (guest.note.supervisor <= 0 || supervisor_ends_within(directory, guest, 500ms)) return true;
+  const vmm::Fd process(::pidfd_open(guest.note.supervisor, 0));
+  if (process.open() && is_supervised(directory, guest))
+    (void)::pidfd_send_signal(process.get(), SIGTERM, nullptr, 0);
+  return supervisor_ends_within(directory, guest, 10s);
 }
 
 }  // namespace pinfold::cli

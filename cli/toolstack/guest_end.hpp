@@ -19,4 +19,8 @@ bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& gu
 /// Kills the guest's monitor, if it is still this one. The guest's supervisor reports it.
 void kill_monitor(const std::filesystem::path& directory, const RunningGuest& guest);
 
+/// After the end of a life: waits for the guest's supervisor to end, and asks it to if it does not by itself.
+/// That is so if the guest rebooted at the moment of its end, and is started again. False: it has not ended.
+[[nodiscard]] bool end_supervisor(const std::filesystem::path& directory, const RunningGuest& guest);
+
 }  // namespace pinfold::cli

@@ -135,6 +135,7 @@ int destroy(const Options& options) {
     kill_monitor(*directory, guest);
     if (!wait_for_end(*directory, guest, 5s)) return complain(guest.name + " does not end");
   }
+  if (!end_supervisor(*directory, guest)) return complain(guest.name + " starts again and again");
   if (options.json)
     fmt::print("{}\n", Json{{"name", guest.name}, {"id", guest.note.id}, {"state", "destroyed"}}.dump(2));
   return exit_powered_off;

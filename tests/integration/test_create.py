@@ -113,3 +113,11 @@ def test_a_killed_monitor_is_in_the_log(host: Pinfold, create: Create) -> None:
     log = Path(json.loads(create("control_keeps_calling", "--json").stdout)["log"])
     os.kill(listed(host)[0]["monitor"], signal.SIGKILL)
     wait_for_log(log, "monitor was ended by signal 9")
+
+
+def test_a_guest_that_reboots_all_the_time_can_be_destroyed(host: Pinfold, create: Create) -> None:
+    """A life may end by a reboot at the same moment: then the guest must not start again."""
+    for _ in range(5):
+        assert create("boots_uuid", "--append", "reboots").returncode == 0
+        assert host("destroy", "one").returncode == 0
+        assert listed(host) == []

@@ -47,8 +47,8 @@ def message(kind: int, payload: bytes) -> bytes:
 
 def connect(path: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
+    client.connect(str(path))  # waits for room in the queue of connections, which it would not with a time limit
     client.settimeout(30)
-    client.connect(str(path))
     return client
 
 
