@@ -25,10 +25,16 @@ ImageFile::~ImageFile() { unlock_image(fd_.get()); }
 
 int ImageFile::result_of(const Transfer& transfer, int host_error) {
   if (host_error != 0) log_once(transfer, host_error);
-  if (transfer.operation != Operation::flush) return host_error;
-  int before = 0;
-  if (host_error != 0) failed_flush_.compare_exchange_strong(before, host_error);
-  return failed_flush_.load();
+  switch (transfer.operation) {
+    case Operation::flush: {
+      int before = 0;
+      if (host_error != 0) failed_flush_.compare_exchange_strong(before, host_error);
+      return failed_flush_.load();
+    }
+    // Linux's frontend asks for no flush any more after one that failed.
+    case Operation::write: return host_error != 0 ? host_error : failed_flush_.load();
+    default: return host_error;
+  }
 }
 
 void ImageFile::log_once(const Transfer& transfer, int error) {

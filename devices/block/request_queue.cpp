@@ -7,8 +7,13 @@
 namespace pinfold::devices::block {
 namespace {
 
-int status_of(int error) {
+/// Linux's frontend takes both errors that blkif.h names, as the answer to a flush, for "there is no flush",
+/// and reports to its file systems that all is well. It takes any other status for an I/O error.
+constexpr int flush_has_failed = -3;
+
+int status_of(Operation operation, int error) {
   if (error == 0) return BLKIF_RSP_OKAY;
+  if (operation == Operation::flush) return flush_has_failed;
   return error == EOPNOTSUPP ? BLKIF_RSP_EOPNOTSUPP : BLKIF_RSP_ERROR;
 }
 
@@ -95,11 +100,12 @@ void RequestQueue::on_done(const Completion& completion) {
   if (completion.error == 0 && std::exchange(slot.request.flush_first, false) &&
       submit(completion.token, slot.request.operation))
     return;
+  const int status = status_of(slot.request.operation, completion.error);
   // The frontend may use the frames for anything once it has the response, so the uses end before.
   slot.memory.clear();
   slot.pages.clear();
   slot.used = false;
-  respond(slot.id, slot.operation, status_of(completion.error));
+  respond(slot.id, slot.operation, status);
 }
 
 void RequestQueue::respond(std::uint64_t id, std::uint8_t operation, int status) {

@@ -274,7 +274,7 @@ TEST(ThreadQueueEnd, waits_for_a_transfer_that_no_thread_has_begun) {
   EXPECT_STREQ(memory.data(), "content");
 }
 
-TEST(ImageFileTest, after_a_flush_that_failed_none_succeeds) {
+TEST(ImageFileTest, after_a_flush_that_failed_no_flush_and_no_write_succeeds) {
   const TemporaryFolder folder;
   ImageFile file(vmm::Fd(::open(folder.image(4096).c_str(), O_RDWR | O_CLOEXEC)), "disk", {.sectors = 8}, {});
   EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), 0);
@@ -282,7 +282,8 @@ TEST(ImageFileTest, after_a_flush_that_failed_none_succeeds) {
   EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), 0);
   EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, EIO), EIO);
   EXPECT_EQ(file.result_of({Operation::flush, 0, 0, {}, 1}, 0), EIO);
-  EXPECT_EQ(file.result_of({Operation::write, 0, 512, {}, 1}, 0), 0);
+  EXPECT_EQ(file.result_of({Operation::write, 0, 512, {}, 1}, 0), EIO);
+  EXPECT_EQ(file.result_of({Operation::read, 0, 512, {}, 1}, 0), 0);
 }
 
 // A file system of its own, in namespaces of its own, which is full after 64 KiB.

@@ -126,6 +126,15 @@ TEST_F(Queue, a_flush_with_data_that_fails_writes_nothing) {
   EXPECT_TRUE(nothing_is_held());
 }
 
+// Linux's frontend reports success for a flush that is answered with BLKIF_RSP_ERROR or BLKIF_RSP_EOPNOTSUPP.
+TEST_F(Queue, a_flush_that_fails_gets_an_answer_that_no_frontend_takes_for_success) {
+  for (const int error : {EIO, EOPNOTSUPP}) {
+    image.error = error;
+    const auto status = status_of(transfer_request(BLKIF_OP_FLUSH_DISKCACHE, 1, 0, {}));
+    for (const int other : {BLKIF_RSP_OKAY, BLKIF_RSP_ERROR, BLKIF_RSP_EOPNOTSUPP}) EXPECT_NE(status, other);
+  }
+}
+
 TEST_F(Queue, errors_of_the_image_are_errors_of_the_request) {
   image.error = ENOSPC;
   EXPECT_EQ(status_of(transfer_request(BLKIF_OP_WRITE, 1, 0, {{100, 0, 7}})), BLKIF_RSP_ERROR);
