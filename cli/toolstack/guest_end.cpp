@@ -25,7 +25,8 @@ bool goes_on(const std::filesystem::path& directory, const RunningGuest& guest) 
 /// Does the supervisor that started the guest still have its name?
 bool is_supervised(const std::filesystem::path& directory, const RunningGuest& guest) {
   return std::ranges::any_of(running_guests(directory), [&](const RunningGuest& now) {
-    return now.name == guest.name && now.note.supervisor == guest.note.supervisor;
+    // While the note is being written it has no ID.
+    return now.name == guest.name && (now.note.supervisor == guest.note.supervisor || now.note.id == 0);
   });
 }
 
@@ -40,6 +41,16 @@ bool supervisor_ends_within(const std::filesystem::path& directory, const Runnin
 }
 
 }  // namespace
+
+RunningGuest with_whole_note(const std::filesystem::path& directory, RunningGuest guest) {
+  using namespace std::chrono_literals;
+  for (int tries = 0; guest.note.id == 0 && tries < 100; ++tries) {
+    std::this_thread::sleep_for(10ms);
+    for (RunningGuest& now : running_guests(directory))
+      if (now.name == guest.name) guest = std::move(now);
+  }
+  return guest;
+}
 
 bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,
                   std::chrono::milliseconds patience, const std::function<void()>& while_waiting) {

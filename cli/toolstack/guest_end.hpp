@@ -11,6 +11,9 @@
 
 namespace pinfold::cli {
 
+/// The guest with its note read again, if it was being written when the guest was found.
+[[nodiscard]] RunningGuest with_whole_note(const std::filesystem::path& directory, RunningGuest guest);
+
 /// Waits until this life of the guest is over: the guest is gone, or another monitor runs it. `patience`: how
 /// long; zero: without end. `while_waiting` is called about ten times a second. False: it has not ended yet.
 bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,

@@ -129,7 +129,7 @@ int destroy(const Options& options) {
   if (!directory) return complain(directory.error());
   const auto guests = chosen(*directory, options, false);
   if (!guests) return complain(guests.error());
-  const RunningGuest& guest = guests->front();
+  const RunningGuest guest = with_whole_note(*directory, guests->front());
   (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
   if (!wait_for_end(*directory, guest, 5s)) {
     kill_monitor(*directory, guest);
