@@ -6,7 +6,6 @@
 #include "cli/run/host.hpp"
 #include "devices/console_io.hpp"
 #include "devices/grant_table.hpp"
-#include "devices/xenbus/bus.hpp"
 #include "devices/xenstore/store_device.hpp"
 
 namespace pinfold::cli {
@@ -70,6 +69,7 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   add_device<devices::xenstore::StoreDevice>(host.store(), events, *domain_, std::move(nodes));
   console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(links.console_output));
   auto& bus = add_device<devices::xenbus::Bus>(host.store());
+  bus_ = &bus;
   const devices::block::DiskLinks to_guest{events, grants.entries(),
                                            [&d = *domain_] { return d.frame_holder(); },
                                            [waker = bus.waker()] { waker->wake(); }};
@@ -106,12 +106,17 @@ void Guest::quiesce() {
   for (const auto& device : devices_) device->quiesce();
 }
 
+std::vector<devices::xenbus::DeviceCounts> Guest::device_counts() const {
+  return bus_ == nullptr ? std::vector<devices::xenbus::DeviceCounts>{} : bus_->counts();
+}
+
 void Guest::detach_devices() {
   if (devices_.empty()) return;
   // Not views::reverse: clang 14 does not understand libstdc++'s.
   std::for_each(devices_.rbegin(), devices_.rend(), [](const auto& device) { device->detach(); });
   domain_->set_events(nullptr);
   console_ = nullptr;
+  bus_ = nullptr;
   while (!devices_.empty()) devices_.pop_back();
 }
 

@@ -12,6 +12,7 @@
 #include "cli/run/disks.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
+#include "devices/xenbus/bus.hpp"
 #include "loader/domain_builder.hpp"
 #include "vmm/domain.hpp"
 
@@ -44,6 +45,8 @@ class Guest {
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
   /// Between build() and tear_down().
   [[nodiscard]] devices::ConsoleDevice& console() { return *console_; }
+  /// What each of its devices did; between build() and tear_down().
+  [[nodiscard]] std::vector<devices::xenbus::DeviceCounts> device_counts() const;
   /// After the domain's run: passes on what the guest left in its devices' rings.
   void quiesce();
   /// Detaches the devices, then ends the domain, when no other thread uses this guest any more.
@@ -68,6 +71,7 @@ class Guest {
   /// In the order in which they are attached: a device uses only those before it.
   std::vector<std::unique_ptr<devices::Device>> devices_;
   devices::ConsoleDevice* console_ = nullptr;  ///< One of them.
+  devices::xenbus::Bus* bus_ = nullptr;        ///< One of them.
 };
 
 }  // namespace pinfold::cli

@@ -229,8 +229,10 @@ ExitCode report(const WatchOptions& watch, const SystemMap& symbols, const vmm::
   const ExitCode code = exit_code(end.ending);
   if (end.ending != vmm::Ending::power_off) fmt::print(stderr, "pinfold: {}\n", end.why);
   if (code != exit_powered_off) fmt::print(stderr, "{}", crash_report(domain, end, symbols));
-  if (watch.stats == StatsFormat::table) fmt::print(stderr, "{}", stats_table(domain, life.times));
-  if (watch.stats == StatsFormat::json) fmt::print(stderr, "{}", stats_json(domain, life.times));
+  if (watch.stats == StatsFormat::table)
+    fmt::print(stderr, "{}", stats_table(domain, life.times, life.guest->device_counts()));
+  if (watch.stats == StatsFormat::json)
+    fmt::print(stderr, "{}", stats_json(domain, life.times, life.guest->device_counts()));
   return tear_down(watch.audit, life) ? code : exit_isolation_fault;
 }
 

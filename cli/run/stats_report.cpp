@@ -29,7 +29,9 @@ Json finished_in_the_vm(vmm::Domain& domain) {
   return all;
 }
 
-Json collect(vmm::Domain& domain, const Milestones& times) {
+using Devices = std::vector<devices::xenbus::DeviceCounts>;
+
+Json collect(vmm::Domain& domain, const Milestones& times, const Devices& devices) {
   const vmm::Statistics& s = domain.statistics();
   Json all;
   all["milestones_ms"] = {{"image_loaded", times.image_loaded},
@@ -80,6 +82,12 @@ Json collect(vmm::Domain& domain, const Milestones& times) {
   all["signals_to_vcpus"] = s.signals.load();
   all["monitor_ms"] = ticks_to_ms(domain, s.monitor_ticks);
   all["asleep_ms"] = ticks_to_ms(domain, s.blocked_ticks);
+  all["devices"] = Json::object();
+  for (const auto& device : devices) {
+    Json counts;
+    for (const auto& [name, count] : device.counts) counts[name] = count;
+    all["devices"][device.device] = counts;
+  }
   return all;
 }
 
@@ -97,13 +105,13 @@ void print(std::string& out, const Json& value, const std::string& label, int de
 
 }  // namespace
 
-std::string stats_json(vmm::Domain& domain, const Milestones& times) {
-  return collect(domain, times).dump() + "\n";
+std::string stats_json(vmm::Domain& domain, const Milestones& times, const Devices& devices) {
+  return collect(domain, times, devices).dump() + "\n";
 }
 
-std::string stats_table(vmm::Domain& domain, const Milestones& times) {
+std::string stats_table(vmm::Domain& domain, const Milestones& times, const Devices& devices) {
   std::string out;
-  const Json all = collect(domain, times);
+  const Json all = collect(domain, times, devices);
   for (const auto& [key, value] : all.items()) print(out, value, key, 0);
   return out;
 }

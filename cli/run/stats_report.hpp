@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "devices/xenbus/backend.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -15,8 +17,11 @@ struct Milestones {
   double end = 0;
 };
 
-[[nodiscard]] std::string stats_table(vmm::Domain& domain, const Milestones& times);
-/// One JSON object: {"milestones_ms":{…},"exits":{…},"hypercalls":{…},"mmu":{…},…}.
-[[nodiscard]] std::string stats_json(vmm::Domain& domain, const Milestones& times);
+[[nodiscard]] std::string stats_table(vmm::Domain& domain, const Milestones& times,
+                                      const std::vector<devices::xenbus::DeviceCounts>& devices);
+/// One JSON object: {"milestones_ms":{…},"exits":{…},"hypercalls":{…},"mmu":{…},…,"devices":{"disk
+/// xvda":{…}}}.
+[[nodiscard]] std::string stats_json(vmm::Domain& domain, const Milestones& times,
+                                     const std::vector<devices::xenbus::DeviceCounts>& devices);
 
 }  // namespace pinfold::cli

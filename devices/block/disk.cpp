@@ -129,4 +129,19 @@ std::optional<std::string> Disk::failure() {
   return "the frontend's ring claims more requests than it holds";
 }
 
+xenbus::DeviceCounts Disk::counts() const {
+  constexpr std::pair<const char*, QueueCounts::Count QueueCounts::*> named[] = {
+      {"requests", &QueueCounts::requests},       {"failed", &QueueCounts::failed},
+      {"flushes", &QueueCounts::flushes},         {"discards", &QueueCounts::discards},
+      {"bytes_read", &QueueCounts::bytes_read},   {"bytes_written", &QueueCounts::bytes_written},
+      {"events_sent", &QueueCounts::events_sent}, {"events_received", &QueueCounts::events_received}};
+  xenbus::DeviceCounts all{"disk " + nodes_.vdev, {}};
+  for (const auto& [name, count] : named) {
+    std::uint64_t sum = 0;
+    for (const auto& queue : queues_) sum += queue->counts().*count;
+    all.counts.emplace_back(name, sum);
+  }
+  return all;
+}
+
 }  // namespace pinfold::devices::block

@@ -50,6 +50,8 @@ class Disk final : public xenbus::Backend {
   void disconnect() override;
   [[nodiscard]] bool is_disconnected() override;
   [[nodiscard]] std::optional<std::string> failure() override;
+  /// The sums over the queues.
+  [[nodiscard]] xenbus::DeviceCounts counts() const override;
 
  private:
   Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links);

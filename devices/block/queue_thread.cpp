@@ -41,7 +41,7 @@ void QueueThread::start() {
 
 Status QueueThread::connect(EventChannels& events, Port port, GrantedPage ring) {
   auto end = events.bind_monitor_channel(port, [bell = bell_](vmm::Hypercall&) {
-    bell->ring();
+    bell->ring_for_guest();
     return Served::all;
   });
   if (!end) return fail(end.error());
@@ -50,7 +50,8 @@ Status QueueThread::connect(EventChannels& events, Port port, GrantedPage ring) 
     wish_ = Wish::serve;
     broken_ = false;
     idle_ = false;
-    link_ = std::make_unique<Link>(std::move(*end), std::move(ring), grants_, *transfers_, geometry_);
+    link_ = std::make_unique<Link>(std::move(*end), std::move(ring), grants_, *transfers_, geometry_,
+                                   bell_->counts);
   }
   // What the guest sent before it was connected got lost.
   bell_->ring();

@@ -40,13 +40,20 @@ class QueueThread {
   [[nodiscard]] bool is_idle();
   /// Has the frontend broken its ring?
   [[nodiscard]] bool is_broken();
+  /// Of all connections that there were.
+  [[nodiscard]] const QueueCounts& counts() const { return bell_->counts; }
 
  private:
-  /// Rung by the guest's events, which may come when this thread object is gone.
+  /// Rung by the guest's events, which may come when this thread object is gone. Therefore the counts are
+  /// here.
   struct Bell {
     explicit Bell(WakeFd wake_fd) : fd(std::move(wake_fd)) {}
     void ring() {
       if (!rung.exchange(true)) fd.raise();
+    }
+    void ring_for_guest() {
+      QueueCounts::add(counts.events_received);
+      ring();
     }
     void silence() {
       fd.clear();
@@ -54,12 +61,13 @@ class QueueThread {
     }
     WakeFd fd;
     std::atomic<bool> rung = false;
+    QueueCounts counts;
   };
   /// A connection to a frontend.
   struct Link {
     Link(std::unique_ptr<MonitorEnd> to, GrantedPage ring, GrantAccess& grants, TransferQueue& transfers,
-         const Geometry& geometry)
-        : end(std::move(to)), queue(std::move(ring), grants, transfers, geometry) {}
+         const Geometry& geometry, QueueCounts& counts)
+        : end(std::move(to)), queue(std::move(ring), grants, transfers, geometry, counts) {}
     std::unique_ptr<MonitorEnd> end;
     RequestQueue queue;
   };

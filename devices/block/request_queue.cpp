@@ -31,7 +31,7 @@ bool RequestQueue::serve(Pacing::Clock::time_point now) {
   if (ring_.unpublished() != ready) pacing_.done(now);
   if (!pacing_.shows(ring_.unpublished(), now)) return false;
   const bool wanted = ring_.publish();
-  counts_.notices += wanted ? 1 : 0;
+  if (wanted) QueueCounts::add(counts_.events_sent);
   return wanted;
 }
 
@@ -50,7 +50,7 @@ std::uint32_t RequestQueue::take_requests() {
 }
 
 void RequestQueue::begin(const blkif_request& raw) {
-  ++counts_.requests;
+  QueueCounts::add(counts_.requests);
   const auto read_granted = [this](GrantRef ref, std::span<std::byte> to) {
     const auto page = grants_.use(ref, GrantUse::read);
     if (page) page->copy_out(0, to);
@@ -101,6 +101,7 @@ void RequestQueue::on_done(const Completion& completion) {
       submit(completion.token, slot.request.operation))
     return;
   const int status = status_of(slot.request.operation, completion.error);
+  if (status == BLKIF_RSP_OKAY) counts_.add_done(slot.request.operation, slot.request.bytes);
   // The frontend may use the frames for anything once it has the response, so the uses end before.
   slot.memory.clear();
   slot.pages.clear();
@@ -109,7 +110,7 @@ void RequestQueue::on_done(const Completion& completion) {
 }
 
 void RequestQueue::respond(std::uint64_t id, std::uint8_t operation, int status) {
-  if (status != BLKIF_RSP_OKAY) ++counts_.failed;
+  if (status != BLKIF_RSP_OKAY) QueueCounts::add(counts_.failed);
   ring_.respond({id, operation, static_cast<std::int16_t>(status)});
 }
 

@@ -8,18 +8,12 @@
 
 #include "devices/block/image.hpp"
 #include "devices/block/pacing.hpp"
+#include "devices/block/queue_counts.hpp"
 #include "devices/block/request.hpp"
 #include "devices/block/request_ring.hpp"
 #include "devices/granted_page.hpp"
 
 namespace pinfold::devices::block {
-
-/// What a queue did, for statistics.
-struct QueueCounts {
-  std::uint64_t requests = 0;
-  std::uint64_t failed = 0;   ///< Of those, responses that were not BLKIF_RSP_OKAY.
-  std::uint64_t notices = 0;  ///< Events that the frontend wanted and got.
-};
 
 /// A request's grants are in use, and its frames held, from the moment at which it is taken from the ring
 /// until its transfer is done; then the response follows. One that does not pass the checks, or names a grant
@@ -30,8 +24,13 @@ struct QueueCounts {
 class RequestQueue {
  public:
   /// `transfers` has room for RequestRing::size transfers. All parameters outlive the queue.
-  RequestQueue(GrantedPage ring, GrantAccess& grants, TransferQueue& transfers, const Geometry& geometry)
-      : ring_(std::move(ring)), grants_(grants), transfers_(transfers), geometry_(geometry) {}
+  RequestQueue(GrantedPage ring, GrantAccess& grants, TransferQueue& transfers, const Geometry& geometry,
+               QueueCounts& counts)
+      : ring_(std::move(ring)),
+        grants_(grants),
+        transfers_(transfers),
+        geometry_(geometry),
+        counts_(counts) {}
 
   /// Responds to what is done, takes the requests that are there (at most a ring of them), and starts their
   /// transfers. True: the frontend is to be notified.
@@ -50,7 +49,6 @@ class RequestQueue {
   [[nodiscard]] bool is_idle() const { return transfers_.on_the_way() == 0; }
   /// The frontend's index claimed more than the ring holds; nothing is taken any more.
   [[nodiscard]] bool is_broken() const { return ring_.is_broken(); }
-  [[nodiscard]] const QueueCounts& counts() const { return counts_; }
 
  private:
   /// A request under way.
@@ -76,10 +74,10 @@ class RequestQueue {
   GrantAccess& grants_;
   TransferQueue& transfers_;
   Geometry geometry_;
+  QueueCounts& counts_;
   Pacing pacing_;
   bool taking_ = true;
   std::array<Slot, RequestRing::size> slots_;
-  QueueCounts counts_;
 };
 
 }  // namespace pinfold::devices::block

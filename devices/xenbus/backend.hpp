@@ -1,20 +1,30 @@
 // What a kind of device does when its frontend comes and goes.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <utility>
+#include <vector>
 
 #include "devices/xenbus/nodes.hpp"
 
 namespace pinfold::devices::xenbus {
+
+/// What a device did so far, for statistics.
+struct DeviceCounts {
+  std::string device;  ///< As the user knows it: "disk xvda".
+  std::vector<std::pair<std::string, std::uint64_t>> counts;
+};
 
 /// A backend of one device. BackendDevice has the states, and calls this; Bus has the thread.
 ///
 /// A backend has threads of its own, which may change what is_disconnected() and failure() return at any
 /// time; they wake the bus then.
 ///
-/// Concurrency: start() is called before the bus's thread exists, all others by that thread.
+/// Concurrency: start() is called before the bus's thread exists, counts() by any thread, all others by the
+/// bus's.
 class Backend {
  public:
   Backend() = default;
@@ -40,6 +50,7 @@ class Backend {
   [[nodiscard]] virtual bool is_disconnected() = 0;
   /// Why the connection can't go on, such as a frontend that broke its ring.
   [[nodiscard]] virtual std::optional<std::string> failure() = 0;
+  [[nodiscard]] virtual DeviceCounts counts() const = 0;
 };
 
 }  // namespace pinfold::devices::xenbus

@@ -42,6 +42,8 @@ class BackendDevice {
   void remove_nodes();
   [[nodiscard]] const DeviceName& name() const { return name_; }
   [[nodiscard]] BusState state() const { return state_; }
+  /// Any thread may call it.
+  [[nodiscard]] DeviceCounts counts() const { return backend_->counts(); }
 
  private:
   [[nodiscard]] Status write_folders();

@@ -79,6 +79,12 @@ bool Bus::all_disconnected() {
   return std::all_of(devices_.begin(), devices_.end(), [](const auto& d) { return d->is_disconnected(); });
 }
 
+std::vector<DeviceCounts> Bus::counts() const {
+  std::vector<DeviceCounts> all;
+  for (const auto& device : devices_) all.push_back(device->counts());
+  return all;
+}
+
 void Bus::quiesce() {
   if (!thread_.joinable()) return;
   std::unique_lock lock(mutex_);

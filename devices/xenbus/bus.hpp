@@ -47,6 +47,9 @@ class Bus final : public Device {
   /// Waits for what is left, because the host reads or writes guest memory for it, and removes the nodes.
   void detach() override;
 
+  /// Of each device; until detach(), by any thread.
+  [[nodiscard]] std::vector<DeviceCounts> counts() const;
+
   static constexpr std::chrono::seconds patience{30};
 
  private:

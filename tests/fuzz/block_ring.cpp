@@ -24,7 +24,7 @@ class World {
     for (std::uint32_t n = 0; n < refs; ++n) guest_.grant(n, n);
     transfers_ = std::move(*image_.make_queue(RequestRing::size));
     queue_.emplace(std::move(*access_.use(GrantRef(ring_ref), GrantUse::write)), access_, *transfers_,
-                   image_.geometry());
+                   image_.geometry(), counts_);
   }
 
   void run() {
@@ -84,6 +84,7 @@ class World {
   GrantAccess access_;
   FakeImage image_{64};
   std::unique_ptr<TransferQueue> transfers_;
+  QueueCounts counts_;
   std::optional<RequestQueue> queue_;
   std::uint32_t produced_ = 0;
   std::array<bool, refs> marks_{};  ///< Grants that the guest itself marked.

@@ -46,6 +46,7 @@ class Reader final : public Backend {
   [[nodiscard]] std::optional<std::string> failure() override {
     return script_.fails ? std::optional<std::string>("broken") : std::nullopt;
   }
+  [[nodiscard]] DeviceCounts counts() const override { return {}; }
 
  private:
   Script& script_;

@@ -1,4 +1,5 @@
 """A disk of Debian's kernel: a file system that the host made is mounted and written, and the host finds the data."""
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,8 +56,8 @@ def image(work: Path) -> Path:
 
 @pytest.mark.parametrize("vcpus", [1, 2])
 def test_a_file_system_is_written(host: Pinfold, images: Images, initrd: Path, image: Path, vcpus: int) -> None:
-    guest = host.start(images.kernel, "--initrd", initrd, "--audit", "--vcpus", vcpus, "--disk", f"{image},raw,xvda,rw",
-                       "--append", "console=hvc0 quiet rdinit=/session", memory="256M", apart=True)
+    guest = host.start(images.kernel, "--initrd", initrd, "--audit", "--stats=json", "--vcpus", vcpus,
+                       "--disk", f"{image},raw,xvda,rw", "--append", "console=hvc0 quiet rdinit=/session", memory="256M", apart=True)
     status = guest.exit_code(300)
     print(guest.console.text(), guest.messages.text())
     assert status == 0
@@ -65,6 +66,11 @@ def test_a_file_system_is_written(host: Pinfold, images: Images, initrd: Path, i
     assert guest.console.matching("^hello from the host")
     assert sums["sum"] == sums["again"]
     assert guest.messages.matching(AUDITED)
+    [stats] = [json.loads(line) for line in guest.messages.all() if line.startswith("{")]
+    counts = stats["devices"]["disk xvda"]
+    assert counts["bytes_written"] >= 16 << 20 and counts["bytes_read"] >= 16 << 20 and counts["flushes"] > 0
+    assert counts["failed"] == 0
+    assert 0 < counts["events_sent"] <= counts["requests"] and counts["events_received"] <= counts["requests"] + vcpus
     subprocess.run(["e2fsck", "-fn", image], check=True)
     dumped = subprocess.run(["debugfs", "-R", "cat random", image], stdout=subprocess.PIPE, check=True).stdout
     md5 = subprocess.run(["md5sum"], input=dumped, stdout=subprocess.PIPE, check=True).stdout.split()[0].decode()

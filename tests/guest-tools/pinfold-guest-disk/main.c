@@ -1,9 +1,11 @@
-// usage: pinfold-guest-disk [-r] [-b BYTES] [-q DEPTH] [-s SEED] FILE read|write|verify MEGABYTES
+// usage: pinfold-guest-disk [-p] [-r] [-b BYTES] [-q DEPTH] [-s SEED] FILE read|write|verify MEGABYTES
 // Reads or writes the first MEGABYTES of a disk or file, past the page cache, in requests of BYTES (default
 // 65536), DEPTH of them on their way at a time (default 32), in order or with -r in an order that SEED
 // decides. `write` fills each block with a pattern of its place and SEED, and flushes at the end; `verify`
-// reads it and says which block is not as written. Prints one line of JSON: operation, requests, bytes,
-// nanoseconds. Exits with 1 if a request failed or a block is wrong.
+// reads it and says which block is not as written. Requests that are done are replaced by as many new ones in
+// one system call. Prints one line of JSON: operation, requests, bytes, nanoseconds. With -p it prints
+// {"begin":true} before that, and pauses after this line and before the other, so that whoever reads them can
+// read a counter at both. Exits with 1 if a request failed or a block is wrong.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
@@ -87,7 +89,7 @@ static uint64_t stride_of(uint64_t blocks, uint64_t seed) {
   return stride;
 }
 
-static void submit(aio_context_t context, const struct job* job, struct slot* slot, uint64_t number) {
+static void prepare(const struct job* job, struct slot* slot, uint64_t number) {
   slot->block = (uint64_t)((unsigned __int128)number * job->stride % job->blocks);
   if (job->operation == op_write) fill(job, slot);
   memset(&slot->request, 0, sizeof slot->request);
@@ -97,8 +99,15 @@ static void submit(aio_context_t context, const struct job* job, struct slot* sl
   slot->request.aio_buf = (uint64_t)(uintptr_t)slot->bytes;
   slot->request.aio_nbytes = job->block;
   slot->request.aio_offset = (int64_t)(slot->block * job->block);
-  struct iocb* list = &slot->request;
-  if (syscall(SYS_io_submit, context, 1, &list) != 1) fail("io_submit");
+}
+
+// In one system call, so that the disk sees one batch.
+static void submit(aio_context_t context, struct iocb** requests, long count) {
+  for (long done = 0; done < count;) {
+    const long some = syscall(SYS_io_submit, context, count - done, requests + done);
+    if (some < 1) fail("io_submit");
+    done += some;
+  }
 }
 
 static void check(const struct job* job, const struct io_event* event) {
@@ -114,35 +123,54 @@ static void run(const struct job* job) {
   static struct slot slots[most_depth];
   aio_context_t context = 0;
   if (syscall(SYS_io_setup, job->depth, &context) != 0) fail("io_setup");
+  struct iocb* requests[most_depth];
   uint64_t next = 0, done = 0;
+  long ready = 0;
   for (unsigned i = 0; i < job->depth; ++i)
     if (posix_memalign((void**)&slots[i].bytes, alignment, job->block) != 0) fail("memory");
-  for (unsigned i = 0; i < job->depth && next < job->blocks; ++i) submit(context, job, &slots[i], next++);
+  for (unsigned i = 0; i < job->depth && next < job->blocks; ++i) {
+    prepare(job, &slots[i], next++);
+    requests[ready++] = &slots[i].request;
+  }
+  submit(context, requests, ready);
   while (done < job->blocks) {
     struct io_event events[most_depth];
     const long got = syscall(SYS_io_getevents, context, 1, (long)job->depth, events, NULL);
     if (got < 1) fail("io_getevents");
+    ready = 0;
     for (long i = 0; i < got; ++i) {
       check(job, &events[i]);
       ++done;
-      if (next < job->blocks) submit(context, job, (struct slot*)(uintptr_t)events[i].data, next++);
+      if (next >= job->blocks) continue;
+      struct slot* slot = (struct slot*)(uintptr_t)events[i].data;
+      prepare(job, slot, next++);
+      requests[ready++] = &slot->request;
     }
+    submit(context, requests, ready);
   }
   if (job->operation == op_write && fdatasync(job->fd) != 0) fail("fdatasync");
 }
 
 static int usage(void) {
-  fprintf(
-      stderr,
-      "usage: pinfold-guest-disk [-r] [-b BYTES] [-q DEPTH] [-s SEED] FILE read|write|verify MEGABYTES\n");
+  fprintf(stderr,
+          "usage: pinfold-guest-disk [-p] [-r] [-b BYTES] [-q DEPTH] [-s SEED] FILE read|write|verify "
+          "MEGABYTES\n");
   return 2;
+}
+
+static void pause_for_readers(void) {
+  const struct timespec time = {.tv_nsec = 200000000};
+  fflush(stdout);
+  nanosleep(&time, NULL);
 }
 
 int main(int argc, char** argv) {
   struct job job = {.block = 65536, .depth = 32, .stride = 1, .seed = 1};
-  int scattered = 0, option;
-  while ((option = getopt(argc, argv, "rb:q:s:")) != -1) {
-    if (option == 'r')
+  int scattered = 0, pauses = 0, option;
+  while ((option = getopt(argc, argv, "prb:q:s:")) != -1) {
+    if (option == 'p')
+      pauses = 1;
+    else if (option == 'r')
       scattered = 1;
     else if (option == 'b')
       job.block = strtoul(optarg, NULL, 10);
@@ -167,10 +195,16 @@ int main(int argc, char** argv) {
   job.fd = open(argv[optind], (job.operation == op_write ? O_RDWR : O_RDONLY) | O_DIRECT);
   if (job.fd < 0) fail(argv[optind]);
 
+  if (pauses) {
+    puts("{\"begin\":true}");
+    pause_for_readers();
+  }
   const uint64_t start = now();
   run(&job);
+  const uint64_t end = now();
+  if (pauses) pause_for_readers();
   printf("{\"operation\":\"%s\",\"scattered\":%s,\"requests\":%" PRIu64 ",\"bytes\":%" PRIu64
          ",\"ns\":%" PRIu64 "}\n",
-         name, scattered ? "true" : "false", job.blocks, job.blocks * job.block, now() - start);
+         name, scattered ? "true" : "false", job.blocks, job.blocks * job.block, end - start);
   return 0;
 }

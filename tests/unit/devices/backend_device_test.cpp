@@ -40,6 +40,7 @@ class FakeBackend final : public Backend {
   }
   [[nodiscard]] bool is_disconnected() override { return !script_.connected; }
   [[nodiscard]] std::optional<std::string> failure() override { return script_.failure; }
+  [[nodiscard]] DeviceCounts counts() const override { return {}; }
 
  private:
   Script& script_;
