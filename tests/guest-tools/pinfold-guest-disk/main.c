@@ -1,12 +1,16 @@
-// usage: pinfold-guest-disk [-p] [-r] [-b BYTES] [-n ROUNDS] [-q DEPTH] [-s SEED] FILE read|write|verify
-// MEGABYTES Reads or writes the first MEGABYTES of a disk or file, past the page cache, in requests of BYTES
-// (default 65536), DEPTH of them on their way at a time (default 32), in order or with -r in an order that
-// SEED decides. `write` fills each block with a pattern of its place and SEED, and flushes at the end;
-// `verify` reads it and says which block is not as written. Requests that are done are replaced by as many
-// new ones in one system call. Does all this ROUNDS times (default 1). Prints one line of JSON: operation,
-// rounds, and requests, bytes and nanoseconds of the fastest round. With -p it prints
-// {"begin":true} before that, and pauses after this line and before the other, so that whoever reads them can
-// read a counter at both. Exits with 1 if a request failed or a block is wrong.
+// usage: pinfold-guest-disk [OPTION...] FILE read|write|verify MEGABYTES
+// Reads or writes the first MEGABYTES of a disk or file, past the page cache. `write` fills each block with a
+// pattern of its place and the seed, and flushes at the end; `verify` reads it and says which block is not as
+// written. Requests that are done are replaced by as many new ones in one system call.
+//   -b BYTES   of a request (default 65536)
+//   -q DEPTH   requests that are on their way at a time (default 32)
+//   -r         in an order that the seed decides
+//   -s SEED    default 1
+//   -n ROUNDS  do all this so often (default 1)
+//   -p         print {"begin":true} first, and pause after this line and before the other, so that whoever
+//              reads them can read a counter at both
+// Prints one line of JSON: operation, rounds, and requests, bytes and nanoseconds of the fastest round. Exits
+// with 1 if a request failed or a block is wrong.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
