@@ -82,8 +82,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
       app.add_option("--system-map", options.watch.system_map,
                      "Names of the guest kernel's functions, for traces and crash reports: its "
                      "System.map, or a copy of its /proc/kallsyms");
-  app.add_option("--vmlinux", options.watch.vmlinux,
-                 "The same from the symbol table of an ELF file, for crash reports")
+  app.add_option("--vmlinux", options.watch.vmlinux, "The same from the symbol table of an ELF file")
       ->excludes(system_map);
   app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
@@ -98,6 +97,7 @@ void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& na
   command->add_option("--options", descriptors.options)->required();
   command->add_option("--link", descriptors.link)->required();
   command->add_option("--sockets", descriptors.sockets)->delimiter(',');
+  command->add_option("--debugger", descriptors.debugger);
 }
 
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {
@@ -180,7 +180,6 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (report->parsed()) return make_report(pictures);
   if (perfetto->parsed()) return export_perfetto(pictures);
   if (command.count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
-  options.watch.trace.system_map = options.watch.system_map;
   try {
     if (doctor->parsed()) return cli::doctor(json, std::cout, device.c_str());
     auto chosen = chosen_guest(command, guest);

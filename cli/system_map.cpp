@@ -4,34 +4,16 @@
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
-#include <sstream>
 
 #include "loader/load_error.hpp"
 
 namespace pinfold::cli {
 namespace {
 
-constexpr std::uint64_t farthest = 1 << 20;          ///< Bytes past the last function that still are its.
-constexpr std::uintmax_t most_bytes = 256ULL << 20;  ///< Of a map; Linux's are 5 to 15 MiB.
-
-constexpr std::size_t longest_name = 512;  ///< Linux: KSYM_NAME_LEN, include/linux/kallsyms.h.
+constexpr std::uint64_t farthest = 1 << 20;  ///< Bytes past the last function that still are its.
+constexpr std::size_t longest_name = 512;    ///< Linux: KSYM_NAME_LEN, include/linux/kallsyms.h.
 
 }  // namespace
-
-tl::expected<SystemMap, std::string> SystemMap::load(const std::filesystem::path& file) {
-  std::error_code error;
-  const auto size = std::filesystem::file_size(file, error);
-  if (error) return tl::unexpected(fmt::format("{}: {}", file.string(), error.message()));
-  if (size > most_bytes) return tl::unexpected(fmt::format("{}: too large for a System.map", file.string()));
-  std::ifstream stream(file, std::ios::binary);
-  std::stringstream text;
-  text << stream.rdbuf();
-  if (!stream) return tl::unexpected(fmt::format("{}: can't be read", file.string()));
-  SystemMap map = parse(text.view());
-  if (map.empty()) return tl::unexpected(fmt::format("{}: names no function", file.string()));
-  return map;
-}
 
 SystemMap SystemMap::parse(std::string_view text) {
   SystemMap map;

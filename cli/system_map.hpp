@@ -2,11 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tl/expected.hpp>
 #include <vector>
 
 namespace pinfold::cli {
@@ -25,9 +23,7 @@ class SystemMap {
   SystemMap() = default;
   /// Reads lines of "address type name", as `nm` and the kernel's build print them; other lines, and symbols
   /// that are not code (types other than t, T, w and W), are passed over. Names become fit for a terminal
-  /// (loader::printable). An error says what is wrong with
-  /// the file; one without any function is an error as well.
-  [[nodiscard]] static tl::expected<SystemMap, std::string> load(const std::filesystem::path& file);
+  /// (loader::printable).
   [[nodiscard]] static SystemMap parse(std::string_view text);
 
   /// The function that `address` lies in. Nothing below the first one, nor far (1 MiB) past the last.

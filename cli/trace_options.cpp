@@ -4,45 +4,51 @@
 
 #include <csignal>
 
+#include "cli/symbol_file.hpp"
+
 namespace pinfold::cli {
 
 tl::expected<trace::Namer, std::string> make_namer(const std::filesystem::path& system_map) {
-  if (system_map.empty()) return trace::Namer();
-  auto map = SystemMap::load(system_map);
-  if (!map) return tl::unexpected(map.error());
-  return [names = std::make_shared<SystemMap>(std::move(*map))](std::uint64_t address) {
-    return names->describe(address);
-  };
+  const auto file = SymbolFile::open_map(system_map);
+  if (!file) return tl::unexpected(file.error());
+  return file->read().map(namer_of);
 }
 
-tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(const TraceOptions& options,
-                                                                           std::uint32_t vcpus) {
+trace::Namer namer_of(const std::shared_ptr<const SystemMap>& symbols) {
+  if (symbols->empty()) return {};
+  return [symbols](std::uint64_t address) { return symbols->describe(address); };
+}
+
+tl::expected<std::unique_ptr<trace::LogOutput>, std::string> open_trace_log(const TraceOptions& options) {
+  if (!options.to || options.to->empty()) return nullptr;
+  // A limit on files' sizes is an error of write() like a full disk, not the end of the guest.
+  std::signal(SIGXFSZ, SIG_IGN);
+  auto file = trace::file_output(*options.to);
+  if (!file) return tl::unexpected("--trace-mmu: " + file.error());
+  return file;
+}
+
+tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(
+    const TraceOptions& options, std::unique_ptr<trace::LogOutput> log,
+    const std::shared_ptr<const SystemMap>& symbols, std::uint32_t vcpus) {
   if (!options.to) return nullptr;
   trace::LogSink::Options of_sink;
   of_sink.vcpus = vcpus;
   of_sink.on_failure = [](const std::string& why) {
     fmt::print(stderr, "pinfold: the log of MMU events ends here, the guest goes on: {}\n", why);
   };
-  std::unique_ptr<trace::LogOutput> output;
-  if (options.to->empty()) {
-    constexpr std::chrono::milliseconds soon(20);
-    of_sink.flush_after = soon;
-    auto filter = trace::Filter::of(options.filters);
-    if (!filter) return tl::unexpected("--trace-filter: " + filter.error());
-    auto namer = make_namer(options.system_map);
-    if (!namer) return tl::unexpected("--system-map: " + namer.error());
-    output = trace::text_output(stderr, std::move(*filter), std::move(*namer));
-  } else {
+  if (log != nullptr) {
     if (!options.filters.empty())
       return tl::unexpected(
           std::string("--trace-filter: a log has everything, for replay needs it; filter when you read it"));
-    // A limit on files' sizes is an error of write() like a full disk, not the end of the guest.
-    std::signal(SIGXFSZ, SIG_IGN);
-    auto file = trace::file_output(*options.to);
-    if (!file) return tl::unexpected("--trace-mmu: " + file.error());
-    output = std::move(*file);
+    return std::make_unique<trace::LogSink>(std::move(log), std::move(of_sink));
   }
-  return std::make_unique<trace::LogSink>(std::move(output), std::move(of_sink));
+  constexpr std::chrono::milliseconds soon(20);
+  of_sink.flush_after = soon;
+  auto filter = trace::Filter::of(options.filters);
+  if (!filter) return tl::unexpected("--trace-filter: " + filter.error());
+  return std::make_unique<trace::LogSink>(trace::text_output(stderr, std::move(*filter), namer_of(symbols)),
+                                          std::move(of_sink));
 }
 
 void close_trace_sink(trace::LogSink& sink) {

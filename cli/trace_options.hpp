@@ -17,16 +17,22 @@ struct TraceOptions {
   /// nullopt: no trace. An empty path: to stderr, as lines.
   std::optional<std::filesystem::path> to;
   std::vector<std::string> filters;  ///< Of the lines; a log always has everything.
-  std::filesystem::path system_map;  ///< Empty: addresses stay numbers.
 };
 
-/// The sink that the options ask for: null for none, an error for what can't be.
+/// Opens the log's file, which gets its first bytes when the domain is made; null if the options ask for
+/// none.
+[[nodiscard]] tl::expected<std::unique_ptr<trace::LogOutput>, std::string> open_trace_log(
+    const TraceOptions& options);
+/// The sink that the options ask for: null for none, an error for what can't be. `log` is open_trace_log()'s.
 [[nodiscard]] tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(
-    const TraceOptions& options, std::uint32_t vcpus);
+    const TraceOptions& options, std::unique_ptr<trace::LogOutput> log,
+    const std::shared_ptr<const SystemMap>& symbols, std::uint32_t vcpus);
 /// Closes it, and says on stderr what was lost, if anything.
 void close_trace_sink(trace::LogSink& sink);
 
 /// Addresses' names by a System.map; an empty path: no names.
 [[nodiscard]] tl::expected<trace::Namer, std::string> make_namer(const std::filesystem::path& system_map);
+/// The same; an empty map: addresses stay numbers.
+[[nodiscard]] trace::Namer namer_of(const std::shared_ptr<const SystemMap>& symbols);
 
 }  // namespace pinfold::cli

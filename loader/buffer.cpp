@@ -1,8 +1,6 @@
 #include "loader/buffer.hpp"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,50 +15,6 @@ namespace {
 constexpr std::size_t whole_pages(std::size_t bytes) { return (bytes + page_size - 1) & ~(page_size - 1); }
 
 std::string reason(int error) { return std::strerror(error); }
-
-/// An open regular file that is neither empty nor too big.
-class RegularFile {
- public:
-  RegularFile(RegularFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), size_(other.size_) {}
-  RegularFile(const RegularFile&) = delete;
-  RegularFile& operator=(const RegularFile&) = delete;
-  RegularFile& operator=(RegularFile&&) = delete;
-  ~RegularFile() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
-  [[nodiscard]] static Loaded<RegularFile> open(const std::filesystem::path& path, std::size_t limit) {
-    // Looked at before it is opened, since opening a device can have effects; and again after, since the name
-    // may have come to mean another file. O_NONBLOCK: a fifo put there in between must not stop us.
-    struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) return refuse(reason(errno));
-    if (auto fine = check(info, limit); !fine) return tl::unexpected(fine.error());
-    RegularFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    if (file.fd_ < 0 || ::fstat(file.fd_, &info) != 0) return refuse(reason(errno));
-    if (auto fine = check(info, limit); !fine) return tl::unexpected(fine.error());
-    file.size_ = static_cast<std::size_t>(info.st_size);
-    return file;
-  }
-
-  [[nodiscard]] int fd() const { return fd_; }
-  [[nodiscard]] std::size_t size() const { return size_; }
-
- private:
-  explicit RegularFile(int fd) : fd_(fd) {}
-
-  static Loaded<void> check(const struct stat& info, std::size_t limit) {
-    if (S_ISDIR(info.st_mode)) return refuse("is a directory, not a file");
-    if (!S_ISREG(info.st_mode)) return refuse("is not a regular file");
-    if (info.st_size <= 0) return refuse("the file is empty");
-    if (static_cast<std::uint64_t>(info.st_size) > limit) {
-      return refuse("the file is larger than " + std::to_string(limit >> 20) + " MiB");
-    }
-    return {};
-  }
-
-  int fd_;
-  std::size_t size_ = 0;
-};
 
 }  // namespace
 
@@ -102,10 +56,14 @@ Loaded<Buffer> Buffer::map_descriptor(int file, std::size_t size) {
 Loaded<Buffer> Buffer::read_file(const std::filesystem::path& path, std::size_t limit) {
   auto file = RegularFile::open(path, limit);
   if (!file) return tl::unexpected(file.error());
-  auto buffer = reserve(file->size());
+  return read(*file);
+}
+
+Loaded<Buffer> Buffer::read(const RegularFile& file) {
+  auto buffer = reserve(file.size());
   if (!buffer) return buffer;
-  for (std::size_t done = 0; done < file->size();) {
-    const ssize_t n = ::read(file->fd(), buffer->base_ + done, file->size() - done);
+  for (std::size_t done = 0; done < file.size();) {
+    const ssize_t n = ::pread(file.fd(), buffer->base_ + done, file.size() - done, static_cast<off_t>(done));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return refuse("cannot be read: " + reason(errno));
     if (n == 0) return refuse("the file became shorter while it was read");
@@ -113,6 +71,8 @@ Loaded<Buffer> Buffer::read_file(const std::filesystem::path& path, std::size_t 
   }
   return buffer;
 }
+
+std::string_view Buffer::text() const { return {reinterpret_cast<const char*>(base_), size_}; }
 
 void Buffer::trim(std::size_t used) {
   const std::size_t keep = whole_pages(used);

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "loader/load_error.hpp"
+#include "loader/regular_file.hpp"
 
 namespace pinfold::loader {
 
@@ -32,13 +34,16 @@ class Buffer {
   [[nodiscard]] static Loaded<Buffer> map_file(const std::filesystem::path& path, std::size_t limit);
   /// A read-only view of an open file, its pages at hand. The file must keep its size while this lives.
   [[nodiscard]] static Loaded<Buffer> map_descriptor(int file, std::size_t size);
-  /// A copy of a regular file: nobody can change it while it is parsed.
+  /// A copy of a file: nobody can change it while it is parsed.
+  [[nodiscard]] static Loaded<Buffer> read(const RegularFile& file);
+  /// The same, opened by its path.
   [[nodiscard]] static Loaded<Buffer> read_file(const std::filesystem::path& path, std::size_t limit);
 
   /// Keeps the first `used` bytes. `used` must not exceed the size.
   void trim(std::size_t used);
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return {base_, size_}; }
+  [[nodiscard]] std::string_view text() const;
   /// Not for a mapped file.
   [[nodiscard]] std::span<std::byte> writable() { return {base_, size_}; }
 

@@ -1,12 +1,9 @@
 #include "loader/elf_symbols.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <gelf.h>
 #include <libelf.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <memory>
 
@@ -15,13 +12,6 @@ namespace {
 
 struct ElfEnd {
   void operator()(Elf* elf) const { elf_end(elf); }
-};
-
-struct FileEnd {
-  int fd;
-  ~FileEnd() {
-    if (fd >= 0) ::close(fd);
-  }
 };
 
 /// libelf checks what the section's header says against the file's size; names are checked here.
@@ -46,23 +36,18 @@ void append_functions(std::string& list, Elf* elf, Elf_Scn* section, const GElf_
 
 }  // namespace
 
-Loaded<std::string> function_list(const std::filesystem::path& file) {
-  const auto refused = [&](std::string_view why) {
-    return refuse(fmt::format("{}: {}", file.string(), why));
-  };
-  const FileEnd opened{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (opened.fd < 0) return refused(std::strerror(errno));
-  if (elf_version(EV_CURRENT) == EV_NONE) return refused("libelf is of another version");
-  const std::unique_ptr<Elf, ElfEnd> elf(elf_begin(opened.fd, ELF_C_READ, nullptr));
+Loaded<std::string> function_list(int file) {
+  if (elf_version(EV_CURRENT) == EV_NONE) return refuse("libelf is of another version");
+  const std::unique_ptr<Elf, ElfEnd> elf(elf_begin(file, ELF_C_READ, nullptr));
   if (!elf || elf_kind(elf.get()) != ELF_K_ELF || gelf_getclass(elf.get()) != ELFCLASS64)
-    return refused("not a 64-bit ELF file");
+    return refuse("not a 64-bit ELF file");
   std::string list;
   for (Elf_Scn* section = nullptr; (section = elf_nextscn(elf.get(), section)) != nullptr;) {
     GElf_Shdr header;
     if (gelf_getshdr(section, &header) != nullptr && header.sh_type == SHT_SYMTAB)
       append_functions(list, elf.get(), section, header);
   }
-  if (list.empty()) return refused("no function is named in it");
+  if (list.empty()) return refuse("no function is named in it");
   return list;
 }
 

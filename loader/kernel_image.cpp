@@ -1,62 +1,13 @@
 #include "loader/kernel_image.hpp"
 
-#include <cstring>
-
-#include "loader/bzimage.hpp"
-#include "loader/unpack.hpp"
+#include "loader/elf_image.hpp"
 
 namespace pinfold::loader {
 namespace {
 
-constexpr std::size_t max_file_bytes = std::size_t{1} << 30;
 constexpr std::uint64_t page_mask = page_size - 1;
 
 bool page_aligned(std::uint64_t va) { return (va & page_mask) == 0; }
-
-/// Every payload ends in its unpacked size, modulo 2^32 (Linux, Documentation/x86/boot.rst, payload_length).
-/// LZ4's legacy frame has no other way to tell that it is whole.
-Loaded<void> check_size_word(std::span<const std::byte> payload, std::size_t unpacked) {
-  std::uint32_t said = 0;
-  std::memcpy(&said, payload.data() + payload.size() - sizeof said, sizeof said);
-  if (said == static_cast<std::uint32_t>(unpacked)) return {};
-  return refuse("bzImage is damaged: its payload unpacks to " + std::to_string(unpacked) +
-                " bytes instead of " + std::to_string(said));
-}
-
-Loaded<Buffer> unpack_once(std::span<const std::byte> packed, const Progress& progress,
-                           const UnpackCache& cache) {
-  // Unpacking LZ4 takes hardly longer than looking it up: not worth the disk.
-  if (packing_of(packed) == Packing::lz4_legacy) return unpack(packed, progress);
-  if (auto known = cache.find(packed)) return std::move(*known);
-  auto buffer = unpack(packed, progress);
-  if (buffer) cache.keep(packed, buffer->bytes());
-  return buffer;
-}
-
-/// The ELF bytes of whatever the file is; `unpacked` keeps them if they are not the file's own.
-Loaded<std::span<const std::byte>> elf_bytes(std::span<const std::byte> file, const Progress& progress,
-                                             const UnpackCache& cache, Buffer& unpacked) {
-  if (is_elf(file)) return file;
-  const bool bz = is_bzimage(file);
-  auto packed = file;
-  if (bz) {
-    auto payload = bzimage_payload(file);
-    if (!payload) return payload;
-    if (is_elf(*payload)) return payload;
-    packed = *payload;
-  }
-  if (!bz && packing_of(packed) == Packing::none) {
-    return refuse("not a kernel: neither a bzImage nor an ELF file");
-  }
-  auto buffer = unpack_once(packed, progress, cache);
-  if (!buffer) return tl::unexpected(buffer.error());
-  if (bz) {
-    if (auto fine = check_size_word(packed, buffer->bytes().size()); !fine)
-      return tl::unexpected(fine.error());
-  }
-  unpacked = std::move(*buffer);
-  return unpacked.bytes();
-}
 
 Loaded<XenNotes> notes_of(const ElfImage& elf) {
   if (elf.xen_notes.empty() && !elf.xen_guest.empty()) return read_xen_guest(elf.xen_guest);
@@ -101,15 +52,10 @@ Loaded<KernelAddresses> place(const ElfImage& elf, const XenNotes& notes, std::u
   return at;
 }
 
-}  // namespace
-
-Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress,
-                                 const UnpackCache& cache) {
+/// `bytes` outlive the result.
+Loaded<KernelImage> understand(std::span<const std::byte> bytes) {
   KernelImage image;
-  if (file.empty()) return refuse("the file is empty");
-  const auto bytes = elf_bytes(file, progress, cache, image.unpacked);
-  if (!bytes) return tl::unexpected(bytes.error());
-  auto elf = parse_elf(*bytes);
+  auto elf = parse_elf(bytes);
   if (!elf) return tl::unexpected(elf.error());
   auto notes = notes_of(*elf);
   if (!notes) return tl::unexpected(notes.error());
@@ -124,18 +70,22 @@ Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress
   return image;
 }
 
-Loaded<KernelImage> load_kernel(const std::filesystem::path& path, const Progress& progress,
-                                const UnpackCache& cache) {
-  const auto in_file = [&](const LoadError& error) {
-    return refuse(printable(path.native(), 200) + ": " + error.message);
-  };
-  report(progress, "reading the kernel", 0);
-  auto file = Buffer::read_file(path, max_file_bytes);
-  if (!file) return in_file(file.error());
-  auto image = parse_kernel(file->bytes(), progress, cache);
-  if (!image) return in_file(image.error());
-  if (image->unpacked.bytes().empty())
-    image->unpacked = std::move(*file);  // the segments point into the file itself
+}  // namespace
+
+Loaded<KernelImage> parse_kernel(KernelFile file) {
+  auto image = understand(file.elf());
+  if (!image) return refuse(file.about(image.error().message));
+  image->bytes = file.take_bytes();
+  return image;
+}
+
+Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress) {
+  if (file.empty()) return refuse("the file is empty");
+  auto unpacked = unpack_kernel(file, progress);
+  if (!unpacked) return tl::unexpected(unpacked.error());
+  const auto bytes = unpacked->bytes.bytes();
+  auto image = understand(bytes.empty() ? file.subspan(unpacked->offset, unpacked->size) : bytes);
+  if (image) image->bytes = std::move(unpacked->bytes);
   return image;
 }
 

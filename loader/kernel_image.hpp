@@ -3,15 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "loader/buffer.hpp"
 #include "loader/elf_image.hpp"
+#include "loader/kernel_file.hpp"
 #include "loader/load_error.hpp"
-#include "loader/unpack_cache.hpp"
 #include "loader/xen_notes.hpp"
 #include "pvmmu/types.hpp"
 
@@ -31,23 +30,22 @@ struct KernelAddresses {
   [[nodiscard]] std::uint64_t physical(GuestVaddr va) const { return va.raw() - virt_base.raw(); }
 };
 
-/// A kernel that passed all checks. Segments point into `unpacked`, or, if that is empty, into the bytes that
+/// A kernel that passed all checks. Segments point into `bytes`, or, if that is empty, into the bytes that
 /// were given to parse_kernel, which must then outlive this.
 struct KernelImage {
   std::vector<Segment> segments;  // by paddr; pseudo-physical address = paddr - paddr_offset
   std::uint64_t paddr_offset = 0;
   XenNotes notes;
   KernelAddresses addresses;
-  Buffer unpacked;
+  Buffer bytes;
 };
 
-/// Takes a bzImage, an ELF file or a compressed ELF file. Never throws on bad input and never reads past it.
-/// Errors are LoadErrors that say what is wrong with the image. What is slow to unpack goes through `cache`.
-[[nodiscard]] Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress& progress = {},
-                                               const UnpackCache& cache = {});
+/// Errors start with the file's path, and say what is wrong with it.
+[[nodiscard]] Loaded<KernelImage> parse_kernel(KernelFile file);
 
-/// Reads the file (once, at most 1 GiB) and parses it. Errors start with the path.
-[[nodiscard]] Loaded<KernelImage> load_kernel(const std::filesystem::path& path,
-                                              const Progress& progress = {}, const UnpackCache& cache = {});
+/// The same for a file in memory, which is unpacked here: a bzImage, an ELF file or a compressed ELF file.
+/// Never throws on bad input and never reads past it.
+[[nodiscard]] Loaded<KernelImage> parse_kernel(std::span<const std::byte> file,
+                                               const Progress& progress = {});
 
 }  // namespace pinfold::loader

@@ -5,23 +5,24 @@
 
 namespace pinfold::cli {
 
-tl::expected<std::unique_ptr<GuestConsole>, std::string> GuestConsole::open(const ConsoleOptions& options,
-                                                                            const vmm::Fd& listener,
-                                                                            ConsoleHub::Lossless lossless) {
-  std::unique_ptr<GuestConsole> console(
-      new GuestConsole(options.place == ConsolePlace::stdio ? std::move(lossless) : ConsoleHub::Lossless{}));
+tl::expected<ConsoleFiles, std::string> ConsoleFiles::open(const ConsoleOptions& options) {
+  ConsoleFiles files;
   if (options.place == ConsolePlace::pty) {
     auto pty = open_pty();
     if (!pty) return tl::unexpected(pty.error());
-    console->pty_ = std::move(*pty);
+    files.pty = std::move(*pty);
   }
   if (!options.log.empty()) {
-    auto files = LogFiles::open(options);
-    if (!files) return tl::unexpected("--console-log: " + files.error());
-    console->log_.emplace(console->hub_, std::move(*files));
+    auto log = LogFiles::open(options);
+    if (!log) return tl::unexpected("--console-log: " + log.error());
+    files.log = std::move(*log);
   }
-  console->server_.emplace(console->hub_, listener, std::move(console->pty_.master));
-  return console;
+  return files;
+}
+
+GuestConsole::GuestConsole(ConsoleFiles files, const vmm::Fd& listener, ConsoleHub::Lossless lossless)
+    : hub_(std::move(lossless)), pty_(std::move(files.pty)), server_(hub_, listener, std::move(pty_.master)) {
+  if (files.log) log_.emplace(hub_, std::move(*files.log));
 }
 
 void GuestConsole::announce(devices::xenstore::Store& store, DomId domain) const {
@@ -34,7 +35,7 @@ void GuestConsole::announce(devices::xenstore::Store& store, DomId domain) const
 }
 
 void GuestConsole::close() {
-  server_->close();
+  server_.close();
   log_.reset();
 }
 

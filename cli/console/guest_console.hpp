@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,13 +16,20 @@
 
 namespace pinfold::cli {
 
-/// Opens all that it needs by path at once, before the guest's first instruction.
+/// What a console needs by a path, open.
+struct ConsoleFiles {
+  Pty pty;  ///< Not open: the console is elsewhere.
+  std::optional<LogFiles> log;
+
+  /// An error is one line.
+  [[nodiscard]] static tl::expected<ConsoleFiles, std::string> open(const ConsoleOptions& options);
+};
+
 class GuestConsole {
  public:
-  /// `lossless` may make the guest wait: stdout. `listener`, which outlives this, is the socket for
-  /// `pinfold console`; it need not be open. An error is one line.
-  [[nodiscard]] static tl::expected<std::unique_ptr<GuestConsole>, std::string> open(
-      const ConsoleOptions& options, const vmm::Fd& listener, ConsoleHub::Lossless lossless);
+  /// `lossless` may make the guest wait: stdout; empty: the console is elsewhere. `listener`, which outlives
+  /// this, is the socket for `pinfold console`; it need not be open.
+  GuestConsole(ConsoleFiles files, const vmm::Fd& listener, ConsoleHub::Lossless lossless);
 
   /// The guest's output (devices::ConsoleSink).
   [[nodiscard]] std::size_t offer(std::span<const std::byte> bytes) { return hub_.offer(bytes); }
@@ -32,16 +38,14 @@ class GuestConsole {
   /// Writes console/tty, where a toolstack finds the terminal.
   void announce(devices::xenstore::Store& store, DomId domain) const;
   /// From here on readers come and type.
-  void start(Attachment::Input input) { server_->start(std::move(input)); }
+  void start(Attachment::Input input) { server_.start(std::move(input)); }
   /// The guest has printed its last.
   void close();
 
  private:
-  explicit GuestConsole(ConsoleHub::Lossless lossless) : hub_(std::move(lossless)) {}
-
   ConsoleHub hub_;
   Pty pty_;
-  std::optional<ConsoleServer> server_;
+  ConsoleServer server_;
   std::optional<ConsoleLog> log_;
 };
 

@@ -1,11 +1,9 @@
-// `--gdb`: a place where a debugger can connect.
+// `--gdb`: serves a debugger.
 #pragma once
 
 #include <atomic>
-#include <filesystem>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <thread>
 
@@ -15,30 +13,14 @@
 
 namespace pinfold::cli::gdb {
 
-/// A listening socket: "unix:PATH", made for its owner alone and removed at the end, or
-/// "tcp:127.0.0.1:PORT". Only the loopback addresses 127.0.0.1 and [::1] are accepted, because a debugger has
-/// full control of the guest.
-class Listener {
- public:
-  [[nodiscard]] static tl::expected<Listener, std::string> open(std::string_view place);
-  Listener(Listener&& other) noexcept = default;
-  Listener& operator=(Listener&&) = delete;
-  ~Listener();
-  [[nodiscard]] const vmm::Fd& socket() const { return socket_; }
-
- private:
-  Listener() = default;
-  std::filesystem::path path_;
-  vmm::Fd socket_;
-};
-
 /// Serves one debugger at a time, on a thread of its own. The guest is stopped until the first debugger lets
 /// it continue; a later one stops it again when it connects. When a debugger hangs up, the guest runs on. A
 /// client counts as a debugger once its first byte is one of the protocol. A client that begins otherwise is
 /// dropped without an effect on the guest; one that has sent nothing yet is replaced by the next client.
 class Server {
  public:
-  Server(const Listener& listener, vmm::Domain& domain);
+  /// `listener`, a listening socket, outlives this.
+  Server(const vmm::Fd& listener, vmm::Domain& domain);
   /// Tells a connected debugger that the guest has ended.
   ~Server();
   Server(const Server&) = delete;
@@ -53,7 +35,7 @@ class Server {
   void send(std::string_view bytes);
   void wake() const;
 
-  const Listener& listener_;
+  const vmm::Fd& listener_;
   vmm::Fd wake_;
   std::atomic<bool> over_{false};
   DomainTarget target_;

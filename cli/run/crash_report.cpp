@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "loader/elf_symbols.hpp"
 #include "vmm/debug/backtrace.hpp"
 
 namespace pinfold::cli {
@@ -25,15 +24,6 @@ std::string call_trace(pvmmu::Held held, vmm::Domain& domain, vmm::GuestCpu& cpu
 }
 
 }  // namespace
-
-tl::expected<SystemMap, std::string> load_symbols(const std::filesystem::path& system_map,
-                                                  const std::filesystem::path& vmlinux) {
-  if (!system_map.empty()) return SystemMap::load(system_map);
-  if (vmlinux.empty()) return SystemMap();
-  const auto list = loader::function_list(vmlinux);
-  if (!list) return tl::unexpected(list.error().message);
-  return SystemMap::parse(*list);
-}
 
 std::string crash_report(vmm::Domain& domain, const vmm::End& end, const SystemMap& symbols) {
   const pvmmu::DomainLock lock(domain.mutex());

@@ -1,7 +1,6 @@
 #include "cli/run/guest.hpp"
 
 #include <algorithm>
-#include <ctime>
 
 #include "cli/run/host.hpp"
 #include "devices/console_io.hpp"
@@ -9,18 +8,6 @@
 #include "devices/xenstore/store_device.hpp"
 
 namespace pinfold::cli {
-namespace {
-
-/// How far the guest's wall clock is ahead of UTC, in seconds. Local time counts as it is now: the guest's
-/// clock does not change with daylight saving time, as with libxl.
-std::int64_t wall_offset(const GuestConfig& config) {
-  std::int64_t seconds = config.rtc_offset_seconds;
-  const std::time_t now = std::time(nullptr);
-  if (std::tm local{}; config.localtime && ::localtime_r(&now, &local) != nullptr) seconds += local.tm_gmtoff;
-  return seconds;
-}
-
-}  // namespace
 
 tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomId id,
                                                                 const GuestConfig& config, GuestLinks links) {
@@ -32,7 +19,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   of_domain.frames = config.frames();
   of_domain.max_frames = config.max_frames();
   of_domain.vcpus = config.all_vcpus();
-  of_domain.wall_offset_seconds = wall_offset(config);
+  of_domain.wall_offset_seconds = links.wall_offset_seconds;
   of_domain.host = host.traits();
   of_domain.audit_interval = links.audit_interval;
   of_domain.trace = links.trace;

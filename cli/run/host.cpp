@@ -3,18 +3,21 @@
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
-tl::expected<std::unique_ptr<Host>, std::string> Host::open(const HostOptions& options) {
+tl::expected<ProbedKvm, std::string> ProbedKvm::open(const HostOptions& options) {
   auto kvm = vmm::Kvm::open(options.kvm_device.c_str());
   if (!kvm) return tl::unexpected(kvm.error().message);
-  std::unique_ptr<Host> host(new Host(std::move(*kvm)));
-  const auto facts = vmm::probe(host->kvm_);
+  const auto facts = vmm::probe(*kvm);
   if (!facts) return tl::unexpected(facts.error().message);
   if (const char* objection = vmm::objection_to(*facts); objection != nullptr)
     return tl::unexpected(std::string(objection));
-  host->traits_ = vmm::traits_of(*facts);
-  if (options.write_protection) host->traits_.protection = *options.write_protection;
-  if (options.plain_gate) host->traits_.fast_paths = false;
+  ProbedKvm probed{std::move(*kvm), vmm::traits_of(*facts)};
+  if (options.write_protection) probed.traits.protection = *options.write_protection;
+  if (options.plain_gate) probed.traits.fast_paths = false;
+  return probed;
+}
 
+tl::expected<std::unique_ptr<Host>, std::string> Host::create(ProbedKvm kvm) {
+  std::unique_ptr<Host> host(new Host(std::move(kvm)));
   // Frame 0 is nobody's.
   auto machine = vmm::Machine::create(1, pvmmu::first_monitor_frame.raw());
   if (!machine) return tl::unexpected(machine.error().message);

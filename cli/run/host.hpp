@@ -19,6 +19,15 @@
 
 namespace pinfold::cli {
 
+/// This host's KVM, open, and what the probe found out about it. Nothing of it needs a path any more.
+struct ProbedKvm {
+  vmm::Kvm kvm;
+  vmm::HostTraits traits;
+
+  /// An error is one line, and means that no guest can run here.
+  [[nodiscard]] static tl::expected<ProbedKvm, std::string> open(const HostOptions& options);
+};
+
 /// KVM and what the probe found out about it, the machine whose frames the guests own, the switch that
 /// connects their event channels, and their store. It makes guests, which it outlives.
 ///
@@ -28,7 +37,7 @@ namespace pinfold::cli {
 class Host {
  public:
   /// An error is one line, and means that no guest can run here.
-  [[nodiscard]] static tl::expected<std::unique_ptr<Host>, std::string> open(const HostOptions& options);
+  [[nodiscard]] static tl::expected<std::unique_ptr<Host>, std::string> create(ProbedKvm kvm);
 
   /// An empty domain, with its devices attached. `config` is completed(). An error leaves the other guests as
   /// they were. To be called by one thread at a time.
@@ -44,7 +53,7 @@ class Host {
   [[nodiscard]] devices::xenstore::NodeWatcher& node_watcher() { return node_watcher_; }
 
  private:
-  explicit Host(vmm::Kvm kvm) : kvm_(std::move(kvm)) {}
+  explicit Host(ProbedKvm kvm) : kvm_(std::move(kvm.kvm)), traits_(kvm.traits) {}
 
   vmm::Kvm kvm_;
   vmm::HostTraits traits_;

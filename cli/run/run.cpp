@@ -1,6 +1,7 @@
 #include "cli/run/run.hpp"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -9,7 +10,6 @@
 #include <cstdio>
 #include <optional>
 
-#include "cli/console/guest_console.hpp"
 #include "cli/control/published_guest.hpp"
 #include "cli/control/store_server.hpp"
 #include "cli/exit_codes.hpp"
@@ -17,26 +17,13 @@
 #include "cli/run/crash_report.hpp"
 #include "cli/run/guest.hpp"
 #include "cli/run/host.hpp"
+#include "cli/run/inputs.hpp"
 #include "cli/run/output.hpp"
-#include "cli/run/progress_line.hpp"
 #include "cli/run/stats_report.hpp"
 #include "cli/run/terminal.hpp"
-#include "loader/kernel_image.hpp"
 
 namespace pinfold::cli {
 namespace {
-
-/// Why there is no guest.
-struct Failure {
-  ExitCode code;
-  std::string message;
-};
-template <class T>
-using Result = tl::expected<T, Failure>;
-
-tl::unexpected<Failure> failure(ExitCode code, std::string message) {
-  return tl::unexpected(Failure{code, std::move(message)});
-}
 
 int complain(int code, const std::string& what) {
   fmt::print(stderr, "pinfold: {}\n", what);
@@ -55,15 +42,6 @@ class Stopwatch {
   Clock::time_point start_ = Clock::now();
 };
 
-/// All that a life of the guest needs from outside: opened and read before there is a domain.
-struct Inputs {
-  SystemMap symbols;
-  std::optional<gdb::Listener> debugger;
-  loader::KernelImage kernel;
-  std::optional<loader::Initrd> initrd;
-  DiskImages images;
-};
-
 /// A life of the guest, and what watches it. Destroyed in the reverse order.
 struct Life {
   Stopwatch watch;
@@ -75,68 +53,49 @@ struct Life {
   std::unique_ptr<Guest> guest;
 };
 
-Result<Inputs> configure(const RunOptions& options) {
-  const GuestConfig& guest = options.guest;
-  auto symbols = load_symbols(options.watch.system_map, options.watch.vmlinux);
-  if (!symbols) return failure(exit_bad_image, symbols.error());
-  std::optional<gdb::Listener> debugger;
-  if (!options.watch.gdb.empty()) {
-    auto place = gdb::Listener::open(options.watch.gdb);
-    if (!place) return failure(exit_bad_image, place.error());
-    debugger.emplace(std::move(*place));
-  }
-  auto kernel = [&] {
-    ProgressLine progress;
-    return loader::load_kernel(guest.kernel, progress.sink(), loader::UnpackCache::of_user());
-  }();
-  if (!kernel) return failure(exit_bad_image, kernel.error().message);
-  std::optional<loader::Initrd> initrd;
-  if (!guest.initrd.empty()) {
-    auto loaded = loader::load_initrd(guest.initrd);
-    if (!loaded) return failure(exit_bad_image, loaded.error().message);
-    initrd = std::move(*loaded);
-  }
-  auto images = open_images(guest);
-  if (!images) return failure(exit_bad_image, images.error());
-  return Inputs{std::move(*symbols), std::move(debugger), std::move(*kernel), std::move(initrd),
-                std::move(*images)};
+/// From here on the monitor opens no path and executes no program (docs/decisions/process-model.md). It has
+/// one thread, and has parsed nothing that an image's maker or a guest wrote.
+void confine_monitor() {
+  // No program that it could execute would have more rights.
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
-Result<void> make(const RunOptions& options, Inputs& inputs, Life& life, const LifeLinks& from_supervisor) {
+Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, Life& life,
+                  const LifeLinks& from_supervisor) {
   const GuestConfig& config = options.guest;
-  HostOptions host_options = options.host;
-  // A debugger wants to see every trap.
-  if (!options.watch.gdb.empty()) host_options.plain_gate = true;
-  auto host = Host::open(host_options);
+  auto host = Host::create(std::move(open.kvm));
   if (!host) return failure(exit_no_usable_kvm, host.error());
   life.host = std::move(*host);
-  auto trace = make_trace_sink(options.watch.trace, config.all_vcpus());
+  auto trace =
+      make_trace_sink(options.watch.trace, std::move(open.trace_log), inputs.symbols, config.all_vcpus());
   if (!trace) return failure(exit_usage, trace.error());
   life.trace = std::move(*trace);
   life.output = std::make_unique<OutputWriter>(STDOUT_FILENO);
-  auto console = GuestConsole::open(options.console, from_supervisor.socket(GuestSocket::console),
-                                    [&output = *life.output](auto bytes) { return output.offer(bytes); });
-  if (!console) return failure(exit_bad_image, console.error());
-  life.console = std::move(*console);
+  ConsoleHub::Lossless to_stdout;
+  if (options.console.place == ConsolePlace::stdio)
+    to_stdout = [&output = *life.output](auto bytes) { return output.offer(bytes); };
+  life.console = std::make_unique<GuestConsole>(
+      std::move(open.console), from_supervisor.socket(GuestSocket::console), std::move(to_stdout));
 
   GuestLinks links;
   links.trace = life.trace.get();
   links.audit_interval = options.watch.audit ? options.watch.audit_interval : 0;
+  links.wall_offset_seconds = open.wall_offset_seconds;
   links.console_output = [&life](std::span<const std::byte> bytes) {
     if (life.times.first_console_byte == 0) life.times.first_console_byte = life.watch.elapsed_ms();
     return life.console->offer(bytes);
   };
-  links.images = std::move(inputs.images);
+  links.images = std::move(open.images);
   auto guest = life.host->make_guest(config, std::move(links));
   if (!guest) return failure(exit_no_usable_kvm, guest.error());
   life.guest = std::move(*guest);
-  const auto initrd = inputs.initrd ? inputs.initrd->bytes() : std::span<const std::byte>{};
+  const auto initrd = open.initrd ? open.initrd->bytes() : std::span<const std::byte>{};
   if (auto built = life.guest->build(inputs.kernel, initrd); !built)
     return failure(exit_bad_image, built.error());
   life.console->announce(*life.host->store(), life.guest->domain().id());
-  inputs.kernel.unpacked = {};
-  inputs.initrd.reset();
+  inputs.kernel.bytes = {};
+  open.initrd.reset();
   return {};
 }
 
@@ -146,8 +105,8 @@ void say_that_it_runs(const vmm::Fd& supervisor) {
   (void)::send(supervisor.get(), &runs, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/// Runs the guest until its end. From here on no file is opened, and no program is started.
-vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, const LifeLinks& links) {
+/// Runs the guest until its end.
+vmm::End run_to_the_end(const RunOptions& options, Life& life, const LifeLinks& links) {
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
   std::optional<PublishedGuest> published;
@@ -160,8 +119,8 @@ vmm::End run_to_the_end(const RunOptions& options, Inputs& inputs, Life& life, c
   std::atomic<bool> leaving = false;
   {
     std::optional<gdb::Server> debugger;
-    if (inputs.debugger) {
-      debugger.emplace(*inputs.debugger, domain);
+    if (links.debugger.open()) {
+      debugger.emplace(links.debugger, domain);
       fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
                  options.watch.gdb.substr(options.watch.gdb.find(':') + 1));
     }
@@ -264,13 +223,18 @@ LifeEnd no_life(const Failure& failure) {
 
 LifeEnd live(const RunOptions& options, LifeLinks links) {
   Life life;
-  auto inputs = configure(options);
+  auto open = open_inputs(options);
+  if (!open) return no_life(open.error());
+
+  confine_monitor();
+
+  auto inputs = read_inputs(*open);
   if (!inputs) return no_life(inputs.error());
   life.times.image_loaded = life.watch.elapsed_ms();
-  if (auto made = make(options, *inputs, life, links); !made) return no_life(made.error());
+  if (auto made = make(options, *open, *inputs, life, links); !made) return no_life(made.error());
   life.times.first_instruction = life.watch.elapsed_ms();
-  const vmm::End end = run_to_the_end(options, *inputs, life, links);
-  const ExitCode code = report(options.watch, inputs->symbols, end, life);
+  const vmm::End end = run_to_the_end(options, life, links);
+  const ExitCode code = report(options.watch, *inputs->symbols, end, life);
   return describe(end, code);
 }
 

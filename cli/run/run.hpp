@@ -13,6 +13,7 @@ namespace pinfold::cli {
 /// What a monitor has from its supervisor.
 struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
+  vmm::Fd debugger;                           ///< Listening for GDB; not open: none is wanted.
   vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
 
   [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {

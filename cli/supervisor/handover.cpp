@@ -41,8 +41,8 @@ auto fields(Is<GuestConfig> auto& guest) {
 }
 
 auto fields(Is<TraceOptions> auto& trace) {
-  auto& [to, filters, system_map] = trace;
-  return std::tie(to, filters, system_map);
+  auto& [to, filters] = trace;
+  return std::tie(to, filters);
 }
 
 auto fields(Is<WatchOptions> auto& watch) {

@@ -29,7 +29,8 @@ std::vector<std::string> monitor_words(const std::string& name, const MonitorDes
           "--name=" + name,
           fmt::format("--options={}", descriptors.options),
           fmt::format("--link={}", descriptors.link),
-          fmt::format("--sockets={}", fmt::join(descriptors.sockets, ","))};
+          fmt::format("--sockets={}", fmt::join(descriptors.sockets, ",")),
+          fmt::format("--debugger={}", descriptors.debugger)};
 }
 
 int monitor(const MonitorDescriptors& descriptors) {
@@ -37,6 +38,7 @@ int monitor(const MonitorDescriptors& descriptors) {
   vmm::Fd file = inherited(descriptors.options);
   LifeLinks links;
   links.supervisor = inherited(descriptors.link);
+  links.debugger = inherited(descriptors.debugger);
   for (std::size_t i = 0; i < std::min(links.sockets.size(), descriptors.sockets.size()); ++i)
     links.sockets[i] = inherited(descriptors.sockets[i]);
   auto options = decode_options(bytes_of(file));

@@ -11,6 +11,7 @@ struct MonitorDescriptors {
   int options = -1;          ///< A file: encode_options().
   int link = -1;             ///< To the supervisor (monitor_process.hpp).
   std::vector<int> sockets;  ///< SocketNumbers.
+  int debugger = -1;         ///< A listening socket for GDB; -1: none.
 };
 
 /// The monitor's command line. The name is there for people who list processes.

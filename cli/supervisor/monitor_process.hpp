@@ -21,11 +21,11 @@ namespace pinfold::cli {
 /// supervisor writes one to have it end. The exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
-  /// `sockets` are the guest's. The child has the signal mask `mask`, and ends when
-  /// this process does. An error is one line.
+  /// `sockets` are the guest's, `debugger` is the one for GDB, or -1. The child has the signal mask `mask`,
+  /// and ends when this process does. An error is one line.
   [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(const RunOptions& options,
                                                                        const SocketNumbers& sockets,
-                                                                       const sigset_t& mask);
+                                                                       int debugger, const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Becomes readable when the guest runs, or the monitor ends. -1: the supervisor reads no more of it.

@@ -8,11 +8,13 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
+#include "cli/gdb/listener.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/monitor_process.hpp"
 #include "cli/supervisor/restart_rule.hpp"
@@ -45,9 +47,9 @@ bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGIN
 
 class Supervisor {
  public:
-  /// `name` outlives this; null: the guest has none.
-  Supervisor(const RunOptions& options, ClaimedName* name, std::function<void()> on_running)
-      : options_(options), name_(name), on_running_(std::move(on_running)) {}
+  /// `name` outlives this; null: the guest has none. `debugger` is a listening socket for GDB, or -1.
+  Supervisor(const RunOptions& options, ClaimedName* name, int debugger, std::function<void()> on_running)
+      : options_(options), name_(name), debugger_(debugger), on_running_(std::move(on_running)) {}
 
   /// The exit code.
   int run();
@@ -60,6 +62,7 @@ class Supervisor {
 
   const RunOptions& options_;
   ClaimedName* const name_;
+  const int debugger_;
   std::function<void()> on_running_;  ///< Empty once it was called.
   SupervisorSignals signals_;
   TerminalModes terminal_;
@@ -88,7 +91,7 @@ void Supervisor::note_monitor(pid_t monitor) const {
 
 tl::expected<LifeEnd, int> Supervisor::live() {
   const SocketNumbers sockets = name_ != nullptr ? name_->name.listeners() : SocketNumbers{-1, -1, -1};
-  auto monitor = MonitorProcess::start(options_, sockets, signals_.mask_before());
+  auto monitor = MonitorProcess::start(options_, sockets, debugger_, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
   note_monitor(monitor->pid());
   for (;;) {
@@ -132,7 +135,15 @@ int supervise(const RunOptions& given, std::function<void()> on_running) {
   auto name = claim(options.guest.name);
   if (!name && !given.guest.name.empty()) return complain(exit_bad_image, "--name: " + name.error());
   if (!name) complain(0, "no control socket: " + name.error());
-  return Supervisor(options, name ? &*name : nullptr, std::move(on_running)).run();
+  std::optional<gdb::Listener> debugger;
+  if (!options.watch.gdb.empty()) {
+    auto place = gdb::Listener::open(options.watch.gdb);
+    if (!place) return complain(exit_bad_image, place.error());
+    debugger.emplace(std::move(*place));
+  }
+  return Supervisor(options, name ? &*name : nullptr, debugger ? debugger->socket().get() : -1,
+                    std::move(on_running))
+      .run();
 }
 
 }  // namespace pinfold::cli

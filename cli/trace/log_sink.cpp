@@ -39,7 +39,12 @@ class FileOutput final : public LogOutput {
   FileOutput(const FileOutput&) = delete;
   FileOutput& operator=(const FileOutput&) = delete;
 
-  bool begin(const LogHeader& header) override { return write(encode(header)); }
+  bool begin(const LogHeader& header) override {
+    // Not when it is opened: then an older log stays if the guest can't be made. (No matter for what is no
+    // file.)
+    [[maybe_unused]] const int emptied = ::ftruncate(fd_, 0);
+    return write(encode(header));
+  }
   bool block(std::span<const std::byte> bytes) override { return write(bytes); }
   [[nodiscard]] std::string failure() const override { return failure_; }
 
@@ -69,7 +74,7 @@ class FileOutput final : public LogOutput {
 }  // namespace
 
 tl::expected<std::unique_ptr<LogOutput>, std::string> file_output(const std::filesystem::path& file) {
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
   if (fd < 0) return tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
   return std::make_unique<FileOutput>(fd, file.string());
 }

@@ -30,7 +30,7 @@ class LogOutput {
   [[nodiscard]] virtual std::string failure() const { return {}; }
 };
 
-/// A file, which holds whole blocks only, whatever happens.
+/// A file, which holds whole blocks only, whatever happens. What it had before goes when the log begins.
 [[nodiscard]] tl::expected<std::unique_ptr<LogOutput>, std::string> file_output(
     const std::filesystem::path& file);
 

@@ -36,7 +36,7 @@ bool lies_in(std::span<const std::byte> part, std::span<const std::byte> whole) 
 }
 
 void check_image(const KernelImage& image, std::span<const std::byte> file) {
-  const auto bytes = image.unpacked.bytes().empty() ? file : image.unpacked.bytes();
+  const auto bytes = image.bytes.bytes().empty() ? file : image.bytes.bytes();
   std::uint64_t end = 0;
   for (const Segment& segment : image.segments) {
     promise(lies_in(segment.file, bytes), "a segment lies in the image");

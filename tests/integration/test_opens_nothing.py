@@ -1,5 +1,6 @@
-"""After its guest's first instruction a monitor opens no path and executes no program, whatever it is asked for
-(docs/decisions/process-model.md). strace(1) records every system call that names a file."""
+"""Once a monitor has confined itself, before it parses anything that an image's maker or a guest wrote, it opens no path and
+executes no program, whatever it is asked for (docs/decisions/process-model.md). strace(1) records every system call that
+names a file."""
 import os
 import re
 import shutil
@@ -12,9 +13,7 @@ import pytest
 from harness.pinfold import Guest, Pinfold
 from test_gdb import SCRIPT, wait_for_socket
 
-TRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=%file,execve,execveat,open_by_handle_at,sendto", "-o")
-# Removing the debugger's socket opens nothing, but is a name all the same; a sandbox has to permit it.
-AT_THE_END = 'unlink("{}/gdb")'
+TRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=%file,execve,execveat,open_by_handle_at,sendto,prctl,clone,clone3", "-o")
 Starter = Callable[..., Guest]
 
 
@@ -41,23 +40,39 @@ def map_of(work: Path) -> Path:
     return work / "map"
 
 
-def named_after_the_start(calls: Path) -> list[list[str]]:
-    """For each life: the calls with a file's name that its monitor made after it reported that the guest runs."""
+class Life:
+    """What a monitor did, from its start to its end."""
+
+    def __init__(self) -> None:
+        self.confined = self.ran = False
+        self.threads_before = 0
+        self.named: list[str] = []  # Calls with a file's name that it made after it had confined itself.
+
+    def hear(self, call: str) -> None:
+        if call.startswith("prctl(PR_SET_NO_NEW_PRIVS, 1"):
+            self.confined = True
+        elif re.match(r'sendto\(\d+, "\\0", 1, ', call):
+            self.ran = True
+        elif call.startswith("clone") and "CLONE_THREAD" in call:
+            self.threads_before += not self.confined
+        elif self.confined and re.match("[a-z_0-9]+[(]", call) and not call.startswith(("sendto", "prctl", "clone")):
+            self.named.append(call)
+
+
+def lives_in(calls: Path) -> list[Life]:
+    """The lives whose guests ran."""
     lines = [line.split(maxsplit=1) for line in calls.read_text(errors="replace").splitlines()]
     supervisor = lines[0][0]
-    lives: list[list[str] | None] = []  # None: the guest does not run yet
+    lives: list[Life] = []
     for process, call in lines:
         if call.startswith('execve("/proc/self/exe"'):
-            lives.append(None)
-        elif process == supervisor or not lives:
-            continue
-        elif re.match(r'sendto\(\d+, "\\0", 1, ', call):
-            lives[-1] = []
-        elif lives[-1] is not None and re.match("[a-z_0-9]+[(]", call) and not call.startswith("sendto"):
-            lives[-1].append(call)
-    if lives[-1] is None:  # a signal ended it before
+            lives.append(Life())
+        elif process != supervisor and lives:
+            lives[-1].hear(call)
+    if lives and not lives[-1].ran:  # a signal ended it before
         lives.pop()
-    assert lives and None not in lives, "a monitor did not report that its guest runs"
+    assert lives and all(life.confined and life.ran for life in lives), "a monitor did not confine itself, or not report"
+    assert [life.threads_before for life in lives] == [0] * len(lives), "threads that are not confined"
     return lives
 
 
@@ -72,9 +87,9 @@ def test_lives_with_an_audit_a_log_statistics_and_clients(host: Pinfold, work: P
     host("list")
     os.kill(guest.child(), signal.SIGTERM)  # strace itself does not pass it on
     guest.exit_code(30)
-    lives = named_after_the_start(work / "calls")
+    lives = lives_in(work / "calls")
     assert len(lives) >= 3
-    assert lives == [[]] * len(lives)
+    assert [life.named for life in lives] == [[]] * len(lives)
 
 
 def test_a_session_with_a_debugger(host: Pinfold, work: Path, traced: Starter) -> None:
@@ -86,8 +101,9 @@ def test_a_session_with_a_debugger(host: Pinfold, work: Path, traced: Starter) -
     gdb = subprocess.run(["gdb", "-nx", "-q", "-batch", "-x", work / "script", host.build.guest("control_is_debugged")],
                          stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     assert guest.exit_code() == 0, gdb.stdout
-    [life] = named_after_the_start(work / "calls")
-    assert [call.split(")")[0] + ")" for call in life] == [AT_THE_END.format(work)]
+    [life] = lives_in(work / "calls")
+    assert life.named == []
+    assert not (work / "gdb").exists()  # the supervisor removed it
 
 
 def test_a_crash_with_its_report(work: Path, traced: Starter) -> None:
@@ -95,4 +111,4 @@ def test_a_crash_with_its_report(work: Path, traced: Starter) -> None:
                    "--trace-filter", "op=pin")
     assert guest.exit_code() == 5
     assert guest.messages.has("_text")
-    assert named_after_the_start(work / "calls") == [[]]
+    assert [life.named for life in lives_in(work / "calls")] == [[]]

@@ -6,7 +6,7 @@
 #include <random>
 #include <set>
 
-#include "cli/gdb/server.hpp"
+#include "cli/gdb/listener.hpp"
 #include "cli/gdb/session.hpp"
 
 namespace pinfold::cli::gdb::test {

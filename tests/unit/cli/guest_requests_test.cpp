@@ -20,7 +20,7 @@ class GuestRequestsTest : public testing::Test {
     config.max_memory_bytes = 8ULL << 20;
     config.max_vcpus = 2;
     config = completed(config).value();
-    auto opened = Host::open({});
+    auto opened = ProbedKvm::open({}).and_then(Host::create);
     if (!opened) GTEST_SKIP() << opened.error();
     host = std::move(*opened);
     guest = host->make_guest(config, {}).value();

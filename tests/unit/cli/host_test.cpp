@@ -22,13 +22,13 @@ GuestConfig small_guest() {
 TEST(Host, a_device_that_is_not_there_is_told_in_one_line) {
   HostOptions options;
   options.kvm_device = "/nonexistent/kvm";
-  const auto host = Host::open(options);
+  const auto host = ProbedKvm::open(options);
   ASSERT_FALSE(host);
   EXPECT_NE(host.error().find("/nonexistent/kvm"), std::string::npos) << host.error();
 }
 
 TEST(Host, its_machine_grows_with_each_guest) {
-  auto host = Host::open({});
+  auto host = ProbedKvm::open({}).and_then(Host::create);
   if (!host) GTEST_SKIP() << host.error();
   auto one = (*host)->make_guest(small_guest(), {});
   ASSERT_TRUE(one) << one.error();
@@ -45,7 +45,7 @@ TEST(Host, its_machine_grows_with_each_guest) {
 }
 
 TEST(Host, uses_frames_of_a_guest_that_ended_before_its_machine_grows) {
-  auto host = Host::open({});
+  auto host = ProbedKvm::open({}).and_then(Host::create);
   if (!host) GTEST_SKIP() << host.error();
   auto first = (*host)->make_guest(small_guest(), {});
   ASSERT_TRUE(first) << first.error();
@@ -62,7 +62,7 @@ TEST(Host, uses_frames_of_a_guest_that_ended_before_its_machine_grows) {
 }
 
 TEST(Host, a_guest_that_does_not_fit_leaves_the_others_and_the_machine_as_they_were) {
-  auto host = Host::open({});
+  auto host = ProbedKvm::open({}).and_then(Host::create);
   if (!host) GTEST_SKIP() << host.error();
   auto one = (*host)->make_guest(small_guest(), {});
   ASSERT_TRUE(one) << one.error();
@@ -114,7 +114,9 @@ std::unique_ptr<Guest> built(Host& host, GuestConfig config, const char* kernel,
   auto guest = host.make_guest(config, std::move(links));
   if (!guest) ADD_FAILURE() << guest.error();
   if (!guest) return nullptr;
-  auto image = loader::load_kernel(std::string(PINFOLD_GUESTS "/") + kernel);
+  auto image = loader::KernelFile::open(std::string(PINFOLD_GUESTS "/") + kernel).and_then([](auto file) {
+    return loader::parse_kernel(std::move(file));
+  });
   if (!image) ADD_FAILURE() << image.error().message;
   if (!image) return nullptr;
   if (auto done = (*guest)->build(*image, {}); !done) ADD_FAILURE() << done.error();
@@ -122,7 +124,7 @@ std::unique_ptr<Guest> built(Host& host, GuestConfig config, const char* kernel,
 }
 
 TEST(Host, a_second_guest_comes_while_the_first_one_runs) {
-  auto host = Host::open({});
+  auto host = ProbedKvm::open({}).and_then(Host::create);
   if (!host) GTEST_SKIP() << host.error();
   GuestConfig of_one = small_guest();
   of_one.memory_bytes = 32ULL << 20;

@@ -1,5 +1,7 @@
 #include "cli/system_map.hpp"
 
+#include "cli/symbol_file.hpp"
+
 #include <gtest/gtest.h>
 
 namespace pinfold::cli {
@@ -51,7 +53,7 @@ TEST(SystemMap, what_is_no_map_names_nothing) {
   EXPECT_TRUE(SystemMap::parse("").empty());
   EXPECT_TRUE(SystemMap::parse("ffffffff81000000 T").empty());
   EXPECT_TRUE(SystemMap::parse("zzz T name\n").empty());
-  EXPECT_FALSE(SystemMap::load("/nonexistent").has_value());
+  EXPECT_FALSE(SymbolFile::open_map("/nonexistent").has_value());
 }
 
 }  // namespace

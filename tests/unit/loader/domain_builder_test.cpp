@@ -258,7 +258,7 @@ TEST_F(Builder, refusal_leaves_memory_untouched) {
 TEST_F(Builder, real_kernel_finds_its_code_at_its_entry) {
   const char* path = std::getenv("PINFOLD_TEST_KERNEL");
   if (path == nullptr) GTEST_SKIP() << "PINFOLD_TEST_KERNEL names no kernel";
-  auto loaded = load_kernel(path);
+  auto loaded = loaded_kernel(path);
   ASSERT_TRUE(loaded) << loaded.error().message;
   kernel_ = std::move(*loaded);
   frames_.clear();

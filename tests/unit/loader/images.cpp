@@ -145,6 +145,12 @@ void append_sections(Bytes& out, Elf64_Ehdr& header, const ElfSpec& spec, std::s
 
 }  // namespace
 
+Loaded<KernelImage> loaded_kernel(const std::filesystem::path& path) {
+  auto file = KernelFile::open(path);
+  if (!file) return tl::unexpected(file.error());
+  return parse_kernel(std::move(*file));
+}
+
 Bytes bytes_of(std::string_view text) {
   Bytes out(text.size());
   std::ranges::transform(text, out.begin(), [](char c) { return static_cast<std::byte>(c); });

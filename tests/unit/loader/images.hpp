@@ -6,10 +6,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "loader/kernel_image.hpp"
 #include "loader/unpack.hpp"
 
 namespace pinfold::loader::testing {
@@ -17,6 +19,8 @@ namespace pinfold::loader::testing {
 using Bytes = std::vector<std::byte>;
 
 [[nodiscard]] Bytes bytes_of(std::string_view text);
+/// A kernel's file, unpacked in this process.
+[[nodiscard]] Loaded<KernelImage> loaded_kernel(const std::filesystem::path& path);
 /// `size` bytes that differ from page to page and hardly ever are zero.
 [[nodiscard]] Bytes pattern(std::size_t size);
 

@@ -135,7 +135,7 @@ TEST(Elf, lone_elf_is_borrowed_not_copied) {
   const auto file = write_elf({});
   const auto image = parse_kernel(file);
   ASSERT_TRUE(image);
-  EXPECT_TRUE(image->unpacked.bytes().empty());
+  EXPECT_TRUE(image->bytes.bytes().empty());
   EXPECT_GE(image->segments[0].file.data(), file.data());
   EXPECT_LT(image->segments[0].file.data(), file.data() + file.size());
 }
@@ -442,31 +442,31 @@ TEST(Notes, numbers_may_have_four_bytes) {
 
 TEST_F(Files, kernel_file_loads) {
   for (const auto& content : {write_elf({}), write_bzimage(Packing::gzip, write_elf({}))}) {
-    const auto image = load_kernel(write(content));
+    const auto image = loaded_kernel(write(content));
     ASSERT_TRUE(image) << error_of(image);
     EXPECT_TRUE(std::ranges::equal(image->segments[0].file, ElfSpec{}.segments[0].content));
   }
 }
 
 TEST_F(Files, what_is_no_kernel_file_is_refused_at_once) {
-  EXPECT_THAT(error_of(load_kernel(dir_ / "absent")), HasSubstr("No such file"));
-  EXPECT_THAT(error_of(load_kernel(dir_)), HasSubstr("directory"));
-  EXPECT_THAT(error_of(load_kernel(write({}))), HasSubstr("empty"));
-  EXPECT_THAT(error_of(load_kernel("/dev/zero")), HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of(loaded_kernel(dir_ / "absent")), HasSubstr("No such file"));
+  EXPECT_THAT(error_of(loaded_kernel(dir_)), HasSubstr("directory"));
+  EXPECT_THAT(error_of(loaded_kernel(write({}))), HasSubstr("empty"));
+  EXPECT_THAT(error_of(loaded_kernel("/dev/zero")), HasSubstr("not a regular file"));
   const auto fifo = dir_ / "fifo";
   ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
-  EXPECT_THAT(error_of(load_kernel(fifo)), HasSubstr("not a regular file"));
+  EXPECT_THAT(error_of(loaded_kernel(fifo)), HasSubstr("not a regular file"));
 }
 
 TEST_F(Files, file_larger_than_one_gib_is_refused) {
   const auto path = write(write_elf({}));
   std::filesystem::resize_file(path, (std::uintmax_t{1} << 30) + 1);  // sparse
-  EXPECT_THAT(error_of(load_kernel(path)), HasSubstr("larger than 1024 MiB"));
+  EXPECT_THAT(error_of(loaded_kernel(path)), HasSubstr("larger than 1024 MiB"));
 }
 
 TEST_F(Files, errors_name_the_file_and_are_one_line) {
   const auto path = dir_ / "odd\nname";
-  const auto message = error_of(load_kernel(path));
+  const auto message = error_of(loaded_kernel(path));
   EXPECT_THAT(message, HasSubstr("odd?name: "));
   EXPECT_THAT(message, Not(HasSubstr("\n")));
 }
@@ -487,7 +487,7 @@ TEST(Progress, is_told_from_zero_to_one) {
 TEST(RealKernel, loads) {
   const char* path = std::getenv("PINFOLD_TEST_KERNEL");
   if (path == nullptr) GTEST_SKIP() << "PINFOLD_TEST_KERNEL names no kernel";
-  const auto image = load_kernel(path);
+  const auto image = loaded_kernel(path);
   ASSERT_TRUE(image) << error_of(image);
   EXPECT_EQ(image->notes.guest_os, "linux");
   EXPECT_EQ(image->addresses.virt_base.raw(), 0xffffffff80000000U);

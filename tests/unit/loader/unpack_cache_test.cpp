@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "images.hpp"
-#include "loader/kernel_image.hpp"
+#include "loader/kernel_file.hpp"
 
 namespace pinfold::loader::testing {
 namespace {
@@ -43,6 +43,12 @@ class Cache : public ::testing::Test {
     const char byte = static_cast<char>(stream.get() ^ 1);
     stream.seekp(static_cast<std::streamoff>(at));
     stream.put(byte);
+  }
+  [[nodiscard]] fs::path write_kernel(const Bytes& content) const {
+    const fs::path path = parent_ / "vmlinuz";
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(content.size()));
+    return path;
   }
   static bool gives(const UnpackCache& cache, const Bytes& packed, const Bytes& unpacked) {
     const auto found = cache.find(packed);
@@ -196,28 +202,61 @@ TEST_P(CachedKernel, is_the_same_as_one_that_was_unpacked) {
   const UnpackCache cache(directory());
   const Bytes elf = write_elf({});
   const Bytes file = write_bzimage(GetParam(), elf);
-  const auto first = parse_kernel(file, {}, cache);
+  const fs::path path = write_kernel(file);
+  const auto first = KernelFile::open(path, {}, cache);
   ASSERT_TRUE(first) << first.error().message;
-  bool unpacking = false;
-  const auto second = parse_kernel(
-      file, [&](std::string_view, double) { unpacking = true; }, cache);
+  EXPECT_TRUE(std::ranges::equal(first->elf(), elf));
+  const Unpacker never = [](auto, const auto&) -> Loaded<UnpackedKernel> { return refuse("unpacked again"); };
+  const auto second = KernelFile::open(path, {}, cache, never);
   ASSERT_TRUE(second) << second.error().message;
-  EXPECT_FALSE(unpacking);
-  EXPECT_TRUE(std::ranges::equal(first->unpacked.bytes(), second->unpacked.bytes()));
-  EXPECT_TRUE(std::ranges::equal(second->unpacked.bytes(), elf));
+  EXPECT_TRUE(std::ranges::equal(second->elf(), elf));
 
   flip_byte(only_entry(), 100);
-  const auto third = parse_kernel(file, {}, cache);
+  EXPECT_FALSE(KernelFile::open(path, {}, cache, never));
+  const auto third = KernelFile::open(path, {}, cache);
   ASSERT_TRUE(third) << third.error().message;
-  EXPECT_TRUE(std::ranges::equal(third->unpacked.bytes(), elf));
+  EXPECT_TRUE(std::ranges::equal(third->elf(), elf));
 }
 
 TEST_F(Cache, damaged_payload_is_refused_and_not_kept) {
   const UnpackCache cache(directory());
   Bytes packed = pack(Packing::xz, write_elf({}));
   packed[packed.size() / 2] ^= std::byte{0x55};
-  EXPECT_FALSE(parse_kernel(write_bzimage(packed, 0x3000), {}, cache));
+  EXPECT_FALSE(KernelFile::open(write_kernel(write_bzimage(packed, 0x3000)), {}, cache));
   EXPECT_TRUE(entries().empty());
+}
+
+/// A file decides what it unpacks to, and so what is in its entry. Whatever a hostile one makes of that, a
+/// file that differs from it by one byte, outside of the payload, gets its own.
+TEST_F(Cache, what_a_file_unpacks_to_concerns_no_other_file) {
+  const UnpackCache cache(directory());
+  const Bytes elf = write_elf({});
+  Bytes file = write_bzimage(Packing::gzip, elf);
+  const Unpacker lies = [](auto, const auto&) -> Loaded<UnpackedKernel> {
+    auto bytes = Buffer::reserve(100);
+    return UnpackedKernel{0, 0, std::move(*bytes), true};
+  };
+  ASSERT_TRUE(KernelFile::open(write_kernel(file), {}, cache, lies));
+  file[0] ^= std::byte{1};
+  const auto other = KernelFile::open(write_kernel(file), {}, cache);
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_TRUE(std::ranges::equal(other->elf(), elf));
+}
+
+TEST_F(Cache, an_unpacker_that_names_bytes_outside_of_the_file_is_refused) {
+  const fs::path path = write_kernel(write_bzimage(Packing::gzip, write_elf({})));
+  const std::size_t size = fs::file_size(path);
+  const auto with = [&](std::size_t offset, std::size_t length) {
+    return KernelFile::open(path, {}, {},
+                            [=](auto, const auto&) -> Loaded<UnpackedKernel> {
+                              return UnpackedKernel{offset, length, {}, false};
+                            })
+        .has_value();
+  };
+  EXPECT_TRUE(with(1, size - 1));
+  for (const auto& [offset, length] :
+       {std::pair{std::size_t{1}, size}, {size + 1, 0}, {2, ~std::size_t{0}}, {~std::size_t{0}, 2}})
+    EXPECT_FALSE(with(offset, length)) << offset << " " << length;
 }
 
 TEST(CacheDirectory, follows_the_environment) {

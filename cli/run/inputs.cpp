@@ -1,0 +1,74 @@
+#include "cli/run/inputs.hpp"
+
+#include <ctime>
+
+#include "cli/run/progress_line.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// Local time counts as it is now: the guest's clock does not change with daylight saving time, as with
+/// libxl.
+std::int64_t wall_offset(const GuestConfig& config) {
+  std::int64_t seconds = config.rtc_offset_seconds;
+  const std::time_t now = std::time(nullptr);
+  // Reads /etc/localtime once; messages with a time need it later, whatever the guest's clock is.
+  ::tzset();
+  if (std::tm local{}; config.localtime && ::localtime_r(&now, &local) != nullptr) seconds += local.tm_gmtoff;
+  return seconds;
+}
+
+HostOptions host_options(const RunOptions& options) {
+  HostOptions host = options.host;
+  // A debugger wants to see every trap.
+  if (!options.watch.gdb.empty()) host.plain_gate = true;
+  return host;
+}
+
+/// The first one that is given.
+tl::expected<SymbolFile, std::string> open_symbols(const WatchOptions& watch) {
+  return watch.system_map.empty() ? SymbolFile::open_elf(watch.vmlinux)
+                                  : SymbolFile::open_map(watch.system_map);
+}
+
+Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& path) {
+  if (path.empty()) return std::nullopt;
+  auto initrd = loader::load_initrd(path);
+  if (!initrd) return failure(exit_bad_image, initrd.error().message);
+  return std::move(*initrd);
+}
+
+}  // namespace
+
+Result<OpenInputs> open_inputs(const RunOptions& options) {
+  const GuestConfig& guest = options.guest;
+  auto symbols = open_symbols(options.watch);
+  if (!symbols) return failure(exit_bad_image, symbols.error());
+  auto kernel = [&] {
+    ProgressLine progress;
+    return loader::KernelFile::open(guest.kernel, progress.sink(), loader::UnpackCache::of_user());
+  }();
+  if (!kernel) return failure(exit_bad_image, kernel.error().message);
+  auto initrd = open_initrd(guest.initrd);
+  if (!initrd) return tl::unexpected(initrd.error());
+  auto images = open_images(guest);
+  if (!images) return failure(exit_bad_image, images.error());
+  auto kvm = ProbedKvm::open(host_options(options));
+  if (!kvm) return failure(exit_no_usable_kvm, kvm.error());
+  auto trace_log = open_trace_log(options.watch.trace);
+  if (!trace_log) return failure(exit_usage, trace_log.error());
+  auto console = ConsoleFiles::open(options.console);
+  if (!console) return failure(exit_bad_image, console.error());
+  return OpenInputs{std::move(*kvm),    std::move(*kernel),  std::move(*initrd),    std::move(*symbols),
+                    std::move(*images), std::move(*console), std::move(*trace_log), wall_offset(guest)};
+}
+
+Result<Inputs> read_inputs(OpenInputs& open) {
+  auto symbols = open.symbols.read();
+  if (!symbols) return failure(exit_bad_image, symbols.error());
+  auto kernel = loader::parse_kernel(std::move(open.kernel));
+  if (!kernel) return failure(exit_bad_image, kernel.error().message);
+  return Inputs{std::move(*kernel), std::move(*symbols)};
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,45 @@
+// All that a life of the guest needs from outside its process: first opened, then read.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "cli/console/guest_console.hpp"
+#include "cli/run/disks.hpp"
+#include "cli/run/failure.hpp"
+#include "cli/run/host.hpp"
+#include "cli/run/run_options.hpp"
+#include "cli/symbol_file.hpp"
+#include "loader/domain_builder.hpp"
+#include "loader/kernel_image.hpp"
+#include "trace/log_sink.hpp"
+
+namespace pinfold::cli {
+
+/// What has to be opened by a path, and what the host says about itself. The content of these files is
+/// untrusted, and nothing here has parsed it.
+struct OpenInputs {
+  ProbedKvm kvm;
+  loader::KernelFile kernel;
+  std::optional<loader::Initrd> initrd;
+  SymbolFile symbols;
+  DiskImages images;
+  ConsoleFiles console;
+  std::unique_ptr<trace::LogOutput> trace_log;  ///< Null: there is none.
+  std::int64_t wall_offset_seconds = 0;         ///< How far the guest's wall clock is ahead of UTC.
+};
+
+/// Opens everything. When it returns, the process has one thread, as before, and needs no path any more.
+[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options);
+
+/// What was in them.
+struct Inputs {
+  loader::KernelImage kernel;
+  std::shared_ptr<const SystemMap> symbols;
+};
+
+/// Parses what an image's maker, or a guest, may have written: after the monitor has confined itself.
+[[nodiscard]] Result<Inputs> read_inputs(OpenInputs& open);
+
+}  // namespace pinfold::cli
