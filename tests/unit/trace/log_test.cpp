@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "recorded.hpp"
@@ -396,8 +397,19 @@ TEST(LogSink, on_a_disk_that_fills_up_leaves_a_log_that_ends_with_a_whole_block)
   EXPECT_EQ(end, LogReader::Step::end);
 }
 
+TEST(LogSink, an_older_log_stays_until_the_new_one_begins) {
+  const std::filesystem::path file = testing::TempDir() + "older.log";
+  std::ofstream(file) << std::string(100'000, 'x');
+  { const auto opened = file_output(file); }
+  EXPECT_EQ(std::filesystem::file_size(file), 100'000U);
+  LogSink sink(*file_output(file), {});
+  test::World world(sink);
+  EXPECT_EQ(sink.close().bytes, std::filesystem::file_size(file));
+}
+
 TEST(LogSink, writes_what_it_was_told_before_the_block_is_full) {
   const std::filesystem::path file = testing::TempDir() + "growing.log";
+  std::filesystem::remove(file);
   LogSink::Options options;
   options.flush_after = std::chrono::milliseconds(1);
   LogSink sink(*file_output(file), options);
