@@ -404,7 +404,8 @@ TEST(LogSink, an_older_log_stays_until_the_new_one_begins) {
   EXPECT_EQ(std::filesystem::file_size(file), 100'000U);
   LogSink sink(*file_output(file), {});
   test::World world(sink);
-  EXPECT_EQ(sink.close().bytes, std::filesystem::file_size(file));
+  const std::uint64_t bytes = sink.close().bytes;
+  EXPECT_EQ(std::filesystem::file_size(file), bytes);
 }
 
 TEST(LogSink, writes_what_it_was_told_before_the_block_is_full) {
