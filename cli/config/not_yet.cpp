@@ -15,18 +15,6 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
   if (disk.target.empty()) add("a drive without a medium is not possible yet");
 }
 
-bool can_follow(EndAction action) { return action == EndAction::destroy || action == EndAction::restart; }
-
-void judge_actions(const GuestConfig& guest, std::vector<NotYet>& reasons) {
-  const auto add = [&reasons](const char* key, EndAction action) {
-    reasons.push_back({key, 0, fmt::format("{} is not possible yet", name_of(action))});
-  };
-  if (!can_follow(guest.on_poweroff)) add("on_poweroff", guest.on_poweroff);
-  if (!can_follow(guest.on_reboot)) add("on_reboot", guest.on_reboot);
-  if (!can_follow(guest.on_crash)) add("on_crash", guest.on_crash);
-  if (!can_follow(guest.on_watchdog)) add("on_watchdog", guest.on_watchdog);
-}
-
 }  // namespace
 
 std::vector<NotYet> not_yet(const GuestConfig& guest) {
@@ -38,7 +26,6 @@ std::vector<NotYet> not_yet(const GuestConfig& guest) {
          "ramdisk=, or --kernel and --initrd"});
   for (std::size_t i = 0; i < guest.disks.size(); ++i) judge_disk(guest.disks[i], i, reasons);
   if (!guest.vifs.empty()) reasons.push_back({"vif", 0, "there are no network interfaces yet"});
-  judge_actions(guest, reasons);
   return reasons;
 }
 

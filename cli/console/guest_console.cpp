@@ -34,9 +34,4 @@ void GuestConsole::announce(devices::xenstore::Store& store, DomId domain) const
       devices::xenstore::Permissions(std::vector<Permission>{{DomId(0)}, {domain, true, false}}));
 }
 
-void GuestConsole::close() {
-  server_.close();
-  log_.reset();
-}
-
 }  // namespace pinfold::cli

@@ -39,8 +39,12 @@ class GuestConsole {
   void announce(devices::xenstore::Store& store, DomId domain) const;
   /// From here on readers come and type.
   void start(Attachment::Input input) { server_.start(std::move(input)); }
-  /// The guest has printed its last.
-  void close();
+  /// The guest has printed its last: the log is complete.
+  void finish_log() { log_.reset(); }
+  /// Those who are attached now have to come again.
+  void disconnect_readers() { server_.disconnect_clients(); }
+  /// Readers get what is left, and are disconnected.
+  void close() { server_.close(); }
 
  private:
   ConsoleHub hub_;

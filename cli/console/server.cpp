@@ -50,6 +50,11 @@ void ConsoleServer::close() {
   clients_.clear();
 }
 
+void ConsoleServer::disconnect_clients() {
+  disconnecting_ = true;
+  wake_.signal();
+}
+
 void ConsoleServer::loop() {
   while (!closing_) {
     bool input_waits = pty_ && pty_->input_waits();
@@ -63,6 +68,10 @@ void ConsoleServer::loop() {
     }
     if (::poll(fds.data(), fds.size(), input_waits ? input_again_ms : -1) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) wake_.clear();
+    if (disconnecting_.exchange(false)) {
+      clients_.clear();
+      continue;
+    }
     // The terminal stays: its slave's side is open here, too.
     if (pty_ && !serve(*pty_, fds[2].revents, input_)) pty_.reset();
     std::vector<Attachment> staying;

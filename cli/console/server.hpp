@@ -30,6 +30,8 @@ class ConsoleServer final : ConsoleHub::Reader {
 
   /// `input` is called on the thread.
   void start(Attachment::Input input);
+  /// Closes the connections of the clients that are there.
+  void disconnect_clients();
   /// The guest has printed its last: sends what is left to those that take it soon, and disconnects all.
   void close();
 
@@ -45,7 +47,7 @@ class ConsoleServer final : ConsoleHub::Reader {
   std::vector<Attachment> clients_;
   Attachment::Input input_;
   WakeUp wake_;
-  std::atomic<bool> closing_ = false;
+  std::atomic<bool> closing_ = false, disconnecting_ = false;
   std::thread thread_;
 };
 

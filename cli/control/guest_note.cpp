@@ -6,22 +6,26 @@
 
 namespace pinfold::cli {
 
-std::string GuestNote::text() const { return fmt::format("{} {} {}\n", id, supervisor, monitor); }
+std::string GuestNote::text() const {
+  return fmt::format("{} {} {}{}\n", id, supervisor, monitor, preserved ? " preserved" : "");
+}
 
 GuestNote GuestNote::parse(std::string_view text) {
   const char* at = text.data();
   const char* const end = at + text.size();
   const auto number = [&](auto& to) {
     const auto [next, error] = std::from_chars(at, end, to);
-    // Each number ends with one character, the last with the line.
+    // Each number ends with one character.
     if (error != std::errc() || next == end) return false;
     at = next + 1;
     return true;
   };
   GuestNote note;
   if (number(note.id) && number(note.supervisor) && number(note.monitor) && note.supervisor > 0 &&
-      note.monitor >= 0)
+      note.monitor >= 0) {
+    note.preserved = std::string_view(at, static_cast<std::size_t>(end - at)).starts_with("preserved");
     return note;
+  }
   return {};
 }
 

@@ -13,7 +13,8 @@ namespace pinfold::cli {
 struct GuestNote {
   std::uint32_t id = 0;  ///< From 1 up; 0: the file does not say.
   pid_t supervisor = 0;
-  pid_t monitor = 0;  ///< 0: between two lives.
+  pid_t monitor = 0;       ///< 0: between two lives.
+  bool preserved = false;  ///< The guest has ended, and no other life follows under this name.
 
   [[nodiscard]] std::string text() const;
   /// Any bytes; what does not look like a note is one without an ID.

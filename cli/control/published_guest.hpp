@@ -1,6 +1,7 @@
 // A running guest under its name, for other commands of the user.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,16 +10,18 @@
 
 namespace pinfold::cli {
 
-/// Answers on the guest's control socket, until destroyed.
+/// Answers on the guest's control socket, until destroyed (GuestControl).
 class PublishedGuest {
  public:
   /// `domain` and `listener`, a listening socket, outlive this.
   PublishedGuest(std::string name, vmm::Domain& domain, std::shared_ptr<devices::xenstore::Store> store,
-                 const vmm::Fd& listener)
-      : answers_(std::move(name), domain, std::move(store)),
+                 const vmm::Fd& listener, std::function<void()> on_destroy)
+      : answers_(std::move(name), domain, std::move(store), std::move(on_destroy)),
         server_(listener, [this](std::string_view line, const Descriptors& descriptors) {
           return answers_.answer(line, descriptors);
         }) {}
+
+  void set_preserved() { answers_.set_preserved(); }
 
  private:
   GuestControl answers_;

@@ -41,9 +41,19 @@ std::uint32_t first_running(vmm::Domain& domain) {
   return i;
 }
 
-const char* state_of(vmm::Domain& domain) {
-  if (!domain.cpu(VcpuId(0)).stops().is_stopped_by(vmm::StopReason::user)) return "running";
-  return first_running(domain) == domain.vcpu_count() ? "paused" : "pausing";
+const char* name_of(vmm::Ending ending) {
+  switch (ending) {
+    case vmm::Ending::none: break;
+    case vmm::Ending::power_off: return "poweroff";
+    case vmm::Ending::reboot: return "reboot";
+    case vmm::Ending::suspend: return "suspend";
+    case vmm::Ending::crash: return "crash";
+    case vmm::Ending::watchdog: return "watchdog";
+    case vmm::Ending::isolation_fault: return "isolation-fault";
+    case vmm::Ending::left: return "left";
+    case vmm::Ending::host_failure: return "host-failure";
+  }
+  return "";
 }
 
 /// Seconds of all threads of this process. The guest's are most of them.
@@ -67,8 +77,6 @@ std::string GuestControl::answer(std::string_view line, const Descriptors& descr
 tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) {
   const Json& arguments = request.arguments;
   if (request.command == "status") return status();
-  if (request.command == "pause") return set_paused(true);
-  if (request.command == "unpause") return set_paused(false);
   if (request.command == "tables") return query_tables(domain_);
   if (request.command == "frame") {
     const auto frame = number_in(arguments, "frame");
@@ -84,6 +92,10 @@ tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) 
     return query_walk(domain_, VcpuId(static_cast<std::uint32_t>(*vcpu)), user, GuestVaddr(*address));
   }
   if (request.command == "destroy") return destroy();
+  if (domain_.ended())
+    return tl::unexpected(std::string("the guest has ended; it can only be inspected or destroyed"));
+  if (request.command == "pause") return set_paused(true);
+  if (request.command == "unpause") return set_paused(false);
   if (auto answer = request_of_guest(requests_, domain_.vcpu_count(), request)) return std::move(*answer);
   return tl::unexpected("unknown command: " + request.command);
 }
@@ -91,7 +103,21 @@ tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) 
 /// Both processes end soon after the answer.
 tl::expected<Json, std::string> GuestControl::destroy() {
   domain_.end(vmm::Ending::left, "destroyed by a command");
+  if (on_destroy_) on_destroy_();
   return Json{{"state", "ending"}};
+}
+
+const char* GuestControl::state() {
+  if (domain_.ended()) return preserved_ ? "preserved" : "ending";
+  if (!domain_.cpu(VcpuId(0)).stops().is_stopped_by(vmm::StopReason::user)) return "running";
+  return first_running(domain_) == domain_.vcpu_count() ? "paused" : "pausing";
+}
+
+/// How the guest ended; null: it has not.
+Json GuestControl::end() {
+  if (!domain_.ended()) return {};
+  const vmm::End end = domain_.ending().result();
+  return {{"kind", name_of(end.ending)}, {"why", end.why}};
 }
 
 Json GuestControl::status() {
@@ -104,7 +130,8 @@ Json GuestControl::status() {
           {"uuid", domain_.config().uuid.text()},
           {"pid", ::getppid()},
           {"monitor", ::getpid()},
-          {"state", state_of(domain_)},
+          {"state", state()},
+          {"end", end()},
           {"seconds", std::chrono::duration<double>(running_for).count()},
           {"cpu_seconds", processor_time()},
           {"shutdown_pending", requests_.is_shutdown_pending()},

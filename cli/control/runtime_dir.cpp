@@ -12,8 +12,6 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr std::size_t longest_name = 64;
-
 std::filesystem::path place() {
   std::error_code ignored;
   const char* given = std::getenv("XDG_RUNTIME_DIR");
@@ -51,7 +49,8 @@ bool is_guest_name(std::string_view name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
            c == '_' || c == '-';
   };
-  return !name.empty() && name.size() <= longest_name && name[0] != '.' && std::ranges::all_of(name, plain);
+  return !name.empty() && name.size() <= longest_guest_name && name[0] != '.' &&
+         std::ranges::all_of(name, plain);
 }
 
 }  // namespace pinfold::cli

@@ -16,6 +16,8 @@ namespace pinfold::cli {
 /// The same check of a given directory, whose parent exists.
 [[nodiscard]] tl::expected<void, std::string> make_private_directory(const std::filesystem::path& directory);
 
+/// In bytes.
+inline constexpr std::size_t longest_guest_name = 64;
 /// 1 to 64 of A-Z a-z 0-9 . _ -, and no dot at the start: it becomes a file name.
 [[nodiscard]] bool is_guest_name(std::string_view name);
 

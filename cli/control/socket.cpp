@@ -73,24 +73,50 @@ void remove_leftovers(const std::filesystem::path& directory) {
 
 }  // namespace
 
-tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::filesystem::path& directory,
-                                                                 std::string_view name) {
-  ControlName claimed;
-  const std::filesystem::path lock_path = directory / (std::string(name) + lock_suffix);
-  remove_leftovers(directory);
-  claimed.lock_ = lock_file(lock_path);
-  if (!claimed.lock_.open()) {
+tl::expected<ControlName, ControlName::Error> ControlName::hold(const std::filesystem::path& directory,
+                                                                std::string_view name) {
+  ControlName held;
+  const std::filesystem::path path = lock_path(directory, name);
+  held.lock_ = lock_file(path);
+  if (!held.lock_.open()) {
     if (errno == EWOULDBLOCK)
       return tl::unexpected(Error{true, fmt::format("a guest named {} is running already", name)});
-    return tl::unexpected(Error{false, failure(lock_path)});
+    return tl::unexpected(Error{false, failure(path)});
   }
-  claimed.lock_path_ = lock_path;
+  held.lock_path_ = path;
+  return held;
+}
+
+tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::filesystem::path& directory,
+                                                                 std::string_view name) {
+  remove_leftovers(directory);
+  auto claimed = hold(directory, name);
+  if (!claimed) return claimed;
   for (std::size_t i = 0; i < socket_suffixes.size(); ++i) {
     auto socket = listen_at(directory / (std::string(name) + socket_suffixes[i]));
     if (!socket) return tl::unexpected(Error{false, socket.error()});
-    claimed.sockets_[i] = std::move(*socket);
+    claimed->sockets_[i] = std::move(*socket);
   }
   return claimed;
+}
+
+tl::expected<ControlName, ControlName::Error> ControlName::move_sockets_to(std::string_view other) {
+  const std::filesystem::path directory = lock_path_.parent_path();
+  auto moved = hold(directory, other);
+  if (!moved) return moved;
+  for (std::size_t i = 0; i < sockets_.size(); ++i) {
+    const auto path = directory / (std::string(other) + socket_suffixes[i]);
+    // A client connects to a socket by its path, so the new one must be short enough, too.
+    if (!address_of(path))
+      return tl::unexpected(Error{false, path.string() + ": too long for a socket's name"});
+    if (::rename(sockets_[i].path.c_str(), path.c_str()) != 0)
+      return tl::unexpected(Error{false, failure(path)});
+    moved->sockets_[i] = {path, std::move(sockets_[i].listener)};
+    auto socket = listen_at(sockets_[i].path);
+    if (!socket) return tl::unexpected(Error{false, socket.error()});
+    sockets_[i] = std::move(*socket);
+  }
+  return moved;
 }
 
 /// What has the path is of a process that is gone: the name's lock is ours. A link is removed, not followed.

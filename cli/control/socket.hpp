@@ -42,6 +42,10 @@ class ControlName {
   ControlName& operator=(ControlName&&) = delete;
   ~ControlName();
 
+  /// Gives the sockets, with those who are connected to them, to another name in the same directory. This
+  /// name stays held, and gets new sockets. After an error it may have lost some of them.
+  [[nodiscard]] tl::expected<ControlName, Error> move_sockets_to(std::string_view other);
+
   /// Writes into the lock file, in place of what is there (guests.hpp).
   void note(std::string_view text) const;
 
@@ -58,6 +62,9 @@ class ControlName {
     vmm::Fd listener;
   };
   [[nodiscard]] static tl::expected<Socket, std::string> listen_at(const std::filesystem::path& path);
+  /// The name without sockets.
+  [[nodiscard]] static tl::expected<ControlName, Error> hold(const std::filesystem::path& directory,
+                                                             std::string_view name);
 
   std::filesystem::path lock_path_;
   vmm::Fd lock_;

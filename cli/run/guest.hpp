@@ -50,6 +50,8 @@ class Guest {
   [[nodiscard]] std::vector<devices::xenbus::DeviceCounts> device_counts() const;
   /// After the domain's run: passes on what the guest left in its devices' rings.
   void quiesce();
+  /// After quiesce(): lets go of the host's files that backends use, such as disk images.
+  void release_backends() { bus_->detach(); }
   /// Detaches the devices, then ends the domain, when no other thread uses this guest any more.
   [[nodiscard]] vmm::Domain::Leftovers tear_down(bool audit);
 

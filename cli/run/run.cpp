@@ -19,8 +19,10 @@
 #include "cli/run/host.hpp"
 #include "cli/run/inputs.hpp"
 #include "cli/run/output.hpp"
+#include "cli/run/preserve.hpp"
 #include "cli/run/stats_report.hpp"
 #include "cli/run/terminal.hpp"
+#include "cli/supervisor/link.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -51,6 +53,7 @@ struct Life {
   std::unique_ptr<OutputWriter> output;
   std::unique_ptr<GuestConsole> console;
   std::unique_ptr<Guest> guest;
+  bool left = false;  ///< The user ended it.
 };
 
 /// From here on the monitor opens no path and executes no program (docs/decisions/process-model.md). It has
@@ -99,22 +102,51 @@ Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, L
   return {};
 }
 
+/// nullopt: the guest did not do it.
+std::optional<GuestEnd> guests_own(vmm::Ending ending) {
+  switch (ending) {
+    case vmm::Ending::power_off:
+    case vmm::Ending::suspend: return GuestEnd::poweroff;
+    case vmm::Ending::reboot: return GuestEnd::reboot;
+    case vmm::Ending::crash: return GuestEnd::crash;
+    case vmm::Ending::watchdog: return GuestEnd::watchdog;
+    case vmm::Ending::none:
+    case vmm::Ending::left:
+    case vmm::Ending::isolation_fault:
+    case vmm::Ending::host_failure: break;
+  }
+  return std::nullopt;
+}
+
+bool will_stay(const GuestConfig& config, const vmm::End& end) {
+  const auto own = guests_own(end.ending);
+  return own && is_preserved(config, *own);
+}
+
 /// From here on the supervisor asks for the end over the link. Nobody reads it if the supervisor is gone.
 void say_that_it_runs(const vmm::Fd& supervisor) {
-  const char runs = 0;
-  (void)::send(supervisor.get(), &runs, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  (void)::send(supervisor.get(), &link::runs, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
+
+/// Those who serve clients while the guest is there.
+struct Servers {
+  WakeUp destroyed;  ///< Signalled when a command destroys a guest that has ended.
+  std::optional<PublishedGuest> control;
+  std::optional<StoreServer> store;
+
+  Servers(const RunOptions& options, Life& life, const LifeLinks& links) {
+    if (links.socket().open())
+      control.emplace(options.guest.name, life.guest->domain(), life.host->store(), links.socket(),
+                      [this] { destroyed.signal(); });
+    if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
+      store.emplace(life.host->store(), listener);
+  }
+};
 
 /// Runs the guest until its end.
 vmm::End run_to_the_end(const RunOptions& options, Life& life, const LifeLinks& links) {
   vmm::Domain& domain = life.guest->domain();
   OutputWriter& output = *life.output;
-  std::optional<PublishedGuest> published;
-  if (links.socket().open())
-    published.emplace(options.guest.name, domain, life.host->store(), links.socket());
-  std::optional<StoreServer> store;
-  if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
-    store.emplace(life.host->store(), listener);
   vmm::End end;
   std::atomic<bool> leaving = false;
   {
@@ -143,10 +175,12 @@ vmm::End run_to_the_end(const RunOptions& options, Life& life, const LifeLinks& 
     end = domain.run();
     output.take_everything();
     life.guest->quiesce();
-    life.console->close();
+    life.console->finish_log();
+    if (!will_stay(options.guest, end)) life.console->close();
     // While the input is still there: a signal ends the program when nobody reads the guest's last output.
     output.finish();
   }
+  life.left = leaving;
   // The guest may have asked for a reboot a moment before the user left: then it does not start again.
   if (leaving && end.ending == vmm::Ending::reboot) end.ending = vmm::Ending::left;
   life.times.end = life.watch.elapsed_ms();
@@ -170,6 +204,7 @@ ExitCode exit_code(vmm::Ending ending) {
 
 /// Takes the guest apart, and says what is left of it. False: something is, or an audit found a difference.
 bool tear_down(bool audit, Life& life) {
+  life.console->close();
   const auto left = life.guest->tear_down(audit);
   if (life.trace) close_trace_sink(*life.trace);
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
@@ -192,26 +227,23 @@ ExitCode report(const WatchOptions& watch, const SystemMap& symbols, const vmm::
     fmt::print(stderr, "{}", stats_table(domain, life.times, life.guest->device_counts()));
   if (watch.stats == StatsFormat::json)
     fmt::print(stderr, "{}", stats_json(domain, life.times, life.guest->device_counts()));
-  return tear_down(watch.audit, life) ? code : exit_isolation_fault;
+  return code;
 }
 
 /// What the supervisor is to make of the end. A difference that was found, or a wall that stopped the guest,
 /// is final.
 LifeEnd describe(const vmm::End& end, ExitCode code) {
   LifeEnd life{std::nullopt, code, 0, {}};
-  if (code == exit_isolation_fault) return life;
-  switch (end.ending) {
-    case vmm::Ending::power_off:
-    case vmm::Ending::suspend: life.guest = GuestEnd::poweroff; break;
-    case vmm::Ending::reboot: life.guest = GuestEnd::reboot; break;
-    case vmm::Ending::crash: life.guest = GuestEnd::crash; break;
-    case vmm::Ending::watchdog: life.guest = GuestEnd::watchdog; break;
-    case vmm::Ending::none:
-    case vmm::Ending::left:
-    case vmm::Ending::isolation_fault:
-    case vmm::Ending::host_failure: break;
-  }
+  if (code != exit_isolation_fault) life.guest = guests_own(end.ending);
   return life;
+}
+
+/// The guest stays as it is, without what a next life of it may need. Returns when it is to go.
+void stay(GuestEnd end, Life& life, Servers& servers, const LifeLinks& links) {
+  life.guest->release_backends();
+  if (life.trace) life.trace->close();
+  if (servers.control) servers.control->set_preserved();
+  preserve(end, {links.supervisor, servers.destroyed, [&life] { life.console->disconnect_readers(); }});
 }
 
 LifeEnd no_life(const Failure& failure) {
@@ -233,9 +265,18 @@ LifeEnd live(const RunOptions& options, LifeLinks links) {
   life.times.image_loaded = life.watch.elapsed_ms();
   if (auto made = make(options, *open, *inputs, life, links); !made) return no_life(made.error());
   life.times.first_instruction = life.watch.elapsed_ms();
+  std::optional<Servers> servers;
+  servers.emplace(options, life, links);
   const vmm::End end = run_to_the_end(options, life, links);
   const ExitCode code = report(options.watch, *inputs->symbols, end, life);
-  return describe(end, code);
+  LifeEnd how = describe(end, code);
+  const bool preserved = how.guest && !life.left && is_preserved(options.guest, *how.guest);
+  if (preserved) stay(*how.guest, life, *servers, links);
+  servers.reset();
+  if (!tear_down(options.watch.audit, life)) return {std::nullopt, exit_isolation_fault, 0, {}};
+  // What follows from the guest's end has happened already.
+  if (preserved) how.guest.reset();
+  return how;
 }
 
 }  // namespace pinfold::cli

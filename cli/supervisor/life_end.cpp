@@ -19,6 +19,10 @@ LifeEnd failed(int signal, std::string complaint) {
 
 int status_of(GuestEnd end) { return first_status + static_cast<int>(end); }
 
+ExitCode code_of(GuestEnd end) {
+  return end == GuestEnd::poweroff || end == GuestEnd::reboot ? exit_powered_off : exit_crashed;
+}
+
 LifeEnd life_end(int wait_status) {
   if (WIFSIGNALED(wait_status)) {
     const int signal = WTERMSIG(wait_status);
@@ -28,8 +32,7 @@ LifeEnd life_end(int wait_status) {
   }
   const int status = WEXITSTATUS(wait_status);
   for (const auto end : {GuestEnd::poweroff, GuestEnd::reboot, GuestEnd::crash, GuestEnd::watchdog}) {
-    const bool harmless = end == GuestEnd::poweroff || end == GuestEnd::reboot;
-    if (status == status_of(end)) return {end, harmless ? exit_powered_off : exit_crashed, 0, {}};
+    if (status == status_of(end)) return {end, code_of(end), 0, {}};
   }
   for (const auto code : {exit_powered_off, exit_usage, exit_bad_image, exit_no_usable_kvm, exit_crashed,
                           exit_isolation_fault, exit_monitor_failed})

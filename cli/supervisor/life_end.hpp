@@ -16,6 +16,9 @@ enum class GuestEnd : std::uint8_t { poweroff, reboot, crash, watchdog };
 /// The monitor's exit status for it. Other ends are final, and have the ExitCode as their status.
 [[nodiscard]] int status_of(GuestEnd end);
 
+/// The supervisor's exit code after it, if the guest does not start again.
+[[nodiscard]] ExitCode code_of(GuestEnd end);
+
 /// What the supervisor makes of a status of waitpid(2). A monitor can have been taken over by its guest, so
 /// any status may come; all of them have a meaning here.
 struct LifeEnd {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cli/supervisor/handover.hpp"
+#include "cli/supervisor/link.hpp"
 #include "cli/supervisor/monitor.hpp"
 
 namespace pinfold::cli {
@@ -71,15 +72,22 @@ void MonitorProcess::read_link() {
   char byte = 0;
   const ssize_t n = ::read(link_.get(), &byte, 1);
   if (n < 0 && errno == EINTR) return;
-  if (n == 1)
+  const bool first = !runs_;
+  if (n == 1 && first && byte == link::runs) {
     runs_ = true;
-  else
-    link_ = vmm::Fd();
+    return;
+  }
+  if (n == 1 && !first) preserved_ = link::preserved_end(byte);
+  // Anything else is the end of the file, or what no intact monitor writes.
+  if (!preserved_) link_ = vmm::Fd();
+}
+
+void MonitorProcess::say_renamed() const {
+  (void)::send(link_.get(), &link::renamed, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 void MonitorProcess::ask_to_leave() {
-  const char leave = 0;
-  if (link_.open()) (void)::send(link_.get(), &leave, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (link_.open()) (void)::send(link_.get(), &link::leave, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
   // It does not look at the link before the guest runs. Until then the signal ends it.
   if (!runs_) ::kill(pid_, SIGTERM);
 }

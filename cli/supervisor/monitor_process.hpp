@@ -10,6 +10,7 @@
 
 #include "cli/control/socket.hpp"
 #include "cli/run/run_options.hpp"
+#include "cli/supervisor/life_end.hpp"
 #include "vmm/kvm/fd.hpp"
 
 namespace pinfold::cli {
@@ -17,8 +18,9 @@ namespace pinfold::cli {
 /// Runs one life of the guest. The program is executed anew for each life, so that addresses in it that a
 /// guest has learned in one life are worth nothing in the next.
 ///
-/// Between the two there is one socket, the link. The monitor writes a byte when the guest runs; the
-/// supervisor writes one to have it end. The exit status says the rest (life_end.hpp).
+/// Between the two there is one socket, the link (link.hpp). The monitor writes a byte when the guest runs,
+/// and another one when the guest has ended and is preserved; the supervisor writes one to have it end. The
+/// exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
   /// `sockets` are the guest's, `debugger` is the one for GDB, or -1. The child has the signal mask `mask`,
@@ -28,10 +30,15 @@ class MonitorProcess {
                                                                        int debugger, const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
-  /// Becomes readable when the guest runs, or the monitor ends. -1: the supervisor reads no more of it.
-  [[nodiscard]] int link() const { return runs_ ? -1 : link_.get(); }
+  /// Becomes readable when the guest runs or is preserved, or the monitor ends. -1: the supervisor reads no
+  /// more of it.
+  [[nodiscard]] int link() const { return preserved_ ? -1 : link_.get(); }
   void read_link();
   [[nodiscard]] bool guest_runs() const { return runs_; }
+  /// How the guest ended that the monitor preserves.
+  [[nodiscard]] std::optional<GuestEnd> preserved() const { return preserved_; }
+  /// Tells it that the guest which it preserves has another name.
+  void say_renamed() const;
 
   /// Asks it to end its guest, and then itself.
   void ask_to_leave();
@@ -44,6 +51,7 @@ class MonitorProcess {
   pid_t pid_ = -1;
   vmm::Fd link_;
   bool runs_ = false;
+  std::optional<GuestEnd> preserved_;
 };
 
 }  // namespace pinfold::cli

@@ -76,7 +76,8 @@ bool end_supervisor(const std::filesystem::path& directory, const RunningGuest& 
   using namespace std::chrono_literals;
   if (guest.note.supervisor <= 0 || supervisor_ends_within(directory, guest, 500ms)) return true;
   const vmm::Fd process(::pidfd_open(guest.note.supervisor, 0));
-  if (process.open() && is_supervised(directory, guest))
+  // The supervisor of a preserved guest may have another one that runs, and starts none under this name.
+  if (process.open() && !guest.note.preserved && is_supervised(directory, guest))
     (void)::pidfd_send_signal(process.get(), SIGTERM, nullptr, 0);
   return supervisor_ends_within(directory, guest, 10s);
 }

@@ -23,15 +23,15 @@ std::size_t online_vcpus(const Json& guest) {
 std::string guests_text(const Json& guests) {
   if (guests.empty()) return "no guest is running\n";
   constexpr std::uint64_t frames_in_mib = 256;
-  std::string out = fmt::format("{:<24} {:>5} {:>8} {:>5} {:<8} {:>9} {:>8}\n", "NAME", "ID", "MEM(MiB)",
+  std::string out = fmt::format("{:<24} {:>5} {:>8} {:>5} {:<9} {:>9} {:>8}\n", "NAME", "ID", "MEM(MiB)",
                                 "VCPUS", "STATE", "TIME(s)", "PID");
   for (const Json& guest : guests)
     if (answers(guest))
-      out += fmt::format("{:<24} {:>5} {:>8} {:>5} {:<8} {:>9.1f} {:>8}\n", text(guest, "name"),
+      out += fmt::format("{:<24} {:>5} {:>8} {:>5} {:<9} {:>9.1f} {:>8}\n", text(guest, "name"),
                          count(guest, "id"), count(guest, "frames") / frames_in_mib, online_vcpus(guest),
                          text(guest, "state"), guest.at("cpu_seconds").get<double>(), count(guest, "pid"));
     else
-      out += fmt::format("{:<24} {:>5} {:>8} {:>5} {:<8}\n", text(guest, "name"), count(guest, "id"), "-",
+      out += fmt::format("{:<24} {:>5} {:>8} {:>5} {:<9}\n", text(guest, "name"), count(guest, "id"), "-",
                          "-", text(guest, "state"));
   return out;
 }

@@ -1,12 +1,20 @@
 // Which guests run, and which one a name or an ID means.
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <thread>
 
 #include "cli/control/guests.hpp"
 #include "cli/control/socket.hpp"
+#include "cli/toolstack/guest_end.hpp"
 #include "cli/toolstack/verbs_text.hpp"
 
 namespace pinfold::cli {
@@ -61,6 +69,57 @@ TEST_F(Guests, a_killed_guests_files_are_removed) {
   EXPECT_FALSE(fs::exists(directory_ / "gone.lock"));
 }
 
+TEST_F(Guests, sockets_move_to_another_name_and_both_stay_held) {
+  auto one = guest("one", 7);
+  const auto taken = guest("one-1", 8);
+  EXPECT_TRUE(one.move_sockets_to("one-1").error().taken);
+  const int before = one.listener().get();
+  auto aside = one.move_sockets_to("one-2");
+  ASSERT_TRUE(aside) << aside.error().message;
+  aside->note(GuestNote{7, 100, 101, true}.text());
+  EXPECT_EQ(aside->listener().get(), before);
+  EXPECT_NE(one.listener().get(), before);
+  one.note(GuestNote{9, 100, 102}.text());
+  EXPECT_EQ(found("7"), "one-2");
+  for (const char* name : {"one", "one-2"}) EXPECT_TRUE(ControlName::claim(directory_, name).error().taken);
+  for (const char* name : {"one", "one-2"})
+    for (const auto which : {GuestSocket::control, GuestSocket::store, GuestSocket::console})
+      EXPECT_TRUE(connect_to_guest(directory_, name, which)) << name;
+}
+
+/// A process that does nothing, as a supervisor.
+class Sleeper {
+ public:
+  Sleeper() : pid_(::fork()) {
+    while (pid_ == 0) ::pause();
+  }
+  ~Sleeper() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] bool lives() const { return ::waitpid(pid_, nullptr, WNOHANG) == 0; }
+
+ private:
+  pid_t pid_;
+};
+
+TEST_F(Guests, the_supervisor_of_a_preserved_one_is_not_asked_to_end) {
+  const Sleeper supervisor;
+  std::optional<ControlName> name = guest("one", 7);
+  const GuestNote note{7, supervisor.pid(), 0, true};
+  name->note(note.text());
+  std::thread slow([&] {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    name.reset();
+  });
+  EXPECT_TRUE(end_supervisor(directory_, {"one", note}));
+  slow.join();
+  EXPECT_TRUE(supervisor.lives());
+}
+
 TEST_F(Guests, ids_count_up_and_leave_out_those_in_use) {
   EXPECT_EQ(take_guest_id(directory_), 1u);
   const auto two = guest("two", 2);
@@ -79,8 +138,8 @@ TEST_F(Guests, an_id_is_not_given_through_a_link) {
 }
 
 TEST(GuestNote, is_read_as_it_was_written) {
-  const GuestNote note{7, 1234, 0};
-  EXPECT_EQ(GuestNote::parse(note.text()), note);
+  for (const GuestNote& note : {GuestNote{7, 1234, 0}, GuestNote{7, 1234, 1235, true}})
+    EXPECT_EQ(GuestNote::parse(note.text()), note);
   for (const char* text :
        {"", "7", "7 1", "7 1 2", "-7 1 2\n", "7 0 2\n", "7 1 -2\n", "x 1 2\n", "4294967296 1 2\n"})
     EXPECT_EQ(GuestNote::parse(text), GuestNote{}) << text;

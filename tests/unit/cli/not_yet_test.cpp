@@ -19,9 +19,10 @@ TEST(NotYet, each_reason_names_its_key) {
   EXPECT_EQ(key([](GuestConfig& guest) { guest.vifs.resize(2); }), "vif");
 }
 
-TEST(NotYet, a_guest_can_start_again_for_every_reason) {
+TEST(NotYet, every_action_is_possible) {
   GuestConfig guest;
-  guest.on_poweroff = guest.on_reboot = guest.on_crash = guest.on_watchdog = EndAction::restart;
+  guest.on_poweroff = guest.on_reboot = EndAction::preserve;
+  guest.on_crash = guest.on_watchdog = EndAction::rename_restart;
   EXPECT_TRUE(not_yet(guest).empty());
 }
 

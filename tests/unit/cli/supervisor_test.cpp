@@ -7,6 +7,7 @@
 
 #include "cli/supervisor/handover.hpp"
 #include "cli/supervisor/life_end.hpp"
+#include "cli/supervisor/link.hpp"
 #include "cli/supervisor/restart_rule.hpp"
 
 namespace pinfold::cli {
@@ -72,6 +73,17 @@ TEST(LifeEnd, each_end_has_its_own_action) {
   EXPECT_EQ(action_for(config, GuestEnd::reboot), EndAction::destroy);
   EXPECT_EQ(action_for(config, GuestEnd::crash), EndAction::rename_restart);
   EXPECT_EQ(action_for(config, GuestEnd::watchdog), EndAction::restart);
+}
+
+TEST(Link, a_byte_is_a_preserved_end_or_none) {
+  int known = 0;
+  for (int byte = 0; byte < 256; ++byte)
+    if (const auto end = link::preserved_end(static_cast<char>(byte))) {
+      ++known;
+      EXPECT_EQ(link::preserved_after(*end), static_cast<char>(byte));
+    }
+  EXPECT_EQ(known, 4);
+  EXPECT_FALSE(link::preserved_end(link::runs));
 }
 
 TEST(RestartRule, a_guest_that_crashes_soon_after_its_start_stays_ended) {
