@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "cli/control/published_guest.hpp"
 #include "cli/control/store_server.hpp"
@@ -53,7 +54,8 @@ struct Life {
   std::unique_ptr<OutputWriter> output;
   std::unique_ptr<GuestConsole> console;
   std::unique_ptr<Guest> guest;
-  bool left = false;  ///< The user ended it.
+  bool left = false;          ///< The user ended it.
+  bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
 };
 
 /// From here on the monitor opens no path and executes no program (docs/decisions/process-model.md). It has
@@ -202,11 +204,15 @@ ExitCode exit_code(vmm::Ending ending) {
   return exit_crashed;
 }
 
+void close_trace(Life& life) {
+  if (life.trace && !std::exchange(life.trace_closed, true)) close_trace_sink(*life.trace);
+}
+
 /// Takes the guest apart, and says what is left of it. False: something is, or an audit found a difference.
 bool tear_down(bool audit, Life& life) {
   life.console->close();
   const auto left = life.guest->tear_down(audit);
-  if (life.trace) close_trace_sink(*life.trace);
+  close_trace(life);
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
   if (left.frames != 0)
     complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));
@@ -241,7 +247,7 @@ LifeEnd describe(const vmm::End& end, ExitCode code) {
 /// The guest stays as it is, without what a next life of it may need. Returns when it is to go.
 void stay(GuestEnd end, Life& life, Servers& servers, const LifeLinks& links) {
   life.guest->release_backends();
-  if (life.trace) life.trace->close();
+  close_trace(life);
   if (servers.control) servers.control->set_preserved();
   preserve(end, {links.supervisor, servers.destroyed, [&life] { life.console->disconnect_readers(); }});
 }
