@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-#include "devices/xenstore/session.hpp"
+#include "cli/control/store_client.hpp"
 #include "devices/xenstore/store.hpp"
 #include "vmm/kvm/fd.hpp"
 
@@ -30,18 +30,13 @@ class StoreServer {
 
  private:
   struct Wake;
-  struct Client {
-    vmm::Fd socket;
-    std::unique_ptr<devices::xenstore::Session> session;
-  };
   void loop();
   void accept_client();
-  [[nodiscard]] static bool serve(Client& client, short ready);
 
   std::shared_ptr<devices::xenstore::Store> store_;
   const vmm::Fd& listener_;
   std::shared_ptr<Wake> wake_;
-  std::vector<Client> clients_;
+  std::vector<StoreClient> clients_;
   std::atomic<bool> closing_ = false;
   std::thread thread_;
 };

@@ -118,7 +118,7 @@ def bad(name: str, options: str, *says: str, guest: str = "") -> GuestTest:
 
 
 # The backends of devices, attacked by frontends that drive their rings by hand. The disk is the guest's kernel file.
-DEVICES = [well("disk.attacks", "--audit --disk {kernel},raw,xvda,ro", "races: ", on=Host.KVM)]
+DEVICES = [well("disk.attacks", "--audit --disk {kernel},raw,xvda,ro", "races: ")]
 
 # The address of the frame that can't be written. If pinfold did write it, a later frame would fail at another
 # address.
