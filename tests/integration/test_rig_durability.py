@@ -6,7 +6,7 @@ import random
 import pytest
 from harness.build import ROOT, Build
 from harness.images import Images
-from harness.rig import Rig
+from harness.rig import DISK_PARSER, Rig
 
 SECONDS = int(os.environ.get("PINFOLD_DURABILITY_SECONDS", "1200"))
 SEED = int(os.environ.get("PINFOLD_SEED", "0")) or random.randrange(1, 1 << 20)
@@ -22,7 +22,7 @@ def test_what_a_guest_was_told_is_on_its_disk_is_there(rig: Rig, build: Build, i
         pytest.skip("losing_disk is not built (Debian's libfuse3-dev)")
     words = [word for program in PROGRAMS for word in ("--bring", program)]
     limit = SECONDS + 900  # for the start, and the life that begins last
-    run = rig("-t", limit, "--module", "fuse", *words, "--bring", "/etc/mke2fs.conf", "--", "sh",
+    run = rig("-t", limit, "--module", "fuse", *words, "--bring", "/etc/mke2fs.conf", *DISK_PARSER, "--", "sh",
               ROOT / "tests/durability/lives", SECONDS, SEED, build.pinfold, images.kernel, images.initrd_with(*MODULES),
               losing_disk, limit=limit)
     assert run.status == 0

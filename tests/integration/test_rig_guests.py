@@ -3,12 +3,12 @@ import pytest
 import table
 from harness.build import Build
 from harness.guest_test import Host
-from harness.rig import Rig
+from harness.rig import DISK_PARSER, Rig
 
 
 def check_all_guests(rig: Rig, build: Build, host: Host, *options: str, limit: int = 1100) -> None:
     checks = [row.check(build, host) for row in table.rows(host)]
-    run = rig.run_checks(checks, *options, limit=limit)
+    run = rig.run_checks(checks, *DISK_PARSER, *options, limit=limit)
     assert not run.says("^FAILED  ")
     assert run.says(f"^{len(checks)} of {len(checks)} guests$")
     assert run.status == 0

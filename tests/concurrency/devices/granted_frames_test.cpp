@@ -5,10 +5,10 @@
 
 #include <random>
 
-#include "../rig.hpp"
 #include "block_fakes.hpp"
 #include "devices/block/request_queue.hpp"
 #include "granting_guest.hpp"
+#include "rig.hpp"
 #include "vmm/memory/frame_holds.hpp"
 
 namespace pinfold::devices::block {
