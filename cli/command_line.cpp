@@ -14,6 +14,7 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
+#include "cli/sandbox_options.hpp"
 #include "cli/supervisor/monitor.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/create.hpp"
@@ -25,8 +26,10 @@ namespace {
 
 constexpr const char* exit_code_help =
     "Exit codes: 0 the guest powered off (or was left, or rebooted under --on-reboot destroy); 1 replay: a "
-    "decision differs from the recorded one; 2 usage; 3 bad configuration, kernel or image; 4 no usable KVM; "
-    "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault; 7 the monitor was killed.";
+    "decision differs from the recorded one; 2 usage; 3 bad configuration, kernel or image; 4 no usable KVM, "
+    "or no sandbox; "
+    "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault; 7 the monitor was killed, "
+    "or its sandbox ended it.";
 
 void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
   app.add_option("--trace-mmu", to,
@@ -87,6 +90,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
   app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
   add_console_options(app, options.console);
+  add_sandbox_options(app, options.sandbox);
   add_test_options(app, options.host);
 }
 

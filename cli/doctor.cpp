@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "devices/block/restricted_ring.hpp"
+#include "sandbox/host_support.hpp"
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
@@ -113,9 +114,30 @@ std::vector<Finding> disk_findings() {
        why_not ? "disks are served by threads, which is slower" : "disks are served by it"}};
 }
 
+const char* landlock_consequence(int version) {
+  constexpr int with_scopes = 6;
+  if (version == 0) return "filters of system calls alone keep monitors from files";
+  return version < with_scopes
+             ? "monitors reach no file by its path, beside the filters"
+             : "monitors reach no file by its path, and no other process, beside the filters";
+}
+
+std::vector<Finding> sandbox_findings() {
+  const sandbox::HostSupport host = sandbox::host_support();
+  const bool filters = host.no_seccomp.empty();
+  return {{"seccomp", filters, filters ? "seccomp filters work" : "no seccomp filters: " + host.no_seccomp,
+           filters ? "monitors make the system calls of docs/sandbox.md only"
+                   : "monitors can't be confined: guests run with --sandbox=off only"},
+          {"landlock", host.landlock_version,
+           host.landlock_version > 0 ? "Landlock has version " + std::to_string(host.landlock_version)
+                                     : "no Landlock: " + host.no_landlock,
+           landlock_consequence(host.landlock_version)}};
+}
+
 std::vector<Finding> all_findings(const HostFacts& facts) {
   std::vector<Finding> all = paging_findings(facts);
-  for (const auto& more : {entry_findings(facts), processor_findings(facts), disk_findings()}) {
+  for (const auto& more :
+       {entry_findings(facts), processor_findings(facts), disk_findings(), sandbox_findings()}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   return all;

@@ -4,12 +4,14 @@
 #include <spdlog/spdlog.h>
 #include <algorithm>
 #include <cstdint>
+#include <latch>
 #include <new>
 #include <system_error>
 
 #include <xen/xen.h>
 
 #include "pvmmu/audit.hpp"
+#include "pvmmu/service_thread.hpp"
 #include "vmm/cpu/cpuid_setup.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 #include "vmm/memory/large_pages.hpp"
@@ -184,14 +186,21 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
 End Domain::run() {
   install_kick_handler();
   std::vector<std::thread> threads;
+  std::latch confined(1);
   // Makes all threads that the domain will ever need, before its first instruction.
   try {
     if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
-    for (std::size_t i = 1; i < cpus_.size(); ++i) threads.emplace_back([&cpu = *cpus_[i]] { cpu.run(); });
+    for (const auto& cpu : cpus_) {
+      threads.push_back(start_thread(ThreadKind::vcpu, [&confined, &cpu = *cpu] {
+        confined.wait();
+        cpu.run();
+      }));
+    }
   } catch (const std::system_error& error) {
     end(Ending::host_failure, std::string("the host has no thread for a vCPU: ") + error.what());
   }
-  cpus_[0]->run();
+  become(ThreadKind::control);  // it only waits, and then looks at what is left
+  confined.count_down();
   for (auto& thread : threads) thread.join();
   watchdog_.stop();
   return end_.result();

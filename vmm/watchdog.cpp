@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <system_error>
 
+#include "pvmmu/service_thread.hpp"
+
 namespace pinfold::vmm {
 
 bool Watchdog::start() {
   try {
-    thread_ = std::thread([this] { watch(); });
+    thread_ = start_thread(ThreadKind::control, [this] { watch(); });
   } catch (const std::system_error&) {
     return false;
   }

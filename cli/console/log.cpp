@@ -72,7 +72,7 @@ void LogFiles::rotate() {
 ConsoleLog::ConsoleLog(ConsoleHub& hub, LogFiles files)
     : hub_(hub), files_(std::move(files)), place_(hub.place_with_history()) {
   hub_.join(*this);
-  thread_ = service_thread([this] { loop(); });
+  thread_ = service_thread(ThreadKind::log, [this] { loop(); });
 }
 
 ConsoleLog::~ConsoleLog() {

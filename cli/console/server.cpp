@@ -38,7 +38,7 @@ ConsoleServer::ConsoleServer(ConsoleHub& hub, const vmm::Fd& listener, vmm::Fd p
 void ConsoleServer::start(Attachment::Input input) {
   input_ = std::move(input);
   hub_.join(*this);
-  thread_ = service_thread([this] { loop(); });
+  thread_ = service_thread(ThreadKind::control, [this] { loop(); });
 }
 
 void ConsoleServer::close() {

@@ -21,7 +21,7 @@ constexpr int patience_ms = 2000;
 
 ControlServer::ControlServer(const vmm::Fd& listener, Answer answer)
     : listener_(listener), answer_(std::move(answer)), wake_(::eventfd(0, EFD_CLOEXEC)) {
-  if (wake_.open()) thread_ = service_thread([this] { loop(); });
+  if (wake_.open()) thread_ = service_thread(ThreadKind::control, [this] { loop(); });
 }
 
 ControlServer::~ControlServer() {

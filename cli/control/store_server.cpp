@@ -26,7 +26,7 @@ StoreServer::StoreServer(std::shared_ptr<devices::xenstore::Store> store, const 
     : store_(std::move(store)),
       listener_(listener),
       wake_(std::make_shared<Wake>()),
-      thread_(service_thread([this] { loop(); })) {}
+      thread_(service_thread(ThreadKind::control, [this] { loop(); })) {}
 
 StoreServer::~StoreServer() {
   closing_ = true;

@@ -24,7 +24,7 @@ Server::Server(const vmm::Fd& listener, vmm::Domain& domain)
     : listener_(listener),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       target_(domain, [this] { wake(); }) {
-  thread_ = service_thread([this] { loop(); });
+  thread_ = service_thread(ThreadKind::control, [this] { loop(); });
 }
 
 Server::~Server() {

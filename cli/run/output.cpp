@@ -25,7 +25,7 @@ constexpr int interruption = SIGUSR1;
 
 OutputWriter::OutputWriter(int fd) : fd_(fd) {
   vmm::install_kick_handler();
-  thread_ = service_thread([this] {
+  thread_ = service_thread(ThreadKind::log, [this] {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, interruption);

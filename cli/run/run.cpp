@@ -1,7 +1,6 @@
 #include "cli/run/run.hpp"
 
 #include <fmt/format.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "cli/control/store_server.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
+#include "cli/run/confine_monitor.hpp"
 #include "cli/run/crash_report.hpp"
 #include "cli/run/guest.hpp"
 #include "cli/run/host.hpp"
@@ -57,13 +57,6 @@ struct Life {
   bool left = false;          ///< The user ended it.
   bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
 };
-
-/// From here on the monitor opens no path and executes no program (docs/decisions/process-model.md). It has
-/// one thread, and has parsed nothing that an image's maker or a guest wrote.
-void confine_monitor() {
-  // No program that it could execute would have more rights.
-  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
 Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, Life& life,
@@ -264,7 +257,7 @@ LifeEnd live(const RunOptions& options, LifeLinks links) {
   auto open = open_inputs(options);
   if (!open) return no_life(open.error());
 
-  confine_monitor();
+  if (auto confined = confine_monitor(options); !confined) return no_life(confined.error());
 
   auto inputs = read_inputs(*open);
   if (!inputs) return no_life(inputs.error());

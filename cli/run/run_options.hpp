@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "cli/config/guest_config.hpp"
 #include "cli/console/options.hpp"
 #include "cli/run/host_options.hpp"
 #include "cli/trace_options.hpp"
+#include "sandbox/policy.hpp"
 
 namespace pinfold::cli {
 
@@ -24,11 +26,18 @@ struct WatchOptions {
   std::string gdb;  ///< Where a debugger may connect (gdb/server.hpp); empty: nowhere.
 };
 
+/// How the monitor is confined.
+struct SandboxOptions {
+  sandbox::Mode mode = sandbox::Mode::on;
+  std::optional<sandbox::User> user;
+};
+
 struct RunOptions {
   GuestConfig guest;
   WatchOptions watch;
   HostOptions host;
   ConsoleOptions console;
+  SandboxOptions sandbox;
   bool paused = false;  ///< The guest starts paused, in each life.
 };
 

@@ -14,6 +14,7 @@
 
 #include "cli/exit_codes.hpp"
 #include "cli/run/ending_signals.hpp"
+#include "pvmmu/service_thread.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -50,7 +51,7 @@ TerminalInput::TerminalInput(std::function<std::size_t(std::span<const std::byte
   const sigset_t ends = ending_signals();
   ::pthread_sigmask(SIG_BLOCK, &ends, &signals_before_);
   signals_ = ::signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (::pipe2(wake_, O_CLOEXEC) == 0) thread_ = std::thread([this] { loop(); });
+  if (::pipe2(wake_, O_CLOEXEC) == 0) thread_ = start_thread(ThreadKind::control, [this] { loop(); });
 }
 
 TerminalInput::~TerminalInput() {

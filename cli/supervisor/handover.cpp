@@ -60,9 +60,19 @@ auto fields(Is<ConsoleOptions> auto& console) {
   return std::tie(place, log, log_bytes, old_logs);
 }
 
+auto fields(Is<sandbox::User> auto& user) {
+  auto& [id, group] = user;
+  return std::tie(id, group);
+}
+
+auto fields(Is<SandboxOptions> auto& sandbox) {
+  auto& [mode, user] = sandbox;
+  return std::tie(mode, user);
+}
+
 auto fields(Is<RunOptions> auto& options) {
-  auto& [guest, watch, host, console, paused] = options;
-  return std::tie(guest, watch, host, console, paused);
+  auto& [guest, watch, host, console, sandbox, paused] = options;
+  return std::tie(guest, watch, host, console, sandbox, paused);
 }
 
 // The values: numbers, enumerations and truth values; texts, which are any bytes; optional ones and lists as

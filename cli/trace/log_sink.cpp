@@ -98,7 +98,7 @@ void LogSink::started(const pvmmu::ValidatorParts& parts) {
   header_.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
   header_.machphys_slot = parts.machphys_slot;
   header_.l4_xen_slots = parts.l4_xen_slots;
-  thread_ = service_thread([this] { work(); });
+  thread_ = service_thread(ThreadKind::log, [this] { work(); });
 }
 
 void LogSink::operation_begins() {

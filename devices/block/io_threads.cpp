@@ -5,7 +5,7 @@
 namespace pinfold::devices::block {
 
 IoThreads::IoThreads(unsigned count) {
-  for (unsigned i = 0; i < count; ++i) threads_.push_back(service_thread([this] { work(); }));
+  for (unsigned i = 0; i < count; ++i) threads_.push_back(service_thread(ThreadKind::io, [this] { work(); }));
 }
 
 IoThreads::~IoThreads() {

@@ -32,7 +32,7 @@ QueueThread::~QueueThread() {
 }
 
 void QueueThread::start() {
-  thread_ = service_thread([this] {
+  thread_ = service_thread(ThreadKind::io, [this] {
     // The kernel may let a sleeper wait 50 us longer than it asked for, which is half of Pacing::patience.
     (void)::prctl(PR_SET_TIMERSLACK, 1000UL);
     run();

@@ -34,7 +34,7 @@ tl::expected<void, std::string> Bus::start(pvmmu::Held, const BootRings&) {
     if (!device->publish()) return tl::unexpected(std::string("xenstore refuses a device's nodes"));
     watch(device->name());
   }
-  thread_ = service_thread([this] { run(); });
+  thread_ = service_thread(ThreadKind::io, [this] { run(); });
   return {};
 }
 

@@ -30,7 +30,7 @@ NodeWatcher::NodeWatcher(std::shared_ptr<Store> store)
     : store_(std::move(store)),
       inbox_(std::make_shared<Inbox>()),
       client_(store_->add_client(DomId(0), inbox_, EventStyle::one_for_each_watch)),
-      thread_(service_thread([this] { loop(); })) {}
+      thread_(service_thread(ThreadKind::io, [this] { loop(); })) {}
 
 NodeWatcher::~NodeWatcher() {
   inbox_->signal(inbox_->closing);

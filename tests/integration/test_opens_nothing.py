@@ -13,7 +13,10 @@ import pytest
 from harness.pinfold import Guest, Pinfold
 from test_gdb import SCRIPT, wait_for_socket
 
-TRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=%file,execve,execveat,open_by_handle_at,sendto,prctl,clone,clone3", "-o")
+# seccomp(2) is traced because each thread calls it first: with --seccomp-bpf, a thread of which strace traces no call makes no
+# progress in KVM_RUN.
+TRACE = ("strace", "-f", "--seccomp-bpf", "-qq", "-e",
+         "trace=%file,execve,execveat,open_by_handle_at,sendto,prctl,seccomp,clone,clone3", "-o")
 Starter = Callable[..., Guest]
 
 
@@ -55,7 +58,7 @@ class Life:
             self.ran = True
         elif call.startswith("clone") and "CLONE_THREAD" in call:
             self.threads_before += not self.confined
-        elif self.confined and re.match("[a-z_0-9]+[(]", call) and not call.startswith(("sendto", "prctl", "clone")):
+        elif self.confined and re.match("[a-z_0-9]+[(]", call) and not call.startswith(("sendto", "prctl", "seccomp", "clone")):
             self.named.append(call)
 
 
@@ -72,7 +75,8 @@ def lives_in(calls: Path) -> list[Life]:
     if lives and not lives[-1].ran:  # a signal ended it before
         lives.pop()
     assert lives and all(life.confined and life.ran for life in lives), "a monitor did not confine itself, or not report"
-    assert [life.threads_before for life in lives] == [0] * len(lives), "threads that are not confined"
+    # The one makes malloc open what it will ever want to read, and ends (cli/sandbox/allocator.hpp).
+    assert all(life.threads_before <= 1 for life in lives), "threads that are not confined"
     return lives
 
 

@@ -1,0 +1,29 @@
+#include "cli/run/confine_monitor.hpp"
+
+#include "cli/console/server.hpp"
+#include "cli/control/server.hpp"
+#include "cli/control/store_server.hpp"
+#include "sandbox/confine.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// Descriptors that a monitor makes later, or gets: of KVM, its devices and clients.
+std::uint64_t later_descriptors(const GuestConfig& guest) {
+  constexpr std::uint64_t of_any_guest = 64, of_a_disk = 4, of_its_queue = 4;
+  const std::uint64_t vcpus = guest.all_vcpus();
+  return of_any_guest + vcpus + guest.disks.size() * (of_a_disk + of_its_queue * vcpus) +
+         ControlServer::most_clients * (1 + most_descriptors) + StoreServer::most_clients +
+         ConsoleServer::most_clients;
+}
+
+}  // namespace
+
+Result<void> confine_monitor(const RunOptions& options) {
+  const sandbox::Policy policy{options.sandbox.mode, options.sandbox.user, later_descriptors(options.guest)};
+  if (auto confined = sandbox::confine(policy); !confined)
+    return failure(exit_no_usable_kvm, confined.error());
+  return {};
+}
+
+}  // namespace pinfold::cli

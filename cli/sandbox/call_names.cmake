@@ -1,0 +1,11 @@
+# Makes call_names.cpp of <asm/unistd_64.h>: cmake -D IN=HEADER -D OUT=FILE -P call_names.cmake
+file(STRINGS ${IN} lines REGEX "^#define __NR_[a-z0-9_]+ [0-9]+$")
+set(cases "")
+foreach(line ${lines})
+  string(REGEX MATCH "__NR_([a-z0-9_]+) ([0-9]+)" found ${line})
+  string(APPEND cases "    case ${CMAKE_MATCH_2}: return \"${CMAKE_MATCH_1}\";\n")
+endforeach()
+if(cases STREQUAL "")
+  message(FATAL_ERROR "${IN} names no system call")
+endif()
+file(WRITE ${OUT} "#include \"sandbox/call_names.hpp\"\n\nnamespace pinfold::sandbox {\n\nconst char* call_name(long number) {\n  switch (number) {\n${cases}    default: return nullptr;\n  }\n}\n\n}  // namespace pinfold::sandbox\n")

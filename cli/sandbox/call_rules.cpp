@@ -1,0 +1,172 @@
+#include "sandbox/call_rules.hpp"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <csignal>
+
+#include "vmm/kvm/abi.hpp"
+
+namespace pinfold::sandbox {
+namespace {
+
+constexpr Kinds vcpu = kind_bit(ThreadKind::vcpu), io = kind_bit(ThreadKind::io),
+                control = kind_bit(ThreadKind::control), log = kind_bit(ThreadKind::log),
+                all = vcpu | io | control | log;
+
+constexpr Condition is(unsigned argument, std::uint64_t value, const char* text) {
+  // The kernel looks at the lower half of these arguments alone.
+  return {Condition::Kind::masked, static_cast<std::uint8_t>(argument), 0xffffffff, value, text};
+}
+constexpr Condition without(unsigned argument, std::uint64_t bits, const char* text) {
+  return {Condition::Kind::masked, static_cast<std::uint8_t>(argument), bits, 0, text};
+}
+constexpr Condition with(unsigned argument, std::uint64_t mask, std::uint64_t bits, const char* text) {
+  return {Condition::Kind::masked, static_cast<std::uint8_t>(argument), mask, bits, text};
+}
+constexpr Condition null(unsigned argument, const char* text) {
+  return {Condition::Kind::masked, static_cast<std::uint8_t>(argument), ~std::uint64_t{0}, 0, text};
+}
+constexpr Condition own_process{Condition::Kind::own_process, 0, 0, 0, "this process"};
+constexpr Condition not_executable = without(2, PROT_EXEC, "without `PROT_EXEC`");
+
+constexpr std::uint64_t thread_flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+constexpr std::uint64_t other_clone_flags = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                                            CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE |
+                                            CLONE_VFORK;
+
+#define REQUEST(name) \
+  { is(1, name, "`" #name "`") }
+
+// clang-format off
+constexpr auto rules = std::to_array<CallRule>({
+    {SYS_ioctl, vcpu, REQUEST(KVM_RUN), "enters the guest"},
+
+    // The language's library: memory, locks, waiting, the ends of threads.
+    {SYS_futex, all, {}, "locks, condition variables, waiting for a thread's end"},
+    {SYS_read, all, {}, "descriptors that are open, such as a wake-up's"},
+    {SYS_write, all, {}, "descriptors that are open: messages on stderr, wake-ups"},
+    {SYS_writev, all, {}, "the last words of the C library when it aborts"},
+    {SYS_close, all, {}, "only gives up a descriptor"},
+    {SYS_poll, all, {}, "waits for descriptors"},
+    {SYS_ppoll, all, {}, "waits for descriptors"},
+    {SYS_restart_syscall, all, {}, "the kernel's own: goes on with a wait that a stop interrupted"},
+    {SYS_brk, all, {}, "the allocator"},
+    {SYS_mmap, all, {not_executable}, "the allocator, and views of the machine"},
+    {SYS_mprotect, all, {not_executable}, "the allocator, and pages of a view"},
+    {SYS_munmap, all, {}, "the allocator, and stacks of threads that ended"},
+    {SYS_mremap, all, {}, "realloc of large blocks; it keeps the protection"},
+    {SYS_madvise, all, {}, "gives memory back to the host"},
+    {SYS_clock_gettime, all, {}, "on hosts whose clock is not readable without a call"},
+    {SYS_gettimeofday, all, {}, "on hosts whose clock is not readable without a call"},
+    {SYS_time, all, {}, "on hosts whose clock is not readable without a call"},
+    {SYS_clock_nanosleep, all, {}, "short sleeps"},
+    {SYS_sched_yield, all, {}, "waits for another thread's short work"},
+    {SYS_sched_getaffinity, all, {}, "the allocator asks for the number of processors, once"},
+    {SYS_getpid, all, {}, "part of sending a signal to a thread"},
+    {SYS_gettid, all, {}, "part of sending a signal to a thread; messages name their thread"},
+    {SYS_tgkill, all, {own_process, is(2, SIGUSR1, "`SIGUSR1`")}, "interrupts a vCPU, or a write of the output"},
+    {SYS_tgkill, all, {own_process, is(2, SIGABRT, "`SIGABRT`")}, "ends this process when an invariant is broken"},
+    {SYS_rt_sigprocmask, all, {}, "part of sending signals, and of starting and ending threads"},
+    {SYS_rt_sigreturn, all, {}, "the end of a signal's handler"},
+    {SYS_exit, all, {}, "the end of a thread"},
+    {SYS_exit_group, all, {}, "the end of the process"},
+
+    // vCPUs.
+    {SYS_ioctl, vcpu | control, REQUEST(KVM_GET_REGS), "registers, also for GDB and a crash report"},
+    {SYS_ioctl, vcpu | control, REQUEST(KVM_GET_SREGS), "registers, also for GDB and a crash report"},
+    {SYS_ioctl, vcpu | control, {is(1, vmm::abi::get_msrs, "`KVM_GET_MSRS`")}, "segment bases, also for GDB and a crash report"},
+    {SYS_ioctl, vcpu | control, REQUEST(KVM_GET_FPU), "floating-point state, also for GDB"},
+    {SYS_ioctl, vcpu | control, REQUEST(KVM_SET_FPU), "floating-point state, also for GDB"},
+    {SYS_ioctl, vcpu, {is(1, vmm::abi::set_cpuid2, "`KVM_SET_CPUID2`")}, "a vCPU that the guest brings up"},
+    {SYS_ioctl, vcpu | control, {is(1, vmm::abi::set_msrs, "`KVM_SET_MSRS`")}, "segment bases, also when GDB sets them"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_SET_XCRS), "XSETBV, and a vCPU that the guest brings up"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_GET_VCPU_EVENTS), "exceptions that wait to be delivered"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_SET_VCPU_EVENTS), "exceptions that wait to be delivered"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_GET_DEVICE_ATTR), "the TSC's offset after the host slept"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_SET_DEVICE_ATTR), "the TSC's offset after the host slept"},
+    {SYS_ioctl, vcpu | control, REQUEST(KVM_SET_USER_MEMORY_REGION), "memory of the machine that grows, or goes"},
+    {SYS_ioctl, vcpu | io | control, REQUEST(UFFDIO_WRITEPROTECT), "write protection of frames in a view"},
+    {SYS_timer_create, vcpu, {}, "the vCPU's timer"},
+    {SYS_timer_settime, vcpu, {}, "the vCPU's timer"},
+    {SYS_timer_delete, vcpu, {}, "the vCPU's timer"},
+
+    // Devices.
+    {SYS_io_uring_enter, io | control, {}, "transfers of disks, in rings that are restricted to them"},
+    {SYS_preadv, io, {}, "transfers of disks, without io_uring"},
+    {SYS_pwritev, io, {}, "transfers of disks, without io_uring"},
+    {SYS_fdatasync, io, {}, "flushes of disks, without io_uring"},
+    {SYS_fallocate, io, {}, "discards of disks, without io_uring"},
+    {SYS_prctl, io, {is(0, PR_SET_TIMERSLACK, "`PR_SET_TIMERSLACK`")}, "short sleeps between requests"},
+
+    // Clients, the terminal, the end.
+    {SYS_getppid, control, {}, "tells clients who the supervisor is"},
+    {SYS_accept4, control, {}, "clients of the sockets that listen"},
+    {SYS_recvfrom, control, {}, "clients, and the supervisor's wish to end"},
+    {SYS_recvmsg, control, {}, "requests that come with descriptors"},
+    {SYS_sendto, control, {}, "answers to clients"},
+    {SYS_setsockopt, control, {is(1, IPPROTO_TCP, "`IPPROTO_TCP`"), is(2, TCP_NODELAY, "`TCP_NODELAY`")}, "GDB's connection"},
+    {SYS_ioctl, control, REQUEST(TCGETS), "the terminal's modes"},
+    {SYS_ioctl, control, REQUEST(TCSETS), "the terminal's modes, set again at the end"},
+    {SYS_prctl, control, {is(0, PR_SET_PDEATHSIG, "`PR_SET_PDEATHSIG`")}, "the supervisor's death is this process's, once the terminal is restored"},
+    {SYS_rt_sigaction, control, {null(1, "to ask only")}, "which signals the user ignores"},
+    {SYS_fcntl, control, {is(1, F_OFD_SETLK, "`F_OFD_SETLK`")}, "gives back the lock of a disk image"},
+
+
+    // Logs.
+    {SYS_pread64, log, {}, "the console log, when it becomes an old one"},
+    {SYS_pwrite64, log, {}, "the console log"},
+    {SYS_ftruncate, log | control, {}, "the console log starts anew; a log on a full disk ends with a whole block"},
+
+    // Before the guest's first instruction.
+    {SYS_clone, preparing, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before the guest"},
+    {SYS_set_robust_list, preparing, {}, "a thread's start"},
+    {SYS_rseq, preparing, {}, "a thread's start"},
+    {SYS_seccomp, preparing, {is(0, SECCOMP_SET_MODE_FILTER, "`SECCOMP_SET_MODE_FILTER`")}, "a thread becomes one of its kind"},
+    {SYS_rt_sigaction, preparing, {is(0, SIGUSR1, "`SIGUSR1`")}, "the signal that interrupts"},
+    {SYS_eventfd2, preparing, {}, "wake-ups between threads"},
+    {SYS_pipe2, preparing, {}, "wake-ups between threads"},
+    {SYS_signalfd4, preparing, {}, "signals that ask for the end"},
+    {SYS_memfd_create, preparing, {}, "the machine's memory"},
+    {SYS_ftruncate, preparing, {}, "the machine's memory"},
+    {SYS_userfaultfd, preparing, {}, "write protection of frames in a view"},
+    {SYS_io_uring_setup, preparing, {}, "rings of disks"},
+    {SYS_io_uring_register, preparing, {}, "rings of disks, and their restriction"},
+    {SYS_getrandom, preparing, {}, "a guest's UUID"},
+    {SYS_ioctl, preparing, REQUEST(UFFDIO_API), "write protection of frames in a view"},
+    {SYS_ioctl, preparing, REQUEST(UFFDIO_REGISTER), "write protection of frames in a view"},
+    {SYS_ioctl, preparing, REQUEST(KVM_CHECK_EXTENSION), "the guest's virtual machine"},
+    {SYS_ioctl, preparing, {is(1, vmm::abi::get_supported_cpuid, "`KVM_GET_SUPPORTED_CPUID`")}, "the guest's virtual machine"},
+    {SYS_ioctl, preparing, REQUEST(KVM_CREATE_VM), "the guest's virtual machine"},
+    {SYS_ioctl, preparing, REQUEST(KVM_SET_IDENTITY_MAP_ADDR), "the guest's virtual machine"},
+    {SYS_ioctl, preparing, REQUEST(KVM_SET_TSS_ADDR), "the guest's virtual machine"},
+    {SYS_ioctl, preparing, REQUEST(KVM_CREATE_VCPU), "the guest's virtual machine"},
+    {SYS_ioctl, preparing, REQUEST(KVM_GET_TSC_KHZ), "the guest's clock"},
+});
+// clang-format on
+#undef REQUEST
+
+}  // namespace
+
+std::span<const CallRule> call_rules() { return rules; }
+
+const char* name_of(ThreadKind kind) {
+  switch (kind) {
+    case ThreadKind::vcpu: return "vcpu";
+    case ThreadKind::io: return "io";
+    case ThreadKind::control: return "control";
+    case ThreadKind::log: break;
+  }
+  return "log";
+}
+
+}  // namespace pinfold::sandbox
