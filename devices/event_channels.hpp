@@ -21,6 +21,7 @@
 
 namespace pinfold::devices {
 
+class DeferredKick;
 class EventChannels;
 
 /// The monitor's end of a channel that the guest opened. Destroyed, it leaves the guest's port unbound, as a
@@ -96,7 +97,6 @@ class EventChannels final : public Device, public vmm::EventSource {
  private:
   friend class MonitorEnd;
   using Lock = std::lock_guard<std::mutex>;
-  class DeferredKick;
 
   Status alloc_unbound(evtchn_alloc_unbound& args);
   Status bind_interdomain(evtchn_bind_interdomain& args);
