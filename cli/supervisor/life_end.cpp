@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/wait.h>
 
+#include <csignal>
 #include <cstring>
 
 namespace pinfold::cli {
@@ -26,6 +27,9 @@ ExitCode code_of(GuestEnd end) {
 LifeEnd life_end(int wait_status) {
   if (WIFSIGNALED(wait_status)) {
     const int signal = WTERMSIG(wait_status);
+    if (signal == SIGSYS)
+      return failed(
+          signal, "the guest's monitor was ended, and the guest with it: its sandbox refused a system call");
     return failed(
         signal, fmt::format("the guest's monitor was ended by signal {} ({}), and the guest with it", signal,
                             ::strsignal(signal)));

@@ -1,7 +1,11 @@
 #include "vmm/kvm/kvm.hpp"
 
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +22,19 @@ namespace {
 
 constexpr std::size_t cpuid_limit = 4096;
 
+/// The command that gives this user access: to its group, if that may use the device (on Debian, kvm may).
+std::string command_for_access(const char* path) {
+  const passwd* const entry = ::getpwuid(::getuid());
+  const std::string user = entry != nullptr ? entry->pw_name : std::to_string(::getuid());
+  constexpr mode_t group_may_use = S_IRGRP | S_IWGRP;
+  struct stat device {};
+  if (::stat(path, &device) != 0 || device.st_gid == 0 || (device.st_mode & group_may_use) != group_may_use)
+    return "sudo setfacl -m u:" + user + ":rw " + path;
+  const group* const its = ::getgrgid(device.st_gid);
+  return "sudo adduser " + user + " " + (its != nullptr ? its->gr_name : std::to_string(device.st_gid)) +
+         ", then log in again";
+}
+
 KvmError open_error(const char* path, int error) {
   const std::string name = path;
   if (error == ENOENT || error == ENODEV || error == ENXIO) {
@@ -25,8 +42,7 @@ KvmError open_error(const char* path, int error) {
             "no " + name + ": enable virtualization in the firmware and load kvm-intel or kvm-amd"};
   }
   if (error == EACCES || error == EPERM) {
-    return {KvmError::Kind::no_access, error,
-            "no access to " + name + ": join its group (usually kvm) or run as root"};
+    return {KvmError::Kind::no_access, error, "no access to " + name + ": " + command_for_access(path)};
   }
   return {KvmError::Kind::failed, error, "cannot open " + name + ": " + std::strerror(error)};
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -65,6 +67,32 @@ sockaddr_in this_machine() {
 long execute() {
   std::array<const char*, 2> words{program, nullptr};
   return call(SYS_execve, program, words.data(), nullptr);
+}
+
+/// The child's status, or -errno.
+long execute_in_child() {
+  const long child = call(SYS_fork);
+  if (child == 0) {
+    const long error = execute();
+    ::syscall(SYS_exit_group, -error);
+  }
+  int status = 0;
+  ::syscall(SYS_wait4, child, &status, 0, nullptr);
+  return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+/// The number of the last one, or why there is no other.
+long many_descriptors() {
+  constexpr long many = 20'000;
+  std::array<std::uint64_t, many / 64 + 1> made{};
+  long last = 0;
+  for (long i = 0; last >= 0 && i < many; ++i) {
+    last = call(SYS_fcntl, 2, F_DUPFD_CLOEXEC, 0);
+    if (last >= 0 && last < many) made.at(static_cast<std::size_t>(last) / 64) |= 1ULL << (last % 64);
+  }
+  for (long i = 0; i < many; ++i)
+    if ((made.at(static_cast<std::size_t>(i) / 64) >> (i % 64) & 1) != 0) ::syscall(SYS_close, i);
+  return last;
 }
 
 long new_process_by_clone3() {
@@ -190,13 +218,35 @@ constexpr auto all = std::to_array<Attempt>({
     {"setsockopt", [] { return call(SYS_setsockopt, targets.tcp, SOL_SOCKET, SO_REUSEADDR, targets.page, 4); }},
     {"a number that no call has", [] { return call(999); }},
 });
+
+constexpr auto at_other_layers = std::to_array<Attempt>({
+    // Landlock.
+    {"openat", [] { return call(SYS_openat, AT_FDCWD, file, O_RDONLY | O_CLOEXEC); }},
+    {"creat", [] { return call(SYS_creat, "/tmp/pinfold-hostile", 0600); }},
+    {"unlink", [] { return call(SYS_unlink, "/tmp/pinfold-hostile"); }},
+    {"execve", [] { return execute_in_child(); }},
+    {"connect by TCP", [] { return connect_tcp(); }},
+    {"bind by TCP", [] { return bind_tcp(); }},
+    {"kill", [] { return call(SYS_kill, targets.other, 0); }},
+    {"ptrace", [] { return call(SYS_ptrace, PTRACE_SEIZE, targets.other, 0, 0); }},
+    // Privileges.
+    {"no_new_privs", [] { return call(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); }},
+    {"sethostname", [] { return call(SYS_sethostname, nullptr, -1L); }},
+    {"setuid", [] { return call(SYS_setresuid, -1, nobody, -1); }},
+    {"capability that an executed program could get", [] { return call(SYS_prctl, PR_CAPBSET_READ, CAP_SYS_ADMIN, 0, 0, 0); }},
+    // Limits.
+    {"descriptors", [] { return many_descriptors(); }},
+    {"raise a limit", [] { return more_descriptors(); }},
+    // Another user.
+    {"open for root", [] { return call(SYS_openat, AT_FDCWD, "/etc/shadow", O_RDONLY | O_CLOEXEC); }},
+    {"setuid to root", [] { return call(SYS_setresuid, -1, 0, -1); }},
+});
 // clang-format on
 
 }  // namespace
 
 std::span<const Attempt> attempts() { return all; }
 
-long attempt_connect_tcp();
-long attempt_connect_tcp() { return connect_tcp(); }
+std::span<const Attempt> attempts_at_other_layers() { return at_other_layers; }
 
 }  // namespace hostile

@@ -11,7 +11,10 @@ struct Attempt {
   long (*make)();
 };
 
+/// Each is a system call that the filters refuse.
 [[nodiscard]] std::span<const Attempt> attempts();
+/// What the layers behind the filters refuse. Without any layer they succeed, and do no harm.
+[[nodiscard]] std::span<const Attempt> attempts_at_other_layers();
 
 /// What the attempts act on: prepared before the monitor confines itself.
 struct Targets {
