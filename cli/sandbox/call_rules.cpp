@@ -141,6 +141,8 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_userfaultfd, preparing, {}, "write protection of frames in a view"},
     {SYS_io_uring_setup, preparing, {}, "rings of disks"},
     {SYS_io_uring_register, preparing, {}, "rings of disks, and their restriction"},
+    {SYS_fcntl, preparing, {is(1, F_GETFD, "`F_GETFD`")}, "the library for ELF files, given the open file of `--vmlinux`"},
+    {SYS_newfstatat, preparing, {with(3, AT_EMPTY_PATH, AT_EMPTY_PATH, "`AT_EMPTY_PATH`")}, "the same library: the file's size"},
     {SYS_getrandom, preparing, {}, "a guest's UUID"},
     {SYS_ioctl, preparing, REQUEST(UFFDIO_API), "write protection of frames in a view"},
     {SYS_ioctl, preparing, REQUEST(UFFDIO_REGISTER), "write protection of frames in a view"},
