@@ -20,6 +20,15 @@ void add_images(CLI::App& command, GuestFlags& flags) {
   command.add_option(
       "--append", flags.command_line,
       "Kernel command line, at most 1023 bytes; console=hvc0 if neither this nor CONFIG is given");
+  command
+      .add_option("--bootloader", flags.bootloader,
+                  "pygrub: take kernel, RAM disk and command line from the guest's first disk")
+      ->type_name("NAME");
+  command
+      .add_option("--bootloader-args", flags.bootloader_args,
+                  "An option of pygrub, such as --entry=1; may be given several times")
+      ->allow_extra_args(false)
+      ->type_name("WORD");
 }
 
 void add_sizes(CLI::App& command, GuestFlags& flags) {
@@ -102,8 +111,8 @@ void add_guest_options(CLI::App& command, GuestOptions& options) {
 }
 
 tl::expected<GuestConfig, int> chosen_guest(const CLI::App& command, const GuestOptions& options) {
-  if (options.file.empty() && !options.flags.kernel)
-    return tl::unexpected(usage_error(command, "a configuration file or --kernel is required"));
+  if (options.file.empty() && !options.flags.kernel && !options.flags.bootloader)
+    return tl::unexpected(usage_error(command, "a configuration file, --kernel or --bootloader is required"));
   auto config = load_config(options.file, options.flags);
   if (!config) {
     print(config.error());
@@ -111,7 +120,9 @@ tl::expected<GuestConfig, int> chosen_guest(const CLI::App& command, const Guest
   }
   print(config->remarks);
   if (options.check_only) {
-    fmt::print("{}\n", config_json(*config));
+    BootAnswer boot;
+    if (!config->guest.bootloader.empty()) boot = bootloader::find_boot(config->guest);
+    fmt::print("{}\n", config_json(*config, boot));
     return tl::unexpected<int>(exit_powered_off);
   }
   print(config->not_yet);

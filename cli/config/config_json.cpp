@@ -53,9 +53,36 @@ Json list_json(const List& list, ToJson&& to_json) {
   return items;
 }
 
+std::string place_text(const boot_menu::FilePlace& place) { return "(" + place.device + ")" + place.path; }
+
+Json entry_json(const boot_menu::MenuEntry& entry) {
+  return {{"place", entry.parent + std::to_string(entry.place)},
+          {"title", entry.title},
+          {"id", or_null(entry.id)},
+          {"submenu", entry.is_submenu}};
+}
+
+Json boot_json(const BootAnswer& answer) {
+  if (!answer) return nullptr;
+  if (!*answer) return {{"error", answer->error()}};
+  const bootloader::FoundBoot& found = **answer;
+  Json json{{"error", nullptr},
+            {"kernel", place_text(found.boot.kernel)},
+            {"ramdisks", list_json(found.boot.initrds, place_text)},
+            {"cmdline", found.boot.arguments},
+            {"menu", nullptr},
+            {"entry", nullptr},
+            {"entries", Json::array()}};
+  if (!found.menu) return json;
+  json["menu"] = place_text(found.menu->source);
+  json["entry"] = found.entry;
+  json["entries"] = list_json(found.menu->entries, entry_json);
+  return json;
+}
+
 }  // namespace
 
-std::string config_json(const LoadedConfig& config) {
+std::string config_json(const LoadedConfig& config, const BootAnswer& boot) {
   const GuestConfig& guest = config.guest;
   const Json json{{"name", or_null(guest.name)},
                   {"uuid", guest.uuid ? Json(*guest.uuid) : Json(nullptr)},
@@ -65,6 +92,7 @@ std::string config_json(const LoadedConfig& config) {
                   {"cmdline", guest.command_line},
                   {"bootloader", or_null(guest.bootloader)},
                   {"bootloader_args", guest.bootloader_args},
+                  {"boot", boot_json(boot)},
                   {"memory_bytes", guest.memory_bytes},
                   {"max_memory_bytes", std::max(guest.memory_bytes, guest.max_memory_bytes)},
                   {"vcpus", guest.vcpus},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/bootloader/pygrub_arguments.hpp"
 #include "cli/config/device_specs.hpp"
 #include "cli/config/not_yet.hpp"
 #include "cli/config/xl_child.hpp"
@@ -118,8 +119,11 @@ class Loader {
     override_by("localtime", "--localtime", flags_.localtime, guest.localtime);
     override_by("rtc_timeoffset", "--rtc-timeoffset", flags_.rtc_offset_seconds, guest.rtc_offset_seconds);
     guest.early_console = flags_.early_console;
+    override_by("bootloader", "--bootloader", flags_.bootloader, guest.bootloader);
+    guest.bootloader_args.insert(guest.bootloader_args.end(), flags_.bootloader_args.begin(),
+                                 flags_.bootloader_args.end());
     // The user has found the kernel.
-    if (flags_.kernel) guest.bootloader.clear();
+    if (flags_.kernel && !flags_.bootloader) guest.bootloader.clear();
   }
 
   /// Where the value of a key comes from.
@@ -129,7 +133,26 @@ class Loader {
     return reader_.remark(severity, key, fmt::format("{}: {}", key, message));
   }
 
+  void check_bootloader(const GuestConfig& guest) {
+    if (guest.bootloader.empty()) return;
+    const auto add = [this](Severity severity, const char* key, const std::string& message) {
+      reader_.add(remark(severity, key, message));
+    };
+    if (!bootloader::is_pygrub(guest.bootloader)) {
+      add(Severity::error, "bootloader",
+          guest.bootloader.ends_with("xenpvnetboot")
+              ? "a kernel can't be fetched from the network (xenpvnetboot): give it as kernel= and ramdisk="
+              : fmt::format("{}: the only boot loader is pygrub", guest.bootloader));
+      return;
+    }
+    const auto arguments = bootloader::parse_pygrub_arguments(guest.bootloader_args);
+    for (const std::string& error : arguments.errors) add(Severity::error, "bootloader_args", error);
+    for (const std::string& notice : arguments.notices) add(Severity::notice, "bootloader_args", notice);
+    if (guest.disks.empty()) add(Severity::error, "bootloader", "the guest has no disk to find a kernel on");
+  }
+
   void check(const GuestConfig& guest) {
+    check_bootloader(guest);
     if (guest.kernel.empty() && guest.bootloader.empty())
       reader_.add({Severity::error, file_.string(), 0, "there is no kernel"});
     if (!file_.empty() && guest.name.empty())

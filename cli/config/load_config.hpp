@@ -17,6 +17,8 @@ namespace pinfold::cli {
 struct GuestFlags {
   std::optional<std::filesystem::path> kernel, initrd;
   std::optional<std::string> command_line;
+  std::optional<std::string> bootloader;
+  std::vector<std::string> bootloader_args;  ///< Behind those of the file.
   std::optional<std::uint64_t> memory_bytes, max_memory_bytes;
   std::optional<std::uint32_t> vcpus, max_vcpus;
   std::optional<std::string> name, uuid;

@@ -19,11 +19,6 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
 
 std::vector<NotYet> not_yet(const GuestConfig& guest) {
   std::vector<NotYet> reasons;
-  if (!guest.bootloader.empty())
-    reasons.push_back(
-        {"bootloader", 0,
-         "boot loaders are not run yet: give copies of the guest's kernel and RAM disk as kernel= and "
-         "ramdisk=, or --kernel and --initrd"});
   for (std::size_t i = 0; i < guest.disks.size(); ++i) judge_disk(guest.disks[i], i, reasons);
   if (!guest.vifs.empty()) reasons.push_back({"vif", 0, "there are no network interfaces yet"});
   return reasons;

@@ -14,6 +14,7 @@
 #include "cli/control/store_server.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
+#include "cli/run/boot_source.hpp"
 #include "cli/run/confine_monitor.hpp"
 #include "cli/run/crash_report.hpp"
 #include "cli/run/guest.hpp"
@@ -252,15 +253,21 @@ LifeEnd no_life(const Failure& failure) {
 
 }  // namespace
 
-LifeEnd live(const RunOptions& options, LifeLinks links) {
+LifeEnd live(const RunOptions& given, LifeLinks links) {
   Life life;
+  const auto source = BootSource::find(given);
+  if (!source) return no_life({exit_bad_image, source.error()});
+  const RunOptions& options = source->options();
+  const auto failed = [&source](const Failure& failure) {
+    return no_life({failure.code, source->with_names(failure.message)});
+  };
   auto open = open_inputs(options);
-  if (!open) return no_life(open.error());
+  if (!open) return failed(open.error());
 
   if (auto confined = confine_monitor(options); !confined) return no_life(confined.error());
 
   auto inputs = read_inputs(*open);
-  if (!inputs) return no_life(inputs.error());
+  if (!inputs) return failed(inputs.error());
   life.times.image_loaded = life.watch.elapsed_ms();
   if (auto made = make(options, *open, *inputs, life, links); !made) return no_life(made.error());
   life.times.first_instruction = life.watch.elapsed_ms();

@@ -44,7 +44,7 @@ TEST(Usage, a_word_too_many_is_named) {
 
 TEST(Usage, a_missing_option_is_named_if_all_words_were_understood) {
   EXPECT_EQ(said_of({"run"}),
-            "pinfold run: a configuration file or --kernel is required\n"
+            "pinfold run: a configuration file, --kernel or --bootloader is required\n"
             "`pinfold run --help` lists the options.\n");
 }
 

@@ -1,0 +1,50 @@
+// grub-fstest (Debian's package grub-common), which knows file systems, partitions and LVM: each command in a
+// process of its own that can reach nothing but the disks (docs/decisions/boot-loader.md).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "cli/bootloader/fstest_child.hpp"
+#include "vmm/for_devices/fd.hpp"
+
+namespace pinfold::cli::bootloader {
+
+struct FstestError {
+  bool host;  ///< No command can be run here. Else: this one failed, because of what is on the disks.
+  std::string message;  ///< One line.
+};
+
+/// What a command printed: a file without a name, which nobody changes any more.
+struct FstestOutput {
+  vmm::Fd file;
+  std::uint64_t size = 0;
+};
+
+/// Runs commands on disks that are open for reading. One at a time. It forks: without threads, please.
+class Fstest {
+ public:
+  /// Finds the program in $PATH. An error says what to install.
+  [[nodiscard]] static tl::expected<Fstest, FstestError> find(std::vector<vmm::Fd> disks);
+
+  /// Such as {"cat", "(loop0)/boot/grub/grub.cfg"}; disk n is loop{n}. Words that come from a guest must not
+  /// contain '(': the program takes `(host)` for the host's files (and finds none in the sandbox).
+  [[nodiscard]] tl::expected<FstestOutput, FstestError> run(const std::vector<std::string>& words,
+                                                            const FstestBounds& bounds) const;
+
+  [[nodiscard]] std::size_t disk_count() const { return disks_.size(); }
+
+ private:
+  Fstest() = default;
+
+  vmm::Fd program_;
+  std::vector<vmm::Fd> disks_;
+};
+
+/// At most `limit` bytes from the start of a file.
+[[nodiscard]] std::string text_of(const vmm::Fd& file, std::size_t limit);
+
+}  // namespace pinfold::cli::bootloader

@@ -1,0 +1,134 @@
+#include "cli/bootloader/fstest_child.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace pinfold::cli::bootloader {
+namespace {
+
+constexpr uid_t nobody = 65534;
+/// A file system needs some memory: a journal, a tree. No honest one needs as much as this.
+constexpr rlim_t most_memory = std::uint64_t{1} << 30;
+
+struct Report {
+  ChildStep step;
+  int error;
+};
+
+/// With `gift` >= 0: a descriptor for the parent.
+void report(int parent, const Report& what, int gift) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  Report copy = what;
+  iovec piece{&copy, sizeof copy};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  if (gift >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof gift);
+    std::memcpy(CMSG_DATA(header), &gift, sizeof gift);
+  }
+  (void)::sendmsg(parent, &message, MSG_NOSIGNAL);
+}
+
+/// Root becomes nobody, if its parent can look at the memory of a process of another user; in a container it
+/// often can't. No capability is left in any case.
+bool drop_identity() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0) return false;
+  const bool can_look = (sets[0].effective & (1U << CAP_SYS_PTRACE)) != 0,
+             can_change = (sets[0].effective & (1U << CAP_SETUID)) != 0 &&
+                          (sets[0].effective & (1U << CAP_SETGID)) != 0;
+  if (::geteuid() == 0 && can_look && can_change &&
+      (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0 ||
+       ::setresuid(nobody, nobody, nobody) != 0))
+    return false;
+  (void)::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  sets = {};
+  header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  return ::syscall(SYS_capset, &header, sets.data()) == 0;
+}
+
+bool limit(const FstestBounds& bounds) {
+  const auto set = [](auto resource, rlim_t most) {
+    const rlimit both{most, most};
+    return ::setrlimit(resource, &both) == 0;
+  };
+  return set(RLIMIT_CORE, 0) && set(RLIMIT_FSIZE, bounds.output_bytes) && set(RLIMIT_CPU, bounds.seconds) &&
+         set(RLIMIT_AS, most_memory) && set(RLIMIT_MEMLOCK, 0);
+}
+
+/// Input from nowhere, output to the two files, and nothing else open once the program runs.
+bool arrange_descriptors(const ChildSetup& setup) {
+  const int nowhere = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  return nowhere >= 0 && ::dup2(nowhere, STDIN_FILENO) >= 0 && ::dup2(setup.output, STDOUT_FILENO) >= 0 &&
+         ::dup2(setup.words, STDERR_FILENO) >= 0 && ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+}  // namespace
+
+void become_fstest(pid_t parent, const ChildSetup& setup) {
+  const int to_parent = setup.descriptors.parent;
+  const auto give_up = [to_parent](ChildStep step) {
+    report(to_parent, {step, errno}, -1);
+    ::_exit(1);
+  };
+  sigset_t none;
+  sigemptyset(&none);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  if (!drop_identity()) give_up(ChildStep::identity);
+  // A change of identity clears it. The parent may have died before.
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) give_up(ChildStep::identity);
+  if (!arrange_descriptors(setup) || !limit(setup.bounds)) give_up(ChildStep::limits);
+  const int questions = setup.filter.load();
+  if (questions < 0) give_up(ChildStep::filter);
+  report(to_parent, {ChildStep::execute, 0}, questions);
+  char environment[] = "LC_ALL=C";
+  char* const environ_of_it[] = {environment, nullptr};
+  ::syscall(SYS_execveat, setup.descriptors.program, "", setup.argv.data(), environ_of_it, AT_EMPTY_PATH);
+  report(to_parent, {ChildStep::execute, errno}, -1);
+  ::_exit(1);
+}
+
+tl::expected<vmm::Fd, std::string> receive_questions(const vmm::Fd& child) {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  Report said{ChildStep::identity, 0};
+  iovec piece{&said, sizeof said};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  ssize_t got = 0;
+  while ((got = ::recvmsg(child.get(), &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  if (got != sizeof said) return tl::unexpected(std::string("the process ended at once"));
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    int fd = -1;
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    std::memcpy(&fd, CMSG_DATA(header), sizeof fd);
+    return vmm::Fd(fd);
+  }
+  constexpr std::array<const char*, 4> steps{"its identity", "its limits", "its seccomp filter",
+                                             "the execution"};
+  return tl::unexpected(fmt::format("{}: {}", steps[static_cast<std::size_t>(said.step) % steps.size()],
+                                    std::strerror(said.error)));
+}
+
+}  // namespace pinfold::cli::bootloader

@@ -1,0 +1,49 @@
+#include "cli/run/boot_source.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "cli/bootloader/menu_prompt.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+std::string path_of(const vmm::Fd& file) { return fmt::format("/proc/self/fd/{}", file.get()); }
+
+void replace(std::string& text, const std::string& what, const std::string& by) {
+  if (const auto at = text.find(what); at != std::string::npos) text.replace(at, what.size(), by);
+}
+
+}  // namespace
+
+tl::expected<BootSource, std::string> BootSource::find(const RunOptions& options) {
+  BootSource source(options);
+  GuestConfig& guest = source.options_.guest;
+  if (guest.bootloader.empty()) return source;
+  bootloader::Prompt prompt;
+  if (options.console.place == ConsolePlace::stdio)
+    prompt = [](const boot_menu::Menu& menu) {
+      return bootloader::prompt_for_entry(menu, STDIN_FILENO, STDOUT_FILENO);
+    };
+  auto loaded = bootloader::load_boot(guest, prompt);
+  if (!loaded) return tl::unexpected(loaded.error());
+  for (const std::string& notice : loaded->notices) fmt::print(stderr, "pinfold: {}\n", notice);
+  guest.kernel = path_of(loaded->kernel);
+  guest.initrd = loaded->initrd.open() ? path_of(loaded->initrd) : "";
+  guest.command_line = loaded->command_line;
+  if (const auto error = error_in(guest))
+    return tl::unexpected(fmt::format("the command line of {}: {}", loaded->kernel_name, error->message));
+  source.loaded_ = std::move(*loaded);
+  return source;
+}
+
+std::string BootSource::with_names(std::string message) const {
+  if (!loaded_) return message;
+  replace(message, path_of(loaded_->kernel), loaded_->kernel_name);
+  if (loaded_->initrd.open()) replace(message, path_of(loaded_->initrd), loaded_->initrd_name);
+  return message;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,34 @@
+// Where a life's kernel comes from: from files of the host's, or from the guest's own disk.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/bootloader/bootloader.hpp"
+#include "cli/run/run_options.hpp"
+
+namespace pinfold::cli {
+
+/// Done anew in each life: a guest that has a new kernel on its disk boots it when it restarts.
+class BootSource {
+ public:
+  /// With a boot loader, copies kernel and RAM disk from the guest's disks; it asks on stdin and stdout
+  /// which, if it is to. Call it before the process has threads. An error is one line.
+  [[nodiscard]] static tl::expected<BootSource, std::string> find(const RunOptions& options);
+
+  /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those
+  /// of descriptors: they are valid while this object lives, in this process.
+  [[nodiscard]] const RunOptions& options() const { return options_; }
+
+  /// A message about these files, with the names that the guest's disks have for them.
+  [[nodiscard]] std::string with_names(std::string message) const;
+
+ private:
+  explicit BootSource(const RunOptions& options) : options_(options) {}
+
+  RunOptions options_;
+  std::optional<bootloader::LoadedBoot> loaded_;
+};
+
+}  // namespace pinfold::cli
