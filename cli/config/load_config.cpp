@@ -148,7 +148,6 @@ class Loader {
     const auto arguments = bootloader::parse_pygrub_arguments(guest.bootloader_args);
     for (const std::string& error : arguments.errors) add(Severity::error, "bootloader_args", error);
     for (const std::string& notice : arguments.notices) add(Severity::notice, "bootloader_args", notice);
-    if (guest.disks.empty()) add(Severity::error, "bootloader", "the guest has no disk to find a kernel on");
   }
 
   void check(const GuestConfig& guest) {

@@ -73,8 +73,8 @@ void read_loader_conf(BootFiles& files, const FilePlace& folder, const std::vect
                       Menu& menu) {
   const std::string path = folder.path.substr(0, folder.path.find_last_of('/')) + "/loader.conf";
   if (!exists(files, {folder.device, path})) return;
-  const auto text = files.read(folder.device, path);
-  for (const auto line : lines_of(text.value_or(""))) {
+  const std::string text = files.read(folder.device, path).value_or("");
+  for (const auto line : lines_of(text)) {
     const auto [key, value] = key_and_value(line);
     if (key == "timeout") menu.timeout_seconds = small_number(value).value_or(menu.timeout_seconds);
     if (key != "default") continue;

@@ -97,9 +97,8 @@ class EntryReader {
 std::size_t saved_default(BootFiles& files, const FilePlace& place) {
   const FilePlace saved{place.device, place.path.substr(0, place.path.find_last_of('/')) + "/default"};
   if (!exists(files, saved)) return 0;
-  const auto text = files.read(saved.device, saved.path);
-  const auto number =
-      small_number(trimmed(std::string_view(text.value_or("")).substr(0, text.value_or("").find('\n'))));
+  const std::string text = files.read(saved.device, saved.path).value_or("");
+  const auto number = small_number(trimmed(std::string_view(text).substr(0, text.find('\n'))));
   return static_cast<std::size_t>(number.value_or(0));
 }
 
