@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cli/bootloader/fstest_filter.hpp"
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli::bootloader {
 

@@ -2,10 +2,19 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
+
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli::bootloader {
 namespace {
@@ -33,49 +42,79 @@ constexpr Answer answers[] = {
     {SCMP_SYS(getdents64), 0},  // a folder is empty
 };
 
+/// A condition on an argument: the bits of `mask` are those of `value`.
+constexpr scmp_arg_cmp argument(unsigned index, std::uint64_t value, std::uint64_t mask = ~0ULL) {
+  return {index, SCMP_CMP_MASKED_EQ, mask, value};
+}
+
+/// Keeps the first error.
+class Rules {
+ public:
+  explicit Rules(scmp_filter_ctx context) : context_(context) {}
+
+  void add(std::uint32_t action, int call, const std::vector<scmp_arg_cmp>& conditions = {}) {
+    const int result = seccomp_rule_add_array(context_, action, call,
+                                              static_cast<unsigned>(conditions.size()), conditions.data());
+    if (error_ == 0) error_ = result;
+  }
+  [[nodiscard]] int error() const { return error_; }
+
+ private:
+  scmp_filter_ctx context_;
+  int error_ = 0;
+};
+
 int add_rules(scmp_filter_ctx context, const FilterDescriptors& descriptors) {
-  int failed = 0;
-  const auto keep = [&failed](int result) {
-    if (failed == 0) failed = result;
-  };
-  for (const int call : harmless) keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, call, 0));
-  for (const Answer& answer : answers)
-    keep(seccomp_rule_add(context, SCMP_ACT_ERRNO(answer.error), answer.call, 0));
-  keep(seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(openat), 0));
+  Rules rules(context);
+  for (const int call : harmless) rules.add(SCMP_ACT_ALLOW, call);
+  for (const Answer& answer : answers) rules.add(SCMP_ACT_ERRNO(answer.error), answer.call);
+  rules.add(SCMP_ACT_NOTIFY, SCMP_SYS(openat));
   // fstat(2) as some libraries make it; else a look at a path.
-  constexpr auto empty_path = static_cast<std::uint64_t>(AT_EMPTY_PATH);
-  keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
-                        SCMP_A3(SCMP_CMP_MASKED_EQ, empty_path, empty_path)));
-  keep(seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(newfstatat), 1,
-                        SCMP_A3(SCMP_CMP_MASKED_EQ, empty_path, 0)));
-  keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, BLKGETSIZE64)));
-  keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0)));
-  const auto program = static_cast<std::uint64_t>(descriptors.program),
-             parent = static_cast<std::uint64_t>(descriptors.parent);
-  keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(execveat), 2, SCMP_A0(SCMP_CMP_EQ, program),
-                        SCMP_A4(SCMP_CMP_EQ, empty_path)));
-  keep(seccomp_rule_add(context, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1, SCMP_A0(SCMP_CMP_EQ, parent)));
-  return failed;
+  constexpr std::uint64_t empty_path = AT_EMPTY_PATH;
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), {argument(3, empty_path, empty_path)});
+  rules.add(SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(newfstatat), {argument(3, 0, empty_path)});
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {argument(1, BLKGETSIZE64, 0xffffffff)});
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {argument(2, 0)});
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(execveat),
+            {argument(0, static_cast<std::uint64_t>(descriptors.program)), argument(4, empty_path)});
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), {argument(0, static_cast<std::uint64_t>(descriptors.parent))});
+  return rules.error();
+}
+
+struct Release {
+  void operator()(void* context) const { seccomp_release(context); }
+};
+
+tl::unexpected<std::string> failed(const char* what, int error) {
+  return tl::unexpected(std::string(what) + ": " + std::strerror(error));
 }
 
 }  // namespace
 
-void FstestFilter::Release::operator()(void* context) const { seccomp_release(context); }
-
 tl::expected<FstestFilter, std::string> FstestFilter::make(const FilterDescriptors& descriptors) {
-  FstestFilter filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
-  if (filter.context_ == nullptr) return tl::unexpected(std::string("libseccomp can't be used"));
-  if (const int failed = add_rules(filter.context_.get(), descriptors); failed != 0)
-    return tl::unexpected(std::string("seccomp: ") + std::strerror(-failed));
-  return filter;
+  const std::unique_ptr<void, Release> context(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
+  if (!context) return failed("seccomp_init", ENOMEM);
+  if (const int error = add_rules(context.get(), descriptors); error != 0)
+    return failed("seccomp_rule_add", -error);
+  const vmm::Fd file(::memfd_create("pinfold-filter", MFD_CLOEXEC));
+  if (!file.open()) return failed("memfd_create", errno);
+  if (const int error = seccomp_export_bpf(context.get(), file.get()); error != 0)
+    return failed("seccomp_export_bpf", -error);
+  struct stat facts {};
+  if (::fstat(file.get(), &facts) != 0) return failed("fstat", errno);
+  std::vector<sock_filter> program(static_cast<std::size_t>(facts.st_size) / sizeof(sock_filter));
+  if (::pread(file.get(), program.data(), program.size() * sizeof(sock_filter), 0) != facts.st_size)
+    return failed("pread", EIO);
+  return FstestFilter(std::move(program));
 }
 
 int FstestFilter::load() const {
-  if (const int failed = seccomp_load(context_.get()); failed != 0) {
-    errno = -failed;
-    return -1;
-  }
-  return seccomp_notify_fd(context_.get());
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
+  // The kernel does not write to it.
+  const sock_fprog filter{static_cast<unsigned short>(program_.size()),
+                          const_cast<sock_filter*>(program_.data())};
+  return static_cast<int>(
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter));
 }
 
 }  // namespace pinfold::cli::bootloader

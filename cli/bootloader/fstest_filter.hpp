@@ -1,11 +1,12 @@
 // The system calls that grub-fstest may make: the only ones that a file system's maker can reach through it.
 #pragma once
 
-#include <memory>
+#include <linux/filter.h>
+
 #include <string>
 #include <tl/expected.hpp>
-
-#include "vmm/for_devices/fd.hpp"
+#include <utility>
+#include <vector>
 
 namespace pinfold::cli::bootloader {
 
@@ -23,16 +24,13 @@ class FstestFilter {
   [[nodiscard]] static tl::expected<FstestFilter, std::string> make(const FilterDescriptors& descriptors);
 
   /// For the calling process, for good; with it, no new privileges. Returns the descriptor at which its
-  /// questions arrive, or -1 with errno.
+  /// questions arrive, or -1 with errno. It may be called after fork(2) in a process that had threads.
   [[nodiscard]] int load() const;
 
  private:
-  struct Release {
-    void operator()(void* context) const;
-  };
-  explicit FstestFilter(void* context) : context_(context) {}
+  explicit FstestFilter(std::vector<sock_filter> program) : program_(std::move(program)) {}
 
-  std::unique_ptr<void, Release> context_;
+  std::vector<sock_filter> program_;
 };
 
 }  // namespace pinfold::cli::bootloader
