@@ -11,8 +11,8 @@
 #include <memory>
 
 #include "cli/bootloader/guest_files.hpp"
+#include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
-#include "loader/boot_menu/find_menu.hpp"
 #include "loader/load_error.hpp"
 
 namespace pinfold::cli::bootloader {
@@ -53,7 +53,7 @@ void append(std::string& arguments, const std::string& more) {
   arguments += more;
 }
 
-/// A boot loader at work. Its parts live as long as the menu, which uses them.
+/// A boot loader at work.
 class Bootloader {
  public:
   explicit Bootloader(const GuestConfig& guest)
@@ -108,23 +108,15 @@ class Bootloader {
   }
 
   tl::expected<FoundBoot, std::string> from_menu(const Prompt& prompt) {
-    auto menu = boot_menu::find_menu(*files_);
-    if (!menu) return tl::unexpected(menu.error());
-    FoundBoot found;
-    found.entry = menu->chosen;
-    if (!arguments_.entry.empty()) {
-      const auto entry = boot_menu::find_entry(*menu, arguments_.entry);
-      if (!entry) return tl::unexpected("the menu has no entry " + arguments_.entry);
-      found.entry = *entry;
-    }
-    if (arguments_.interactive && prompt) found.entry = prompt(*menu);
-    auto boot = menu->load(found.entry);
-    if (!boot)
-      return tl::unexpected(fmt::format("entry \"{}\" of {}: {}", menu->entries[found.entry].title,
-                                        menu->source.path, boot.error()));
-    found.boot = std::move(*boot);
-    found.menu = std::move(*menu);
-    return found;
+    FetchedFiles fetched;
+    auto answer = ask_menu_child(*files_, fetched, {arguments_.entry, std::nullopt});
+    if (answer && arguments_.interactive && prompt)
+      answer = ask_menu_child(*files_, fetched, {"", prompt(answer->menu)});
+    if (!answer) return tl::unexpected(answer.error());
+    if (!answer->boot)
+      return tl::unexpected(fmt::format("entry \"{}\" of {}: {}", answer->menu.entries[answer->entry].title,
+                                        answer->menu.source.path, answer->boot.error()));
+    return FoundBoot{std::move(answer->menu), answer->entry, std::move(*answer->boot)};
   }
 
   const GuestConfig& guest_;
@@ -181,10 +173,7 @@ tl::expected<LoadedBoot, std::string> Bootloader::load(const FoundBoot& found) {
 tl::expected<FoundBoot, std::string> find_boot(const GuestConfig& guest) {
   Bootloader bootloader(guest);
   if (auto opened = bootloader.open(); !opened) return tl::unexpected(opened.error());
-  auto found = bootloader.find({});
-  // It would look at files that are closed now.
-  if (found && found->menu) found->menu->load = {};
-  return found;
+  return bootloader.find({});
 }
 
 tl::expected<LoadedBoot, std::string> load_boot(const GuestConfig& guest, const Prompt& prompt) {

@@ -131,17 +131,6 @@ std::optional<std::string> GuestFiles::read(const std::string& device, const std
   return text_of(output->file, boot_menu::longest_menu_file);
 }
 
-bool GuestFiles::may_exist(const std::string& device, const std::string& folder) {
-  if (folder.size() <= 1) return true;
-  const std::string name = folder.substr(0, folder.size() - 1);  // without the last '/'
-  const auto slash = name.find_last_of('/');
-  const auto& names = list(device, name.substr(0, slash + 1));
-  const std::string last = name.substr(slash + 1);
-  // A symbolic link to a folder looks like a file.
-  return std::find(names.begin(), names.end(), last) != names.end() ||
-         std::find(names.begin(), names.end(), last + "/") != names.end();
-}
-
 const std::vector<std::string>& GuestFiles::list(const std::string& device, const std::string& given) {
   static const std::vector<std::string> none;
   const std::string folder = given.ends_with('/') ? given : given + "/";
@@ -149,7 +138,7 @@ const std::vector<std::string>& GuestFiles::list(const std::string& device, cons
   if (const auto known = folders_.find(key); known != folders_.end()) return known->second;
   if (!knows(device) || !boot_menu::is_plain_path(folder) || folders_.size() >= most_folders) return none;
   std::vector<std::string> names;
-  if (may_exist(device, folder)) {
+  if (boot_menu::may_be_folder(*this, device, folder)) {
     const auto output = run({"ls", "--", "-l", fmt::format("({}){}", for_fstest(device), folder)},
                             most_list_bytes, seconds_a_command);
     if (output) names = parse_folder(text_of(output->file, most_list_bytes));

@@ -33,7 +33,6 @@ class GuestFiles final : public boot_menu::BootFiles {
   [[nodiscard]] tl::expected<FstestOutput, FstestError> run(const std::vector<std::string>& words,
                                                             std::uint64_t most_bytes, unsigned seconds);
   [[nodiscard]] bool knows(const std::string& device);
-  [[nodiscard]] bool may_exist(const std::string& device, const std::string& folder);
 
   using Folders = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
 

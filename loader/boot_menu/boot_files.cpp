@@ -89,6 +89,10 @@ bool is_folder(BootFiles& files, const FilePlace& place) {
   return is_plain_path(place.path) && has_name(files, place, false);
 }
 
+bool may_be_folder(BootFiles& files, const std::string& device, const std::string& folder) {
+  return folder.size() <= 1 || has_name(files, {device, folder}, true);
+}
+
 const BootDevice* find_device(BootFiles& files, std::string_view name, PartitionCount count) {
   const auto& devices = files.devices();
   const auto found = [&devices](auto&& is_it) -> const BootDevice* {

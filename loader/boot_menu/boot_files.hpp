@@ -52,6 +52,10 @@ struct FilePlace {
 [[nodiscard]] bool exists(BootFiles& files, const FilePlace& place);
 [[nodiscard]] bool is_folder(BootFiles& files, const FilePlace& place);
 
+/// False: the folder that should have this folder (with '/' at its end) in it has no such name. A symbolic
+/// link to a folder looks like a file, so true does not mean that it is a folder.
+[[nodiscard]] bool may_be_folder(BootFiles& files, const std::string& device, const std::string& folder);
+
 /// How a menu counts partitions: GRUB 2 from 1, the GRUB before it from 0.
 enum class PartitionCount : std::uint8_t { from_one, from_zero };
 

@@ -1,0 +1,256 @@
+// A kernel from a guest's own disk: what is asked of grub-fstest, what is believed of its answers, and what
+// the process that reads menus may say.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "cli/bootloader/fstest.hpp"
+#include "cli/bootloader/guest_files.hpp"
+#include "cli/bootloader/menu_child.hpp"
+#include "cli/bootloader/menu_prompt.hpp"
+#include "cli/bootloader/open_requests.hpp"
+#include "cli/bootloader/pygrub_arguments.hpp"
+
+namespace pinfold::cli::bootloader::test {
+namespace {
+
+using boot_menu::Menu;
+
+vmm::Fd file_of(const std::string& bytes) {
+  vmm::Fd file(::memfd_create("test", MFD_CLOEXEC));
+  EXPECT_EQ(::pwrite(file.get(), bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  return file;
+}
+
+TEST(FstestDevices, are_in_a_boot_loaders_order) {
+  const auto devices = parse_devices(
+      "Device proc: Filesystem type procfs - Sector size 512B - Total size 0KiB\n"
+      "Device lvm/vg-root: Filesystem type xfs, UUID 5-6 - Sector size 512B - Total size 9KiB\n"
+      "Device loop0: No known filesystem detected - Sector size 512B - Total size 133120KiB\n"
+      "\tPartition loop0,gpt12: Filesystem type ext* - Label `the root' - Last modification time 2026-11-28 "
+      "18:05:23 "
+      "Saturday, UUID 704fa474-90a0 - Partition start at 20480KiB - Total size 102400KiB\n"
+      "\tPartition loop0,gpt2: Filesystem type fat, UUID AB-CD - Partition start at 31.5KiB - Total size "
+      "1KiB\n"
+      "Device loop1: Filesystem type iso9660 - Sector size 512B - Total size 1KiB\n"
+      "Device host: Filesystem type hostfs - Sector size 512B - Total size 0KiB\n\n");
+  ASSERT_EQ(devices.size(), 5U);
+  EXPECT_EQ(devices[0].name, "hd0");
+  EXPECT_FALSE(devices[0].has_files);
+  EXPECT_EQ(devices[1].name, "hd0,gpt2");
+  EXPECT_EQ(devices[1].start_bytes, 63U * 512);
+  EXPECT_EQ(devices[2].name, "hd0,gpt12");
+  EXPECT_EQ(devices[2].label, "the root");
+  EXPECT_EQ(devices[2].uuid, "704fa474-90a0");
+  EXPECT_EQ(devices[3].name, "hd1");
+  EXPECT_EQ(devices[4].name, "lvm/vg-root");
+  EXPECT_EQ(devices[4].uuid, "5-6");
+}
+
+TEST(FstestDevices, with_names_that_are_no_guests_are_left_out) {
+  for (const char* name : {"host", "proc", "memdisk", "lvm/a(host)b", "loop0)/x", "hd0", "loop0 x",
+                           "lvm/\x01", "../host", "LOOP0", ""})
+    EXPECT_TRUE(parse_devices(std::string("Device ") + name + ": Filesystem type x - \n").empty()) << name;
+  EXPECT_LE(parse_devices([] {
+              std::string many;
+              for (int i = 0; i < 100'000; ++i)
+                many += "Device lvm/a" + std::to_string(i) + ": Filesystem type x\n";
+              return many;
+            }())
+                .size(),
+            256U);
+}
+
+TEST(FstestFolder, has_names_with_blanks) {
+  const std::vector<std::string> names{"lost+found/", "a b  c", "x"};
+  EXPECT_EQ(parse_folder("DIR          20261128180523 lost+found/\n31457280     20261128180523 a b  c\n"
+                         "1 2 x\n\n3 4\n"),
+            names);
+}
+
+TEST(OpenRequests, give_libraries_and_nothing_else) {
+  EXPECT_TRUE(open_library("/lib/x86_64-linux-gnu/libc.so.6").open());
+  EXPECT_TRUE(open_library("/etc/ld.so.cache").open());
+  for (const char* path :
+       {"/etc/passwd", "/lib/../etc/passwd", "/usr/lib/../../etc/ld.so.conf", "/lib/os-release", "/usr/lib",
+        "/usr/lib/os-release", "lib/x.so", "", "/", "/proc/self/maps.so", "/lib/x86_64-linux-gnu"})
+    EXPECT_FALSE(open_library(path).open()) << path;
+}
+
+TEST(Pygrub, is_known_by_any_path) {
+  for (const char* name : {"pygrub", "/usr/bin/pygrub", "/usr/lib/xen-4.17/bin/pygrub"})
+    EXPECT_TRUE(is_pygrub(name));
+  for (const char* name : {"", "grub", "/usr/bin/pygrub2", "pygrub/", "xenpvnetboot", "notpygrub"})
+    EXPECT_FALSE(is_pygrub(name)) << name;
+}
+
+TEST(Pygrub, has_its_arguments) {
+  const auto all =
+      parse_pygrub_arguments({"-q", "--entry=2>1", "--kernel", "/k", "--ramdisk=/r", "--args=a b=c",
+                              "--offset=1048576", "--output-format=simple0", "--new"});
+  EXPECT_EQ(all.entry, "2>1");
+  EXPECT_EQ(all.kernel, "/k");
+  EXPECT_EQ(all.ramdisk, "/r");
+  EXPECT_EQ(all.arguments, "a b=c");
+  EXPECT_EQ(all.offset_bytes, 1048576U);
+  EXPECT_EQ(all.notices.size(), 2U);
+  EXPECT_TRUE(all.errors.empty());
+  EXPECT_TRUE(parse_pygrub_arguments({"-i"}).interactive);
+  EXPECT_FALSE(parse_pygrub_arguments({"-i", "--entry=0"}).interactive);
+  EXPECT_EQ(parse_pygrub_arguments({"--offset=1k", "--entry"}).errors.size(), 2U);
+}
+
+// -- The process that reads menus.
+
+TEST(MenuChild, asks_for_files_until_it_has_an_answer) {
+  FetchedFiles fetched;
+  fetched.devices.push_back({"hd0", "", "", 0, true});
+  std::vector<std::string> asked;
+  for (int n = 0; n < 20; ++n) {
+    const auto words = decode_child_words(answer_of_child(fetched, {}));
+    ASSERT_TRUE(words) << words.error();
+    if (words->answer) {
+      ASSERT_TRUE(*words->answer) << words->answer->error();
+      EXPECT_EQ((*words->answer)->boot->kernel.path, "/k");
+      EXPECT_EQ(asked, (std::vector<std::string>{"/", "/boot/", "/boot/grub/", "/boot/grub/menu.lst"}));
+      return;
+    }
+    const auto& key = words->missing->key;
+    asked.push_back(key.second);
+    const std::map<std::string, std::vector<std::string>> folders{
+        {"/", {"boot/", "k"}}, {"/boot/", {"grub/"}}, {"/boot/grub/", {"menu.lst"}}};
+    if (words->missing->is_folder)
+      fetched.folders[key] = folders.at(key.second);
+    else
+      fetched.texts[key] = "title a\nkernel /k\n";
+  }
+  FAIL() << "no answer";
+}
+
+TEST(MenuChild, can_say_nothing_else_than_an_answer) {
+  using Json = nlohmann::json;
+  const Json source = Json::array({"hd0", "/m"}), entry = Json::array({"t", "", "", 0, false}),
+             boot = Json::array({Json::array({"hd0", "/k"}), Json::array(), "args"});
+  const auto menu = [&](const Json& entries, const Json& chosen) {
+    return Json::array({source, entries, chosen, -1, Json::array()});
+  };
+  const auto is_refused = [](const Json& json) {
+    std::string bytes;
+    Json::to_cbor(json, bytes);
+    return !decode_child_words(bytes).has_value();
+  };
+  const Json good{{"menu", menu(Json::array({entry}), 0)}, {"entry", 0}, {"boot", boot}};
+  EXPECT_FALSE(is_refused(good));
+  EXPECT_TRUE(is_refused({{"menu", menu(Json::array(), 0)}, {"entry", 0}, {"boot", boot}}));
+  EXPECT_TRUE(is_refused({{"menu", menu(Json::array({entry}), 1)}, {"entry", 0}, {"boot", boot}}));
+  EXPECT_TRUE(is_refused({{"menu", menu(Json::array({entry}), 0)}, {"entry", 1}, {"boot", boot}}));
+  EXPECT_TRUE(is_refused({{"menu", menu(Json::array({entry}), 0)}, {"entry", 0}}));
+  EXPECT_TRUE(is_refused({{"menu", menu("x", 0)}, {"entry", 0}, {"boot", boot}}));
+  EXPECT_TRUE(is_refused(
+      {{"menu", menu(Json(boot_menu::most_entries + 1, entry), 0)}, {"entry", 0}, {"boot", boot}}));
+  EXPECT_TRUE(is_refused({{"menu", menu(Json::array({entry}), 0)},
+                          {"entry", 0},
+                          {"boot", Json::array({source, Json(boot_menu::most_initrds + 1, source), ""})}}));
+  EXPECT_TRUE(is_refused({{"missing", 1}}));
+  EXPECT_TRUE(is_refused(Json::array()));
+  EXPECT_FALSE(decode_child_words("").has_value());
+  EXPECT_FALSE(decode_child_words("\xff\xff").has_value());
+}
+
+// -- grub-fstest itself, confined. Skipped where it is not installed.
+
+class ConfinedFstest : public ::testing::Test {
+ protected:
+  /// The answer to a command about a disk of zeroes, or the error.
+  static std::string answer(const std::vector<std::string>& words, std::uint64_t most_bytes = 1 << 20) {
+    std::vector<vmm::Fd> disks;
+    disks.push_back(file_of(std::string(1 << 20, '\0')));
+    const auto fstest = Fstest::find(std::move(disks));
+    if (!fstest) return fstest.error().message;
+    const auto output = fstest->run(words, {most_bytes, 10});
+    return output ? text_of(output->file, 4096) : output.error().message;
+  }
+  void SetUp() override {
+    if (answer({"ls"}).find("not installed") != std::string::npos)
+      GTEST_SKIP() << "grub-fstest is not installed";
+  }
+};
+
+TEST_F(ConfinedFstest, sees_its_disk) { EXPECT_EQ(answer({"ls"}), "(proc) (loop0) (host) "); }
+
+TEST_F(ConfinedFstest, sees_no_file_of_the_host) {
+  EXPECT_EQ(answer({"cat", "(host)/etc/passwd"}),
+            "cannot open `(host)/etc/passwd': can't open `/etc/passwd': No such file or directory");
+  EXPECT_EQ(answer({"ls", "(host)/"}), "");
+  EXPECT_EQ(answer({"ls", "(host)/etc/"}), "");
+  EXPECT_NE(answer({"cp", "(loop0)0+1", "/tmp/pinfold-must-not-be"}).find("Permission denied"),
+            std::string::npos);
+}
+
+TEST_F(ConfinedFstest, has_bounds) {
+  EXPECT_EQ(answer({"hex", "(loop0)0+2048"}, 4096), "it has more than 4096 bytes");
+}
+
+TEST(FstestProgram, is_named_when_it_is_not_there) {
+  const char* path = std::getenv("PATH");
+  const std::string before = path != nullptr ? path : "";
+  ::setenv("PATH", "/nowhere", 1);
+  const auto found = Fstest::find({});
+  ::setenv("PATH", before.c_str(), 1);
+  ASSERT_FALSE(found);
+  EXPECT_TRUE(found.error().host);
+  EXPECT_NE(found.error().message.find("grub-common"), std::string::npos);
+}
+
+// -- The menu on the console.
+
+class MenuPrompt : public ::testing::Test {
+ protected:
+  std::size_t choose(const std::string& typed, bool close) {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::pipe(ends.data()), 0);
+    const vmm::Fd input(ends[0]);
+    vmm::Fd keyboard(ends[1]);
+    EXPECT_EQ(::write(keyboard.get(), typed.data(), typed.size()), static_cast<ssize_t>(typed.size()));
+    if (close) keyboard = vmm::Fd();
+    const vmm::Fd output = file_of("");
+    const std::size_t chosen = prompt_for_entry(menu, input.get(), output.get());
+    shown = text_of(output, 10'000);
+    return chosen;
+  }
+  MenuPrompt() {
+    menu.entries = {{"One", "", "", 0, false}, {"More", "", "", 1, true}, {"T\x1b[2Jwo", "", "1>", 0, false}};
+    menu.chosen = 0;
+    menu.timeout_seconds = 0;
+  }
+
+  Menu menu;
+  std::string shown;
+};
+
+TEST_F(MenuPrompt, takes_a_number) {
+  menu.timeout_seconds = 30;
+  EXPECT_EQ(choose("3\n", false), 2U);
+  EXPECT_EQ(choose(" 1 \n", false), 0U);
+  EXPECT_EQ(choose("2\nx\n99\n-1\n3\n", false), 2U) << "a submenu and nonsense are asked about again";
+}
+
+TEST_F(MenuPrompt, has_a_default_and_an_end) {
+  EXPECT_EQ(choose("", false), 0U) << "after its time";
+  menu.timeout_seconds = 30;
+  EXPECT_EQ(choose("\n", false), 0U);
+  EXPECT_EQ(choose("", true), 0U);
+}
+
+TEST_F(MenuPrompt, shows_no_control_characters) {
+  EXPECT_EQ(choose("", true), 0U);
+  EXPECT_EQ(shown.find('\x1b'), std::string::npos);
+  EXPECT_NE(shown.find("T?[2Jwo"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pinfold::cli::bootloader::test
