@@ -39,10 +39,15 @@ tl::expected<BootSource, std::string> BootSource::find(const RunOptions& options
   return source;
 }
 
+void BootSource::forget_files() {
+  loaded_.kernel = vmm::Fd();
+  loaded_.initrd = vmm::Fd();
+}
+
 std::string BootSource::with_names(std::string message) const {
-  if (!loaded_) return message;
-  replace(message, path_of(loaded_->kernel), loaded_->kernel_name);
-  if (loaded_->initrd.open()) replace(message, path_of(loaded_->initrd), loaded_->initrd_name);
+  if (loaded_.kernel_name.empty()) return message;
+  replace(message, options_.guest.kernel.string(), loaded_.kernel_name);
+  if (!options_.guest.initrd.empty()) replace(message, options_.guest.initrd.string(), loaded_.initrd_name);
   return message;
 }
 

@@ -1,7 +1,6 @@
 // Where a life's kernel comes from: from files of the host's, or from the guest's own disk.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -17,9 +16,12 @@ class BootSource {
   /// which, if it is to. Call it before the process has threads. An error is one line.
   [[nodiscard]] static tl::expected<BootSource, std::string> find(const RunOptions& options);
 
-  /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those
-  /// of descriptors: they are valid while this object lives, in this process.
+  /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those of
+  /// descriptors of this process, until forget_files().
   [[nodiscard]] const RunOptions& options() const { return options_; }
+
+  /// When they were opened by their paths: they have as much of the host's memory as they are large.
+  void forget_files();
 
   /// A message about these files, with the names that the guest's disks have for them.
   [[nodiscard]] std::string with_names(std::string message) const;
@@ -28,7 +30,7 @@ class BootSource {
   explicit BootSource(const RunOptions& options) : options_(options) {}
 
   RunOptions options_;
-  std::optional<bootloader::LoadedBoot> loaded_;
+  bootloader::LoadedBoot loaded_;  ///< Without a boot loader: nothing.
 };
 
 }  // namespace pinfold::cli

@@ -255,7 +255,7 @@ LifeEnd no_life(const Failure& failure) {
 
 LifeEnd live(const RunOptions& given, LifeLinks links) {
   Life life;
-  const auto source = BootSource::find(given);
+  auto source = BootSource::find(given);
   if (!source) return no_life({exit_bad_image, source.error()});
   const RunOptions& options = source->options();
   const auto failed = [&source](const Failure& failure) {
@@ -263,6 +263,7 @@ LifeEnd live(const RunOptions& given, LifeLinks links) {
   };
   auto open = open_inputs(options);
   if (!open) return failed(open.error());
+  source->forget_files();
 
   if (auto confined = confine_monitor(options); !confined) return no_life(confined.error());
 

@@ -180,12 +180,12 @@ class ConfinedFstest : public ::testing::Test {
   }
 };
 
-TEST_F(ConfinedFstest, sees_its_disk) { EXPECT_EQ(answer({"ls"}), "(proc) (loop0) (host) "); }
+TEST_F(ConfinedFstest, sees_its_disk) { EXPECT_EQ(answer({"ls"}), "(proc) (loop0) (host) \n"); }
 
 TEST_F(ConfinedFstest, sees_no_file_of_the_host) {
   EXPECT_EQ(answer({"cat", "(host)/etc/passwd"}),
             "cannot open `(host)/etc/passwd': can't open `/etc/passwd': No such file or directory");
-  EXPECT_EQ(answer({"ls", "(host)/"}), "");
+  EXPECT_EQ(answer({"ls", "(host)/"}), "\n") << "an empty folder";
   EXPECT_EQ(answer({"ls", "(host)/etc/"}), "");
   EXPECT_NE(answer({"cp", "(loop0)0+1", "/tmp/pinfold-must-not-be"}).find("Permission denied"),
             std::string::npos);
