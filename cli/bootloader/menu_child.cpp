@@ -157,7 +157,8 @@ tl::expected<MenuAnswer, std::string> ask_menu_child(boot_menu::BootFiles& files
     const auto bytes = run_in_child([&] { return answer_of_child(fetched, question); });
     if (!bytes) return tl::unexpected("the process that reads the menu failed: " + bytes.error());
     auto words = decode_child_words(*bytes);
-    if (!words) return tl::unexpected(std::string("the process that reads the menu answered with something else"));
+    if (!words)
+      return tl::unexpected(std::string("the process that reads the menu answered with something else"));
     if (words->answer) return std::move(*words->answer);
     if (!fetch(files, fetched, *words->missing))
       return tl::unexpected(std::string("the process that reads the menu asked twice for the same"));

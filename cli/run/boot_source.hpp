@@ -16,8 +16,8 @@ class BootSource {
   /// which, if it is to. Call it before the process has threads. An error is one line.
   [[nodiscard]] static tl::expected<BootSource, std::string> find(const RunOptions& options);
 
-  /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those of
-  /// descriptors of this process, until forget_files().
+  /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those
+  /// of descriptors of this process, until forget_files().
   [[nodiscard]] const RunOptions& options() const { return options_; }
 
   /// When they were opened by their paths: they have as much of the host's memory as they are large.
