@@ -15,8 +15,9 @@ namespace {
 
 /// The bounding set: what an executed program could get. Without CAP_SETPCAP there is nothing to give up.
 void empty_bounding_set() {
-  for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
-    (void)::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  unsigned long capability = 0;
+  while (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0)
+    ++capability;  // the last one is followed by none
 }
 
 int empty_sets() {

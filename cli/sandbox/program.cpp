@@ -1,6 +1,7 @@
 #include "sandbox/program.hpp"
 
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -22,8 +23,6 @@ struct ContextEnd {
   void operator()(void* context) const { seccomp_release(context); }
 };
 using Context = std::unique_ptr<void, ContextEnd>;
-
-constexpr std::uint8_t first = 255;  ///< A priority of libseccomp's.
 
 tl::unexpected<std::string> failure(const char* what, int error) {
   return tl::unexpected(std::string("the sandbox's filter can't be made: ") + what + ": " +
@@ -52,7 +51,7 @@ int add_rules(const Context& context, Kinds kinds) {
   if ((kinds & preparing) != 0)
     if (const int error = seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(ENOSYS), SYS_clone3, 0); error != 0)
       return error;
-  return seccomp_syscall_priority(context.get(), SYS_ioctl, first);
+  return 0;
 }
 
 /// The program as bytes: libseccomp writes it into a file.
@@ -71,18 +70,34 @@ tl::expected<Program, std::string> exported(const Context& context) {
   return program;
 }
 
-/// Calls from one instruction of this program are allowed. Jumps of classic BPF are relative, so that this
-/// can stand in front of any program.
+sock_filter load(std::size_t offset) {
+  return {BPF_LD | BPF_W | BPF_ABS, 0, 0, static_cast<std::uint32_t>(offset)};
+}
+sock_filter go_on_if(std::uint64_t value, std::uint8_t else_skip) {
+  return {BPF_JMP | BPF_JEQ | BPF_K, 0, else_skip, static_cast<std::uint32_t>(value)};
+}
+constexpr sock_filter allow{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+
+// What stands in front of libseccomp's program. Jumps of classic BPF are relative, so that it does not
+// notice.
+
+/// Calls from one instruction of this program are allowed.
 Program allow_from(std::uint64_t instruction) {
-  const auto word = [](std::size_t offset) {
-    return sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0,
-                       static_cast<std::uint32_t>(offsetof(seccomp_data, instruction_pointer) + offset)};
-  };
-  const auto go_on_if = [](std::uint64_t value, std::uint8_t else_skip) {
-    return sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, else_skip, static_cast<std::uint32_t>(value)};
-  };
-  return {word(0), go_on_if(instruction, 3), word(4), go_on_if(instruction >> 32, 1),
-          sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+  constexpr std::size_t at = offsetof(seccomp_data, instruction_pointer);
+  return {load(at), go_on_if(instruction, 3), load(at + 4), go_on_if(instruction >> 32, 1), allow};
+}
+
+/// The call of this rule is decided about in seven instructions. libseccomp has an order of calls
+/// (priorities), but not one of the values of their arguments, and a monitor makes many kinds of ioctl.
+Program allow_soon(const CallRule& rule) {
+  const Condition& condition = rule.only_if[0];
+  return {load(offsetof(seccomp_data, arch)),
+          go_on_if(AUDIT_ARCH_X86_64, 5),
+          load(offsetof(seccomp_data, nr)),
+          go_on_if(static_cast<std::uint64_t>(rule.number), 3),
+          load(offsetof(seccomp_data, args) + 8UL * condition.argument),
+          go_on_if(condition.value, 1),
+          allow};
 }
 
 }  // namespace
@@ -94,9 +109,12 @@ tl::expected<Program, std::string> compile(Kinds kinds, Mode mode) {
   if (error == 0) error = add_rules(context, kinds);
   if (error != 0) return failure("libseccomp", -error);
   auto program = exported(context);
-  if (!program || mode != Mode::log) return program;
-  Program prologue = allow_from(address_of_logged_calls());
-  program->insert(program->begin(), prologue.begin(), prologue.end());
+  if (!program) return program;
+  const auto put_first = [&](const Program& more) {
+    program->insert(program->begin(), more.begin(), more.end());
+  };
+  if (mode == Mode::log) put_first(allow_from(address_of_logged_calls()));
+  if (const CallRule& first = call_rules().front(); (first.kinds & kinds) != 0) put_first(allow_soon(first));
   return program;
 }
 

@@ -77,6 +77,15 @@ def test_a_refused_call_ends_the_guest_with_its_name(host: Pinfold, work: Path, 
     assert not list((host.folder / "pinfold").glob("*.sock")), "it started again, or left its socket"
 
 
+@pytest.mark.usefixtures("built")
+def test_what_is_parsed_before_the_guests_start_is_confined(host: Pinfold, work: Path) -> None:
+    """A kernel's maker has the monitor in the hand when it reads the kernel: the first filter is there."""
+    words = [host.build.program("pinfold_hostile_monitor"), "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M"]
+    guest = host.start_command([str(word) for word in words], PINFOLD_HOSTILE="early")
+    assert guest.exit_code() == 7
+    assert "pinfold: the sandbox refused open (system call 2) before the guest's start: the monitor ends" in guest.console.text()
+
+
 def landlock() -> int:
     return LIBC.syscall(444, None, 0, 1)  # landlock_create_ruleset, LANDLOCK_CREATE_RULESET_VERSION
 
@@ -131,7 +140,11 @@ def test_limits_alone_bound_descriptors_and_stay(host: Pinfold, work: Path) -> N
 @as_root
 @pytest.mark.usefixtures("built")
 def test_another_user_has_nothing_of_roots(host: Pinfold, work: Path) -> None:
-    results = Hostile(host, "layers", work, ALL_LAYERS, "--user", "nobody").results("control")
+    hostile = Hostile(host, "layers", work, ALL_LAYERS, "--user", "nobody")
+    status = Path(f"/proc/{hostile.guest.child()}/status").read_text()
+    assert re.search(r"^Uid:\t65534\t65534\t65534\t65534$", status, re.M)
+    assert re.search(r"^Groups:\s*$", status, re.M)
+    results = hostile.results("control")
     expected = {"open for root": NO_ACCESS, "setuid to root": NOT_PERMITTED, "kill": NOT_PERMITTED}
     assert {name: results[name] for name in expected} == expected
 

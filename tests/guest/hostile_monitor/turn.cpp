@@ -2,9 +2,10 @@
 // that thread. It is linked into pinfold_hostile_monitor, with ld's --wrap, and not into pinfold.
 //
 // PINFOLD_HOSTILE says what it does then: "all" tries every system call of attempts() and goes on after each
-// refusal; "layers" tries attempts_at_other_layers(); a name makes that one attempt, and what follows is what
-// would follow in pinfold. PINFOLD_HOSTILE_WITHOUT lists layers that are left out: filters, landlock,
-// privileges, limits.
+// refusal; "layers" tries attempts_at_other_layers(); "early" makes the first of attempts(), without a
+// signal, as soon as the monitor is confined; a name makes that one attempt, and what follows is what would
+// follow in pinfold. PINFOLD_HOSTILE_WITHOUT lists layers that are left out: filters, landlock, privileges,
+// limits.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
@@ -136,6 +137,7 @@ int wrap_install(const Program&,
 int wrap_install(const Program& program, bool all_threads) {
   const int error = is_left_out("filters") ? 0 : real_install(program, all_threads);
   announce();
+  if (kind == no_kind && variable("PINFOLD_HOSTILE") == "early") (void)hostile::attempts().front().make();
   return error;
 }
 

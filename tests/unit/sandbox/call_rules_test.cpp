@@ -39,7 +39,7 @@ std::string threads(Kinds kinds) {
 std::string table() {
   std::string rows = header;
   for (const CallRule& rule : call_rules())
-    rows += "| `" + std::string(call_name(rule.number)) + "` | " + conditions(rule) + " | " +
+    rows += "| " + std::string(call_name(rule.number)) + " | " + conditions(rule) + " | " +
             threads(rule.kinds) + " | " + rule.reason + " |\n";
   return rows;
 }
