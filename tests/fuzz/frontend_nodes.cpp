@@ -1,8 +1,9 @@
 // A guest that writes anything into the nodes of its device.
-#include <algorithm>
+#include <optional>
 #include <string>
 
 #include "devices/xenbus/backend_device.hpp"
+#include "fake_backend.hpp"
 #include "input.hpp"
 
 namespace {
@@ -17,39 +18,18 @@ using xenstore::Path;
 constexpr const char* names[] = {"state",    "ring-ref", "event-channel", "queue-0/ring-ref",
                                  "protocol", "backend"};
 
-struct Script {
-  bool connected = false, lingers = false, fails = false;
-};
-
 /// Connects like a disk: it needs two numbers.
-class Reader final : public Backend {
+class Reader final : public FakeBackend {
  public:
-  explicit Reader(Script& script) : script_(script) {}
-  [[nodiscard]] DeviceNodes backend_nodes() const override { return {{"mode", "w"}}; }
-  [[nodiscard]] DeviceNodes frontend_nodes() const override { return {{"virtual-device", "51712"}}; }
-  void start() override {}
-  [[nodiscard]] DeviceNodes features() const override { return {}; }
+  using FakeBackend::FakeBackend;
   [[nodiscard]] tl::expected<DeviceNodes, std::string> connect(const FrontendNodes& nodes) override {
-    promise(!script_.connected, "one connection at a time");
     const auto ref = nodes.required_number("ring-ref");
     if (!ref) return tl::unexpected(ref.error());
     const auto port = nodes.below("queue-0").number("ring-ref");
     if (!port) return tl::unexpected(port.error());
     (void)nodes.text("protocol");
-    script_.connected = true;
-    return DeviceNodes{{"sectors", "8"}};
+    return FakeBackend::connect(nodes);
   }
-  void disconnect() override {
-    if (!script_.lingers) script_.connected = false;
-  }
-  [[nodiscard]] bool is_disconnected() override { return !script_.connected; }
-  [[nodiscard]] std::optional<std::string> failure() override {
-    return script_.fails ? std::optional<std::string>("broken") : std::nullopt;
-  }
-  [[nodiscard]] DeviceCounts counts() const override { return {}; }
-
- private:
-  Script& script_;
 };
 
 }  // namespace
@@ -58,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Input input(data, size);
   xenstore::Store store;
   const auto guest = store.add_client(DomId(1), {});
-  Script script;
+  FakeBackend::Script script;
   BackendDevice device(store, {"vbd", DomId(1), 51712}, std::make_unique<Reader>(script));
   promise(device.publish().has_value(), "the nodes of a device are written");
   const Path front = device.name().frontend_folder();
@@ -68,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto text = input.take_bytes(what / 64 * std::size_t{3} + 1);
     if (what % 8 == 0) (void)store.remove(guest, xenstore::TransactionId(0), *path);
     if (what % 8 == 1) script.lingers = !script.lingers;
-    if (what % 8 == 2) script.fails = !script.fails;
+    if (what % 8 == 2) script.failure = script.failure ? std::nullopt : std::optional<std::string>("broken");
     if (what % 8 > 2)
       (void)store.write(guest, xenstore::TransactionId(0), *path, std::string(text.begin(), text.end()));
     if (!script.lingers && device.state() != BusState::connected) script.connected = false;

@@ -5,6 +5,8 @@
 
 #include <random>
 
+#include "fake_backend.hpp"
+
 namespace pinfold::devices::xenbus {
 namespace {
 
@@ -13,38 +15,6 @@ using xenstore::Store;
 
 constexpr const char* front = "/local/domain/1/device/vbd/51712/";
 constexpr const char* back = "/local/domain/0/backend/vbd/1/51712/";
-
-/// A backend that does what the test tells it.
-class FakeBackend final : public Backend {
- public:
-  struct Script {
-    bool started = false, connected = false, lingers = false;
-    int connects = 0;
-    std::string refusal;
-    std::optional<std::string> failure;
-  };
-  explicit FakeBackend(Script& script) : script_(script) {}
-  [[nodiscard]] DeviceNodes backend_nodes() const override { return {{"mode", "w"}}; }
-  [[nodiscard]] DeviceNodes frontend_nodes() const override { return {{"virtual-device", "51712"}}; }
-  void start() override { script_.started = true; }
-  [[nodiscard]] DeviceNodes features() const override { return {{"feature-x", "1"}}; }
-  [[nodiscard]] tl::expected<DeviceNodes, std::string> connect(const FrontendNodes&) override {
-    EXPECT_FALSE(script_.connected) << "a connection ends before there is another";
-    ++script_.connects;
-    if (!script_.refusal.empty()) return tl::unexpected(script_.refusal);
-    script_.connected = true;
-    return DeviceNodes{{"sectors", "8"}};
-  }
-  void disconnect() override {
-    if (!script_.lingers) script_.connected = false;
-  }
-  [[nodiscard]] bool is_disconnected() override { return !script_.connected; }
-  [[nodiscard]] std::optional<std::string> failure() override { return script_.failure; }
-  [[nodiscard]] DeviceCounts counts() const override { return {}; }
-
- private:
-  Script& script_;
-};
 
 struct States : testing::Test {
   States() { EXPECT_TRUE(device.publish()); }

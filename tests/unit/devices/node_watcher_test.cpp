@@ -9,13 +9,12 @@
 #include <string>
 #include <thread>
 
+#include "xenstore_fixtures.hpp"
+
 namespace pinfold::devices::xenstore {
 namespace {
 
-constexpr TransactionId no_tx{0};
 constexpr std::chrono::seconds long_enough{20};
-
-Path path(std::string_view text) { return *Path::parse(text, DomId(1)); }
 
 /// Counts calls, and can make them wait.
 class Calls {

@@ -3,24 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include "block_fakes.hpp"
-#include "granting_guest.hpp"
+#include "queue_fixture.hpp"
 
 namespace pinfold::devices::block {
 namespace {
 
-constexpr std::uint32_t ring_ref = 8, ring_frame = 1;
-
-struct Queue : testing::Test {
-  Queue() {
-    guest.grant(ring_ref, ring_frame);
+struct Queue : QueueFixture, testing::Test {
+  Queue() : QueueFixture(1000) {
     for (std::uint32_t n = 0; n < 64; ++n) guest.grant(100 + n, 10 + n);
-    transfers = std::move(*image.make_queue(RequestRing::size));
     connect();
-  }
-  void connect() {
-    queue.emplace(std::move(*access.use(GrantRef(ring_ref), GrantUse::write)), access, *transfers,
-                  image.geometry(), counts);
   }
   /// Serves until nothing changes any more; true: the frontend got a notice.
   bool serve() {
@@ -49,14 +40,7 @@ struct Queue : testing::Test {
     return guest.target.frames_held() == 1;  // the frontend's own ring page
   }
 
-  GrantingGuest guest;
-  GrantAccess access = guest.access();
-  FakeImage image{1000};
-  std::unique_ptr<TransferQueue> transfers;
-  Pacing::Clock::time_point now{};
   FakeFrontend front{guest.frame(ring_frame)};
-  QueueCounts counts;
-  std::optional<RequestQueue> queue;
 };
 
 TEST_F(Queue, data_goes_to_the_image_and_comes_back) {

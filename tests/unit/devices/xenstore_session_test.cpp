@@ -9,15 +9,12 @@
 #include <vector>
 
 #include "fakes.hpp"
+#include "xenstore_fixtures.hpp"
 
 namespace pinfold::devices::xenstore {
 namespace {
 
 using namespace std::string_literals;
-
-constexpr TransactionId no_tx{0};
-
-Path path(std::string_view text) { return *Path::parse(text, DomId(1)); }
 
 class SessionTest : public testing::Test {
  protected:
@@ -34,13 +31,7 @@ class SessionTest : public testing::Test {
   }
   Message next(Session& session) {
     take(session);
-    xsd_sockmsg header{};
-    if (received.size() < sizeof(header)) return {};
-    std::memcpy(&header, received.data(), sizeof(header));
-    Message message{header.type, header.req_id, TransactionId(header.tx_id),
-                    received.substr(sizeof(header), header.len)};
-    received.erase(0, sizeof(header) + header.len);
-    return message;
+    return take_message(received);
   }
   std::string ask(std::uint32_t type, const std::string& payload, TransactionId tx = no_tx) {
     host.received(as_bytes(Message{type, 7, tx, payload}.wire()));

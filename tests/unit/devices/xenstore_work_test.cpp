@@ -8,16 +8,15 @@
 #include "devices/xenstore/connection.hpp"
 #include "event_guest.hpp"
 #include "fakes.hpp"
+#include "xenstore_fixtures.hpp"
 
 namespace pinfold::devices::xenstore {
 namespace {
 
 using namespace std::string_literals;
 
-constexpr TransactionId no_tx{0};
 constexpr int wide = 900;  ///< Nodes of a directory: nearly all that a domain may have.
 
-Path path(const std::string& text) { return *Path::parse(text, DomId(1)); }
 std::string number(int i) { return std::to_string(i); }
 
 class StoreWork : public testing::Test {
