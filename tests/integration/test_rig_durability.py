@@ -21,7 +21,7 @@ def test_what_a_guest_was_told_is_on_its_disk_is_there(rig: Rig, build: Build, i
     if not losing_disk.exists():
         pytest.skip("losing_disk is not built (Debian's libfuse3-dev)")
     words = [word for program in PROGRAMS for word in ("--bring", program)]
-    limit = SECONDS + 900  # for the start, and the life that begins last
+    limit = SECONDS + 1800  # for the start, and the life that begins last
     run = rig("-t", limit, "--module", "fuse", *words, "--bring", "/etc/mke2fs.conf", *DISK_PARSER, "--", "sh",
               ROOT / "tests/durability/lives", SECONDS, SEED, build.pinfold, images.kernel, images.initrd_with(*MODULES),
               losing_disk, limit=limit)
