@@ -169,6 +169,14 @@ def run_without(host: Pinfold, call: str, error: str, *options: str) -> subproce
     return subprocess.run(words, env=host.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
 
 
+def test_disks_work_inside_without_io_uring(host: Pinfold) -> None:
+    kernel = host.build.guest("disk_attacks")
+    words = [*FORBID, "io_uring_setup", "EPERM", host.build.pinfold, "run", "--kernel", kernel, "--memory", "32M",
+             "--disk", f"{kernel},raw,xvda,ro"]
+    done = subprocess.run(words, env=host.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def nothing_is_left(host: Pinfold) -> bool:
     return [file.name for file in (host.folder / "pinfold").iterdir() if file.name != "last-id"] == []
 
