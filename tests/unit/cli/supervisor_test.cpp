@@ -51,6 +51,11 @@ TEST(LifeEnd, a_monitor_that_was_killed_is_a_failure_and_the_guest_did_nothing) 
   }
 }
 
+/// It may have kept itself from saying so.
+TEST(LifeEnd, a_monitor_that_sigsys_killed_was_ended_by_its_sandbox) {
+  EXPECT_NE(life_end(killed(SIGSYS)).complaint.find("its sandbox refused a system call"), std::string::npos);
+}
+
 TEST(LifeEnd, any_other_status_is_a_failure) {
   std::size_t known = 0;
   for (int status = 0; status < 256; ++status) {
@@ -118,6 +123,8 @@ RunOptions unusual() {
   o.watch.gdb = "unix:/g";
   o.host.kvm_device = "/dev/null";
   o.host.write_protection = vmm::WriteProtection::userfaultfd;
+  o.sandbox.mode = sandbox::Mode::log;
+  o.sandbox.user = sandbox::User{1000, 100};
   return o;
 }
 
@@ -133,6 +140,9 @@ TEST(Handover, options_arrive_as_they_were) {
   EXPECT_EQ(arrived->guest.on_watchdog, EndAction::rename_restart);
   EXPECT_EQ(arrived->watch.trace.to, "");
   EXPECT_EQ(arrived->host.write_protection, vmm::WriteProtection::userfaultfd);
+  EXPECT_EQ(arrived->sandbox.mode, sandbox::Mode::log);
+  ASSERT_TRUE(arrived->sandbox.user);
+  EXPECT_EQ(arrived->sandbox.user->group, 100U);
 }
 
 TEST(Handover, optional_fields_that_are_empty_stay_empty) {
