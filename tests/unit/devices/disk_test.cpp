@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "block_fakes.hpp"
@@ -121,6 +122,25 @@ TEST_F(DiskOnBus, requests_are_served_by_a_thread) {
   auto& ring = connect();
   EXPECT_EQ(status_of(ring, transfer_request(BLKIF_OP_WRITE, 1, 0, {{100, 0, 7}})), BLKIF_RSP_OKAY);
   EXPECT_EQ(status_of(ring, transfer_request(BLKIF_OP_READ, 2, 999, {{100, 0, 1}})), BLKIF_RSP_ERROR);
+}
+
+TEST_F(DiskOnBus, what_it_did_for_all_frontends_is_counted) {
+  for (int frontend = 0; frontend < 2; ++frontend) {
+    auto& ring = connect();
+    EXPECT_EQ(status_of(ring, transfer_request(BLKIF_OP_WRITE, 1, 0, {{100, 0, 7}})), BLKIF_RSP_OKAY);
+    set("state", "6");
+    ASSERT_TRUE(reaches("6"));
+    set("state", "1");
+    ASSERT_TRUE(reaches("2"));
+  }
+  const auto all = bus.counts();
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].device, "disk xvda");
+  const std::map<std::string, std::uint64_t> counts(all[0].counts.begin(), all[0].counts.end());
+  EXPECT_EQ(counts.at("requests"), 2u);
+  EXPECT_EQ(counts.at("bytes_written"), 2 * 4096u);
+  EXPECT_EQ(counts.at("failed"), 0u);
+  EXPECT_GE(counts.at("events_received"), 2u);
 }
 
 TEST_F(DiskOnBus, what_is_in_the_ring_before_the_connection_is_not_missed) {
