@@ -14,6 +14,7 @@ from harness.images import Images
 from harness.pinfold import Guest, Pinfold
 
 BAD_CONFIGURATION = 3
+PV_GRUB = Path("/usr/lib/grub-xen/grub-x86_64-xen.bin")
 SESSION = """#!/bin/sh
 mount -t proc proc /proc; mount -t devtmpfs dev /dev
 exec </dev/hvc0 >/dev/hvc0 2>&1
@@ -237,6 +238,23 @@ def cpio_with(work: Path, session: str) -> bytes:
     (folder / "session").chmod(0o755)
     return subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=folder, input=b"session", stdout=subprocess.PIPE,
                           check=True).stdout
+
+
+@pytest.mark.parametrize("extra", ["(hd0)", "(hd0,0)"])
+def test_boots_by_pv_grub(host: Pinfold, images: Images, tree: Tree, work: Path, extra: str) -> None:
+    """PV GRUB is the kernel, and finds the disk and the menu itself; the guest's kernel takes its place in the same life. It
+    can unpack xz, and neither the LZ4 of the cloud kernel nor zstd."""
+    needs("sfdisk")
+    if not PV_GRUB.exists():
+        pytest.skip("grub-xen-host is not installed: scripts/setup --tests")
+    tree.write("boot/vmlinuz-6.1", images.kernel.read_bytes())
+    tree.write("boot/grub/grub.cfg", "set timeout=0\nmenuentry a {\n linux /boot/vmlinuz-6.1 rdinit=/session quiet console=hvc0\n"
+               " initrd /boot/initrd.img-6.1\n}\n")
+    make = boot_disk.ext4 if extra == "(hd0)" else boot_disk.mbr
+    image = make(tree.folder, work / "disk.img")
+    guest = host.start(PV_GRUB, "--disk", f"{image},raw,xvda,ro", "--append", extra, memory="256M")
+    assert guest.exit_code(120) == 0, guest.console.text()
+    assert guest.console.matching("booted: rdinit=/session quiet console=hvc0$"), guest.console.text()
 
 
 # -- These need no KVM.
