@@ -130,6 +130,14 @@ TEST_F(GrubMenu, nothing_but_the_guests_devices_is_named) {
   EXPECT_EQ(boots("menuentry m {\nset root=host\nlinux /etc/passwd\n}"), "there is no file /etc/passwd");
 }
 
+TEST(Paths, of_a_guest_have_no_device_in_them) {
+  for (const char* path : {"/", "/boot/vmlinuz-6.1.0+deb", "/a b/c"})
+    EXPECT_TRUE(is_plain_path(path)) << path;
+  for (const char* path : {"", "boot", "(host)/etc/passwd", "/boot/(host)/x", "/a)", "/a\nb", "/\x7f"})
+    EXPECT_FALSE(is_plain_path(path)) << path;
+  EXPECT_FALSE(is_plain_path("/" + std::string(4095, 'a')));
+}
+
 TEST_F(GrubMenu, configurations_lead_to_others) {
   files.add("/boot/grub/custom.cfg", "menuentry c { linux /boot/vmlinuz-2 }");
   EXPECT_EQ(boots("source ${config_directory}/custom.cfg"), "/boot/vmlinuz-2");
