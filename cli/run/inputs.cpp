@@ -3,6 +3,7 @@
 #include <ctime>
 
 #include "cli/run/progress_line.hpp"
+#include "cli/run/unpack_child.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -46,7 +47,8 @@ Result<OpenInputs> open_inputs(const RunOptions& options) {
   if (!symbols) return failure(exit_bad_image, symbols.error());
   auto kernel = [&] {
     ProgressLine progress;
-    return loader::KernelFile::open(guest.kernel, progress.sink(), loader::UnpackCache::of_user());
+    return loader::KernelFile::open(guest.kernel, progress.sink(), loader::UnpackCache::of_user(),
+                                    unpack_in_child);
   }();
   if (!kernel) return failure(exit_bad_image, kernel.error().message);
   auto initrd = open_initrd(guest.initrd);
