@@ -8,6 +8,7 @@
 
 #include "cli/console/client.hpp"
 #include "cli/console/command_line.hpp"
+#include "cli/control/protocol.hpp"
 #include "cli/doctor.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/guest_options.hpp"
@@ -113,6 +114,16 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options)
                     "The guest kernel's System.map, for names of functions");
 }
 
+/// What the monitor's answer does not contain, or contains in another form, is found out where it is used.
+int answer_of(const Action& inspection) {
+  try {
+    return inspection();
+  } catch (const Json::exception&) {
+    std::cerr << "pinfold: a guest's monitor answered with something else\n";
+    return exit_bad_image;
+  }
+}
+
 }  // namespace
 
 int run_command_line(int argc, char** argv, const char* version) {
@@ -174,7 +185,7 @@ int run_command_line(int argc, char** argv, const char* version) {
 
   if (const auto code = parse(app, argc, argv)) return *code;
   if (app.got_subcommand("monitor")) return monitor(of_monitor);
-  if (inspection) return inspection();
+  if (inspection) return answer_of(inspection);
   if (console->parsed()) return attach_console(console_of);
   const CLI::App& command = create->parsed() ? *create : *run;
   if (command.count("--stats") != 0)

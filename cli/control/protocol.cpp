@@ -2,12 +2,27 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+
+#include "cli/visible_text.hpp"
 
 namespace pinfold::cli {
 namespace {
 
 tl::unexpected<std::string> wrong(std::string what) { return tl::unexpected(std::move(what)); }
+
+/// Makes all texts in it visible(). False: it has more levels than any answer, or a key as no answer has.
+bool make_visible(Json& value, int levels = 32) {
+  if (levels == 0) return false;
+  if (value.is_string()) value = visible(value.get_ref<const std::string&>());
+  if (value.is_array())
+    return std::ranges::all_of(value, [&](Json& item) { return make_visible(item, levels - 1); });
+  if (!value.is_object()) return true;
+  for (const auto& member : value.items())
+    if (visible(member.key()) != member.key() || !make_visible(member.value(), levels - 1)) return false;
+  return true;
+}
 
 tl::expected<Json, std::string> decode(std::string_view line) {
   Json object = Json::parse(line, nullptr, false);
@@ -48,11 +63,15 @@ tl::expected<Request, std::string> decode_request(std::string_view line) {
 tl::expected<Json, std::string> decode_answer(std::string_view line) {
   auto object = decode(line);
   if (!object) return wrong("the guest's monitor answered with something else: " + object.error());
+  const auto nonsense = [] { return wrong("the guest's monitor answered with something else"); };
+  if (!make_visible(*object)) return nonsense();
   const auto ok = object->find("ok");
-  if (ok != object->end() && *ok == true && object->contains("answer")) return std::move((*object)["answer"]);
+  const auto answer = object->find("answer");
+  if (ok != object->end() && *ok == true && answer != object->end() && answer->is_object())
+    return std::move(*answer);
   const auto error = object->find("error");
   if (error != object->end() && error->is_string()) return wrong(error->get<std::string>());
-  return wrong("the guest's monitor answered with something else");
+  return nonsense();
 }
 
 std::string hex(std::uint64_t value) { return fmt::format("{:#x}", value); }

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 #include "cli/console/client.hpp"
 #include "cli/control/guests.hpp"
@@ -19,6 +20,7 @@
 #include "cli/exit_codes.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/message_log.hpp"
+#include "cli/visible_text.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -111,8 +113,10 @@ int create(const RunOptions& given, CreateOptions how) {
   }
   const int code = exit_code_of(supervisor);
   (void)exit_code_of(keeper);
-  std::ifstream said(log);
-  if (said.peek() != std::ifstream::traits_type::eof()) std::cerr << said.rdbuf();
+  std::ifstream file(log);
+  std::ostringstream said;
+  said << file.rdbuf();
+  std::cerr << visible_lines(said.view());
   return code == exit_powered_off ? static_cast<int>(exit_bad_image) : code;
 }
 
