@@ -29,8 +29,8 @@ struct Request {
   Json arguments;
 };
 [[nodiscard]] tl::expected<Request, std::string> decode_request(std::string_view line);
-/// The answer's content, an object; a refusal, or what is wrong with it, as the error. All texts are visible(),
-/// because the monitor's guest can have written them, or taken over the monitor.
+/// The answer's content, an object; a refusal, or what is wrong with it, as the error. All texts are
+/// visible(), because the monitor's guest can have written them, or taken over the monitor.
 [[nodiscard]] tl::expected<Json, std::string> decode_answer(std::string_view line);
 
 /// "0x" and lower-case digits.
