@@ -4,15 +4,7 @@
 
 #include <csignal>
 
-#include "cli/symbol_file.hpp"
-
 namespace pinfold::cli {
-
-tl::expected<trace::Namer, std::string> make_namer(const std::filesystem::path& system_map) {
-  const auto file = SymbolFile::open_map(system_map);
-  if (!file) return tl::unexpected(file.error());
-  return file->read().map(namer_of);
-}
 
 trace::Namer namer_of(const std::shared_ptr<const SystemMap>& symbols) {
   if (symbols->empty()) return {};

@@ -30,9 +30,7 @@ struct TraceOptions {
 /// Closes it, and says on stderr what was lost, if anything.
 void close_trace_sink(trace::LogSink& sink);
 
-/// Addresses' names by a System.map; an empty path: no names.
-[[nodiscard]] tl::expected<trace::Namer, std::string> make_namer(const std::filesystem::path& system_map);
-/// The same; an empty map: addresses stay numbers.
+/// Addresses' names; an empty map: they stay numbers.
 [[nodiscard]] trace::Namer namer_of(const std::shared_ptr<const SystemMap>& symbols);
 
 }  // namespace pinfold::cli

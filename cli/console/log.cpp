@@ -34,16 +34,23 @@ void copy(const vmm::Fd& from, const vmm::Fd& to) {
 }  // namespace
 
 tl::expected<LogFiles, std::string> LogFiles::open(const ConsoleOptions& options) {
+  std::vector<std::filesystem::path> files{options.log};
+  for (std::uint32_t i = 1; i <= options.old_logs; ++i)
+    files.emplace_back(options.log.string() + fmt::format(".{}", i));
+  return open(files, options.log_bytes);
+}
+
+tl::expected<LogFiles, std::string> LogFiles::open(const std::vector<std::filesystem::path>& files,
+                                                   std::uint64_t limit) {
   LogFiles log;
-  log.limit_ = options.log_bytes;
-  for (std::uint32_t i = 0; i <= options.old_logs; ++i) {
-    const std::string path = options.log.string() + (i == 0 ? std::string() : fmt::format(".{}", i));
+  log.limit_ = limit;
+  for (const std::filesystem::path& path : files) {
     vmm::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
-    if (!file.open()) return tl::unexpected(path + ": " + std::strerror(errno));
+    if (!file.open()) return tl::unexpected(path.string() + ": " + std::strerror(errno));
     struct stat found {};
     if (::fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode))
-      return tl::unexpected(path + " is not a regular file");
-    if (i == 0) log.size_ = static_cast<std::uint64_t>(found.st_size);
+      return tl::unexpected(path.string() + " is not a regular file");
+    if (log.files_.empty()) log.size_ = static_cast<std::uint64_t>(found.st_size);
     log.files_.push_back(std::move(file));
   }
   return log;

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <mutex>
 #include <span>
 #include <string>
@@ -25,6 +26,9 @@ class LogFiles {
  public:
   /// Opens or makes the files; goes on behind what the log has already. An error is one line.
   [[nodiscard]] static tl::expected<LogFiles, std::string> open(const ConsoleOptions& options);
+  /// The same for files of any names, the log first; each has at most `limit` bytes.
+  [[nodiscard]] static tl::expected<LogFiles, std::string> open(
+      const std::vector<std::filesystem::path>& files, std::uint64_t limit);
 
   /// Appends, and rotates when the log is full. How many bytes were written: fewer if the host takes no more.
   [[nodiscard]] std::size_t append(std::string_view bytes);

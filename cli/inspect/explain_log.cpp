@@ -8,8 +8,7 @@
 
 #include "cli/control/frame_report.hpp"
 #include "cli/inspect/explain.hpp"
-#include "cli/trace_options.hpp"
-#include "trace/reader.hpp"
+#include "cli/logs/log_inputs.hpp"
 #include "trace/replay.hpp"
 
 namespace pinfold::cli {
@@ -103,39 +102,41 @@ struct Moment {
 };
 
 tl::expected<Moment, std::string> moment_of(const LogQuestion& question, Refusals& refusals) {
-  const auto namer = make_namer(question.system_map);
-  if (!namer) return tl::unexpected("--system-map: " + namer.error());
-  auto reader = LogReader::open(question.log);
+  auto inputs = LogInputs::open(question.log, question.system_map);
+  if (!inputs) return tl::unexpected(inputs.error());
+  auto content = inputs->read();
+  if (!content) return tl::unexpected(content.error());
+  trace::LogReader& reader = content->log;
+  const trace::Namer& namer = content->namer;
   const auto failed = [&](const std::string& why) {
     return tl::unexpected(fmt::format("{}: {}", question.log.string(), why));
   };
-  if (!reader) return failed(reader.error().describe());
-  auto replay = trace::Replay::of(reader->header());
+  auto replay = trace::Replay::of(reader.header());
   if (!replay) return failed(replay.error());
 
   Moment moment{std::move(*replay), {}, {}, {}, {}};
   LogReader::Step step{};
-  while ((step = reader->next()) == LogReader::Step::event) {
-    const LogEvent& event = reader->event();
+  while ((step = reader.next()) == LogReader::Step::event) {
+    const LogEvent& event = reader.event();
     // After the domain's end no frame has an owner. Stop before it, unless the question is about that event.
     if (event.kind == TraceKind::destroy && !question.at) return moment;
     if (const auto difference = moment.replay->step(event))
       return failed(fmt::format("event {} goes another way now: {}", event.number, *difference));
     moment.holders.hear(event);
-    refusals.hear(event, [&] { return line_of(reader->header(), event, *namer); });
+    refusals.hear(event, [&] { return line_of(reader.header(), event, namer); });
     moment.any = true;
     moment.event = event;
     moment.event.contents = {};
     moment.event.digests = {};
     if (event.number != question.at) continue;
-    moment.line = line_of(reader->header(), event, *namer);
+    moment.line = line_of(reader.header(), event, namer);
     return moment;
   }
   if (question.at)
     return failed(fmt::format(
         "there is no event {}; {}", *question.at,
         moment.any ? fmt::format("the last is {}", moment.event.number) : "there is none at all"));
-  if (step != LogReader::Step::end) moment.note = reader->error().describe();
+  if (step != LogReader::Step::end) moment.note = reader.error().describe();
   return moment;
 }
 

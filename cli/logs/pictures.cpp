@@ -8,28 +8,33 @@
 #include <iostream>
 
 #include "cli/exit_codes.hpp"
-#include "cli/trace_options.hpp"
+#include "cli/logs/log_inputs.hpp"
 #include "pvmmu/rule_reasons.hpp"
 #include "report/page.hpp"
 #include "report/perfetto.hpp"
-#include "trace/reader.hpp"
 
 namespace pinfold::cli {
 namespace {
 
-int fail(const std::filesystem::path& file, const std::string& why) {
-  std::cerr << fmt::format("pinfold: {}: {}\n", file.string(), why);
+int fail(const std::string& what) {
+  std::cerr << fmt::format("pinfold: {}\n", what);
   return exit_bad_image;
 }
+int fail(const std::filesystem::path& file, const std::string& why) {
+  return fail(fmt::format("{}: {}", file.string(), why));
+}
 
-/// Opens both files and has `make(log, stream)` write; it returns why the log could not be read to its end.
+/// Opens the files and has `make(log, namer, stream)` write; it returns why the log could not be read to its
+/// end.
 template <class Make>
 int convert(const PictureOptions& options, Make make) {
-  auto log = trace::LogReader::open(options.log);
-  if (!log) return fail(options.log, log.error().describe());
+  auto inputs = LogInputs::open(options.log, options.system_map);
+  if (!inputs) return fail(inputs.error());
   std::ofstream to(options.output, std::ios::binary | std::ios::trunc);
   if (!to) return fail(options.output, std::strerror(errno));
-  const std::string trouble = make(*log, to);
+  auto content = inputs->read();
+  if (!content) return fail(content.error());
+  const std::string trouble = make(content->log, content->namer, to);
   to.close();
   if (!to) return fail(options.output, "could not be written");
   if (!trouble.empty())
@@ -43,14 +48,12 @@ int convert(const PictureOptions& options, Make make) {
 int make_report(const PictureOptions& options) {
   report::PageOptions page;
   page.file = options.log.filename().string();
-  auto namer = make_namer(options.system_map);
-  if (!namer) return fail(options.system_map, namer.error());
-  page.namer = *namer;
   page.words = [](pvmmu::Rule rule) {
     const pvmmu::RuleReason& reason = pvmmu::reason(rule);
     return report::RuleWords{std::string(reason.why), std::string(reason.instead)};
   };
-  return convert(options, [&](trace::LogReader& log, std::ostream& to) {
+  return convert(options, [&](trace::LogReader& log, const trace::Namer& namer, std::ostream& to) {
+    page.namer = namer;
     const report::Model model = report::make_model(log);
     to << report::make_page(model, page);
     return model.trouble;
@@ -58,7 +61,7 @@ int make_report(const PictureOptions& options) {
 }
 
 int export_perfetto(const PictureOptions& options) {
-  return convert(options, [](trace::LogReader& log, std::ostream& to) {
+  return convert(options, [](trace::LogReader& log, const trace::Namer&, std::ostream& to) {
     return report::write_perfetto(log, to).trouble;
   });
 }

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "cli/exit_codes.hpp"
-#include "cli/trace_options.hpp"
+#include "cli/logs/log_inputs.hpp"
 #include "trace/predicate.hpp"
 #include "trace/reader.hpp"
 #include "trace/replay.hpp"
@@ -56,24 +56,25 @@ LogReader::Step next_event(LogReader& reader, bool follow) {
 int trace_command(const TraceCommandOptions& options) {
   const auto filter = trace::Filter::of(options.filters);
   if (!filter) return complain(exit_usage, "--filter: " + filter.error());
-  const auto namer = make_namer(options.system_map);
-  if (!namer) return complain(exit_usage, "--system-map: " + namer.error());
   if (options.follow) wait_for_header(options.log);
-  auto reader = LogReader::open(options.log);
-  if (!reader)
-    return complain(exit_bad_image, fmt::format("{}: {}", options.log.string(), reader.error().describe()));
+  auto inputs = LogInputs::open(options.log, options.system_map);
+  if (!inputs) return complain(exit_bad_image, inputs.error());
+  auto content = inputs->read();
+  if (!content) return complain(exit_bad_image, content.error());
+  trace::LogReader& reader = content->log;
+  const trace::Namer& namer = content->namer;
 
-  reader->allow_all();  // a line costs the same whatever the event is about
+  reader.allow_all();  // a line costs the same whatever the event is about
 
   trace::Summary summary;
   LogReader::Step step{};
-  while ((step = next_event(*reader, options.follow)) == LogReader::Step::event) {
-    const trace::LogEvent& event = reader->event();
+  while ((step = next_event(reader, options.follow)) == LogReader::Step::event) {
+    const trace::LogEvent& event = reader.event();
     if (filter->matches(event)) {
       if (options.summary)
         summary.add(event);
-      else if (!put((options.json ? json_of(reader->header(), event, *namer)
-                                  : line_of(reader->header(), event, *namer)) +
+      else if (!put((options.json ? json_of(reader.header(), event, namer)
+                                  : line_of(reader.header(), event, namer)) +
                     '\n'))
         return complain(exit_bad_image, "the output can't be written");
     }
@@ -83,9 +84,9 @@ int trace_command(const TraceCommandOptions& options) {
     }
   }
   if (options.summary)
-    put(options.json ? summary.json(reader->header(), *namer) : summary.text(reader->header(), *namer));
+    put(options.json ? summary.json(reader.header(), namer) : summary.text(reader.header(), namer));
   std::fflush(stdout);
-  return verdict_on(options.log, *reader, step);
+  return verdict_on(options.log, reader, step);
 }
 
 namespace {
@@ -155,27 +156,28 @@ void print_state(const trace::Replay& replay) {
 int replay_command(const ReplayOptions& options) {
   const auto stop = Stop::of(options);
   if (!stop) return complain(exit_usage, stop.error());
-  const auto namer = make_namer(options.system_map);
-  if (!namer) return complain(exit_usage, "--system-map: " + namer.error());
-  auto reader = LogReader::open(options.log);
-  if (!reader)
-    return complain(exit_bad_image, fmt::format("{}: {}", options.log.string(), reader.error().describe()));
-  auto replay = trace::Replay::of(reader->header());
+  auto inputs = LogInputs::open(options.log, options.system_map);
+  if (!inputs) return complain(exit_bad_image, inputs.error());
+  auto content = inputs->read();
+  if (!content) return complain(exit_bad_image, content.error());
+  trace::LogReader& reader = content->log;
+  const trace::Namer& namer = content->namer;
+  auto replay = trace::Replay::of(reader.header());
   if (!replay) return complain(exit_bad_image, replay.error());
 
   std::uint64_t events = 0;
   LogReader::Step step{};
   bool stopped = false;
-  while (!stopped && (step = reader->next()) == LogReader::Step::event) {
+  while (!stopped && (step = reader.next()) == LogReader::Step::event) {
     ++events;
-    const trace::LogEvent& event = reader->event();
+    const trace::LogEvent& event = reader.event();
     if (const auto difference = (*replay)->step(event)) {
-      fmt::print("{}\n", line_of(reader->header(), event, *namer));
+      fmt::print("{}\n", line_of(reader.header(), event, namer));
       return complain(exit_differs, fmt::format("event {}: {}", event.number, *difference));
     }
     stopped = stop->here(event, **replay);
     if (!stopped) continue;
-    fmt::print("{}\n", line_of(reader->header(), event, *namer));
+    fmt::print("{}\n", line_of(reader.header(), event, namer));
     if (const auto frame = stop->frame()) fmt::print("{}\n", describe((*replay)->mmu(), *frame));
   }
   if (options.frame) fmt::print("{}\n", describe((*replay)->mmu(), Mfn(*options.frame)));
@@ -186,7 +188,7 @@ int replay_command(const ReplayOptions& options) {
                                          : "; the log ends before the domain");
   std::fflush(stdout);
   if (stopped) return 0;
-  if (const int bad = verdict_on(options.log, *reader, step); bad != 0) return bad;
+  if (const int bad = verdict_on(options.log, reader, step); bad != 0) return bad;
   if (stop->looked_for()) return complain(exit_bad_image, "what was looked for did not come");
   return 0;
 }

@@ -47,8 +47,9 @@ Result<OpenInputs> open_inputs(const RunOptions& options) {
   if (!symbols) return failure(exit_bad_image, symbols.error());
   auto kernel = [&] {
     ProgressLine progress;
-    return loader::KernelFile::open(guest.kernel, progress.sink(), loader::UnpackCache::of_user(),
-                                    unpack_in_child);
+    return loader::KernelFile::open(
+        guest.kernel, progress.sink(), loader::UnpackCache::of_user(),
+        [&](auto file, const auto& told) { return unpack_in_child(file, told, options.sandbox.mode); });
   }();
   if (!kernel) return failure(exit_bad_image, kernel.error().message);
   auto initrd = open_initrd(guest.initrd);

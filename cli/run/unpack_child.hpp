@@ -6,6 +6,7 @@
 #include <span>
 
 #include "loader/kernel_file.hpp"
+#include "sandbox/policy.hpp"
 
 namespace pinfold::cli {
 
@@ -13,15 +14,17 @@ namespace pinfold::cli {
 /// program that unpacks it. Nothing that the child says is believed beyond what it can be: bytes to be
 /// parsed, a place in the file to be checked, a line to be printed.
 [[nodiscard]] loader::Loaded<loader::UnpackedKernel> unpack_in_child(std::span<const std::byte> file,
-                                                                     const loader::Progress& progress);
+                                                                     const loader::Progress& progress,
+                                                                     sandbox::Mode mode = sandbox::Mode::on);
 
-/// What the child does with the file: it writes the result into one descriptor, and words into the other.
-/// Tests have it do something else.
-using ChildWork = std::function<void(std::span<const std::byte> file, int result, int to_parent)>;
+/// What the child does with the file: it writes messages to its parent, and the result. Tests have it do
+/// something else.
+using ChildWork = std::function<void(std::span<const std::byte> file, int to_parent)>;
 /// The same with other work, and seconds that the child may be silent.
 [[nodiscard]] loader::Loaded<loader::UnpackedKernel> unpack_by(std::span<const std::byte> file,
                                                                const loader::Progress& progress,
                                                                const ChildWork& work,
-                                                               std::chrono::seconds patience);
+                                                               std::chrono::seconds patience,
+                                                               sandbox::Mode mode = sandbox::Mode::on);
 
 }  // namespace pinfold::cli

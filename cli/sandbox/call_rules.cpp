@@ -21,7 +21,7 @@ namespace {
 
 constexpr Kinds vcpu = kind_bit(ThreadKind::vcpu), io = kind_bit(ThreadKind::io),
                 control = kind_bit(ThreadKind::control), log = kind_bit(ThreadKind::log),
-                all = vcpu | io | control | log;
+                all = vcpu | io | control | log, helpers = unpacking | reading | keeping;
 
 constexpr Condition is(unsigned argument, std::uint64_t value, const char* text) {
   // The kernel looks at the lower half of these arguments alone.
@@ -52,34 +52,34 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_ioctl, vcpu, REQUEST(KVM_RUN), "enters the guest"},
 
     // The language's library: memory, locks, waiting, the ends of threads.
-    {SYS_futex, all, {}, "locks, condition variables, waiting for a thread's end"},
-    {SYS_read, all, {}, "descriptors that are open, such as a wake-up's"},
-    {SYS_write, all, {}, "descriptors that are open: messages on stderr, wake-ups"},
-    {SYS_writev, all, {}, "the last words of the C library when it aborts"},
-    {SYS_close, all, {}, "only gives up a descriptor"},
-    {SYS_poll, all, {}, "waits for descriptors"},
+    {SYS_futex, all | reading, {}, "locks, condition variables, waiting for a thread's end"},
+    {SYS_read, all | reading | keeping, {}, "descriptors that are open, such as a wake-up's"},
+    {SYS_write, all | helpers, {}, "descriptors that are open: messages on stderr, wake-ups"},
+    {SYS_writev, all | reading, {}, "the last words of the C library when it aborts"},
+    {SYS_close, all | reading, {}, "only gives up a descriptor"},
+    {SYS_poll, all | reading, {}, "waits for descriptors"},
     {SYS_ppoll, all, {}, "waits for descriptors"},
     {SYS_restart_syscall, all, {}, "the kernel's own: goes on with a wait that a stop interrupted"},
-    {SYS_brk, all, {}, "the allocator"},
-    {SYS_mmap, all, {not_executable}, "the allocator, and views of the machine"},
-    {SYS_mprotect, all, {not_executable}, "the allocator, and pages of a view"},
-    {SYS_munmap, all, {}, "the allocator, and stacks of threads that ended"},
-    {SYS_mremap, all, {}, "realloc of large blocks; it keeps the protection"},
-    {SYS_madvise, all, {}, "gives memory back to the host"},
+    {SYS_brk, all | helpers, {}, "the allocator"},
+    {SYS_mmap, all | helpers, {not_executable}, "the allocator, and views of the machine"},
+    {SYS_mprotect, all | helpers, {not_executable}, "the allocator, and pages of a view"},
+    {SYS_munmap, all | helpers, {}, "the allocator, and stacks of threads that ended"},
+    {SYS_mremap, all | helpers, {}, "realloc of large blocks; it keeps the protection"},
+    {SYS_madvise, all | helpers, {}, "gives memory back to the host"},
     {SYS_clock_gettime, all, {}, "on hosts whose clock is not readable without a call"},
     {SYS_gettimeofday, all, {}, "on hosts whose clock is not readable without a call"},
     {SYS_time, all, {}, "on hosts whose clock is not readable without a call"},
-    {SYS_clock_nanosleep, all, {}, "short sleeps"},
+    {SYS_clock_nanosleep, all | reading, {}, "short sleeps"},
     {SYS_sched_yield, all, {}, "waits for another thread's short work"},
     {SYS_sched_getaffinity, all, {}, "the allocator asks for the number of processors, once"},
-    {SYS_getpid, all, {}, "part of sending a signal to a thread"},
-    {SYS_gettid, all, {}, "part of sending a signal to a thread; messages name their thread"},
+    {SYS_getpid, all | helpers, {}, "part of sending a signal to a thread"},
+    {SYS_gettid, all | helpers, {}, "part of sending a signal to a thread; messages name their thread"},
     {SYS_tgkill, all, {own_process, is(2, SIGUSR1, "`SIGUSR1`")}, "interrupts a vCPU, or a write of the output"},
-    {SYS_tgkill, all, {own_process, is(2, SIGABRT, "`SIGABRT`")}, "ends this process when an invariant is broken"},
-    {SYS_rt_sigprocmask, all, {}, "part of sending signals, and of starting and ending threads"},
-    {SYS_rt_sigreturn, all, {}, "the end of a signal's handler"},
+    {SYS_tgkill, all | helpers, {own_process, is(2, SIGABRT, "`SIGABRT`")}, "ends this process when an invariant is broken"},
+    {SYS_rt_sigprocmask, all | helpers, {}, "part of sending signals, and of starting and ending threads"},
+    {SYS_rt_sigreturn, all | helpers, {}, "the end of a signal's handler"},
     {SYS_exit, all, {}, "the end of a thread"},
-    {SYS_exit_group, all, {}, "the end of the process"},
+    {SYS_exit_group, all | helpers, {}, "the end of the process"},
 
     // vCPUs.
     {SYS_ioctl, vcpu | control, REQUEST(KVM_GET_REGS), "registers, also for GDB and a crash report"},
@@ -111,7 +111,7 @@ constexpr auto rules = std::to_array<CallRule>({
     // Clients, the terminal, the end.
     {SYS_getppid, control, {}, "tells clients who the supervisor is"},
     {SYS_accept4, control, {}, "clients of the sockets that listen"},
-    {SYS_recvfrom, control, {}, "clients, and the supervisor's wish to end"},
+    {SYS_recvfrom, control | reading, {}, "clients, and the supervisor's wish to end; a monitor's answer"},
     {SYS_recvmsg, control, {}, "requests that come with descriptors"},
     {SYS_sendto, control, {}, "answers to clients"},
     {SYS_setsockopt, control, {is(1, IPPROTO_TCP, "`IPPROTO_TCP`"), is(2, TCP_NODELAY, "`TCP_NODELAY`")}, "GDB's connection"},
@@ -123,9 +123,9 @@ constexpr auto rules = std::to_array<CallRule>({
 
 
     // Logs.
-    {SYS_pread64, log, {}, "the console log, when it becomes an old one"},
-    {SYS_pwrite64, log, {}, "the console log"},
-    {SYS_ftruncate, log | control, {}, "the console log starts anew; a log on a full disk ends with a whole block"},
+    {SYS_pread64, log | reading | keeping, {}, "a log of a console or of messages, when it becomes an old one; a file with names"},
+    {SYS_pwrite64, log | keeping, {}, "a log of a console or of messages"},
+    {SYS_ftruncate, log | control | keeping, {}, "the console log starts anew; a log on a full disk ends with a whole block"},
 
     // Before the guest's first instruction.
     {SYS_clone, preparing, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before the guest"},
@@ -153,6 +153,10 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_ioctl, preparing, REQUEST(KVM_SET_TSS_ADDR), "the guest's virtual machine"},
     {SYS_ioctl, preparing, REQUEST(KVM_CREATE_VCPU), "the guest's virtual machine"},
     {SYS_ioctl, preparing, REQUEST(KVM_GET_TSC_KHZ), "the guest's clock"},
+
+    // Processes beside the monitor.
+    {SYS_vmsplice, unpacking, {}, "passes on the unpacked kernel without a copy"},
+    {SYS_lseek, reading, {}, "a log's beginning, once its first bytes are known"},
 });
 // clang-format on
 #undef REQUEST

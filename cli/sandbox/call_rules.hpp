@@ -17,6 +17,8 @@ using Kinds = std::uint8_t;
 constexpr Kinds kind_bit(ThreadKind kind) { return static_cast<Kinds>(1U << static_cast<unsigned>(kind)); }
 constexpr Kinds preparing = 1U << 4;
 constexpr unsigned all_thread_kinds = 4;
+/// Processes beside the monitor (helper.hpp).
+constexpr Kinds unpacking = 1U << 5, reading = 1U << 6, keeping = 1U << 7;
 
 /// Holds of an argument a if (a & mask) == value.
 struct Condition {

@@ -1,4 +1,4 @@
-#include "cli/sandbox/confined_child.hpp"
+#include "sandbox/confined_child.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -7,18 +7,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <utility>
-#include <vector>
+
+#include "sandbox/helper.hpp"
+#include "sandbox/host_support.hpp"
 
 namespace pinfold::sandbox {
 namespace {
 
-constexpr int could_not_be_confined = 126;
+constexpr int pipe_bytes = 1 << 20;
+constexpr int could_not_be_confined = 126, exit_monitor_failed = 7;  // cli/exit_codes.hpp
 
 bool limit(int what, rlim_t to) {
   const rlimit bound{to, to};
@@ -26,28 +28,28 @@ bool limit(int what, rlim_t to) {
 }
 
 bool limit_to(const ChildBounds& bounds) {
+  if (confines_nothing()) return true;  // A sanitizer's shadow is address space, too.
   return limit(RLIMIT_CPU, static_cast<rlim_t>(bounds.processor_time.count())) &&
-         limit(RLIMIT_AS, bounds.address_space) && limit(RLIMIT_FSIZE, bounds.file_bytes) &&
-         limit(RLIMIT_CORE, 0);
+         limit(RLIMIT_AS, bounds.address_space) && limit(RLIMIT_CORE, 0);
 }
 
-bool close_all_but(std::vector<int> kept) {
-  std::ranges::sort(kept);
-  unsigned next = 0;
-  for (const int fd : kept) {
-    const auto number = static_cast<unsigned>(fd);
-    if (number > next && ::close_range(next, number - 1, 0) != 0) return false;
-    next = number + 1;
-  }
-  return ::close_range(next, ~0U, 0) == 0;
+bool close_all_but(int kept) {
+  const auto number = static_cast<unsigned>(kept);
+  return (number == 0 || ::close_range(0, number - 1, 0) == 0) && ::close_range(number + 1, ~0U, 0) == 0;
+}
+
+/// Without Landlock the filter still refuses every call that takes a path; the monitor says that it is
+/// missing.
+bool confine(Mode mode) {
+  const bool may_lack_landlock = host_support().landlock_version == 0;
+  return confine_helper(Helper::unpacker, mode) || may_lack_landlock;
 }
 
 /// From fork(2) on. What a signal of the user's does is the parent's affair, whose end is this one's.
-[[noreturn]] void be_child(pid_t parent, const ChildBounds& bounds, std::vector<int> kept, int to_parent,
+[[noreturn]] void be_child(pid_t parent, Mode mode, const ChildBounds& bounds, int to_parent,
                            const std::function<void(int)>& work) {
-  kept.push_back(to_parent);
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent || !close_all_but(std::move(kept)) ||
-      !limit_to(bounds))
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent || !close_all_but(to_parent) ||
+      !limit_to(bounds) || !confine(mode))
     ::_exit(could_not_be_confined);
   work(to_parent);
   ::_exit(0);
@@ -55,19 +57,18 @@ bool close_all_but(std::vector<int> kept) {
 
 std::string words_for(int status) {
   if (WIFSIGNALED(status)) {
-    if (WTERMSIG(status) == SIGSYS) return "its sandbox refused a system call";
     if (WTERMSIG(status) == SIGXCPU) return "it took too long";
     if (WTERMSIG(status) == SIGKILL) return "it took too long, or somebody killed it";
     return fmt::format("it was ended by signal {} ({})", WTERMSIG(status), ::strsignal(WTERMSIG(status)));
   }
+  if (WEXITSTATUS(status) == exit_monitor_failed) return "its sandbox refused a system call";
   if (WEXITSTATUS(status) == could_not_be_confined) return "it could not be confined";
   return "it ended by itself";
 }
 
 }  // namespace
 
-tl::expected<ConfinedChild, std::string> ConfinedChild::start(const ChildBounds& bounds,
-                                                              std::span<const int> kept,
+tl::expected<ConfinedChild, std::string> ConfinedChild::start(Mode mode, const ChildBounds& bounds,
                                                               const std::function<void(int)>& work) {
   std::array<int, 2> ends{-1, -1};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
@@ -75,9 +76,10 @@ tl::expected<ConfinedChild, std::string> ConfinedChild::start(const ChildBounds&
   ConfinedChild child;
   child.from_child_ = vmm::Fd(ends[0]);
   const vmm::Fd to_parent(ends[1]);
+  (void)::fcntl(to_parent.get(), F_SETPIPE_SZ, pipe_bytes);  // fewer turns; a user may have no more room
   const pid_t parent = ::getpid();
   child.pid_ = ::fork();
-  if (child.pid_ == 0) be_child(parent, bounds, {kept.begin(), kept.end()}, to_parent.get(), work);
+  if (child.pid_ == 0) be_child(parent, mode, bounds, to_parent.get(), work);
   if (child.pid_ < 0)
     return tl::unexpected(std::string("the host gives no process: ") + std::strerror(errno));
   return child;

@@ -6,10 +6,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
 #include <tl/expected.hpp>
 
+#include "sandbox/policy.hpp"
 #include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::sandbox {
@@ -18,18 +18,18 @@ namespace pinfold::sandbox {
 struct ChildBounds {
   std::chrono::seconds processor_time;
   std::uint64_t address_space;  ///< Bytes.
-  std::uint64_t file_bytes;     ///< Of a file that it writes.
 };
 
-/// A child with a copy of this process's memory, and without its descriptors. It can compute, get memory, and
-/// write to what it was left; a system call beyond that ends it. It ends with its parent. Whatever it writes
-/// is untrusted: the bytes that it works on may have taken it over.
+/// A child with a copy of this process's memory, and one end of a pipe for its words. It can compute, get
+/// memory, and write to the pipe; a system call beyond that ends it. It ends with its parent. Whatever it
+/// writes is untrusted: the bytes that it works on may have taken it over.
 class ConfinedChild {
  public:
-  /// `work` runs in the child, which ends when it returns; it gets the descriptor to write to. `kept` are
-  /// left to the child, too. Call it while this process has one thread. An error is one line.
+  /// `work` runs in the child, which ends when it returns; it gets its end of the pipe. Call it while this
+  /// process has one thread. `mode` is the monitor's: off, or log, and the child has its bounds only. An
+  /// error is one line.
   [[nodiscard]] static tl::expected<ConfinedChild, std::string> start(
-      const ChildBounds& bounds, std::span<const int> kept, const std::function<void(int to_parent)>& work);
+      Mode mode, const ChildBounds& bounds, const std::function<void(int to_parent)>& work);
   ConfinedChild(ConfinedChild&& other) noexcept;
   ConfinedChild& operator=(ConfinedChild&&) = delete;
   ConfinedChild(const ConfinedChild&) = delete;

@@ -47,6 +47,7 @@ constexpr int preparing_thread = all_thread_kinds;
 constexpr std::size_t places = 1021;
 
 constinit thread_local int own_kind = preparing_thread;
+const char* process = nullptr;  ///< Null: a monitor.
 
 /// A line that is made without memory of the heap and without locks: the signal comes anywhere.
 class Line {
@@ -86,7 +87,10 @@ void say(std::string_view what, long call, void* context, std::string_view conse
     line.add(static_cast<std::uint32_t>(registers_of(context)[REG_RSI]), 16);
   }
   line.add(")");
-  if (own_kind == preparing_thread) {
+  if (process != nullptr) {
+    line.add(" to ");
+    line.add(process);
+  } else if (own_kind == preparing_thread) {
     line.add(" before the guest's start");
   } else {
     line.add(" to a thread of kind ");
@@ -98,7 +102,7 @@ void say(std::string_view what, long call, void* context, std::string_view conse
 }
 
 void end_the_monitor(int, siginfo_t* info, void* context) {
-  say("refused", info->si_syscall, context, ": the monitor ends");
+  say("refused", info->si_syscall, context, process != nullptr ? ": it ends" : ": the monitor ends");
   ::_exit(exit_monitor_failed);
 }
 
@@ -142,6 +146,8 @@ void take_refusals(Mode mode) {
   sigaddset(&sigsys, SIGSYS);
   ::pthread_sigmask(SIG_UNBLOCK, &sigsys, nullptr);
 }
+
+void note_process(const char* name) { process = name; }
 
 void note_kind(ThreadKind kind) { own_kind = static_cast<int>(kind); }
 

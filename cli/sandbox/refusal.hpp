@@ -14,6 +14,8 @@ void take_refusals(Mode mode);
 
 /// For what is said about the calling thread's calls. Until then it prepares the guest.
 void note_kind(ThreadKind kind);
+/// The same for all threads of this process, which is no monitor. The text outlives the process.
+void note_process(const char* name);
 
 /// The instruction from which a filter of Mode::log has to allow calls.
 [[nodiscard]] std::uint64_t address_of_logged_calls();

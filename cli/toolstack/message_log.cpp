@@ -1,6 +1,5 @@
 #include "cli/toolstack/message_log.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,19 +8,11 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "cli/console/log.hpp"
 #include "cli/control/runtime_dir.hpp"
+#include "sandbox/helper.hpp"
 
 namespace pinfold::cli {
-namespace {
-
-vmm::Fd new_log(const std::filesystem::path& log) {
-  std::error_code ignored;
-  std::filesystem::rename(log, log.string() + ".old", ignored);
-  return vmm::Fd(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-}
-
-}  // namespace
-
 tl::expected<std::filesystem::path, std::string> log_directory() {
   const char* given = std::getenv("XDG_STATE_HOME");
   const char* home = std::getenv("HOME");
@@ -41,20 +32,22 @@ tl::expected<std::filesystem::path, std::string> log_directory() {
 }
 
 void keep_log(const vmm::Fd& pipe, const std::filesystem::path& log) {
-  vmm::Fd file = new_log(log);
-  std::size_t written = 0;
+  const std::filesystem::path old = log.string() + ".old";
+  std::error_code ignored;
+  std::filesystem::rename(log, old, ignored);
+  auto files = LogFiles::open({log, old}, longest_log);
+  const auto say = [&](const std::string& what) {
+    if (files) (void)files->append(fmt::format("pinfold: {}\n", what));
+  };
+  if (const auto confined = sandbox::confine_helper(sandbox::Helper::keeper); !confined)
+    say("the process that keeps this log is not confined as it should be: " + confined.error());
   std::array<char, 4096> piece{};
   for (;;) {
     const ssize_t n = ::read(pipe.get(), piece.data(), piece.size());
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return;
-    const auto size = static_cast<std::size_t>(n);
-    if (written + size > longest_log) {
-      file = new_log(log);
-      written = 0;
-    }
-    (void)!::write(file.get(), piece.data(), size);
-    written += size;
+    // Without a log the messages are taken all the same: the guest does not wait for them.
+    if (files) (void)files->append({piece.data(), static_cast<std::size_t>(n)});
   }
 }
 

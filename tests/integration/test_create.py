@@ -103,10 +103,25 @@ def test_a_log_is_bounded(host: Pinfold, create: Create) -> None:
     done = create("boots_uuid", "--append", "reboots", "--stats", "--trace-mmu", "--json")
     log = Path(json.loads(done.stdout)["log"])
     end = time.monotonic() + 30
-    while not Path(f"{log}.old").exists():
+    while Path(f"{log}.old").stat().st_size == 0:
         assert time.monotonic() < end, "the log does not grow"
         time.sleep(0.1)
     assert log.stat().st_size <= 1 << 20 and Path(f"{log}.old").stat().st_size <= 1 << 20
+
+
+def test_the_process_that_keeps_the_log_can_do_nothing_else(host: Pinfold, create: Create) -> None:
+    log = Path(json.loads(create("control_keeps_calling", "--json").stdout)["log"])
+    keepers = [process for process in Path("/proc").glob("[0-9]*") if opens(process, log)]
+    assert len(keepers) == 1
+    status = dict(line.split(":\t", 1) for line in (keepers[0] / "status").read_text().splitlines())
+    assert (status["NoNewPrivs"], status["Seccomp"], status["CapBnd"].strip("0")) == ("1", "2", "")
+
+
+def opens(process: Path, file: Path) -> bool:
+    try:
+        return any(os.readlink(descriptor) == str(file) for descriptor in (process / "fd").iterdir())
+    except OSError:
+        return False
 
 
 def test_a_killed_monitor_is_in_the_log(host: Pinfold, create: Create) -> None:

@@ -1,13 +1,18 @@
 // A kernel that takes over the process that unpacks it gets nothing but its own guest.
 #include "cli/run/unpack_child.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <csignal>
 #include <cstdint>
@@ -15,6 +20,7 @@
 #include <string>
 
 #include "images.hpp"
+#include "sandbox/helper.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -26,6 +32,7 @@ using loader::testing::Bytes;
 using loader::testing::write_bzimage;
 using loader::testing::write_elf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr std::chrono::seconds patience(60);
 
@@ -87,15 +94,14 @@ TEST(UnpackChild, passes_on_what_is_wrong_with_the_file) {
 }
 
 TEST(UnpackChild, that_dies_is_an_error) {
-  EXPECT_THAT(error_of(with([](auto, int, int) { ::raise(SIGKILL); })),
-              HasSubstr("the process that unpacks it"));
-  EXPECT_THAT(error_of(with([](auto, int, int) { __builtin_trap(); })), HasSubstr("ended by signal"));
-  EXPECT_THAT(error_of(with([](auto, int, int) {})), HasSubstr("ended by itself"));
+  EXPECT_THAT(error_of(with([](auto, int) { ::raise(SIGKILL); })), HasSubstr("the process that unpacks it"));
+  EXPECT_THAT(error_of(with([](auto, int) { __builtin_trap(); })), HasSubstr("ended by signal"));
+  EXPECT_THAT(error_of(with([](auto, int) {})), HasSubstr("ended by itself"));
 }
 
 TEST(UnpackChild, that_goes_on_for_ever_is_killed) {
   EXPECT_THAT(error_of(with(
-                  [](auto, int, int) {
+                  [](auto, int) {
                     for (volatile bool on = true; on;) {
                     }
                   },
@@ -105,19 +111,21 @@ TEST(UnpackChild, that_goes_on_for_ever_is_killed) {
 
 TEST(UnpackChild, that_talks_nonsense_is_an_error) {
   // Less than a message, a kind that there is not, and a size that nothing has.
-  EXPECT_THAT(error_of(with([](auto, int, int to) { (void)!::write(to, "hello", 5); })), HasSubstr("failed"));
-  EXPECT_THAT(error_of(with([](auto, int, int to) { say(to, {.kind = beyond}); })), HasSubstr("failed"));
-  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{11}, std::uint64_t{9}, ~std::uint64_t{0}})
-    EXPECT_THAT(error_of(with([=](auto, int result, int to) {
-                  (void)!::write(result, "0123456789", 10);
+  EXPECT_THAT(error_of(with([](auto, int to) { (void)!::write(to, "hello", 5); })), HasSubstr("failed"));
+  EXPECT_THAT(error_of(with([](auto, int to) { say(to, {.kind = beyond}); })), HasSubstr("failed"));
+  // Less than it says, nothing, and more than any kernel has.
+  for (const std::uint64_t size :
+       {std::uint64_t{11}, std::uint64_t{0}, (std::uint64_t{1} << 30) + 1, ~std::uint64_t{0}})
+    EXPECT_THAT(error_of(with([=](auto, int to) {
                   say(to, {.kind = unpacked, .size = size});
+                  (void)!::write(to, "0123456789", 10);
                 })),
-                HasSubstr("something else"))
+                HasSubstr("failed"))
         << size;
 }
 
 TEST(UnpackChild, its_words_are_fit_for_a_terminal) {
-  const auto result = with([](auto, int, int to) {
+  const auto result = with([](auto, int to) {
     Said said{.kind = failed};
     std::memset(said.text, '\x1b', sizeof said.text);
     say(to, said);
@@ -134,7 +142,7 @@ TEST(UnpackChild, progress_beyond_the_end_is_not_shown) {
         EXPECT_EQ(what, "?[2J");
         EXPECT_EQ(fraction, 0.5);
       },
-      [](auto, int, int to) {
+      [](auto, int to) {
         for (const double fraction : {-1.0, 2.0, std::nan(""), HUGE_VAL}) say(to, {.fraction = fraction});
         say(to, {.fraction = 0.5, .text = "\x1b[2J"});
       },
@@ -143,14 +151,64 @@ TEST(UnpackChild, progress_beyond_the_end_is_not_shown) {
 }
 
 TEST(UnpackChild, has_no_descriptor_of_its_parent) {
-  const auto result = with([](auto, int result_file, int to) {
+  const auto result = with([](auto, int to) {
     Said said{.kind = failed, .text = "only its own"};
     for (int fd = 0; fd < 1024; ++fd)
-      if (fd != result_file && fd != to && (::write(fd, "", 0) == 0 || errno != EBADF))
-        std::strcpy(said.text, "others, too");
+      if (fd != to && (::write(fd, "", 0) == 0 || errno != EBADF)) std::strcpy(said.text, "others, too");
     say(to, said);
   });
   EXPECT_EQ(error_of(result), "only its own");
+}
+
+struct Attempt {
+  const char* name;
+  long (*make)();
+};
+
+class Attempts : public ::testing::TestWithParam<Attempt> {};
+INSTANTIATE_TEST_SUITE_P(
+    UnpackChild, Attempts,
+    ::testing::Values(Attempt{"open", [] { return long{::open("/etc/passwd", O_RDONLY)}; }},
+                      Attempt{"stat",
+                              [] {
+                                struct stat is {};
+                                return long{::stat("/etc/passwd", &is)};
+                              }},
+                      Attempt{"unlink", [] { return long{::unlink("/nonexistent")}; }},
+                      Attempt{"read", [] { return ::read(0, nullptr, 0); }},
+                      Attempt{"socket", [] { return long{::socket(AF_UNIX, SOCK_STREAM, 0)}; }},
+                      Attempt{"fork", [] { return ::syscall(SYS_fork); }},
+                      Attempt{"thread", [] { return ::syscall(SYS_clone3, nullptr, 0); }},
+                      Attempt{"execute", [] { return long{::execl("/bin/true", "true", nullptr)}; }},
+                      Attempt{"signal_the_parent", [] { return long{::kill(::getppid(), 0)}; }},
+                      Attempt{"trace", [] { return ::syscall(SYS_ptrace, 0, 0, 0, 0); }},
+                      Attempt{"io_uring", [] { return ::syscall(SYS_io_uring_setup, 1, nullptr); }},
+                      Attempt{"executable_memory",
+                              [] {
+                                return std::bit_cast<long>(::mmap(nullptr, 4096, PROT_READ | PROT_EXEC,
+                                                                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+                              }},
+                      Attempt{"more_time",
+                              [] {
+                                const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
+                                return long{::setrlimit(RLIMIT_CPU, &all)};
+                              }}),
+    [](const auto& attempt) { return attempt.param.name; });
+
+TEST_P(Attempts, are_refused) {
+  const auto attempt = GetParam().make;
+  const auto in_mode = [&](sandbox::Mode mode) {
+    return error_of(unpack_by(
+        Bytes(1000), {},
+        [&](auto, int to) {
+          (void)attempt();
+          say(to, {.kind = failed, .text = "it did so"});
+        },
+        patience, mode));
+  };
+  EXPECT_THAT(in_mode(sandbox::Mode::off), Not(HasSubstr("refused")));
+  if (sandbox::confines_nothing()) GTEST_SKIP() << "this build confines nothing";
+  EXPECT_THAT(in_mode(sandbox::Mode::on), HasSubstr("its sandbox refused a system call"));
 }
 
 }  // namespace

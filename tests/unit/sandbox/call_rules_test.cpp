@@ -32,8 +32,13 @@ std::string threads(Kinds kinds) {
     all |= kind_bit(kind);
     if ((kinds & kind_bit(kind)) != 0) text += (text.empty() ? "" : ", ") + std::string(name_of(kind));
   }
-  if (kinds == all) return "all";
-  return kinds == preparing ? "preparing" : text;
+  if ((kinds & all) == all) text = "all";
+  for (const auto& [others, name] : {std::pair{preparing, "preparing"},
+                                     {unpacking, "unpacking"},
+                                     {reading, "reading"},
+                                     {keeping, "keeping"}})
+    if ((kinds & others) != 0) text += (text.empty() ? "" : ", ") + std::string(name);
+  return text;
 }
 
 std::string table() {
