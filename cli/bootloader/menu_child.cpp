@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "cli/bootloader/confine_reader.hpp"
 #include "cli/config/xl_child.hpp"
 #include "loader/boot_menu/find_menu.hpp"
 
@@ -154,7 +155,7 @@ tl::expected<MenuAnswer, std::string> ask_menu_child(boot_menu::BootFiles& files
   constexpr int most_questions = 2000;
   fetched.devices = files.devices();
   for (int n = 0; n < most_questions; ++n) {
-    const auto bytes = run_in_child([&] { return answer_of_child(fetched, question); });
+    const auto bytes = run_in_child([&] { return answer_of_child(fetched, question); }, confine_reader);
     if (!bytes) return tl::unexpected("the process that reads the menu failed: " + bytes.error());
     auto words = decode_child_words(*bytes);
     if (!words)

@@ -22,11 +22,13 @@ namespace pinfold::cli {
 namespace {
 
 constexpr std::chrono::seconds patience{10};
+constexpr int could_not_be_confined = 126;
 
 /// Before the answer: it is an answer (then the library could not be used: a text instead).
 constexpr char answer_follows = 'a', text_follows = 't';
 
-[[noreturn]] void be_the_child(int to, const std::function<std::string()>& work) {
+[[noreturn]] void be_the_child(int to, const std::function<std::string()>& work,
+                               const std::function<bool(int)>& confine) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   const rlimit no_core{0, 0},
       seconds{static_cast<rlim_t>(patience.count()), static_cast<rlim_t>(patience.count())};
@@ -37,6 +39,7 @@ constexpr char answer_follows = 'a', text_follows = 't';
     ::dup2(nowhere, STDOUT_FILENO);
     ::dup2(nowhere, STDERR_FILENO);
   }
+  if (confine && !confine(to)) ::_exit(could_not_be_confined);
   const std::string answer = work();
   for (std::string_view left = answer; !left.empty();) {
     const auto written = ::write(to, left.data(), left.size());
@@ -77,7 +80,8 @@ int wait_for(pid_t child) {
 
 }  // namespace
 
-tl::expected<std::string, std::string> run_in_child(const std::function<std::string()>& work) {
+tl::expected<std::string, std::string> run_in_child(const std::function<std::string()>& work,
+                                                    const std::function<bool(int)>& confine) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return tl::unexpected(std::string(std::strerror(errno)));
   // What is buffered now is written once, by this process.
@@ -85,7 +89,7 @@ tl::expected<std::string, std::string> run_in_child(const std::function<std::str
   const pid_t child = ::fork();
   if (child == 0) {
     ::close(ends[0]);
-    be_the_child(ends[1], work);
+    be_the_child(ends[1], work, confine);
   }
   const int forking = errno;
   ::close(ends[1]);
@@ -99,6 +103,8 @@ tl::expected<std::string, std::string> run_in_child(const std::function<std::str
   const int status = wait_for(child);
   if (!answer) return answer;
   if (WIFSIGNALED(status)) return tl::unexpected(fmt::format("it was ended by signal {}", WTERMSIG(status)));
+  if (WIFEXITED(status) && WEXITSTATUS(status) == could_not_be_confined)
+    return tl::unexpected(std::string("this host can't confine it"));
   if (WEXITSTATUS(status) != 0)
     return tl::unexpected(fmt::format("it ended with exit code {}", WEXITSTATUS(status)));
   return answer;

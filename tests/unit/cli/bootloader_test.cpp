@@ -3,17 +3,22 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include <array>
+#include <csignal>
 #include <cstdlib>
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "cli/bootloader/confine_reader.hpp"
 #include "cli/bootloader/fstest.hpp"
 #include "cli/bootloader/guest_files.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/menu_prompt.hpp"
 #include "cli/bootloader/open_requests.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
+#include "cli/config/xl_child.hpp"
 
 namespace pinfold::cli::bootloader::test {
 namespace {
@@ -160,6 +165,35 @@ TEST(MenuChild, can_say_nothing_else_than_an_answer) {
   EXPECT_FALSE(decode_child_words("").has_value());
   EXPECT_FALSE(decode_child_words("\xff\xff").has_value());
 }
+
+#ifndef PINFOLD_CONFINES_NOTHING
+TEST(MenuChild, can_only_compute_and_answer) {
+  const auto with = [](const std::function<void()>& attempt) {
+    return run_in_child(
+        [&] {
+          attempt();
+          return std::string("alive");
+        },
+        confine_reader);
+  };
+  EXPECT_EQ(with([] {}).value_or(""), "alive");
+  EXPECT_EQ(with([] { std::vector<std::string> much(10'000, std::string(1000, 'x')); }).value_or(""),
+            "alive");
+  const std::function<void()> attempts[] = {
+      [] { (void)::open("/etc/passwd", O_RDONLY); },
+      [] { (void)::socket(AF_UNIX, SOCK_STREAM, 0); },
+      [] { (void)::fork(); },
+      [] { (void)::kill(::getppid(), 0); },
+      [] {
+        char c = 0;
+        (void)!::read(0, &c, 1);
+      },
+      [] { (void)!::write(STDERR_FILENO, "x", 1); },
+      [] { (void)::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); },
+  };
+  for (const auto& attempt : attempts) EXPECT_FALSE(with(attempt).has_value());
+}
+#endif
 
 // -- grub-fstest itself, confined. Skipped where it is not installed.
 
