@@ -36,7 +36,12 @@ Json vif_json(const VifConfig& vif) {
           {"model", or_null(vif.model)},
           {"type", or_null(vif.type)},
           {"gatewaydev", or_null(vif.gateway_device)},
-          {"backend", or_null(vif.backend)}};
+          {"backend", or_null(vif.backend)},
+          {"net", name_of(vif.net)},
+          {"place", or_null(vif.place)},
+          {"tcp", vif.tcp_ports},
+          {"udp", vif.udp_ports},
+          {"pcap", or_null(vif.capture.string())}};
 }
 
 Json remark_json(const Remark& remark) {

@@ -20,7 +20,9 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
 std::vector<NotYet> not_yet(const GuestConfig& guest) {
   std::vector<NotYet> reasons;
   for (std::size_t i = 0; i < guest.disks.size(); ++i) judge_disk(guest.disks[i], i, reasons);
-  if (!guest.vifs.empty()) reasons.push_back({"vif", 0, "there are no network interfaces yet"});
+  for (std::size_t i = 0; i < guest.vifs.size(); ++i)
+    if (!guest.vifs[i].backend.empty())
+      reasons.push_back({"vif", i, "interfaces of other domains can't be used yet"});
   return reasons;
 }
 

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -70,6 +71,53 @@ tl::expected<void, std::string> set_type(VifConfig& vif, std::string_view value)
   return {};
 }
 
+constexpr std::pair<std::string_view, VifNet> nets[] = {{"bridge", VifNet::bridge},
+                                                        {"passt", VifNet::passt},
+                                                        {"tap", VifNet::tap},
+                                                        {"connect", VifNet::connect},
+                                                        {"listen", VifNet::listen}};
+
+bool has_place(VifNet net) { return net != VifNet::bridge && net != VifNet::passt; }
+
+tl::expected<void, std::string> set_net(VifConfig& vif, std::string_view value) {
+  std::string_view place = value;
+  const auto word = take(place, ':');
+  const auto* found =
+      std::find_if(std::begin(nets), std::end(nets), [&](const auto& n) { return n.first == word; });
+  if (found == std::end(nets) || has_place(found->second) == place.empty())
+    return Failed(
+        fmt::format("net={}: not bridge, passt, tap:NAME, connect:unix:PATH, connect:tcp:ADDRESS:PORT, or "
+                    "the same with listen",
+                    value));
+  if ((found->second == VifNet::connect || found->second == VifNet::listen) && !place.starts_with("unix:/") &&
+      !place.starts_with("tcp:"))
+    return Failed(fmt::format("net={}: {} is neither unix:/PATH nor tcp:ADDRESS:PORT", value, place));
+  vif.net = found->second;
+  vif.place = place;
+  return {};
+}
+
+/// passt checks the rest; it must not find options among them.
+tl::expected<void, std::string> add_ports(std::vector<std::string>& ports, std::string_view key,
+                                          std::string_view value) {
+  while (!value.empty()) {
+    const auto port = take(value, ' ');
+    if (port.empty()) continue;
+    if (port.find_first_not_of("0123456789abcdefABCDEF.:-/%") != std::string_view::npos || port[0] == '-')
+      return Failed(fmt::format("{}={}: not like 8080, 18022:22 or 192.0.2.1/18022:22", key, port));
+    ports.emplace_back(port);
+  }
+  return {};
+}
+
+tl::expected<void, std::string> check_words(const VifConfig& vif) {
+  if (vif.net != VifNet::passt && !(vif.tcp_ports.empty() && vif.udp_ports.empty()))
+    return Failed(std::string("tcp= and udp= are for net=passt only"));
+  if (vif.net != VifNet::bridge && !(vif.bridge.empty() && vif.script.empty()))
+    return Failed(fmt::format("bridge= and script= have no meaning with net={}", name_of(vif.net)));
+  return {};
+}
+
 /// The members that take any text.
 std::string* text_member(VifConfig& vif, std::string_view key) {
   if (key == "bridge") return &vif.bridge;
@@ -99,6 +147,14 @@ tl::expected<void, std::string> add_word(VifSpec& vif, std::string_view word) {
     return set_addresses(vif.config, value);
   else if (key == "mtu" && has_value)
     return set_mtu(vif.config, value);
+  else if (key == "net" && has_value)
+    return set_net(vif.config, value);
+  else if (key == "tcp" && has_value)
+    return add_ports(vif.config.tcp_ports, key, value);
+  else if (key == "udp" && has_value)
+    return add_ports(vif.config.udp_ports, key, value);
+  else if (key == "pcap" && has_value)
+    vif.config.capture = value;
   else if (key == "type" && has_value)
     return set_type(vif.config, value);
   else if (key == "rate" && has_value)
@@ -110,6 +166,11 @@ tl::expected<void, std::string> add_word(VifSpec& vif, std::string_view word) {
 
 }  // namespace
 
+std::string_view name_of(VifNet net) {
+  return std::find_if(std::begin(nets), std::end(nets), [net](const auto& n) { return n.second == net; })
+      ->first;
+}
+
 tl::expected<VifSpec, std::string> parse_vif(std::string_view spec) {
   VifSpec vif;
   while (!spec.empty()) {
@@ -117,6 +178,7 @@ tl::expected<VifSpec, std::string> parse_vif(std::string_view spec) {
     if (word.empty()) continue;
     if (auto added = add_word(vif, word); !added) return tl::unexpected(added.error());
   }
+  if (auto checked = check_words(vif.config); !checked) return tl::unexpected(checked.error());
   return vif;
 }
 

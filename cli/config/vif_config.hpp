@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,17 @@
 #include <vector>
 
 namespace pinfold::cli {
+
+/// What an interface is connected to on the host: `net=`, a word that xl does not know, and ignores.
+enum class VifNet : std::uint8_t {
+  bridge,   ///< A new tap device, in a bridge or given to a script, as with xl.
+  passt,    ///< A passt(1) of the interface's own.
+  tap,      ///< A tap device that exists.
+  connect,  ///< A stream socket to connect to.
+  listen,   ///< A stream socket that one peer after the other connects to.
+};
+/// "passt"
+[[nodiscard]] std::string_view name_of(VifNet net);
 
 /// One interface: an element of `vif` in xl.cfg(5), or a --vif. All empty is a valid one.
 struct VifConfig {
@@ -18,6 +30,10 @@ struct VifConfig {
   std::vector<std::string> addresses;  ///< IPv4 or IPv6, as in `ip=`.
   std::optional<std::string> rate;     ///< As in xl: "10Mb/s", "1MB/s@50ms".
   std::optional<std::uint32_t> mtu;
+  VifNet net = VifNet::bridge;
+  std::string place;  ///< The tap device's name, or "unix:PATH", "tcp:ADDRESS:PORT".
+  std::vector<std::string> tcp_ports, udp_ports;  ///< Forwarded by passt, in its syntax: "18022:22".
+  std::filesystem::path capture;                  ///< `pcap=`; empty: none.
 };
 
 /// What an interface's text says.

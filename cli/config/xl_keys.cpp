@@ -65,7 +65,7 @@ constexpr auto rules = std::to_array<XlKeyRule>({
     {"xenstore_feature_mask", ignored, "the guest's store has the features of Xen 4.17"},
     {"xenstore_quota", ignored, "the quotas are those of xenstored's defaults"},
     {"disk", obeyed, "[disks](#disks); `--disk`"},
-    {"vif", later, "[network interfaces](#network-interfaces); `--vif`"},
+    {"vif", obeyed, "[network interfaces](#network-interfaces); `--vif`"},
     {"vif2", ignored, "xl ignores it, too"},
     {"vtpm", refused, "there is no virtual TPM"},
     {"p9", refused, "there is no 9pfs backend"},

@@ -1,8 +1,11 @@
 #include "cli/run/confine_monitor.hpp"
 
+#include <algorithm>
+
 #include "cli/console/server.hpp"
 #include "cli/control/server.hpp"
 #include "cli/control/store_server.hpp"
+#include "devices/net/interface.hpp"
 #include "sandbox/confine.hpp"
 
 namespace pinfold::cli {
@@ -11,10 +14,13 @@ namespace {
 /// Descriptors that a monitor makes later, or gets: of KVM, its devices and clients.
 std::uint64_t later_descriptors(const GuestConfig& guest) {
   constexpr std::uint64_t of_any_guest = 64, of_a_disk = 4, of_its_queue = 4;
+  // Of a network interface: a peer that connects, and what wakes each of its queues.
+  const std::uint64_t of_an_interface =
+      1 + std::min<std::uint64_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
   const std::uint64_t vcpus = guest.all_vcpus();
   return of_any_guest + vcpus + guest.disks.size() * (of_a_disk + of_its_queue * vcpus) +
-         ControlServer::most_clients * (1 + most_descriptors) + StoreServer::most_clients +
-         ConsoleServer::most_clients;
+         guest.vifs.size() * of_an_interface + ControlServer::most_clients * (1 + most_descriptors) +
+         StoreServer::most_clients + ConsoleServer::most_clients;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cli/run/host.hpp"
+#include "cli/run/interfaces.hpp"
 #include "devices/console_io.hpp"
 #include "devices/grant_table.hpp"
 #include "devices/xenstore/store_device.hpp"
@@ -60,7 +61,9 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   const devices::block::DiskLinks to_guest{events, grants.entries(),
                                            [&d = *domain_] { return d.frame_holder(); },
                                            [waker = bus.waker()] { waker->wake(); }};
-  return add_disks(bus, config_, std::move(links.images), id, to_guest);
+  if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
+  return add_interfaces(bus, config_, std::move(links.networks), id,
+                        {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus});
 }
 
 tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,

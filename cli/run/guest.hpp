@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/networks/descriptors.hpp"
 #include "cli/run/disks.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
@@ -24,6 +25,7 @@ class Host;
 struct GuestLinks {
   devices::ConsoleSink console_output;
   DiskImages images;                     ///< One for each disk of the configuration.
+  NetworkDescriptors networks;           ///< One for each interface of the configuration.
   pvmmu::TraceSink* trace = nullptr;     ///< Outlives the guest.
   std::uint64_t audit_interval = 0;      ///< MMU hypercalls between two audits; 0: none but the last.
   std::int64_t wall_offset_seconds = 0;  ///< How far the guest's wall clock is ahead of UTC.

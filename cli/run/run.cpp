@@ -61,7 +61,7 @@ struct Life {
 
 /// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
 Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, Life& life,
-                  const LifeLinks& from_supervisor) {
+                  LifeLinks& from_supervisor) {
   const GuestConfig& config = options.guest;
   auto host = Host::create(std::move(open.kvm));
   if (!host) return failure(exit_no_usable_kvm, host.error());
@@ -86,6 +86,7 @@ Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, L
     return life.console->offer(bytes);
   };
   links.images = std::move(open.images);
+  links.networks = std::move(from_supervisor.networks);
   auto guest = life.host->make_guest(config, std::move(links));
   if (!guest) return failure(exit_no_usable_kvm, guest.error());
   life.guest = std::move(*guest);

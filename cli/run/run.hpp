@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cli/control/socket.hpp"
+#include "cli/networks/descriptors.hpp"
 #include "cli/run/run_options.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "vmm/kvm/fd.hpp"
@@ -14,6 +15,7 @@ namespace pinfold::cli {
 struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
   vmm::Fd debugger;                           ///< Listening for GDB; not open: none is wanted.
+  NetworkDescriptors networks;                ///< One for each interface of the configuration.
   vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
 
   [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {

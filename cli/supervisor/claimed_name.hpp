@@ -20,6 +20,7 @@ class ClaimedName {
   [[nodiscard]] tl::expected<ClaimedName, std::string> set_aside();
 
   [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] std::uint32_t id() const { return note_.id; }
   [[nodiscard]] SocketNumbers listeners() const { return name_.listeners(); }
   /// Tell commands of the user what is there under the name: a monitor (0: none, between two lives), or one
   /// of a guest that is preserved.

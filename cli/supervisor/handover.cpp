@@ -25,10 +25,10 @@ auto fields(Is<DiskConfig> auto& disk) {
 }
 
 auto fields(Is<VifConfig> auto& vif) {
-  auto& [mac, bridge, script, interface_name, gateway_device, model, type, backend, addresses, rate, mtu] =
-      vif;
+  auto& [mac, bridge, script, interface_name, gateway_device, model, type, backend, addresses, rate, mtu, net,
+         place, tcp_ports, udp_ports, capture] = vif;
   return std::tie(mac, bridge, script, interface_name, gateway_device, model, type, backend, addresses, rate,
-                  mtu);
+                  mtu, net, place, tcp_ports, udp_ports, capture);
 }
 
 auto fields(Is<GuestConfig> auto& guest) {

@@ -24,13 +24,15 @@ vmm::Fd inherited(int fd) {
 }  // namespace
 
 std::vector<std::string> monitor_words(const std::string& name, const MonitorDescriptors& descriptors) {
-  return {"pinfold",
-          "monitor",
-          "--name=" + name,
-          fmt::format("--options={}", descriptors.options),
-          fmt::format("--link={}", descriptors.link),
-          fmt::format("--sockets={}", fmt::join(descriptors.sockets, ",")),
-          fmt::format("--debugger={}", descriptors.debugger)};
+  std::vector<std::string> words = {"pinfold",
+                                    "monitor",
+                                    "--name=" + name,
+                                    fmt::format("--options={}", descriptors.options),
+                                    fmt::format("--link={}", descriptors.link),
+                                    fmt::format("--sockets={}", fmt::join(descriptors.sockets, ",")),
+                                    fmt::format("--debugger={}", descriptors.debugger)};
+  if (!descriptors.networks.empty()) words.push_back("--networks=" + descriptors.networks);
+  return words;
 }
 
 int monitor(const MonitorDescriptors& descriptors) {
@@ -42,10 +44,12 @@ int monitor(const MonitorDescriptors& descriptors) {
   for (std::size_t i = 0; i < std::min(links.sockets.size(), descriptors.sockets.size()); ++i)
     links.sockets[i] = inherited(descriptors.sockets[i]);
   auto options = decode_options(bytes_of(file));
-  if (!options || !links.supervisor.open()) {
+  auto networks = inherit_networks(descriptors.networks);
+  if (!options || !networks || !links.supervisor.open()) {
     fmt::print(stderr, "pinfold: monitor: only `run` and `create` start it\n");
     return exit_usage;
   }
+  links.networks = std::move(*networks);
   file = vmm::Fd();
   try {
     const LifeEnd end = live(*options, std::move(links));

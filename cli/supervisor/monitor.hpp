@@ -12,6 +12,7 @@ struct MonitorDescriptors {
   int link = -1;             ///< To the supervisor (monitor_process.hpp).
   std::vector<int> sockets;  ///< SocketNumbers.
   int debugger = -1;         ///< A listening socket for GDB; -1: none.
+  std::string networks;      ///< NetworkDescriptors, as a text.
 };
 
 /// The monitor's command line. The name is there for people who list processes.

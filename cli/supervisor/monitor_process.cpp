@@ -43,6 +43,7 @@ tl::unexpected<std::string> failure(const char* what) {
 
 tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions& options,
                                                                 const SocketNumbers& sockets, int debugger,
+                                                                const NetworkDescriptors& networks,
                                                                 const sigset_t& mask) {
   const vmm::Fd file = file_with(encode_options(options));
   if (!file.open()) return failure("memfd_create");
@@ -53,13 +54,15 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions
   const vmm::Fd its_end(ends[1]);
 
   std::vector<std::string> words = monitor_words(
-      options.guest.name, {file.get(), its_end.get(), {sockets.begin(), sockets.end()}, debugger});
+      options.guest.name,
+      {file.get(), its_end.get(), {sockets.begin(), sockets.end()}, debugger, text_of(networks)});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::vector<int> kept{file.get(), its_end.get()};
   if (debugger >= 0) kept.push_back(debugger);
   std::copy_if(sockets.begin(), sockets.end(), std::back_inserter(kept), [](int fd) { return fd >= 0; });
+  for (const int fd : numbers_of(networks)) kept.push_back(fd);
 
   const pid_t parent = ::getpid();
   monitor.pid_ = ::fork();

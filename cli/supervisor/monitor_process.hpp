@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 
 #include "cli/control/socket.hpp"
+#include "cli/networks/descriptors.hpp"
 #include "cli/run/run_options.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "vmm/kvm/fd.hpp"
@@ -23,11 +24,13 @@ namespace pinfold::cli {
 /// exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
-  /// `sockets` are the guest's, `debugger` is the one for GDB, or -1. The child has the signal mask `mask`,
-  /// and ends when this process does. An error is one line.
+  /// `sockets` and `networks` are the guest's, `debugger` is the one for GDB, or -1. The child has the signal
+  /// mask `mask`, and ends when this process does. An error is one line.
   [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(const RunOptions& options,
                                                                        const SocketNumbers& sockets,
-                                                                       int debugger, const sigset_t& mask);
+                                                                       int debugger,
+                                                                       const NetworkDescriptors& networks,
+                                                                       const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Becomes readable when the guest runs or is preserved, or the monitor ends. -1: the supervisor reads no

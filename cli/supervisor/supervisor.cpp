@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "cli/gdb/listener.hpp"
+#include "cli/networks/helper_watch.hpp"
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/monitor_process.hpp"
@@ -51,8 +52,9 @@ class Supervisor {
   int live();
   /// An error is the exit code: none could be started.
   tl::expected<Life, int> live_once();
-  /// Waits for a signal, or for what `monitor` writes if there is one, and does what follows.
-  void wait(MonitorProcess* monitor);
+  /// Waits for a signal, or for what `monitor` writes if there is one, and does what follows; for at most
+  /// `milliseconds`, if that is not -1.
+  void wait(MonitorProcess* monitor, int milliseconds = -1);
   void on_signals(MonitorProcess* monitor);
   /// Keeps a guest that has ended, under its name or, if another life is to begin, under another one. The
   /// exit code; nullopt: another life is to begin.
@@ -90,10 +92,10 @@ void Supervisor::note_monitor(pid_t monitor) {
   if (name_) name_->note_monitor(monitor);
 }
 
-void Supervisor::wait(MonitorProcess* monitor) {
+void Supervisor::wait(MonitorProcess* monitor, int milliseconds) {
   std::array<pollfd, 2> fds{
       {{signals_.fd(), POLLIN, 0}, {monitor == nullptr ? -1 : monitor->link(), POLLIN, 0}}};
-  if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) {
+  if (::poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) {
     if (monitor != nullptr) monitor->kill();
     preserved_.kill();
   }
@@ -104,15 +106,29 @@ void Supervisor::wait(MonitorProcess* monitor) {
 
 tl::expected<Life, int> Supervisor::live_once() {
   const SocketNumbers sockets = name_ ? name_->listeners() : SocketNumbers{-1, -1, -1};
-  auto monitor = MonitorProcess::start(options_, sockets, debugger_, signals_.mask_before());
+  auto networks =
+      Networks::open(options_.guest, name_ ? name_->id() : static_cast<std::uint32_t>(::getpid()));
+  if (!networks) return tl::unexpected(complain(exit_bad_image, networks.error()));
+  HelperWatch helpers(*networks);
+  bool helper_failed = false;  // before the guest ran
+  auto monitor =
+      MonitorProcess::start(options_, sockets, debugger_, networks->descriptors(), signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
+  networks->drop_descriptors();
   note_monitor(monitor->pid());
   for (;;) {
-    wait(&*monitor);
+    wait(&*monitor, helpers.patience());
     if (monitor->guest_runs() && on_running_) std::exchange(on_running_, nullptr)();
+    for (const std::string& line : helpers.lines(monitor->guest_runs())) {
+      complain(0, line);
+      if (monitor->guest_runs() || helper_failed) continue;
+      helper_failed = true;
+      monitor->kill();
+    }
     if (const auto status = monitor->ended()) {
       terminal_.restore();
       note_monitor(0);
+      if (helper_failed) return tl::unexpected(int{exit_bad_image});
       return Life{life_end(*status), std::nullopt};
     }
     if (const auto end = monitor->preserved()) return Life{{end, code_of(*end), 0, {}}, std::move(*monitor)};

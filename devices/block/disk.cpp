@@ -19,11 +19,14 @@ tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::unique_ptr<Imag
                                                             DiskLinks links, std::uint32_t queues) {
   std::unique_ptr<Disk> disk(new Disk(std::move(image), std::move(nodes), std::move(links)));
   for (std::uint32_t n = 0; n < std::clamp(queues, 1U, most_queues); ++n) {
-    auto queue = QueueThread::make(*disk->image_, disk->geometry_,
-                                   GrantAccess(disk->links_.grants, disk->links_.frame_holder()),
-                                   disk->links_.wake_bus);
-    if (!queue) return tl::unexpected(queue.error());
-    disk->queues_.push_back(std::move(*queue));
+    auto transfers = disk->image_->make_queue(RequestRing::size);
+    if (!transfers) return tl::unexpected(transfers.error());
+    auto thread = QueueThread::make(disk->links_.wake_bus);
+    if (!thread) return tl::unexpected(thread.error());
+    disk->queues_.push_back(
+        std::make_unique<Queue>(Queue{{GrantAccess(disk->links_.grants, disk->links_.frame_holder()),
+                                       std::move(*transfers), std::make_shared<QueueCounts>()},
+                                      std::move(*thread)}));
   }
   return disk;
 }
@@ -43,7 +46,7 @@ DeviceNodes Disk::frontend_nodes() const {
 }
 
 void Disk::start() {
-  for (const auto& queue : queues_) queue->start();
+  for (const auto& queue : queues_) queue->thread->start();
 }
 
 /// A frontend copies each request if grants are persistent; here the host's kernel gets at the guest's memory
@@ -103,30 +106,38 @@ tl::expected<std::uint32_t, std::string> Disk::queues_of(const FrontendNodes& fr
   return count;
 }
 
-tl::expected<void, std::string> Disk::connect_queue(QueueThread& queue, const FrontendNodes& nodes) {
+tl::expected<void, std::string> Disk::connect_queue(Queue& queue, const FrontendNodes& nodes) {
   const auto ref = nodes.required_number("ring-ref");
   if (!ref) return tl::unexpected(ref.error());
   const auto port = nodes.required_number("event-channel");
   if (!port) return tl::unexpected(port.error());
   auto ring = rings_.use(GrantRef(*ref), GrantUse::write);
   if (!ring) return tl::unexpected(std::string("ring-ref is no grant of a page that may be written"));
-  if (!queue.connect(links_.events, Port(*port), std::move(*ring)))
-    return tl::unexpected(std::string("event-channel is no port that waits for this domain"));
+  auto end = links_.events.bind_monitor_channel(
+      Port(*port), [bell = queue.thread->bell(), counts = queue.parts.counts](vmm::Hypercall&) {
+        QueueCounts::add(counts->events_received);
+        bell->ring();
+        return Served::all;
+      });
+  if (!end) return tl::unexpected(std::string("event-channel is no port that waits for this domain"));
+  queue.thread->connect(
+      std::make_unique<RequestLink>(std::move(*end), std::move(*ring), queue.parts, geometry_));
   return {};
 }
 
 void Disk::disconnect() {
-  for (const auto& queue : queues_) queue->disconnect();
+  for (const auto& queue : queues_) queue->thread->disconnect();
 }
 
 bool Disk::is_disconnected() {
-  return std::all_of(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->is_idle(); });
+  return std::all_of(queues_.begin(), queues_.end(),
+                     [](const auto& queue) { return queue->thread->is_idle(); });
 }
 
 std::optional<std::string> Disk::failure() {
-  if (std::none_of(queues_.begin(), queues_.end(), [](const auto& queue) { return queue->is_broken(); }))
-    return std::nullopt;
-  return "the frontend's ring claims more requests than it holds";
+  for (const auto& queue : queues_)
+    if (const char* const fault = queue->thread->fault()) return fault;
+  return std::nullopt;
 }
 
 xenbus::DeviceCounts Disk::counts() const {
@@ -138,7 +149,7 @@ xenbus::DeviceCounts Disk::counts() const {
   xenbus::DeviceCounts all{"disk " + nodes_.vdev, {}};
   for (const auto& [name, count] : named) {
     std::uint64_t sum = 0;
-    for (const auto& queue : queues_) sum += queue->counts().*count;
+    for (const auto& queue : queues_) sum += (*queue->parts.counts).*count;
     all.counts.emplace_back(name, sum);
   }
   return all;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "devices/block/image.hpp"
-#include "devices/block/queue_thread.hpp"
+#include "devices/block/queue_link.hpp"
 #include "devices/xenbus/backend.hpp"
 
 namespace pinfold::devices::block {
@@ -54,10 +54,15 @@ class Disk final : public xenbus::Backend {
   [[nodiscard]] xenbus::DeviceCounts counts() const override;
 
  private:
+  struct Queue {
+    QueueParts parts;
+    std::unique_ptr<QueueThread> thread;  ///< Ends before what it uses.
+  };
+
   Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links);
   [[nodiscard]] tl::expected<std::uint32_t, std::string> queues_of(
       const xenbus::FrontendNodes& frontend) const;
-  [[nodiscard]] tl::expected<void, std::string> connect_queue(QueueThread& queue,
+  [[nodiscard]] tl::expected<void, std::string> connect_queue(Queue& queue,
                                                               const xenbus::FrontendNodes& nodes);
   [[nodiscard]] xenbus::DeviceNodes properties() const;
 
@@ -66,7 +71,7 @@ class Disk final : public xenbus::Backend {
   DiskNodes nodes_;
   DiskLinks links_;
   GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.
-  std::vector<std::unique_ptr<QueueThread>> queues_;
+  std::vector<std::unique_ptr<Queue>> queues_;
 };
 
 }  // namespace pinfold::devices::block

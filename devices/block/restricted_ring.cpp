@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "devices/block/wake_fd.hpp"
+#include "devices/wake_fd.hpp"
 
 namespace pinfold::devices::block {
 namespace {

@@ -8,7 +8,7 @@
 #include "devices/block/image_file.hpp"
 #include "devices/block/restricted_ring.hpp"
 #include "devices/block/transfer_slots.hpp"
-#include "devices/block/wake_fd.hpp"
+#include "devices/wake_fd.hpp"
 
 namespace pinfold::devices::block {
 

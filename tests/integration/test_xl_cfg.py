@@ -29,7 +29,7 @@ DISK: dict[str, Any] = {
 }
 VIF: dict[str, Any] = {
     "mac": None, "bridge": None, "script": None, "vifname": None, "ip": [], "rate": None, "mtu": None, "model": None, "type": None,
-    "gatewaydev": None, "backend": None,
+    "gatewaydev": None, "backend": None, "net": "bridge", "place": None, "tcp": [], "udp": [], "pcap": None,
 }
 
 

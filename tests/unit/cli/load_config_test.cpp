@@ -122,7 +122,7 @@ TEST_F(LoadConfig, errors_are_told_in_the_order_of_the_file_with_their_lines) {
 }
 
 TEST_F(LoadConfig, what_can_not_be_started_yet_has_its_line) {
-  const auto loaded = load(minimal + "vif=['']\ndisk=['/a,raw,xvda',\n'/b,qcow2,xvdb']\n");
+  const auto loaded = load(minimal + "vif=['backend=net']\ndisk=['/a,raw,xvda',\n'/b,qcow2,xvdb']\n");
   ASSERT_TRUE(loaded);
   bool vif = false, disk = false;
   for (const Remark& reason : loaded->not_yet) {

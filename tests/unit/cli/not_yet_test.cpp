@@ -15,7 +15,13 @@ TEST(NotYet, each_reason_names_its_key) {
     const auto reasons = not_yet(guest);
     return reasons.size() == 1 ? reasons[0].key : "";
   };
-  EXPECT_EQ(key([](GuestConfig& guest) { guest.vifs.resize(2); }), "vif");
+  EXPECT_EQ(key([](GuestConfig& guest) { guest.vifs.resize(2), guest.vifs[1].backend = "net"; }), "vif");
+}
+
+TEST(NotYet, a_guest_with_interfaces_can_start) {
+  GuestConfig guest;
+  guest.vifs.resize(2);
+  EXPECT_TRUE(not_yet(guest).empty());
 }
 
 TEST(NotYet, every_action_is_possible) {

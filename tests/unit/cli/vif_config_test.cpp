@@ -7,6 +7,7 @@
 
 #include "cli/config/guest_config.hpp"
 #include "cli/config/mac.hpp"
+#include "cli/config/vif_rate.hpp"
 
 namespace pinfold::cli::test {
 namespace {
@@ -41,6 +42,37 @@ TEST(VifConfig, wrong_values_are_told) {
                             "mac=00-16-3e-00-00-00", "mac=00:16:3e:00:00:", "ip=10.0.0", "ip=host",
                             "ip=10.0.0.1,ip=x", "type=emu", "mtu=", "mtu=67", "mtu=65536", "mtu=1k"})
     EXPECT_FALSE(parse_vif(wrong)) << wrong;
+}
+
+TEST(VifConfig, says_what_it_is_connected_to) {
+  EXPECT_EQ(parse_vif("")->config.net, VifNet::bridge);
+  const auto passt = parse_vif("net=passt,tcp=18022:22 127.0.0.2/80,udp=53,pcap=/x.pcap").value().config;
+  EXPECT_EQ(passt.net, VifNet::passt);
+  EXPECT_EQ(passt.tcp_ports, (Words{"18022:22", "127.0.0.2/80"}));
+  EXPECT_EQ(passt.udp_ports, Words{"53"});
+  EXPECT_EQ(passt.capture, "/x.pcap");
+  EXPECT_EQ(parse_vif("net=tap:tap0").value().config.place, "tap0");
+  EXPECT_EQ(parse_vif("net=listen:unix:/a:b").value().config.place, "unix:/a:b");
+  EXPECT_EQ(parse_vif("net=connect:tcp:[::1]:5000").value().config.place, "tcp:[::1]:5000");
+  for (const char* wrong :
+       {"net=", "net=slirp", "net=passt:x", "net=bridge:br0", "net=tap", "net=tap:", "net=listen",
+        "net=listen:x", "net=connect:unix:relative", "tcp=80", "net=tap:t,udp=80", "net=passt,tcp=--help",
+        "net=passt,tcp=all", "net=passt,bridge=br0", "net=tap:t,script=x"})
+    EXPECT_FALSE(parse_vif(wrong)) << wrong;
+}
+
+TEST(VifRate, is_bytes_in_an_interval) {
+  const auto is = [](const char* text, std::uint64_t bytes, int microseconds) {
+    const auto rate = parse_rate(text);
+    return rate && rate->bytes == bytes && rate->interval.count() == microseconds;
+  };
+  EXPECT_TRUE(is("10Mb/s", 62'500, 50'000));
+  EXPECT_TRUE(is("250KB/s", 12'500, 50'000));
+  EXPECT_TRUE(is("1MB/s@20ms", 20'000, 20'000));
+  EXPECT_TRUE(is("1GB/s@1s", 1'000'000'000, 1'000'000));
+  for (const char* wrong : {"", "10", "10Mb", "Mb/s", "10mb/s", "10Mb/s@", "10Mb/s@5", "10Mb/s@5h", "10Mb/s ",
+                            "-1Mb/s", "99999999999999999999b/s", "1MB/s@0ms", "8b/s@1us"})
+    EXPECT_FALSE(parse_rate(wrong)) << wrong;
 }
 
 TEST(Mac, is_the_same_for_a_uuid_and_an_index_forever) {

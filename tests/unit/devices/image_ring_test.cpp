@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "devices/block/restricted_ring.hpp"
-#include "devices/block/wake_fd.hpp"
+#include "devices/wake_fd.hpp"
 #include "image_files.hpp"
 
 namespace pinfold::devices::block {

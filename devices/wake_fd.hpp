@@ -12,7 +12,7 @@
 
 #include "vmm/for_devices/fd.hpp"
 
-namespace pinfold::devices::block {
+namespace pinfold::devices {
 
 /// Concurrency: any thread.
 class WakeFd {
@@ -39,4 +39,4 @@ class WakeFd {
   vmm::Fd fd_;
 };
 
-}  // namespace pinfold::devices::block
+}  // namespace pinfold::devices

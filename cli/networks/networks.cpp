@@ -1,0 +1,187 @@
+#include "cli/networks/networks.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "cli/networks/passt.hpp"
+#include "cli/networks/places.hpp"
+#include "cli/networks/tap.hpp"
+#include "cli/networks/vif_script.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// As many as an interface has at most.
+constexpr std::size_t most_queues = 8;
+
+using Opened = tl::expected<std::unique_ptr<VifHost>, std::string>;
+
+class PasstHost final : public VifHost {
+ public:
+  explicit PasstHost(Child process) : process_(std::move(process)) {}
+  ~PasstHost() override {
+    // It ends by itself, since nobody has the other end of its socket any more.
+    (void)process_.wait(1000);
+  }
+  std::optional<std::string> trouble() override {
+    const auto status = process_.ended();
+    if (!status) return std::nullopt;
+    const std::string said = process_.last_line();
+    return fmt::format("passt {}{}{}", how_it_ended(*status), said.empty() ? "" : ": ", said);
+  }
+
+ private:
+  Child process_;
+};
+
+class ListeningHost final : public VifHost {
+ public:
+  explicit ListeningHost(Listening listening) : listening_(std::move(listening)) {}
+
+ private:
+  Listening listening_;
+};
+
+/// A tap device of the guest's own, in a bridge or set up by a script.
+class BridgedHost final : public VifHost {
+ public:
+  BridgedHost(const VifOfGuest& vif, bool by_script)
+      : config_(vif.config),
+        domain_(vif.domain),
+        index_(vif.index),
+        device_(vif.device),
+        by_script_(by_script) {}
+  /// The device itself went with its last descriptor.
+  ~BridgedHost() override {
+    if (!by_script_) return;
+    if (auto done = run_script({config_, domain_, index_, device_}, VifScriptCall::offline); !done)
+      fmt::print(stderr, "pinfold: vif {}: {}\n", index_, done.error());
+  }
+
+ private:
+  const VifConfig config_;
+  const std::uint32_t domain_;
+  const std::size_t index_;
+  const std::string device_;
+  const bool by_script_;
+};
+
+/// xl's default is a script that does what bridge_of() does; so it need not be installed.
+bool is_own_script(const VifConfig& vif) { return !vif.script.empty() && vif.script != "vif-bridge"; }
+
+std::string bridge_of(const VifConfig& vif) { return vif.bridge.empty() ? "xenbr0" : vif.bridge; }
+
+Opened open_passt(const VifConfig& vif, VifDescriptors& to) {
+  auto passt = start_passt(vif);
+  if (!passt) return tl::unexpected(passt.error());
+  to.lanes.push_back(std::move(passt->socket));
+  return std::make_unique<PasstHost>(std::move(passt->process));
+}
+
+Opened open_listener(const VifConfig& vif, VifDescriptors& to) {
+  auto listening = Listening::at(vif.place);
+  if (!listening) return tl::unexpected(listening.error());
+  to.lanes.emplace_back(::fcntl(listening->socket.get(), F_DUPFD_CLOEXEC, 3));
+  listening->socket = vmm::Fd();
+  return std::make_unique<ListeningHost>(std::move(*listening));
+}
+
+Opened open_bridged(const VifOfGuest& vif, std::size_t queues, VifDescriptors& to) {
+  const bool by_script = is_own_script(vif.config);
+  const std::string bridge = bridge_of(vif.config);
+  if (!by_script && !interface_exists(bridge))
+    return tl::unexpected(fmt::format(
+        "there is no bridge {}; `ip link add {} type bridge` makes one, bridge= names another one, and "
+        "net=passt needs none",
+        bridge, bridge));
+  if (interface_exists(vif.device))
+    return tl::unexpected(
+        fmt::format("there is an interface {} already; vifname= gives another name", vif.device));
+  auto tap = make_tap(vif.device, queues);
+  if (!tap)
+    return tl::unexpected(
+        fmt::format("{}: only root may make one for a bridge; net=passt needs no rights, and "
+                    "net=tap:NAME uses one that was made for you",
+                    tap.error()));
+  if (by_script) {
+    if (auto done = run_script(vif, VifScriptCall::online); !done) return tl::unexpected(done.error());
+  } else {
+    if (auto done = add_to_bridge(bridge, vif.device); !done) return tl::unexpected(done.error());
+    if (auto done = set_up(vif.device, vif.config.mtu); !done) return tl::unexpected(done.error());
+  }
+  to.lanes = std::move(*tap);
+  return std::make_unique<BridgedHost>(vif, by_script);
+}
+
+Opened open_vif(const VifOfGuest& vif, std::size_t queues, VifDescriptors& to) {
+  switch (vif.config.net) {
+    case VifNet::bridge: return open_bridged(vif, queues, to);
+    case VifNet::passt: return open_passt(vif.config, to);
+    case VifNet::listen: return open_listener(vif.config, to);
+    case VifNet::connect: {
+      auto socket = connect_to(vif.config.place);
+      if (!socket) return tl::unexpected(socket.error());
+      to.lanes.push_back(std::move(*socket));
+      break;
+    }
+    case VifNet::tap: {
+      auto tap = open_tap(vif.config.place, queues);
+      if (!tap) return tl::unexpected(tap.error());
+      to.lanes = std::move(*tap);
+      break;
+    }
+  }
+  return std::make_unique<VifHost>();
+}
+
+/// A regular file, empty: one that exists is replaced.
+tl::expected<vmm::Fd, std::string> open_capture(const std::filesystem::path& path) {
+  vmm::Fd file(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+  struct stat of {};
+  if (!file.open() || ::fstat(file.get(), &of) != 0)
+    return tl::unexpected(fmt::format("pcap={}: {}", path.string(), std::strerror(errno)));
+  if (!S_ISREG(of.st_mode)) return tl::unexpected(fmt::format("pcap={}: no regular file", path.string()));
+  return file;
+}
+
+std::string device_name(const VifConfig& vif, std::uint32_t domain, std::size_t index) {
+  return vif.interface_name.empty() ? fmt::format("vif{}.{}", domain, index) : vif.interface_name;
+}
+
+}  // namespace
+
+tl::expected<Networks, std::string> Networks::open(const GuestConfig& guest, std::uint32_t domain) {
+  Networks networks;
+  const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), most_queues);
+  for (std::size_t n = 0; n < guest.vifs.size(); ++n) {
+    const VifConfig& config = guest.vifs[n];
+    const auto failed = [n](const std::string& why) {
+      return tl::unexpected(fmt::format("vif {}: {}", n, why));
+    };
+    VifDescriptors& descriptors = networks.descriptors_.emplace_back();
+    auto host = open_vif({config, domain, n, device_name(config, domain, n)}, queues, descriptors);
+    if (!host) return failed(host.error());
+    networks.hosts_.push_back(std::move(*host));
+    if (config.capture.empty()) continue;
+    auto capture = open_capture(config.capture);
+    if (!capture) return failed(capture.error());
+    descriptors.capture = std::move(*capture);
+  }
+  return networks;
+}
+
+std::vector<std::string> Networks::troubles() {
+  std::vector<std::string> lines;
+  for (std::size_t n = 0; n < hosts_.size(); ++n)
+    if (const auto trouble = hosts_[n]->trouble()) lines.push_back(fmt::format("vif {}: {}", n, *trouble));
+  return lines;
+}
+
+}  // namespace pinfold::cli

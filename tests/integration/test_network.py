@@ -1,0 +1,219 @@
+"""Networks of Debian's kernel: by passt, between two guests, by a tap device and in a bridge. All in network namespaces of the
+test's own, which have no way out."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.images import Images
+from harness.network import ADDRESS, ADDRESS6, Namespace, initrd, make_file
+from harness.pinfold import Guest, Pinfold
+from harness.session import AUDITED
+
+MIB = 1 << 20
+Starter = Callable[..., Guest]
+DHCP = "ip link set eth0 up; udhcpc -q -n -t 10 -i eth0 -s /lease"
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    space = Namespace()
+    yield space
+    space.close()
+
+
+@pytest.fixture
+def start(host: Pinfold, images: Images, work: Path, space: Namespace) -> Starter:
+    """start(SESSION, OPTION...) starts a guest in the namespace."""
+    base = images.initrd_with("xen-netfront")
+
+    def starter(session: str, *options: object, vcpus: int = 1) -> Guest:
+        words = [host.build.pinfold, "run", "--kernel", images.kernel, "--initrd", initrd(base, work, session), "--memory", "320M",
+                 "--vcpus", vcpus, "--append", "console=hvc0 quiet rdinit=/session", "--audit", *options]
+        return host.start_command(space.command(*words), apart=True)
+
+    return starter
+
+
+def ended_well(guest: Guest, seconds: float = 180) -> None:
+    status = guest.exit_code(seconds)
+    print(guest.console.text(), guest.messages.text())
+    assert status == 0
+    assert guest.messages.matching(AUDITED)
+
+
+def needs(program: str) -> None:
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+
+
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make this device")
+
+
+def test_passt(start: Starter, space: Namespace, work: Path) -> None:
+    """DHCP, IPv6 by router advertisements, TCP both ways, a forwarded port, the host's loopback, a capture."""
+    needs("passt")
+    www = work / "www"
+    www.mkdir()
+    sum_of_host = make_file(www / "blob", 20 * MIB)
+    space.serve(www)
+    guest = start(f"""
+        {DHCP}
+        for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 address show dev eth0 | grep -q 'global.*dynamic' && break; sleep 1; done
+        sleep 2
+        echo "v4 $(wget -q -O - http://{ADDRESS}:8000/blob | sha256sum)"
+        echo "v6 $(wget -q -O - http://[{ADDRESS6}]:8000/blob | sha256sum)"
+        gateway=$(ip route | sed -n 's/default via \\([^ ]*\\).*/\\1/p')
+        wget -q -T 3 -O /dev/null http://$gateway:8000/blob && echo "the loopback is reachable"
+        head -c {20 * MIB} /dev/urandom >/tmp/blob
+        echo "own $(sha256sum </tmp/blob)"
+        httpd -p 80 -h /tmp
+        echo ready
+        while [ ! -e /tmp/stop ]; do nc -l -p 81 -e touch /tmp/stop; done
+    """, "--vif", f"net=passt,tcp=18080:80 18081:81,pcap={work}/capture", vcpus=2)
+    guest.wait_for("^ready", 120)
+    got = work / "got"
+    space.run("curl", "-sf", "-o", got, "http://127.0.0.1:18080/blob")
+    [own] = guest.console.matching("^own ([0-9a-f]+)")
+    assert subprocess.run(["sha256sum", got], capture_output=True, text=True, check=True).stdout.split()[0] == own[1]
+    space.run("sh", "-c", "echo | nc -q 1 127.0.0.1 18081 || curl -s http://127.0.0.1:18081/", check=False)
+    ended_well(guest)
+    for version in ("v4", "v6"):
+        assert guest.console.has(f"^{version} {sum_of_host}")
+    assert not guest.console.has("loopback is reachable")
+    assert guest.all_end(), "passt ends with its guest"
+    if shutil.which("tcpdump"):
+        frames = subprocess.run(["tcpdump", "-nv", "-r", work / "capture"], capture_output=True, text=True, check=True).stdout
+        assert "BOOTP/DHCP, Reply" in frames and "cksum" in frames
+        assert "incorrect" not in frames
+        assert max(int(size) for size in re.findall(r"length (\d+)\)", frames)) <= 1500
+
+
+def test_passt_that_dies_is_told(start: Starter) -> None:
+    needs("passt")
+    guest = start("ip link set eth0 up; echo ready; sleep 8; echo alive", "--vif", "net=passt")
+    guest.wait_for("^ready", 60)
+    [passt] = [pid for pid in guest.processes() if Path(f"/proc/{pid}/comm").read_text().startswith("passt")]
+    os.kill(passt, signal.SIGKILL)
+    ended_well(guest)
+    assert guest.console.has("^alive")
+    assert guest.messages.has("vif 0: passt was killed by signal 9 .*; the interface is cut off")
+
+
+def test_two_guests_on_a_wire(start: Starter, work: Path) -> None:
+    """Frames between guests have their checksums, and a guest that comes again finds the other one."""
+    place = f"unix:{work}/wire"
+    size = 20 * MIB
+    first = start(f"""
+        ip link set eth0 up; ip address add 10.0.0.1/24 dev eth0; ip -6 address add fd00::1/64 dev eth0
+        head -c {size} /dev/urandom >/tmp/blob
+        echo "sum $(sha256sum </tmp/blob)"
+        httpd -p 80 -h /tmp
+        echo ready
+        nc -l -p 81
+    """, "--vif", f"net=listen:{place}", vcpus=2)
+    first.wait_for("^ready", 60)
+    [own] = first.console.matching("^sum ([0-9a-f]+)")
+    for goodbye in ("", "echo bye | nc 10.0.0.1 81"):
+        second = start(f"""
+            ip link set eth0 up; ip address add 10.0.0.2/24 dev eth0; ip -6 address add fd00::2/64 dev eth0
+            ping -c 2 -w 20 10.0.0.1
+            sleep 2
+            echo "v4 $(wget -q -O - http://10.0.0.1/blob | sha256sum)"
+            echo "v6 $(wget -q -O - http://[fd00::1]/blob | sha256sum)"
+            {goodbye}
+        """, "--vif", f"net=connect:{place}")
+        ended_well(second)
+        assert second.console.has(f"^v4 {own[1]}")
+        assert second.console.has(f"^v6 {own[1]}")
+        assert second.console.has("2 packets received")
+    ended_well(first)
+    assert not (work / "wire").exists()
+
+
+@pytest.mark.parametrize("kind", ["tap", "bridge", "script"])
+def test_tap_devices(start: Starter, space: Namespace, work: Path, kind: str) -> None:
+    """An MTU of 9000, four queues, and a rate."""
+    needs_root()
+    www = work / "www"
+    www.mkdir()
+    sum_of_host = make_file(www / "blob", 20 * MIB)
+    space.serve(www)
+    space.run("sh", "-ec", "ip link add br0 type bridge; ip link set br0 up mtu 9000")
+    vif = {"tap": "net=tap:tap0", "bridge": "bridge=br0,mtu=9000",
+           "script": f"script={work}/vif-test,bridge=br0,vifname=nic0,mac=00:16:3e:00:00:07,ip=10.0.0.2"}[kind]
+    if kind == "tap":
+        space.run("sh", "-ec", "ip tuntap add tap0 mode tap multi_queue; ip link set tap0 up mtu 9000 master br0")
+    (work / "vif-test").write_text(
+        f"#!/bin/sh\necho $* $vif $bridge $mac $ip $XENBUS_TYPE >>{work}/calls\n[ $1 = online ] && ip link set $vif up mtu 9000 master $bridge\n"
+        "exit 0\n")
+    (work / "vif-test").chmod(0o755)
+    space.run("ip", "address", "add", "10.0.0.1/24", "dev", "br0")
+    guest = start(f"""
+        ip link set eth0 up mtu 9000; ip address add 10.0.0.2/24 dev eth0
+        ping -c 2 -w 20 -s 8000 10.0.0.1
+        echo "sum $(wget -q -O - http://10.0.0.1:8000/blob | sha256sum)"
+        echo "queues $(grep -c vif0-q.-tx /proc/interrupts)"
+        head -c {20 * MIB} /dev/urandom >/tmp/blob
+        echo "own $(sha256sum </tmp/blob)"
+        httpd -p 80 -h /tmp
+        echo ready
+        nc -l -p 81
+    """, "--vif", vif, vcpus=2)
+    guest.wait_for("^ready", 120)
+    got = work / "got"
+    space.run("curl", "-sf", "-o", got, "http://10.0.0.2/blob")
+    [own] = guest.console.matching("^own ([0-9a-f]+)")
+    assert subprocess.run(["sha256sum", got], capture_output=True, text=True, check=True).stdout.split()[0] == own[1]
+    space.run("curl", "-s", "-m", "5", "http://10.0.0.2:81/", check=False)
+    ended_well(guest)
+    assert guest.console.has(f"^sum {sum_of_host}")
+    assert guest.console.has("^queues 2")
+    assert guest.console.has("2 packets received")
+    if kind == "script":
+        calls = (work / "calls").read_text().splitlines()
+        rest = "type_if=vif nic0 br0 00:16:3e:00:00:07 10.0.0.2 vif"
+        assert calls == [f"online {rest}", f"offline {rest}"]
+    if kind == "bridge":
+        assert "vif" not in space.run("ip", "link", "show", "master", "br0").stdout
+
+
+def test_a_rate_holds(start: Starter, work: Path) -> None:
+    place = f"unix:{work}/wire"
+    receiver = start("ip link set eth0 up; ip address add 10.0.0.1/24 dev eth0; echo ready; nc -l -p 81 >/dev/null", "--vif", f"net=listen:{place}")
+    receiver.wait_for("^ready", 60)
+    sender = start("""
+        ip link set eth0 up; ip address add 10.0.0.2/24 dev eth0
+        head -c 1000000 /dev/zero >/tmp/blob
+        read -r from _ </proc/uptime; nc 10.0.0.1 81 </tmp/blob; read -r to _ </proc/uptime
+        echo "from $from to $to"
+    """, "--vif", f"net=connect:{place},rate=2Mb/s")
+    ended_well(sender)
+    [times] = sender.console.matching("^from ([0-9.]+) to ([0-9.]+)")
+    assert 3.0 < float(times[2]) - float(times[1]) < 20, "a megabyte at 250,000 bytes a second"
+    ended_well(receiver)
+
+
+def test_trouble_is_told(host: Pinfold, work: Path, space: Namespace) -> None:
+    def run(vif: str) -> str:
+        words = space.command(host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif", vif)
+        done = subprocess.run(words, capture_output=True, text=True, env=host.environment, timeout=60, check=False)
+        assert done.returncode == 3, done.stderr
+        return done.stderr
+
+    assert "there is no bridge xenbr0" in run("")
+    assert "net=passt needs none" in run("bridge=br7")
+    assert "there is no tap device tap7; `ip tuntap add" in run("net=tap:tap7")
+    assert "has to be started first" in run(f"net=connect:unix:{work}/nobody")
+    assert "No such file or directory" in run(f"net=listen:unix:{work}/no/folder")
+    assert "no regular file" in run(f"net=listen:unix:{work}/wire,pcap=/dev/null")
+    if shutil.which("passt"):
+        space.run("ip", "link", "delete", "out")
+        assert "vif 0: passt ended with status 1" in run("net=passt")
