@@ -24,11 +24,11 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges
 class Hostile:
     """A guest whose monitor turns hostile in one thread at a time."""
 
-    def __init__(self, host: Pinfold, what: str, work: Path, without: set[str], *options: object) -> None:
+    def __init__(self, host: Pinfold, what: str, work: Path, without: set[str], *options: object, start: tuple[str, ...] = ()) -> None:
         image = work / "disk.img"
         image.write_bytes(bytes(1 << 20))
-        words = [host.build.program("pinfold_hostile_monitor"), "run", "--kernel", host.build.guest("control_echoes"), "--memory", "32M",
-                 "--disk", f"{image},raw,xvda,rw", *options]
+        words = [*start, host.build.program("pinfold_hostile_monitor"), "run", "--kernel", host.build.guest("control_echoes"),
+                 "--memory", "32M", "--disk", f"{image},raw,xvda,rw", *options]
         self.guest: Guest = host.start_command([str(word) for word in words], PINFOLD_HOSTILE=what,
                                                PINFOLD_HOSTILE_WITHOUT=",".join(sorted(without)),
                                                PINFOLD_HOSTILE_ADDRESS=str(host.folder / "pinfold/other.sock"))
@@ -140,7 +140,7 @@ def test_limits_alone_bound_descriptors_and_stay(host: Pinfold, work: Path) -> N
 @as_root
 @pytest.mark.usefixtures("built")
 def test_another_user_has_nothing_of_roots(host: Pinfold, work: Path) -> None:
-    hostile = Hostile(host, "layers", work, ALL_LAYERS, "--user", "nobody")
+    hostile = Hostile(host, "layers", work, ALL_LAYERS, "--user", "nobody", start=("setpriv", f"--groups={GROUP}", "--"))
     status = Path(f"/proc/{hostile.guest.child()}/status").read_text()
     assert re.search(r"^Uid:\t65534\t65534\t65534\t65534$", status, re.M)
     assert re.search(r"^Groups:\s*$", status, re.M)
