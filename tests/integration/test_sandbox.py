@@ -116,6 +116,16 @@ def test_landlock_alone_keeps_files_networks_and_processes(host: Pinfold, work: 
     assert {name: results[name] for name in refused} == refused
 
 
+@pytest.mark.usefixtures("built")
+def test_the_restriction_of_rings_alone_keeps_files(host: Pinfold, work: Path) -> None:
+    """Landlock would refuse it, too."""
+    results = Hostile(host, "layers", work, ALL_LAYERS).results("io")
+    if "open by a ring" not in results:
+        pytest.skip("no io_uring here")
+    assert int(results["openat"]) >= 0
+    assert results["open by a ring"] == NO_ACCESS
+
+
 @as_root
 @pytest.mark.usefixtures("built")
 def test_no_privilege_is_left_and_none_can_be_had(host: Pinfold, work: Path) -> None:
