@@ -16,8 +16,8 @@ namespace pinfold::boot_menu {
 
 /// What a script may still use up. A script that uses up one of them stops where it is.
 struct GrubBudget {
-  std::size_t commands = 1'000'000;
-  std::size_t bytes = 64 << 20;  ///< Of words, after their variables were replaced.
+  std::size_t commands = 200'000;
+  std::size_t bytes = 16 << 20;  ///< Of words, after their variables were replaced.
   std::size_t files = 64;        ///< Other scripts, and environment blocks.
   unsigned depth = 100;          ///< Of blocks, functions and scripts in each other.
 };
