@@ -130,12 +130,17 @@ int attach_console(const std::string& name_or_id) {
   if (!guest) return complain(guest.error());
   auto socket = connect_to_guest(*directory, guest->name, GuestSocket::console);
   if (!socket) return complain(socket.error());
+  return attach_console(*directory, guest->name, std::move(*socket));
+}
+
+int attach_console(const std::filesystem::path& directory, const std::string& name, vmm::Fd connection) {
   bool input_open = true;
   const Terminal terminal;
-  while (socket) {
-    if (Link(std::move(*socket), terminal, input_open).pass() == Why::left) break;
+  while (Link(std::move(connection), terminal, input_open).pass() != Why::left) {
     // The guest ended, or starts again.
-    socket = connect_to_guest(*directory, guest->name, GuestSocket::console);
+    auto next = connect_to_guest(directory, name, GuestSocket::console);
+    if (!next) break;
+    connection = std::move(*next);
   }
   return exit_powered_off;
 }

@@ -206,7 +206,7 @@ int Supervisor::run() {
 
 }  // namespace
 
-int supervise(const RunOptions& given, std::function<void()> on_running) {
+int supervise(const RunOptions& given, SupervisorEvents events) {
   RunOptions options = given;
   // Completed once: the guest keeps its name and its UUID when it restarts.
   auto config = completed(std::move(options.guest));
@@ -224,8 +224,9 @@ int supervise(const RunOptions& given, std::function<void()> on_running) {
   }
   std::optional<ClaimedName> claimed;
   if (name) claimed.emplace(std::move(*name));
+  if (claimed && events.named) events.named();
   return Supervisor(options, std::move(claimed), debugger ? debugger->socket().get() : -1,
-                    std::move(on_running))
+                    std::move(events.running))
       .run();
 }
 

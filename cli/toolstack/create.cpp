@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,12 +12,15 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <span>
 #include <sstream>
+#include <string_view>
 
 #include "cli/console/client.hpp"
 #include "cli/control/guests.hpp"
 #include "cli/control/protocol.hpp"
 #include "cli/control/runtime_dir.hpp"
+#include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/message_log.hpp"
@@ -32,6 +36,19 @@ struct Pipe {
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return;
     out = vmm::Fd(ends[0]);
     in = vmm::Fd(ends[1]);
+  }
+};
+
+/// Of a connection between this process and the supervisor.
+struct Ends {
+  vmm::Fd parents, childs;
+  static Ends make() {
+    std::array<int, 2> both{-1, -1};
+    Ends ends;
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, both.data()) != 0) return ends;
+    ends.parents = vmm::Fd(both[0]);
+    ends.childs = vmm::Fd(both[1]);
+    return ends;
   }
 };
 
@@ -57,23 +74,36 @@ int exit_code_of(pid_t process) {
 }
 
 /// In the child: the log's keeper. It outlives the supervisor, whose last messages it takes.
-[[noreturn]] void become_keeper(Pipe& messages, Pipe& running, const std::filesystem::path& log) {
+[[noreturn]] void become_keeper(Pipe& messages, Ends& running, const std::filesystem::path& log) {
   messages.in = vmm::Fd();
-  running.in = vmm::Fd();
+  running = Ends();
   leave_the_terminal(-1);
   keep_log(messages.out, log);
   ::_exit(0);
 }
 
-[[noreturn]] void become_supervisor(Pipe& messages, Pipe& running, const RunOptions& options) {
+/// In the child. The byte that says that the guest runs goes through `running`, and with it, if the user
+/// wants to see the console, a connection to it. That is made before the guest runs: so nothing that the
+/// guest prints is missed, however soon it ends.
+[[noreturn]] void become_supervisor(Pipe& messages, Ends& running, const RunOptions& options, bool attach) {
   messages.out = vmm::Fd();
+  running.parents = vmm::Fd();
   leave_the_terminal(messages.in.get());
   messages.in = vmm::Fd();
-  const int code = supervise(options, [&running] {
-    const char runs = 0;
-    (void)!::write(running.in.get(), &runs, 1);
-    running = Pipe();
-  });
+  vmm::Fd console;
+  const auto connect = [&] {
+    if (const auto directory = runtime_directory(); attach && directory)
+      if (auto socket = connect_to_guest(*directory, options.guest.name, GuestSocket::console))
+        console = std::move(*socket);
+  };
+  const auto say_that_it_runs = [&] {
+    const std::array<int, 1> connection{console.get()};
+    (void)send_with(running.childs, std::string_view("", 1),
+                    console.open() ? std::span<const int>(connection) : std::span<const int>{});
+    running = Ends();
+    console = vmm::Fd();
+  };
+  const int code = supervise(options, {connect, say_that_it_runs});
   std::fflush(stderr);
   ::_exit(code);
 }
@@ -93,23 +123,29 @@ int create(const RunOptions& given, CreateOptions how) {
   const auto directory = log_directory();
   if (!directory) return complain(directory.error());
   const auto log = *directory / (options.guest.name + ".log");
-  Pipe messages, running;
-  if (!messages.in.open() || !running.in.open()) return complain("the host gives no pipe");
+  Pipe messages;
+  Ends running = Ends::make();
+  if (!messages.in.open() || !running.childs.open()) return complain("the host gives no pipe");
   std::fflush(stdout);
   const pid_t keeper = ::fork();
   if (keeper == 0) become_keeper(messages, running, log);
   const pid_t supervisor = keeper < 0 ? -1 : ::fork();
-  if (supervisor == 0) become_supervisor(messages, running, options);
+  if (supervisor == 0) become_supervisor(messages, running, options, how.attach);
   messages = Pipe();
-  running.in = vmm::Fd();
+  running.childs = vmm::Fd();
   if (supervisor < 0) return complain("the host gives no process");
-  char runs = 0;
-  ssize_t n = 0;
-  while ((n = ::read(running.out.get(), &runs, 1)) < 0 && errno == EINTR) {
+  std::array<char, 1> runs{};
+  Descriptors console;
+  std::ptrdiff_t n = 0;
+  while ((n = receive(running.parents, runs, console)) < 0 && errno == EINTR) {
   }
   if (n == 1) {
     if (how.json) fmt::print("{}\n", Json{{"name", options.guest.name}, {"log", log.string()}}.dump(2));
-    return how.attach ? attach_console(options.guest.name) : static_cast<int>(exit_powered_off);
+    std::fflush(stdout);
+    if (!how.attach) return exit_powered_off;
+    const auto runtime = runtime_directory();
+    if (console.empty() || !runtime) return attach_console(options.guest.name);
+    return attach_console(*runtime, options.guest.name, std::move(console.front()));
   }
   const int code = exit_code_of(supervisor);
   (void)exit_code_of(keeper);

@@ -83,6 +83,12 @@ def test_c_attaches_to_the_console_until_the_guest_ends(host: Pinfold, create: C
         assert attached.result(timeout=20).returncode == 0
 
 
+def test_c_misses_nothing_of_a_guest_that_ends_at_once(create: Create) -> None:
+    for _ in range(5):
+        done = create("boots_uuid", "-c")
+        assert done.returncode == 0 and re.search("^uuid ", done.stdout, re.MULTILINE), done.stdout + done.stderr
+
+
 def test_the_log_has_the_messages(host: Pinfold, create: Create) -> None:
     done = create("bad_shuts_down", "--append", "crash", "--json")
     log = Path(json.loads(done.stdout)["log"])
