@@ -12,6 +12,7 @@
 #include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
+#include "sandbox/helper.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -46,9 +47,27 @@ tl::expected<Json, std::string> ask_guest(std::string_view name_or_id, std::stri
   return ask_guest_named(guest->name, command, arguments, patience_s, descriptors);
 }
 
+tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id, std::string_view command,
+                                               const Json& arguments) {
+  const auto directory = runtime_directory();
+  if (!directory) return tl::unexpected(directory.error());
+  const auto guest = find_guest(*directory, name_or_id);
+  if (!guest) return tl::unexpected(guest.error());
+  const auto answer = fetch_answer(guest->name, command, arguments);
+  if (!answer) return tl::unexpected(answer.error());
+  sandbox::confine_reader();
+  return decode_answer(*answer);
+}
+
 tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
                                                 const Json& arguments, time_t patience_s,
                                                 std::span<const int> descriptors) {
+  return fetch_answer(name, command, arguments, patience_s, descriptors).and_then(decode_answer);
+}
+
+tl::expected<std::string, std::string> fetch_answer(std::string_view name, std::string_view command,
+                                                    const Json& arguments, time_t patience_s,
+                                                    std::span<const int> descriptors) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
   const auto socket = connect_to_guest(*directory, name);
@@ -57,9 +76,7 @@ tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::stri
   (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   if (!send_with(*socket, encode_request(command, arguments) + "\n", descriptors))
     return tl::unexpected(std::string("the guest's monitor does not listen: ") + std::strerror(errno));
-  const auto line = receive_line(*socket);
-  if (!line) return tl::unexpected(line.error());
-  return decode_answer(*line);
+  return receive_line(*socket);
 }
 
 }  // namespace pinfold::cli

@@ -15,7 +15,18 @@ namespace pinfold::cli {
                                                         const Json& arguments = Json::object(),
                                                         time_t patience_s = 10,
                                                         std::span<const int> descriptors = {});
-/// The same for a guest whose name is known (guests.hpp).
+/// The same for a command's only request: before the answer is looked at, this process confines itself
+/// (sandbox/helper.hpp), since a guest can have taken over its monitor.
+[[nodiscard]] tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id,
+                                                             std::string_view command,
+                                                             const Json& arguments = Json::object());
+/// The answer's bytes, for decode_answer(): nothing has looked at them.
+[[nodiscard]] tl::expected<std::string, std::string> fetch_answer(std::string_view name,
+                                                                  std::string_view command,
+                                                                  const Json& arguments = Json::object(),
+                                                                  time_t patience_s = 10,
+                                                                  std::span<const int> descriptors = {});
+/// ask_guest() for a guest whose name is known (guests.hpp).
 [[nodiscard]] tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
                                                               const Json& arguments = Json::object(),
                                                               time_t patience_s = 10,

@@ -50,14 +50,14 @@ Result ask_about_number(const Options& options, const char* command, const char*
                         const std::string& number) {
   const auto value = parse_number(number);
   if (!value) return tl::unexpected(value.error());
-  return ask_guest(options.name, command, {{key, *value}});
+  return ask_guest_once(options.name, command, {{key, *value}});
 }
 
 Result walk(const Options& options) {
   const auto address = parse_number(options.address);
   if (!address) return tl::unexpected(address.error());
-  return ask_guest(options.name, "walk",
-                   {{"address", hex(*address)}, {"vcpu", options.vcpu}, {"user", options.user}});
+  return ask_guest_once(options.name, "walk",
+                        {{"address", hex(*address)}, {"vcpu", options.vcpu}, {"user", options.user}});
 }
 
 /// Of a frame in a live guest.
@@ -117,7 +117,7 @@ void add_inspection(CLI::App& app, Action& action) {
   tables->add_option("--level", o->level, "Only tables of this level")->check(CLI::Range(1, 4));
   tables->callback([&action, o] {
     action = [o] {
-      return print(*o, ask_guest(o->name, "tables"),
+      return print(*o, ask_guest_once(o->name, "tables"),
                    [&](const Json& answer) { return tables_text(answer, o->level); });
     };
   });

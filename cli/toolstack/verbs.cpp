@@ -14,6 +14,7 @@
 #include "cli/toolstack/guest_end.hpp"
 #include "cli/toolstack/verbs_text.hpp"
 #include "cli/usage.hpp"
+#include "sandbox/helper.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -35,11 +36,16 @@ int complain(const std::string& what) {
   return exit_bad_image;
 }
 
+/// A guest, and the bytes of what its monitor said to "status"; an error if it does not answer.
+struct Asked {
+  RunningGuest guest;
+  tl::expected<std::string, std::string> answer;
+};
+
 /// "status" and the ID; of a monitor that does not answer, only what its supervisor noted.
-Json status_of(const RunningGuest& guest) {
-  constexpr time_t patience_s = 2;
-  Json status{{"name", guest.name}, {"id", guest.note.id}};
-  if (auto answer = ask_guest_named(guest.name, "status", Json::object(), patience_s)) {
+Json status_of(const Asked& asked) {
+  Json status{{"name", asked.guest.name}, {"id", asked.guest.note.id}};
+  if (auto answer = asked.answer.and_then(decode_answer)) {
     answer->erase("name");
     status.update(*answer);
   } else {
@@ -66,13 +72,18 @@ int show(const Options& options, std::string (*text)(const Json&)) {
   if (!directory) return complain(directory.error());
   const auto guests = chosen(*directory, options, options.guests.empty());
   if (!guests) return complain(guests.error());
-  Json statuses = Json::array();
+  constexpr time_t patience_s = 2;
+  std::vector<Asked> asked;
   for (const RunningGuest& guest : *guests) {
-    Json status = status_of(guest);
+    asked.push_back({guest, fetch_answer(guest.name, "status", Json::object(), patience_s)});
     const auto still = running_guests(*directory);
-    const bool ended = std::ranges::none_of(still, [&](const auto& now) { return now.name == guest.name; });
-    if (!ended) statuses.push_back(std::move(status));
+    if (std::ranges::none_of(still, [&](const auto& now) { return now.name == guest.name; }))
+      asked.pop_back();
   }
+  // Nothing has looked at the answers yet. A guest can have taken over its monitor.
+  sandbox::confine_reader();
+  Json statuses = Json::array();
+  for (const Asked& one : asked) statuses.push_back(status_of(one));
   try {
     fmt::print("{}", options.json ? statuses.dump(2) + "\n" : text(statuses));
   } catch (const Json::exception&) {

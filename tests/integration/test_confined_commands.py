@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from harness.build import ROOT
 from harness.pinfold import Pinfold
+from test_hostile_answers import ANSWERS, Monitor, monitor  # noqa: F401 (a fixture)
 
 LOG = ROOT / "tests/data/boot-debian-6.1-96M.log.zst"
 TRACE = ("strace", "-qq", "-e", "trace=%file,read,pread64,execve,socket,connect,clone,clone3,prctl,seccomp,landlock_restrict_self",
@@ -42,3 +43,17 @@ def test_a_command_that_reads_a_log(pinfold: Pinfold, work: Path, words: tuple) 
     assert len([call for call in before[opened[0]:] if call.startswith("read(")]) <= 1
     if "MAP" in words:
         assert any("_text" in call for call in after)
+
+
+@pytest.mark.parametrize("words", (("list",), ("uptime", "--json"), ("tables", "one"), ("walk", "one", "0x1000", "--json"),
+                                   ("explain", "one", "--frame", "1")), ids=lambda words: words[0])
+def test_a_command_that_reads_an_answer(pinfold: Pinfold, work: Path, monitor: Monitor, words: tuple) -> None:
+    if not shutil.which("strace") or subprocess.run([*TRACE, work / "probe", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace can trace nothing here")
+    monitor.answer = ANSWERS["texts that command a terminal"]
+    subprocess.run([str(word) for word in (*TRACE, work / "calls", pinfold.build.pinfold, *words)], env=pinfold.environment,
+                   stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    calls = (work / "calls").read_text(errors="replace").splitlines()
+    filtered = [number for number, call in enumerate(calls) if re.match("seccomp[(]SECCOMP_SET_MODE_FILTER, .*{len=", call)]
+    assert len(filtered) == 1
+    assert [call for call in calls[filtered[0] + 1:] if not call.startswith("+++")] == []
