@@ -21,6 +21,9 @@ class FrameView {
   virtual void grant(Mfn first, std::uint64_t count) = 0;
   /// The frame no longer belongs to the domain: no access.
   virtual void revoke(Mfn mfn) = 0;
+  /// Revokes adjacent frames at once. False: the host refused, and each of them may be in the view or not; or
+  /// this view revokes them one by one only.
+  [[nodiscard]] virtual bool revoke_run(Mfn, std::uint64_t) { return false; }
   /// Did the last `revoke` of the frame succeed? False: the host refused, and no other domain may get the
   /// frame.
   [[nodiscard]] virtual bool revoked(Mfn) const { return true; }

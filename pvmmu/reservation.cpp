@@ -70,6 +70,31 @@ Verdict<> Validator::deallocate(Held, Mfn mfn) {
   });
 }
 
+bool Validator::is_unused(Mfn mfn) const {
+  if (!owns(mfn)) return false;
+  const FrameFacts& frame = facts(mfn);
+  return frame.allocated && !frame.special && records_.uses(mfn).refs == 0 && !records_.is_counted(mfn) &&
+         !is_protected(frame.type) && frame.mirror == 0;
+}
+
+bool Validator::deallocate_run(Held, Mfn first, std::uint64_t count) {
+  if (trace_ != nullptr) return false;
+  for (std::uint64_t i = 0; i < count; ++i)
+    if (!is_unused(first.plus(i))) return false;
+  budget_.spend(cost::view + count);
+  if (!view_.revoke_run(first, count)) return false;
+  for (std::uint64_t i = 0; i < count; ++i) give_back(first.plus(i));
+  owned_ -= count;
+  return true;
+}
+
+/// To the machine. No virtual machine has access to it.
+void Validator::give_back(Mfn mfn) {
+  set_m2p(mfn, no_pfn);
+  records_.forget(mfn);
+  frames_.give_back(mfn);
+}
+
 Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
   TracedOperation traced(*this, TraceKind::check_exchange, mfn);
   const auto refusal = [&](Rule rule) {
@@ -104,9 +129,7 @@ void Validator::free_frame(Mfn mfn) {
   }
   if (trace_ != nullptr) trace_frame_change(TraceKind::freed_frame, mfn, FrameType::none);
   if (!frame.special) --owned_;
-  set_m2p(mfn, no_pfn);
-  records_.forget(mfn);
-  frames_.give_back(mfn);
+  give_back(mfn);
 }
 
 void Validator::machine_grew(Held, std::uint64_t frames) {

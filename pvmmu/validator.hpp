@@ -140,6 +140,9 @@ class Validator {
   Verdict<Mfn> allocate_special(Held);
   /// Drops the allocation reference. The frame stays the domain's until its last reference goes.
   Verdict<> deallocate(Held, Mfn mfn);
+  /// Does the same for adjacent frames, with one change of the view, if nothing but the reservation uses any
+  /// of them. False: nothing was done; deallocate them one by one. Always false while a TraceSink watches.
+  [[nodiscard]] bool deallocate_run(Held, Mfn first, std::uint64_t count);
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
   /// Frames that the domain has. A frame that it gave back counts until its last reference is dropped: until
@@ -333,6 +336,8 @@ class Validator {
   void replace_root(Mfn& root, Mfn wanted);
   Verdict<> check_owned(Mfn mfn);
   [[gnu::cold]] void free_frame(Mfn mfn);
+  [[nodiscard]] bool is_unused(Mfn mfn) const;
+  void give_back(Mfn mfn);
 
   // walk.cpp
   /// The place of the L1 entry for an address, and what the levels above allow. `table` is an L1 of the

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <vector>
 
 #include "vmm/domain.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
@@ -20,10 +21,12 @@ GuestVaddr handle_of(const void* pointer) { return GuestVaddr(std::bit_cast<std:
 
 bool is_self(domid_t dom) { return dom == DOMID_SELF; }
 
-/// Does increase_reservation, decrease_reservation or populate_physmap: calls `one` for each extent of the
-/// reservation. Returns the number of extents done, whatever stopped it.
-template <class One>
-std::int64_t over_extents(Hypercall& call, One&& one) {
+/// Does increase_reservation, decrease_reservation or populate_physmap: calls `some` for the extents of the
+/// reservation that are not done yet, which are at `slot` and `left` in number. It does one or more of them
+/// and returns how many; 0: it can't do the next one. Returns the number of extents done, whatever stopped
+/// it.
+template <class Some>
+std::int64_t over_extents(Hypercall& call, Some&& some) {
   const std::uint64_t start = call.args[0] >> start_extent_shift;
   const auto reservation = call.memory.fetch<xen_memory_reservation>(call.pointer(1));
   if (!reservation) return static_cast<std::int64_t>(start);
@@ -33,44 +36,95 @@ std::int64_t over_extents(Hypercall& call, One&& one) {
     return static_cast<std::int64_t>(start);
   const GuestVaddr list = handle_of(reservation->extent_start.p);
   std::uint64_t done = start;
-  for (; done < count; ++done) {
+  while (done < count) {
     if (done != start && call.has_done_enough()) {
       call.args[0] = (call.args[0] & ((1U << start_extent_shift) - 1)) | done << start_extent_shift;
       call.completion = Completion::restart;
       return 0;
     }
-    call.spend(pvmmu::cost::request);
-    if (!one(*reservation, list.plus(done * sizeof(std::uint64_t)))) break;
+    const std::uint64_t n = some(*reservation, list.plus(done * sizeof(std::uint64_t)), count - done);
+    call.spend(std::max<std::uint64_t>(n, 1) * pvmmu::cost::request);
+    if (n == 0) break;
+    done += n;
   }
   return static_cast<std::int64_t>(done);
 }
 
-bool decrease_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot) {
+/// A change of the view costs a system call: so neighbours are changed together, as many as this.
+constexpr std::uint64_t most_neighbours = 64;
+
+GuestVaddr slot_of(GuestVaddr slot, std::uint64_t index) { return slot.plus(index * sizeof(std::uint64_t)); }
+
+/// Numbers from the list, as long as they count up or down one by one.
+std::vector<Mfn> run_at(Hypercall& call, GuestVaddr slot, std::uint64_t left) {
+  std::vector<Mfn> run;
+  for (std::uint64_t i = 0; i < std::min(left, most_neighbours); ++i) {
+    const auto mfn = call.memory.fetch<std::uint64_t>(slot_of(slot, i));
+    if (!mfn) break;
+    if (i != 0) {
+      const std::uint64_t before = run.back().raw();
+      const bool up = *mfn > before, was_up = i > 1 ? before > run[i - 2].raw() : up;
+      if (up != was_up || (up ? *mfn - before : before - *mfn) != 1) break;
+    }
+    run.emplace_back(*mfn);
+  }
+  return run;
+}
+
+std::uint64_t decrease_some(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot,
+                            std::uint64_t left) {
+  if (r.extent_order == 0) {
+    const std::vector<Mfn> run = run_at(call, slot, left);
+    if (run.size() > 1 &&
+        domain.mmu().deallocate_run(*call.held, std::min(run.front(), run.back()), run.size()))
+      return run.size();
+    std::uint64_t done = 0;
+    while (done < run.size() && domain.mmu().deallocate(*call.held, run[done])) ++done;
+    return done;
+  }
   const auto mfn = call.memory.fetch<std::uint64_t>(slot);
-  if (!mfn) return false;
+  if (!mfn) return 0;
   call.spend(1ULL << r.extent_order);
   for (std::uint64_t i = 0; i < 1ULL << r.extent_order; ++i)
-    if (!domain.mmu().deallocate(*call.held, Mfn(*mfn + i))) return false;
+    if (!domain.mmu().deallocate(*call.held, Mfn(*mfn + i))) return 0;
+  return 1;
+}
+
+/// New frames for `extents` extents, side by side.
+tl::expected<Mfn, Errno> new_frames(Domain& domain, Hypercall& call, unsigned order, std::uint64_t extents) {
+  const std::uint64_t alignment = 1ULL << order, count = extents << order;
+  if (!domain.memory_limit().allows(domain.mmu().allocated_frames(), count)) return fail(Errno::enomem);
+  const auto first = domain.mmu().allocate(*call.held, count, alignment);
+  if (!first) return fail(Errno::enomem);
+  return *first;
+}
+
+/// Gives the guest one extent: its number into the list, and into the array of the machine if it said the
+/// frame's place. False: the guest can't learn the number, or did not say the place.
+bool hand_out(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot, Mfn first,
+              bool physmap) {
+  const auto pfn =
+      physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
+  if (!pfn || (r.extent_start.p != nullptr && !call.memory.store(slot, first.raw()))) return false;
+  for (std::uint64_t i = 0; physmap && i < 1ULL << r.extent_order; ++i)
+    (void)domain.mmu().set_machphys(*call.held, first.plus(i), Pfn(*pfn + i));
   return true;
 }
 
-bool populate_one(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot,
-                  bool physmap) {
-  const auto pfn =
-      physmap ? call.memory.fetch<std::uint64_t>(slot) : tl::expected<std::uint64_t, Errno>(no_pfn.raw());
-  if (!pfn) return false;
-  const std::uint64_t count = 1ULL << r.extent_order;
-  if (!domain.memory_limit().allows(domain.mmu().allocated_frames(), count)) return false;
-  const auto mfn = domain.mmu().allocate(*call.held, count, count);
-  if (!mfn) return false;
-  if (r.extent_start.p != nullptr && !call.memory.store(slot, mfn->raw())) {
-    // The guest can't learn the frames' numbers: give them back.
-    for (std::uint64_t i = 0; i < count; ++i) (void)domain.mmu().deallocate(*call.held, mfn->plus(i));
-    return false;
+std::uint64_t populate_some(Domain& domain, Hypercall& call, const xen_memory_reservation& r, GuestVaddr slot,
+                            std::uint64_t left, bool physmap) {
+  std::uint64_t extents = r.extent_order == 0 ? std::bit_floor(std::min(left, most_neighbours)) : 1;
+  auto first = new_frames(domain, call, r.extent_order, extents);
+  while (!first && extents > 1) first = new_frames(domain, call, r.extent_order, extents /= 2);
+  if (!first) return 0;
+  for (std::uint64_t i = 0; i < extents; ++i) {
+    const Mfn extent = first->plus(i << r.extent_order);
+    if (hand_out(domain, call, r, slot_of(slot, i), extent, physmap)) continue;
+    for (std::uint64_t k = i << r.extent_order; k < extents << r.extent_order; ++k)
+      (void)domain.mmu().deallocate(*call.held, first->plus(k));
+    return i;
   }
-  for (std::uint64_t i = 0; physmap && i < count; ++i)
-    (void)domain.mmu().set_machphys(*call.held, mfn->plus(i), Pfn(*pfn + i));
-  return true;
+  return extents;
 }
 
 /// XENMEM_exchange is done in units. A unit is one extent of the larger of both sizes, and as many extents of
@@ -223,14 +277,17 @@ std::uint64_t maximum_gpfn(Domain& domain) {
 std::int64_t memory_op(Domain& domain, Hypercall& call) {
   switch (call.args[0] & ((1U << start_extent_shift) - 1)) {
     case XENMEM_increase_reservation:
-      return over_extents(
-          call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, false); });
+      return over_extents(call, [&](const auto& r, GuestVaddr slot, std::uint64_t left) {
+        return populate_some(domain, call, r, slot, left, false);
+      });
     case XENMEM_decrease_reservation:
-      return over_extents(
-          call, [&](const auto& r, GuestVaddr slot) { return decrease_one(domain, call, r, slot); });
+      return over_extents(call, [&](const auto& r, GuestVaddr slot, std::uint64_t left) {
+        return decrease_some(domain, call, r, slot, left);
+      });
     case XENMEM_populate_physmap:
-      return over_extents(
-          call, [&](const auto& r, GuestVaddr slot) { return populate_one(domain, call, r, slot, true); });
+      return over_extents(call, [&](const auto& r, GuestVaddr slot, std::uint64_t left) {
+        return populate_some(domain, call, r, slot, left, true);
+      });
     case XENMEM_exchange: return exchange(domain, call);
     case XENMEM_maximum_ram_page: return static_cast<std::int64_t>(domain.mmu().machine_frames() - 1);
     case XENMEM_current_reservation: return reservation_size(call, domain.mmu().allocated_frames());

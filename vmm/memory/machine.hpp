@@ -74,8 +74,10 @@ class Machine {
   [[nodiscard]] pvmmu::Pages pages() const { return pvmmu::Pages(memory_.base(), frames_.most()); }
   [[nodiscard]] const Fd& file() const { return file_; }
   [[nodiscard]] std::size_t most_bytes() const { return memory_.size(); }
-  /// Gives the memory of a frame that nobody uses back to the host. The frame is zero then.
-  void discard(Mfn mfn) const { memory_.discard(mfn.raw() * page_size, page_size); }
+  /// Gives the memory of frames that nobody uses back to the host. They are zero then.
+  void discard(Mfn first, std::uint64_t count) const {
+    memory_.discard(first.raw() * page_size, count * page_size);
+  }
 
   /// The machine-to-phys array: for each MFN an 8-byte PFN, or all ones.
   [[nodiscard]] pvmmu::Pages m2p() const { return pvmmu::Pages(m2p_.base(), m2p_.size() / page_size); }

@@ -75,7 +75,13 @@ void View::grant(Mfn first, std::uint64_t count) {
 void View::revoke(Mfn mfn) {
   // This fails if the host has no room for one more mapping, as when a guest gives back every other frame.
   stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
-  if (stuck_ == no_mfn && !closed_) machine_.discard(mfn);
+  if (stuck_ == no_mfn && !closed_) machine_.discard(mfn, 1);
+}
+
+bool View::revoke_run(Mfn first, std::uint64_t count) {
+  if (!set(first, Mapping::Access::none, count)) return false;
+  if (!closed_) machine_.discard(first, count);
+  return true;
 }
 
 void View::fault_around(Mfn mfn) {
@@ -91,10 +97,10 @@ void View::fault_around(Mfn mfn) {
   for (std::size_t at = first; at < first + size; at += page_size) (void)mapping_.populate(at, page_size);
 }
 
-bool View::set(Mfn mfn, Mapping::Access access) {
+bool View::set(Mfn first, Mapping::Access access, std::uint64_t count) {
   if (closed_) return true;
   ++changes_;
-  return mapping_.set_access(mfn.raw() * page_size, page_size, access);
+  return mapping_.set_access(first.raw() * page_size, count * page_size, access);
 }
 
 bool View::write_protect(Mfn mfn, bool on) {

@@ -31,6 +31,7 @@ class View final : public pvmmu::FrameView {
   void unprotect(Mfn mfn) override;
   void grant(Mfn first, std::uint64_t count) override;
   void revoke(Mfn mfn) override;
+  [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override;
   [[nodiscard]] bool revoked(Mfn mfn) const override { return mfn != stuck_; }
 
   /// Makes the host map the frames around this one that the domain may write to. Does so once for each
@@ -50,7 +51,7 @@ class View final : public pvmmu::FrameView {
  private:
   View(const Machine& machine, Mapping mapping, WriteProtection how)
       : machine_(machine), mapping_(std::move(mapping)), how_(how) {}
-  [[nodiscard]] bool set(Mfn mfn, Mapping::Access access);
+  [[nodiscard]] bool set(Mfn first, Mapping::Access access, std::uint64_t count = 1);
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
 
   const Machine& machine_;

@@ -146,6 +146,47 @@ void frames_in_use() {
   CHECK_EQ(current(), info->nr_pages);
 }
 
+/// Neighbours go together. Those that only look like neighbours, or are in use, go one by one or not at all.
+/// With frames that no other step uses.
+void neighbours() {
+  constexpr u64 many = 100;
+  static u64 list[many];
+  const auto get = [](u64 count) {
+    for (u64 i = 0; i < count; ++i) list[i] = info->nr_pages + i;
+    CHECK_EQ(populate(list, count), count);
+    CHECK_EQ(current(), info->nr_pages);
+  };
+  for (u64 i = 0; i < many; ++i) list[i] = spare_frame(40 + i);
+  CHECK_EQ(give(list, many), many);
+  CHECK_EQ(current(), info->nr_pages - many);
+  get(many);
+  for (u64 i = 0; i < many / 2; ++i) {
+    const u64 first = list[i];
+    list[i] = list[many - 1 - i];
+    list[many - 1 - i] = first;
+  }
+  CHECK_EQ(give(list, many), many);
+  CHECK_EQ(current(), info->nr_pages - many);
+  get(many);
+  const u64 place = unmapped_address();
+  CHECK_EQ(map(place, list[2] * page_size | data), 0);
+  *reinterpret_cast<volatile u64*>(place) = 0x1234;
+  CHECK_EQ(give(list, 4), 4);
+  CHECK_EQ(current(), info->nr_pages - 3);
+  CHECK_EQ(*reinterpret_cast<volatile u64*>(place), 0x1234);
+  CHECK_EQ(map(place, 0), 0);
+  CHECK_EQ(current(), info->nr_pages - 4);
+  for (u64 odd : {~0ULL, 0ULL, ~0ULL >> 12}) {
+    u64 up[2] = {odd, odd + 1}, down[2] = {odd, odd - 1};
+    CHECK_EQ(give(up, 2), 0);
+    CHECK_EQ(give(down, 2), 0);
+  }
+  u64 twice[3] = {list[5], list[6], list[6]};
+  CHECK_EQ(give(twice, 3), 2);
+  CHECK_EQ(current(), info->nr_pages - 6);
+  get(6);
+}
+
 }  // namespace
 
 void test() {
@@ -156,4 +197,5 @@ void test() {
   what_was_given_back();
   no_old_contents();
   frames_in_use();
+  neighbours();
 }

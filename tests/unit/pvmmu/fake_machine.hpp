@@ -97,6 +97,12 @@ class FakeView final : public FrameView {
     if (on_revoke) on_revoke(mfn);
     if (mfn != stuck) access_[mfn.raw()] = Access::none;
   }
+  [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override {
+    ++runs;
+    if (stuck >= first && stuck < first.plus(count)) return false;
+    for (std::uint64_t i = 0; i < count; ++i) revoke(first.plus(i));
+    return true;
+  }
   [[nodiscard]] bool revoked(Mfn mfn) const override { return access_[mfn.raw()] == Access::none; }
   [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
 
@@ -105,6 +111,7 @@ class FakeView final : public FrameView {
   std::function<void(Mfn)> on_revoke;
   Mfn stuck = no_mfn;  ///< The frame that the host can't take out of the view.
   std::uint64_t protections = 0;
+  std::uint64_t runs = 0;         ///< Calls of revoke_run().
   std::uint64_t fail_at = never;  ///< The call of protect(), counted from 0, that the host refuses.
 
  private:

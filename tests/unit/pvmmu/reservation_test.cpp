@@ -55,6 +55,46 @@ TEST_F(Reservation, a_frame_leaves_the_view_and_the_m2p_with_its_last_reference)
   EXPECT_EQ(state_of(machine.frames[mfn]), state_of(Frame{}));
 }
 
+TEST_F(Reservation, a_run_of_unused_frames_is_given_back_at_once) {
+  constexpr std::uint64_t many = 8;
+  const Mfn first = one.mmu.allocate(one.held, many).value();
+  ASSERT_TRUE(one.mmu.set_machphys(one.held, first.plus(3), Pfn(77)));
+  ASSERT_TRUE(one.mmu.deallocate_run(one.held, first, many));
+  EXPECT_EQ(one.view.runs, 1U);
+  EXPECT_EQ(one.mmu.allocated_frames(), 0U);
+  EXPECT_EQ(machine.m2p(first.plus(3)), no_pfn.raw());
+  for (std::uint64_t i = 0; i < many; ++i) {
+    EXPECT_FALSE(one.mmu.owns(first.plus(i)));
+    EXPECT_EQ(one.view.of(first.plus(i)), FakeView::Access::none);
+  }
+  EXPECT_TRUE(two.mmu.allocate(two.held, many));
+  EXPECT_EQ(one.findings(), std::vector<std::string>());
+}
+
+TEST_F(Reservation, a_run_with_a_frame_that_is_in_use_is_left_alone) {
+  const Mfn first = one.mmu.allocate(one.held, 8).value();
+  const Mfn l1 = first.plus(2), mapped = first.plus(5);
+  const auto left_alone = [&](Mfn from, std::uint64_t count) {
+    EXPECT_FALSE(one.mmu.deallocate_run(one.held, from, count));
+    EXPECT_EQ(one.mmu.allocated_frames(), 8U);
+    EXPECT_EQ(one.view.of(from), FakeView::Access::read_write);
+  };
+  ASSERT_TRUE(one.mmu.pin(one.held, Level::l1, l1));
+  left_alone(first, 4);
+  ASSERT_TRUE(one.mmu.update(one.held, entry_at(l1, 0), Pte(mapped, ro), Preserve::nothing));
+  left_alone(first.plus(4), 4);
+  ASSERT_TRUE(one.mmu.update(one.held, entry_at(l1, 0), Pte(mapped, rw), Preserve::nothing));
+  left_alone(first.plus(4), 4);
+  EXPECT_FALSE(one.mmu.deallocate_run(one.held, first.plus(6), 4)) << "two are not this domain's";
+  EXPECT_FALSE(one.mmu.deallocate_run(one.held, Mfn(62), 4)) << "past the machine's end";
+  EXPECT_FALSE(one.mmu.deallocate_run(one.held, Mfn(~0ULL), 2));
+  one.view.stuck = first.plus(7);
+  EXPECT_FALSE(one.mmu.deallocate_run(one.held, first.plus(6), 2)) << "the host refuses";
+  EXPECT_EQ(one.mmu.allocated_frames(), 8U);
+  EXPECT_TRUE(one.mmu.deallocate_run(one.held, first, 2));
+  EXPECT_EQ(one.findings(), std::vector<std::string>());
+}
+
 TEST_F(Reservation, a_used_frame_is_scrubbed_before_the_next_owner_sees_it) {  // XSA-100
   const Mfn mfn = one.allocate();
   for (std::size_t slot = 0; slot < entries_per_table; ++slot) machine.poke(mfn, slot, Pte(0xdeadbeef));

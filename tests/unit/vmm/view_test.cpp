@@ -69,6 +69,10 @@ TEST_P(Views, let_through_what_they_were_told_and_no_more) {
   EXPECT_TRUE(view.revoked(Mfn(5)));
   EXPECT_EQ(access(view, Mfn(5)), Access::none);
   EXPECT_EQ(access(view, Mfn(6)), Access::read_write);
+  view.grant(Mfn(5), 5);
+  ASSERT_TRUE(view.revoke_run(Mfn(5), 3));
+  for (std::uint64_t i = 5; i < 8; ++i) EXPECT_EQ(access(view, Mfn(i)), Access::none);
+  for (const std::uint64_t i : {4U, 8U}) EXPECT_EQ(access(view, Mfn(i)), Access::read_write);
 }
 
 TEST_P(Views, give_the_memory_of_a_revoked_frame_back_to_the_host) {
@@ -87,6 +91,9 @@ TEST_P(Views, give_the_memory_of_a_revoked_frame_back_to_the_host) {
   EXPECT_EQ(host_bytes(), before - std::int64_t{page_size});
   EXPECT_EQ(machine->pages().page(4)[7], std::byte{0});
   EXPECT_EQ(machine->pages().page(5)[7], std::byte{1});
+  ASSERT_TRUE((*view)->revoke_run(Mfn(4), 2));
+  EXPECT_EQ(host_bytes(), before - std::int64_t{2 * page_size});
+  EXPECT_EQ(machine->pages().page(5)[7], std::byte{0});
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, Views,
