@@ -32,7 +32,7 @@ std::vector<std::string> passt_words(const VifConfig& vif, int socket) {
                                     "--mtu",
                                     std::to_string(vif.mtu.value_or(default_mtu))};
   for (const auto& [option, ports] :
-       {std::pair{"--tcp-ports", &vif.tcp_ports}, {"--udp-ports", &vif.udp_ports}})
+       {std::pair{"--tcp-ports", &vif.tcp_ports}, std::pair{"--udp-ports", &vif.udp_ports}})
     for (const std::string& port : *ports) {
       words.emplace_back(option);
       words.push_back(with_address(port));
