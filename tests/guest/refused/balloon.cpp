@@ -181,7 +181,7 @@ void neighbours() {
     CHECK_EQ(give(up, 2), 0);
     CHECK_EQ(give(down, 2), 0);
   }
-  u64 twice[3] = {list[5], list[6], list[6]};
+  u64 twice[3] = {list[5], list[6], list[5]};
   CHECK_EQ(give(twice, 3), 2);
   CHECK_EQ(current(), info->nr_pages - 6);
   get(6);
