@@ -83,10 +83,21 @@ def test_c_attaches_to_the_console_until_the_guest_ends(host: Pinfold, create: C
         assert attached.result(timeout=20).returncode == 0
 
 
-def test_c_misses_nothing_of_a_guest_that_ends_at_once(create: Create) -> None:
-    for _ in range(5):
-        done = create("boots_uuid", "-c")
-        assert done.returncode == 0 and re.search("^uuid ", done.stdout, re.MULTILINE), done.stdout + done.stderr
+def test_c_misses_nothing_of_a_guest_that_ends_at_once(host: Pinfold, create: Create) -> None:
+    words = (host.build.pinfold, "create", "--kernel", host.build.guest("boots_uuid"), "--memory", "32M", "--name", "one", "-c")
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=host.environment, text=True) as command:
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+        end = time.monotonic() + 20
+        while len(children.read_text().split()) < 2:
+            assert time.monotonic() < end, "no supervisor"
+        command.send_signal(signal.SIGSTOP)  # so that it is late
+        supervisor = children.read_text().split()[-1]
+        while Path(f"/proc/{supervisor}/stat").read_text().split()[2] != "Z":
+            assert time.monotonic() < end, "the guest does not end"
+            time.sleep(0.02)
+        command.send_signal(signal.SIGCONT)
+        said = command.communicate(timeout=20)[0]
+    assert command.returncode == 0 and re.search("^uuid ", said, re.MULTILINE), said
 
 
 def test_the_log_has_the_messages(host: Pinfold, create: Create) -> None:
