@@ -191,9 +191,13 @@ End Domain::run() {
   try {
     if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
     for (const auto& cpu : cpus_) {
-      threads.push_back(start_thread(ThreadKind::vcpu, [&confined, &cpu = *cpu] {
+      threads.push_back(start_thread(ThreadKind::vcpu, [this, &confined, &cpu = *cpu] {
         confined.wait();
-        cpu.run();
+        try {
+          cpu.run();
+        } catch (const std::bad_alloc&) {
+          end(Ending::host_failure, "the host has not enough memory");
+        }
       }));
     }
   } catch (const std::system_error& error) {

@@ -25,6 +25,12 @@ std::uint64_t later_descriptors(const GuestConfig& guest) {
 
 }  // namespace
 
+Result<void> can_confine_monitor(const RunOptions& options) {
+  if (auto possible = sandbox::confinable(options.sandbox.mode); !possible)
+    return failure(exit_no_usable_kvm, possible.error());
+  return {};
+}
+
 Result<void> confine_monitor(const RunOptions& options) {
   const sandbox::Policy policy{options.sandbox.mode, options.sandbox.user, later_descriptors(options.guest)};
   if (auto confined = sandbox::confine(policy); !confined)

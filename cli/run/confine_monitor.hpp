@@ -11,4 +11,7 @@ namespace pinfold::cli {
 /// maker or a guest wrote.
 [[nodiscard]] Result<void> confine_monitor(const RunOptions& options);
 
+/// Whether that is possible on this host, asked before anything is opened or unpacked.
+[[nodiscard]] Result<void> can_confine_monitor(const RunOptions& options);
+
 }  // namespace pinfold::cli

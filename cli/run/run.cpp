@@ -256,6 +256,7 @@ LifeEnd no_life(const Failure& failure) {
 
 LifeEnd live(const RunOptions& given, LifeLinks links) {
   Life life;
+  if (auto possible = can_confine_monitor(given); !possible) return no_life(possible.error());
   auto source = BootSource::find(given);
   if (!source) return no_life({exit_bad_image, source.error()});
   const RunOptions& options = source->options();

@@ -72,6 +72,18 @@ tl::expected<void, std::string> filter_calls(Mode mode) {
 
 }  // namespace
 
+tl::expected<void, std::string> confinable(Mode mode) {
+#ifdef PINFOLD_CONFINES_NOTHING
+  return {};
+#endif
+  if (mode == Mode::off) return {};
+  const HostSupport host = host_support();
+  if (host.no_seccomp.empty()) return {};
+  return tl::unexpected(
+      fmt::format("no seccomp filters: {}; --sandbox=off runs the guest in a monitor that is not confined",
+                  host.no_seccomp));
+}
+
 tl::expected<void, std::string> confine(const Policy& policy) {
   if (policy.user)
     if (const int error = become_user(*policy.user); error != 0) return failure("--user", error);
@@ -79,11 +91,8 @@ tl::expected<void, std::string> confine(const Policy& policy) {
   return {};
 #endif
   if (policy.mode == Mode::off) return {};
+  if (auto possible = confinable(policy.mode); !possible) return possible;
   const HostSupport host = host_support();
-  if (!host.no_seccomp.empty())
-    return tl::unexpected(
-        fmt::format("no seccomp filters: {}; --sandbox=off runs the guest in a monitor that is not confined",
-                    host.no_seccomp));
   settle_allocator();
   if (auto set = set_limits(policy.descriptors); !set) return set;
   if (const int error = drop_privileges(); error != 0) return failure("capabilities", error);

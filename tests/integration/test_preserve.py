@@ -154,7 +154,7 @@ def monitor_of(host: Pinfold, name: str) -> int:
 
 def test_a_guest_that_crashes_at_once_is_preserved_but_not_started_again(host: Pinfold) -> None:
     guest = preserved(host, "", "--on-crash", "rename-restart")
-    assert guest.messages.has("not started again: it crashed less than 10 s after its start")
+    wait_until(lambda: guest.messages.has("not started again: it crashed less than 10 s after its start"), "it says nothing")
     assert set(listed(host)) == {"one"}
 
 
