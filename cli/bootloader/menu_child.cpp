@@ -1,10 +1,12 @@
 #include "cli/bootloader/menu_child.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "cli/bootloader/confine_reader.hpp"
 #include "cli/config/xl_child.hpp"
+#include "cli/json_number.hpp"
 #include "loader/boot_menu/find_menu.hpp"
 
 namespace pinfold::cli::bootloader {
@@ -103,10 +105,12 @@ Menu menu_of(const Json& json) {
   if (json.at(1).size() > boot_menu::most_entries) throw std::out_of_range("more entries than there can be");
   for (const Json& entry : json.at(1))
     menu.entries.push_back({entry.at(0).get<std::string>(), entry.at(1).get<std::string>(),
-                            entry.at(2).get<std::string>(), entry.at(3).get<std::size_t>(),
+                            entry.at(2).get<std::string>(), whole_number(entry.at(3)),
                             entry.at(4).get<bool>()});
-  menu.chosen = json.at(2).get<std::size_t>();
-  menu.timeout_seconds = json.at(3).get<int>();
+  menu.chosen = whole_number(json.at(2));
+  constexpr std::int64_t most_seconds = 1'000'000;
+  menu.timeout_seconds = static_cast<int>(
+      std::clamp(json.at(3).get_ref<const Json::number_integer_t&>(), std::int64_t{-1}, most_seconds));
   menu.notices = json.at(4).get<std::vector<std::string>>();
   if (menu.chosen >= menu.entries.size()) throw std::out_of_range("a default that is no entry");
   return menu;
@@ -138,8 +142,7 @@ tl::expected<ChildWords, std::string> decode_child_words(const std::string& byte
     } else if (json.contains("error")) {
       words.answer = tl::unexpected(json.at("error").get<std::string>());
     } else {
-      MenuAnswer answer{menu_of(json.at("menu")), json.at("entry").get<std::size_t>(),
-                        boot_of(json.at("boot"))};
+      MenuAnswer answer{menu_of(json.at("menu")), whole_number(json.at("entry")), boot_of(json.at("boot"))};
       if (answer.entry >= answer.menu.entries.size()) throw std::out_of_range("an entry that is none");
       words.answer = std::move(answer);
     }

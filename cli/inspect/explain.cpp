@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/inspect/inspect_text.hpp"
+#include "cli/json_number.hpp"
 #include "pvmmu/rule_reasons.hpp"
 
 namespace pinfold::cli {
@@ -97,7 +98,7 @@ Json holder_of(const Json& entry) {
 std::string what_it_is(const Json& frame) {
   if (!frame.at("owned").get<bool>()) return "not the domain's";
   const std::string type = frame.at("type").get<std::string>();
-  const auto relied_upon = frame.at("type_references").get<std::uint64_t>();
+  const auto relied_upon = whole_number(frame.at("type_references"));
   if (relied_upon == 0) return "plain memory of the domain's, relied upon as nothing";
   const std::string times =
       relied_upon == 1 ? "relied upon once" : fmt::format("relied upon {} times", relied_upon);
@@ -141,7 +142,7 @@ Json explain_frame(const Json& frame) {
     result["refused"].push_back(refused("pin it, clear it, give it back", {Rule::frame_not_owned}));
     return result;
   }
-  const bool relied_upon = frame.at("type_references").get<std::uint64_t>() != 0;
+  const bool relied_upon = whole_number(frame.at("type_references")) != 0;
   if (relied_upon) result["refused"] = refusals(frame.at("type").get<std::string>());
   Json& holders = result["holders"];
   if (frame.at("special").get<bool>()) {
@@ -181,7 +182,7 @@ std::string rules_text(const Json& explained) {
 
 std::string frame_explanation_text(const Json& e) {
   std::string out =
-      fmt::format("frame {} is {}\n", hex(e.at("frame").get<std::uint64_t>()), e.at("is").get<std::string>());
+      fmt::format("frame {} is {}\n", hex(whole_number(e.at("frame"))), e.at("is").get<std::string>());
   if (!e.at("refused").empty()) out += "refused for now\n";
   for (const Json& refusal : e.at("refused"))
     out += fmt::format("  to {}: {}\n", refusal.at("change").get<std::string>(),

@@ -6,15 +6,17 @@
 #include <array>
 #include <vector>
 
+#include "cli/json_number.hpp"
+
 namespace pinfold::cli {
 namespace {
 
-std::uint64_t count(const Json& object, const char* key) { return object.at(key).get<std::uint64_t>(); }
+std::uint64_t count(const Json& object, const char* key) { return whole_number(object.at(key)); }
 std::string text(const Json& object, const char* key) { return object.at(key).get<std::string>(); }
 bool flag(const Json& object, const char* key) { return object.at(key).get<bool>(); }
 
 std::string frame_number(const Json& number) {
-  return number.is_null() ? std::string("none") : hex(number.get<std::uint64_t>());
+  return number.is_null() ? std::string("none") : hex(whole_number(number));
 }
 
 std::string users_of(const Json& table) {

@@ -8,8 +8,8 @@
 
 namespace pinfold::sandbox {
 
-/// Why this host can't confine a monitor as `mode` wants, as one line; else nothing. Changes nothing, so that it
-/// can be asked before anything is opened.
+/// Why this host can't confine a monitor as `mode` wants, as one line; else nothing. Changes nothing, so that
+/// it can be asked before anything is opened.
 [[nodiscard]] tl::expected<void, std::string> confinable(Mode mode);
 
 /// Confines this process for good: its user, its privileges, its limits, Landlock, and a filter of system

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 
+#include "cli/json_number.hpp"
+
 namespace pinfold::cli {
 namespace {
 
-std::uint64_t count(const Json& object, const char* key) { return object.at(key).get<std::uint64_t>(); }
+std::uint64_t count(const Json& object, const char* key) { return whole_number(object.at(key)); }
 std::string text(const Json& object, const char* key) { return object.at(key).get<std::string>(); }
 /// A guest whose monitor does not answer has a name, an ID and a state only.
 bool answers(const Json& guest) { return guest.contains("frames"); }
@@ -38,7 +40,8 @@ std::string guests_text(const Json& guests) {
 
 std::string duration_text(double seconds) {
   constexpr std::uint64_t minute = 60, hour = 60 * minute, day = 24 * hour;
-  const auto whole = static_cast<std::uint64_t>(std::max(seconds, 0.0));
+  constexpr double most = 1e15;  // The monitor's answer, which may be anything.
+  const auto whole = static_cast<std::uint64_t>(std::clamp(seconds, 0.0, most));
   const std::string time =
       fmt::format("{}:{:02}:{:02}", whole % day / hour, whole % hour / minute, whole % minute);
   if (whole < day) return time;
