@@ -16,7 +16,7 @@ constexpr const char* control_help =
     "Control command support:\n  check \n  help \n  print <string>\n  quota \n";
 
 std::string quota_table(const Quotas& quotas) {
-  const auto line = [](const char* name, std::uint32_t value, const char* unit) {
+  const auto line = [](const char* name, std::uint64_t value, const char* unit) {
     return std::string(name) + ": " + std::to_string(value) + " " + unit + "\n";
   };
   return line("nodes", quotas.nodes, "nodes") + line("watches", quotas.watches, "watches") +
@@ -24,7 +24,9 @@ std::string quota_table(const Quotas& quotas) {
          line("size", quotas.value_bytes, "bytes of a value") +
          line("perms", quotas.permissions_per_node, "permissions of a node") +
          line("transaction-nodes", quotas.transaction_nodes, "nodes of a transaction") +
-         line("events", quotas.events, "watch events that wait") + "outstanding: 1 request\n";
+         line("events", quotas.events, "watch events that wait") +
+         line("memory (soft)", quotas.memory_soft, "bytes") + line("memory", quotas.memory_hard, "bytes") +
+         "outstanding: 1 request\n";
 }
 
 /// What a client may print goes to the log, in one line.

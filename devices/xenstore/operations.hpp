@@ -1,6 +1,7 @@
 // What a client may do to a tree: xenstore's permission and quota rules over one Tree.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,6 +25,12 @@ struct Quotas {
   std::uint64_t transaction_steps = 16384;
   /// Watch events that wait for a client; more are dropped.
   std::uint32_t events = 1024;
+  /// How long a watch event waits at least before it is dropped; 0: for ever.
+  std::chrono::seconds event_timeout{20};
+  /// Bytes that the store holds for a domain: nodes, watches, waiting events, open transactions. From the
+  /// soft limit on, the log says so; a request that would reach the hard one gets ENOMEM. 0: no limit.
+  std::uint64_t memory_soft = 2 << 20;
+  std::uint64_t memory_hard = (2 << 20) + (512 << 10);
 
   /// For clients of domain 0, which have no limits in their nodes.
   [[nodiscard]] static Quotas of_the_host() {
@@ -31,7 +38,10 @@ struct Quotas {
             .transactions = 128,
             .transaction_nodes = 65'536,
             .transaction_steps = 1 << 20,
-            .events = 16'384};
+            .events = 16'384,
+            .event_timeout = std::chrono::seconds(0),
+            .memory_soft = 0,
+            .memory_hard = 0};
   }
 };
 
@@ -50,10 +60,12 @@ struct Change {
 
 /// One actor's operations on one tree. An operation that fails changes nothing. Errors are xenstored's:
 /// ENOENT, EACCES (also for what would be ENOENT below a node that the actor may not read), ENOSPC over
-/// quota, EINVAL.
+/// quota, ENOMEM over that of memory, EINVAL.
 class Operations {
  public:
-  Operations(Tree& tree, Actor actor, const Quotas& quotas) : tree_(tree), actor_(actor), quotas_(quotas) {}
+  /// `elsewhere`: what the store holds for the actor's domain besides the tree's nodes, in bytes.
+  Operations(Tree& tree, Actor actor, const Quotas& quotas, std::uint64_t elsewhere = 0)
+      : tree_(tree), actor_(actor), quotas_(quotas), elsewhere_(elsewhere) {}
 
   /// Valid until the tree is changed.
   [[nodiscard]] tl::expected<const Node*, Errno> read(const Path& path);
@@ -72,13 +84,15 @@ class Operations {
 
  private:
   [[nodiscard]] tl::expected<const Node*, Errno> find(const Path& path, Want want);
-  [[nodiscard]] Status create(const Path& path);
+  [[nodiscard]] Status create(const Path& path, std::size_t value_bytes);
+  [[nodiscard]] bool has_room(DomId owner, std::size_t before, std::size_t after) const;
   void record(const Path& path, const Permissions& before, const Permissions& after,
               std::shared_ptr<const Node> gone = nullptr);
 
   Tree& tree_;
   Actor actor_;
   const Quotas& quotas_;
+  std::uint64_t elsewhere_;
   std::set<Path> accessed_;
   std::vector<Change> changes_;
 };

@@ -73,27 +73,32 @@ tl::expected<Permissions, Errno> Store::permissions(ClientId id, TransactionId t
 }
 
 Status Store::write(ClientId id, TransactionId tx, const Path& path, std::string value) {
-  return change(id, tx, [path, value = std::move(value)](Operations& o) { return o.write(path, value); });
+  const std::size_t bytes = path.text().size() + value.size();
+  return change(id, tx,
+                {[path, value = std::move(value)](Operations& o) { return o.write(path, value); }, bytes});
 }
 
 Status Store::mkdir(ClientId id, TransactionId tx, const Path& path) {
-  return change(id, tx, [path](Operations& o) { return o.mkdir(path); });
+  return change(id, tx, {[path](Operations& o) { return o.mkdir(path); }, path.text().size()});
 }
 
 Status Store::remove(ClientId id, TransactionId tx, const Path& path) {
-  return change(id, tx, [path](Operations& o) { return o.remove(path); });
+  return change(id, tx, {[path](Operations& o) { return o.remove(path); }, path.text().size()});
 }
 
 Status Store::set_permissions(ClientId id, TransactionId tx, const Path& path, Permissions permissions) {
-  return change(id, tx, [path, permissions = std::move(permissions)](Operations& o) {
-    return o.set_permissions(path, permissions);
-  });
+  const std::size_t bytes = path.text().size() + permissions.size() * sizeof(Permission);
+  return change(id, tx,
+                {[path, permissions = std::move(permissions)](Operations& o) {
+                   return o.set_permissions(path, permissions);
+                 },
+                 bytes});
 }
 
 Status Store::watch(ClientId id, std::string_view path, std::string token,
                     std::optional<std::uint32_t> depth) {
   const std::lock_guard lock(mutex_);
-  return client(id).watches.add(path, std::move(token), depth);
+  return watches_of(client(id)).add(path, std::move(token), depth);
 }
 
 Status Store::unwatch(ClientId id, std::string_view path, std::string_view token) {
@@ -103,8 +108,10 @@ Status Store::unwatch(ClientId id, std::string_view path, std::string_view token
 
 void Store::reset(ClientId id) {
   const std::lock_guard lock(mutex_);
-  client(id).watches.clear();
-  client(id).transactions.clear();
+  Client& c = client(id);
+  c.watches.clear();
+  c.transactions.clear();
+  c.left_to_snapshots = 0;
 }
 
 Status Store::set_special_permissions(ClientId id, std::string_view name, Permissions permissions) {
@@ -121,6 +128,7 @@ tl::expected<TransactionId, Errno> Store::start_transaction(ClientId id) {
   const std::lock_guard lock(mutex_);
   Client& c = client(id);
   if (c.transactions.size() >= c.quotas.transactions) return fail(Errno::enospc);
+  if (room_of(c) == 0) return fail(Errno::enomem);
   // Numbers come round after 2^32; one still in use, and 0, are skipped.
   do {
     ++c.last_transaction;
@@ -132,13 +140,16 @@ tl::expected<TransactionId, Errno> Store::start_transaction(ClientId id) {
 
 Status Store::end_transaction(ClientId id, TransactionId tx, bool commit) {
   const std::lock_guard lock(mutex_);
-  auto found = client(id).transactions.extract(tx);
+  Client& c = client(id);
+  auto found = c.transactions.extract(tx);
   if (found.empty()) return fail(Errno::enoent);
-  if (!commit) return {};
+  const std::uint64_t replaced = tree_.replaced();
   std::vector<Change> changes;
-  if (auto done = found.mapped().commit(tree_, changes); !done) return done;
-  fire(changes);
-  return {};
+  const Status done =
+      commit ? found.mapped().commit(tree_, held_by_transactions(c) + c.watches.bytes(), changes) : Status();
+  left_to_snapshots(c, tree_.replaced() - replaced);
+  if (done) fire(changes);
+  return done;
 }
 
 bool Store::has_transaction(ClientId id, TransactionId tx) {
@@ -148,7 +159,12 @@ bool Store::has_transaction(ClientId id, TransactionId tx) {
 
 std::optional<WatchEvent> Store::next_event(ClientId id) {
   const std::lock_guard lock(mutex_);
-  return client(id).watches.next_event();
+  return watches_of(client(id)).next_event();
+}
+
+std::uint64_t Store::held_for(ClientId id) {
+  const std::lock_guard lock(mutex_);
+  return held_for(client(id));
 }
 
 bool Store::lost_events(ClientId id) {
@@ -222,8 +238,9 @@ Store::Client& Store::client(ClientId id) {
 void Store::fire(const std::vector<Change>& changes) {
   for (auto& [id, c] : clients_) {
     tree_.count_steps(changes.size() * c.watches.size());
+    WatchList& watches = watches_of(c);
     for (const auto& change : changes) {
-      if (c.watches.fire(change)) to_wake_.insert(id);
+      if (watches.fire(change)) to_wake_.insert(id);
     }
   }
 }
@@ -231,18 +248,52 @@ void Store::fire(const std::vector<Change>& changes) {
 void Store::fire_special(std::string_view name, DomId domain) {
   const Permissions& listeners = special_.find(name)->second;
   for (auto& [id, c] : clients_)
-    if (listeners.allows(c.actor, Want::read) && c.watches.fire_special(name, domain)) to_wake_.insert(id);
+    if (listeners.allows(c.actor, Want::read) && watches_of(c).fire_special(name, domain))
+      to_wake_.insert(id);
 }
 
-Status Store::change(ClientId id, TransactionId tx, const Transaction::Op& op) {
+std::uint64_t Store::held_by_transactions(const Client& c) {
+  std::uint64_t bytes = c.left_to_snapshots;
+  for (const auto& [id, transaction] : c.transactions) bytes += transaction.bytes();
+  return bytes;
+}
+
+std::uint64_t Store::held_for(const Client& c) const {
+  return tree_.owned_by(c.actor.dom).bytes + c.watches.bytes() + held_by_transactions(c);
+}
+
+WatchList& Store::watches_of(Client& c) {
+  const std::uint64_t held = held_for(c);
+  const auto now = clock_();
+  c.memory.report(held, now);
+  c.watches.set_bounds(now, c.memory.room(held - c.watches.bytes()));
+  return c.watches;
+}
+
+/// The snapshots go when the last transaction does.
+void Store::left_to_snapshots(Client& c, std::uint64_t bytes) {
+  c.left_to_snapshots = c.transactions.empty() ? 0 : c.left_to_snapshots + bytes;
+}
+
+Status Store::change(ClientId id, TransactionId tx, Transaction::Op op) {
   const std::lock_guard lock(mutex_);
   Client& c = client(id);
-  if (tx != TransactionId(0)) {
-    const auto found = c.transactions.find(tx);
-    return found == c.transactions.end() ? Status(fail(Errno::enoent)) : found->second.change(op);
-  }
-  Operations operations(tree_, c.actor, quotas_);
-  const Status done = op(operations);
+  const auto found = c.transactions.find(tx);
+  if (tx != TransactionId(0) && found == c.transactions.end()) return fail(Errno::enoent);
+  const Status done =
+      tx != TransactionId(0) ? found->second.change(std::move(op), room_of(c)) : change_now(c, op);
+  c.memory.report(held_for(c), clock_());
+  return done;
+}
+
+Status Store::change_now(Client& c, const Transaction::Op& op) {
+  // A snapshot keeps what is replaced, so any change may take memory; without transactions, one that frees
+  // some is always possible.
+  if (!c.transactions.empty() && room_of(c) == 0) return fail(Errno::enomem);
+  const std::uint64_t replaced = tree_.replaced();
+  Operations operations(tree_, c.actor, quotas_, held_by_transactions(c) + c.watches.bytes());
+  const Status done = op.run(operations);
+  left_to_snapshots(c, tree_.replaced() - replaced);
   if (done) fire(operations.changes());
   return done;
 }
@@ -258,7 +309,7 @@ tl::expected<Result, Errno> Store::look(ClientId id, TransactionId tx, const Pat
   if (tx != TransactionId(0)) {
     const auto found = c.transactions.find(tx);
     if (found == c.transactions.end()) return fail(Errno::enoent);
-    return as_result(found->second.read(path));
+    return as_result(found->second.read(path, room_of(c)));
   }
   Operations operations(tree_, c.actor, quotas_);
   return as_result(operations.read(path));

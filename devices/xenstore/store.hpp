@@ -1,6 +1,8 @@
 // The store that all domains of a monitor share: nodes, transactions, watches, and who may do how much.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -10,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "devices/xenstore/memory_quota.hpp"
 #include "devices/xenstore/transaction.hpp"
 #include "devices/xenstore/watches.hpp"
 
@@ -31,13 +34,15 @@ struct Listing {
 };
 
 /// Any thread may call anything. Errors are those that the wire protocol tells: ENOENT, EACCES, EINVAL,
-/// EEXIST, ENOSPC, E2BIG, EAGAIN, EPERM. Changes queue events for the clients that watch; deliver() then
-/// wakes them, and must be called while the caller holds no lock that a listener takes. The monitor's own
-/// operations (without a client) deliver by themselves.
+/// EEXIST, ENOSPC, ENOMEM, E2BIG, EAGAIN, EPERM. Changes queue events for the clients that watch; deliver()
+/// then wakes them, and must be called while the caller holds no lock that a listener takes. The monitor's
+/// own operations (without a client) deliver by themselves.
 class Store {
  public:
-  explicit Store(Quotas quotas = {}, Quotas host_quotas = Quotas::of_the_host())
-      : quotas_(quotas), host_quotas_(host_quotas) {}
+  using Clock = std::function<WatchList::Time()>;
+  explicit Store(Quotas quotas = {}, Quotas host_quotas = Quotas::of_the_host(),
+                 Clock clock = std::chrono::steady_clock::now)
+      : quotas_(quotas), host_quotas_(host_quotas), clock_(std::move(clock)) {}
 
   // ---- the monitor, privileged ----
   [[nodiscard]] tl::expected<std::string, Errno> read(const Path& path);
@@ -89,6 +94,8 @@ class Store {
   [[nodiscard]] bool has_transaction(ClientId id, TransactionId tx);
 
   [[nodiscard]] std::optional<WatchEvent> next_event(ClientId id);
+  /// Bytes that are held for the client and for its domain's nodes; Quotas::memory_hard bounds them.
+  [[nodiscard]] std::uint64_t held_for(ClientId id);
   /// Was an event for this client dropped because too many waited?
   [[nodiscard]] bool lost_events(ClientId id);
   /// What all operations have cost so far, in steps of Tree; a watch that a change is compared with is one.
@@ -103,25 +110,37 @@ class Store {
     Client(DomId domain, const Quotas& limits, std::weak_ptr<EventListener> ready, EventStyle style)
         : actor{domain, domain == DomId(0)},
           quotas(limits),
+          memory(domain, quotas),
           watches(actor, quotas, style),
           listener(std::move(ready)) {}
     Actor actor;
     const Quotas& quotas;
+    MemoryQuota memory;
     WatchList watches;
     std::weak_ptr<EventListener> listener;
     std::map<TransactionId, Transaction> transactions;
     std::uint32_t last_transaction = 0;
+    /// What its changes have left to the snapshots of its open transactions, in bytes.
+    std::uint64_t left_to_snapshots = 0;
   };
 
   // These need the lock.
   [[nodiscard]] Client& client(ClientId id);
+  [[nodiscard]] static std::uint64_t held_by_transactions(const Client& c);
+  [[nodiscard]] std::uint64_t held_for(const Client& c) const;
+  [[nodiscard]] std::uint64_t room_of(const Client& c) const { return c.memory.room(held_for(c)); }
+  /// Its watches, which know the time and how much room they have.
+  [[nodiscard]] WatchList& watches_of(Client& c);
+  [[nodiscard]] Status change_now(Client& c, const Transaction::Op& op);
+  void left_to_snapshots(Client& c, std::uint64_t bytes);
   void fire(const std::vector<Change>& changes);
   void fire_special(std::string_view name, DomId domain);
-  [[nodiscard]] Status change(ClientId id, TransactionId tx, const Transaction::Op& op);
+  [[nodiscard]] Status change(ClientId id, TransactionId tx, Transaction::Op op);
   template <class Result, class Take>
   [[nodiscard]] tl::expected<Result, Errno> look(ClientId id, TransactionId tx, const Path& path, Take take);
 
   const Quotas quotas_, host_quotas_;
+  const Clock clock_;
   std::mutex mutex_;
   Tree tree_;
   std::map<ClientId, Client> clients_;

@@ -6,25 +6,35 @@
 
 namespace pinfold::devices::xenstore {
 
-Status Transaction::change(Op op) {
+Status Transaction::change(Op op, std::uint64_t room) {
   if (log_.size() + accessed_.size() >= quotas_.transaction_nodes || !may_go_on()) return fail(Errno::enospc);
-  const std::uint64_t before = tree_.steps();
+  // The arguments are here and in the tree.
+  const std::uint64_t arguments = 2 * (entry_bytes + op.bytes);
+  if (arguments > room) return fail(Errno::enomem);
+  const std::uint64_t steps = tree_.steps(), replaced = tree_.replaced();
+  const std::uint64_t owned = tree_.owned_by(actor_.dom).bytes;
   Operations operations(tree_, actor_, quotas_);
-  const Status done = op(operations);
-  steps_ += tree_.steps() - before;
+  const Status done = op.run(operations);
+  steps_ += tree_.steps() - steps;
+  bytes_ += tree_.replaced() - replaced;
+  bytes_ += std::max(owned, tree_.owned_by(actor_.dom).bytes) - owned;
   // A refusal is an answer too: it depends on what it saw.
-  if (auto room = remember(operations); !room) return room;
-  if (done) log_.push_back(std::move(op));
+  if (auto remembered = remember(operations); !remembered) return remembered;
+  if (done) {
+    bytes_ += arguments;
+    log_.push_back(std::move(op));
+  }
   return done;
 }
 
-tl::expected<const Node*, Errno> Transaction::read(const Path& path) {
+tl::expected<const Node*, Errno> Transaction::read(const Path& path, std::uint64_t room) {
   if (!may_go_on()) return fail(Errno::enospc);
+  if (2 * (entry_bytes + path.text().size()) > room) return fail(Errno::enomem);
   const std::uint64_t before = tree_.steps();
   Operations operations(tree_, actor_, quotas_);
   auto node = operations.read(path);
   steps_ += tree_.steps() - before;
-  if (auto room = remember(operations); !room) return fail(room.error());
+  if (auto remembered = remember(operations); !remembered) return fail(remembered.error());
   return node;
 }
 
@@ -50,16 +60,16 @@ std::vector<Change> at_once(const std::vector<Change>& changes) {
 
 }  // namespace
 
-Status Transaction::commit(Tree& tree, std::vector<Change>& changes) const {
+Status Transaction::commit(Tree& tree, std::uint64_t elsewhere, std::vector<Change>& changes) const {
   const bool conflict = std::any_of(accessed_.begin(), accessed_.end(), [&](const Path& path) {
     return tree.generation_of(path) != base_.generation_of(path);
   });
   if (conflict) return fail(Errno::eagain);
 
   Tree replayed = tree;
-  Operations operations(replayed, actor_, quotas_);
+  Operations operations(replayed, actor_, quotas_, elsewhere);
   for (const auto& op : log_) {
-    if (auto done = op(operations); !done) return done;
+    if (auto done = op.run(operations); !done) return done;
   }
   tree = std::move(replayed);
   changes = at_once(operations.changes());
@@ -67,7 +77,9 @@ Status Transaction::commit(Tree& tree, std::vector<Change>& changes) const {
 }
 
 Status Transaction::remember(const Operations& done) {
-  accessed_.insert(done.accessed().begin(), done.accessed().end());
+  for (const Path& path : done.accessed()) {
+    if (accessed_.insert(path).second) bytes_ += entry_bytes + path.text().size();
+  }
   const bool room = accessed_.size() + log_.size() <= quotas_.transaction_nodes;
   return room ? Status() : Status(fail(Errno::enospc));
 }

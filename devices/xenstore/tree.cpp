@@ -4,6 +4,21 @@
 #include <utility>
 
 namespace pinfold::devices::xenstore {
+namespace {
+
+/// The node itself, its entry in its parent, and what their allocations add.
+constexpr std::size_t node_bytes = 256;
+/// An entry of a list of children that is copied.
+constexpr std::size_t entry_bytes = 96;
+static_assert(sizeof(Node) + entry_bytes < node_bytes);
+
+}  // namespace
+
+std::size_t bytes_of(std::string_view name, const Node& node) {
+  return node_bytes + name.size() + node.value.size() + node.permissions.size() * sizeof(Permission);
+}
+
+Tree::Tree() : root_(std::make_shared<Node>()), work_(std::make_shared<Work>()) { add("", *root_); }
 
 const Node* Tree::find(const Path& path) const {
   const Nearest found = nearest(path);
@@ -28,9 +43,9 @@ std::uint64_t Tree::generation_of(const Path& path) const {
   return node == nullptr ? 0 : node->generation;
 }
 
-std::uint32_t Tree::owned_by(DomId domain) const {
+Holding Tree::owned_by(DomId domain) const {
   const auto found = owned_.find(domain);
-  return found == owned_.end() ? 0 : found->second;
+  return found == owned_.end() ? Holding() : found->second;
 }
 
 namespace {
@@ -44,22 +59,24 @@ void find_topmost(const Node& node, const Path& path, DomId owner, std::vector<P
   }
 }
 
-void count_owned(const Node& node, std::map<DomId, std::uint32_t>& owned) {
-  ++owned[node.permissions.owner()];
-  for (const auto& [name, child] : node.children) count_owned(*child, owned);
+void count_owned(std::string_view name, const Node& node, std::map<DomId, Holding>& owned) {
+  Holding& holding = owned[node.permissions.owner()];
+  ++holding.nodes;
+  holding.bytes += bytes_of(name, node);
+  for (const auto& [below, child] : node.children) count_owned(below, *child, owned);
 }
 
 }  // namespace
 
 std::vector<Path> Tree::topmost_owned_by(DomId domain) const {
   std::vector<Path> found;
-  if (owned_by(domain) != 0) find_topmost(*root_, Path(), domain, found);
+  if (owned_by(domain).nodes != 0) find_topmost(*root_, Path(), domain, found);
   return found;
 }
 
 bool Tree::counts_are_right() const {
-  std::map<DomId, std::uint32_t> owned;
-  count_owned(*root_, owned);
+  std::map<DomId, Holding> owned;
+  count_owned("", *root_, owned);
   return std::all_of(owned_.begin(), owned_.end(),
                      [&](const auto& count) { return owned[count.first] == count.second; });
 }
@@ -69,10 +86,10 @@ void Tree::create(const Path& path, const Permissions& permissions) {
   Node* parent = &for_change(path, missing);
   parent->generation = ++last_generation_;
   for (const auto name : missing) {
-    count(permissions.owner(), 1);
     count_steps(1);
     auto node = std::make_shared<Node>();
     node->permissions = permissions;
+    add(name, *node);
     node->generation = ++last_generation_;
     parent = parent->children.emplace(name, std::move(node)).first->second.get();
   }
@@ -80,15 +97,17 @@ void Tree::create(const Path& path, const Permissions& permissions) {
 
 void Tree::set_value(const Path& path, std::string value) {
   Node& node = for_change(path);
+  subtract(path.name(), node);
   node.value = std::move(value);
+  add(path.name(), node);
   node.generation = ++last_generation_;
 }
 
 void Tree::set_permissions(const Path& path, Permissions permissions) {
   Node& node = for_change(path);
-  count(node.permissions.owner(), -1);
-  count(permissions.owner(), 1);
+  subtract(path.name(), node);
   node.permissions = std::move(permissions);
+  add(path.name(), node);
   node.generation = ++last_generation_;
 }
 
@@ -96,7 +115,7 @@ std::shared_ptr<const Node> Tree::remove(const Path& path) {
   Node& parent = for_change(path.parent());
   parent.generation = ++last_generation_;
   auto removed = parent.children.extract(parent.children.find(path.name()));
-  forget(*removed.mapped());
+  forget(removed.key(), removed.mapped(), false);
   return std::move(removed.mapped());
 }
 
@@ -124,18 +143,35 @@ Node& Tree::own(std::shared_ptr<Node>& link) const {
   count_steps(1);
   if (link.use_count() != 1) {
     constexpr std::size_t line = 64;
-    for (const auto& [name, child] : link->children) count_steps(1 + name.size() / line);
+    work_->replaced += bytes_of("", *link);
+    for (const auto& [name, child] : link->children) {
+      count_steps(1 + name.size() / line);
+      work_->replaced += entry_bytes + name.size();
+    }
     link = std::make_shared<Node>(*link);
   }
   return *link;
 }
 
-void Tree::count(DomId owner, int change) { owned_[owner] += static_cast<std::uint32_t>(change); }
+void Tree::add(std::string_view name, const Node& node) {
+  Holding& holding = owned_[node.permissions.owner()];
+  ++holding.nodes;
+  holding.bytes += bytes_of(name, node);
+}
 
-void Tree::forget(const Node& node) {
+void Tree::subtract(std::string_view name, const Node& node) {
+  Holding& holding = owned_[node.permissions.owner()];
+  --holding.nodes;
+  holding.bytes -= bytes_of(name, node);
+}
+
+/// Below a node that another tree shares all are shared, though each has one parent.
+void Tree::forget(std::string_view name, const std::shared_ptr<Node>& node, bool shared) {
   count_steps(1);
-  count(node.permissions.owner(), -1);
-  for (const auto& [name, child] : node.children) forget(*child);
+  subtract(name, *node);
+  shared = shared || node.use_count() != 1;
+  if (shared) work_->replaced += bytes_of(name, *node);
+  for (const auto& [below, child] : node->children) forget(below, child, shared);
 }
 
 }  // namespace pinfold::devices::xenstore

@@ -23,6 +23,16 @@ struct Node {
   std::uint64_t generation = 0;
 };
 
+/// What a node takes of its owner's memory, in bytes, its children aside; `name` is the one in its parent.
+[[nodiscard]] std::size_t bytes_of(std::string_view name, const Node& node);
+
+/// What a domain owns of a tree.
+struct Holding {
+  std::uint32_t nodes = 0;
+  std::uint64_t bytes = 0;
+  friend bool operator==(const Holding&, const Holding&) = default;
+};
+
 /// Copies share their nodes until either changes: a change copies those nodes on the way from the root that
 /// it shares with another tree, each with the list of its children, and changes the others in place. So after
 /// a copy each directory is copied once at most, however many of its nodes change.
@@ -31,7 +41,7 @@ struct Node {
 /// copies of a tree count together. No permission or quota is looked at here. Not thread-safe.
 class Tree {
  public:
-  Tree() : root_(std::make_shared<Node>()), steps_(std::make_shared<std::uint64_t>(0)) {}
+  Tree();
 
   /// Null if there is none. Valid until this tree is changed.
   [[nodiscard]] const Node* find(const Path& path) const;
@@ -47,8 +57,7 @@ class Tree {
   [[nodiscard]] std::vector<Path> topmost_owned_by(DomId domain) const;
   /// Do the counts of owned_by() agree with the nodes?
   [[nodiscard]] bool counts_are_right() const;
-  /// How many nodes the domain owns.
-  [[nodiscard]] std::uint32_t owned_by(DomId domain) const;
+  [[nodiscard]] Holding owned_by(DomId domain) const;
 
   /// Adds a node without value where there is none, and those above it that are missing.
   void create(const Path& path, const Permissions& permissions);
@@ -59,20 +68,28 @@ class Tree {
   std::shared_ptr<const Node> remove(const Path& path);
 
   /// Steps so far, of this tree and all copies.
-  [[nodiscard]] std::uint64_t steps() const { return *steps_; }
-  void count_steps(std::uint64_t n) const { *steps_ += n; }
+  [[nodiscard]] std::uint64_t steps() const { return work_->steps; }
+  void count_steps(std::uint64_t n) const { work_->steps += n; }
+  /// Bytes of shared nodes that were copied or removed so far, in this tree and all copies. As long as other
+  /// trees keep the nodes of before, that much is held twice, or is held though nobody owns it.
+  [[nodiscard]] std::uint64_t replaced() const { return work_->replaced; }
 
  private:
   /// The node at `path`, or the nearest above it, for changing; `rest` is what it is not named by.
   [[nodiscard]] Node& for_change(const Path& path, std::vector<std::string_view>& rest);
   [[nodiscard]] Node& for_change(const Path& path);
   [[nodiscard]] Node& own(std::shared_ptr<Node>& link) const;
-  void count(DomId owner, int change);
-  void forget(const Node& node);
+  void add(std::string_view name, const Node& node);
+  void subtract(std::string_view name, const Node& node);
+  void forget(std::string_view name, const std::shared_ptr<Node>& node, bool shared);
 
   std::shared_ptr<Node> root_;
-  std::shared_ptr<std::uint64_t> steps_;
-  std::map<DomId, std::uint32_t> owned_{{DomId(0), 1}};  ///< The root is domain 0's at first.
+  struct Work {
+    std::uint64_t steps = 0;
+    std::uint64_t replaced = 0;
+  };
+  std::shared_ptr<Work> work_;
+  std::map<DomId, Holding> owned_;
   std::uint64_t last_generation_ = 0;
 };
 

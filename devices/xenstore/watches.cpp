@@ -41,7 +41,9 @@ Status WatchList::add(std::string_view text, std::string token, std::optional<st
   }
   if (find(text, watch.token) != watches_.end()) return fail(Errno::eexist);
   if (style_ == EventStyle::each_path && watches_.size() >= quotas_.watches) return fail(Errno::e2big);
+  if (bytes_ + bytes_of(watch) > most_bytes_) return fail(Errno::enomem);
 
+  bytes_ += bytes_of(watch);
   queue({watch.text, watch.token});
   watches_.push_back(std::move(watch));
   return {};
@@ -50,6 +52,7 @@ Status WatchList::add(std::string_view text, std::string token, std::optional<st
 Status WatchList::remove(std::string_view text, std::string_view token) {
   const auto found = find(text, token);
   if (found == watches_.end()) return fail(Errno::enoent);
+  bytes_ -= bytes_of(*found);
   watches_.erase(found);
   return {};
 }
@@ -65,6 +68,14 @@ void WatchList::clear() {
   watches_.clear();
   events_.clear();
   waiting_.clear();
+  bytes_ = 0;
+}
+
+void WatchList::set_bounds(Time now, std::uint64_t most_bytes) {
+  now_ = now;
+  most_bytes_ = most_bytes;
+  if (quotas_.event_timeout == std::chrono::seconds(0)) return;
+  while (!events_.empty() && now - events_.front().since >= quotas_.event_timeout) (void)take_first();
 }
 
 bool WatchList::fire(const Change& change) {
@@ -121,16 +132,35 @@ bool WatchList::tell(const Watch& watch, const Path& changed) {
 
 std::optional<WatchEvent> WatchList::next_event() {
   if (events_.empty()) return std::nullopt;
-  WatchEvent event = std::move(events_.front());
+  return take_first();
+}
+
+WatchEvent WatchList::take_first() {
+  WatchEvent event = std::move(events_.front().event);
   events_.pop_front();
   waiting_.erase(event);
+  bytes_ -= bytes_of(event);
   return event;
 }
 
+std::uint64_t WatchList::bytes_of(const Watch& watch) {
+  constexpr std::uint64_t fixed = 256;
+  return fixed + watch.text.size() + (watch.path ? watch.path->text().size() : 0) + watch.token.size();
+}
+
+/// It is in two places.
+std::uint64_t WatchList::bytes_of(const WatchEvent& event) {
+  constexpr std::uint64_t fixed = 256;
+  return fixed + 2 * (event.path.size() + event.token.size());
+}
+
 bool WatchList::queue(WatchEvent event) {
-  lost_ = lost_ || full();
-  if (full() || !waiting_.insert(event).second) return false;
-  events_.push_back(std::move(event));
+  const std::uint64_t size = bytes_of(event);
+  const bool dropped = full() || bytes_ + size > most_bytes_;
+  lost_ = lost_ || dropped;
+  if (dropped || !waiting_.insert(event).second) return false;
+  bytes_ += size;
+  events_.push_back({std::move(event), now_});
   return true;
 }
 

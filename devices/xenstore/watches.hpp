@@ -1,7 +1,9 @@
 // Which clients wait for which changes, and what they have not been told yet.
 #pragma once
 
+#include <chrono>
 #include <deque>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -29,16 +31,24 @@ enum class EventStyle {
 };
 
 /// The watches of one client and its queue of events. Equal events that wait at the same time are one: an
-/// event says that something changed, not how often. The queue is bounded; what does not fit is dropped. Not
-/// thread-safe.
+/// event says that something changed, not how often. The queue is bounded; what does not fit is dropped, and
+/// what waited too long. Not thread-safe.
 class WatchList {
  public:
   WatchList(Actor actor, const Quotas& quotas, EventStyle style = EventStyle::each_path)
       : actor_(actor), quotas_(quotas), style_(style) {}
 
+  using Time = std::chrono::steady_clock::time_point;
+  /// What holds for the calls that follow: the time, and how many bytes watches and events may take. Drops
+  /// events that have waited for Quotas::event_timeout.
+  void set_bounds(Time now, std::uint64_t most_bytes);
+  /// What watches and events take.
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+
   /// Adds a watch and queues its first event. `text` is a path as for Path::parse, or a special name
   /// ("@..."). `depth` is how many levels below the path it hears of; for a special name 1 means that events
-  /// name the domain. EEXIST for the same path and token, E2BIG over quota, EINVAL for a bad path or depth.
+  /// name the domain. EEXIST for the same path and token, E2BIG over quota, ENOMEM over that of memory,
+  /// EINVAL for a bad path or depth.
   [[nodiscard]] Status add(std::string_view text, std::string token, std::optional<std::uint32_t> depth = {});
   /// ENOENT if there is no such watch. A relative path and the absolute one that it means are the same.
   [[nodiscard]] Status remove(std::string_view text, std::string_view token);
@@ -47,7 +57,7 @@ class WatchList {
   bool fire(const Change& change);
   /// The same for an event about a domain, such as "@releaseDomain"; the client may hear of it.
   bool fire_special(std::string_view name, DomId domain);
-  /// Was an event dropped because the queue was full?
+  /// Was an event dropped because the queue was full, or there was no memory for it?
   [[nodiscard]] bool lost_events() const { return lost_; }
   [[nodiscard]] std::optional<WatchEvent> next_event();
   /// How many watches a change is compared with.
@@ -74,7 +84,18 @@ class WatchList {
   EventStyle style_;
   bool lost_ = false;
   std::vector<Watch> watches_;
-  std::deque<WatchEvent> events_;
+  struct Waiting {
+    WatchEvent event;
+    Time since;
+  };
+  [[nodiscard]] WatchEvent take_first();
+  [[nodiscard]] static std::uint64_t bytes_of(const Watch& watch);
+  [[nodiscard]] static std::uint64_t bytes_of(const WatchEvent& event);
+
+  Time now_{};
+  std::uint64_t bytes_ = 0;
+  std::uint64_t most_bytes_ = std::numeric_limits<std::uint64_t>::max();
+  std::deque<Waiting> events_;
   std::set<WatchEvent> waiting_;  ///< the same, to find equal ones in a long queue
 };
 
