@@ -42,6 +42,12 @@ void add_sizes(CLI::App& command, GuestFlags& flags) {
       ->check(CLI::Range(1U, vmm::max_vcpus));
   command.add_option("--maxvcpus", flags.max_vcpus, "Virtual processors at most; as at start if not given")
       ->check(CLI::Range(1U, vmm::max_vcpus));
+  command
+      .add_option("--cpus", flags.cpus,
+                  "The host's processors for the vCPUs, such as 0-3,^1; all of them if not given. Given "
+                  "several times, one for each vCPU")
+      ->allow_extra_args(false)
+      ->type_name("LIST");
 }
 
 void add_actions(CLI::App& command, GuestFlags& flags) {

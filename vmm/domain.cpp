@@ -190,7 +190,11 @@ End Domain::run() {
   // Makes all threads that the domain will ever need, before its first instruction.
   try {
     if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
-    for (const auto& cpu : cpus_) {
+    for (std::size_t i = 0; i < cpus_.size(); ++i) {
+      const auto& cpu = cpus_[i];
+      // The new thread inherits it: no other thread needs the system call, and none once the guest runs.
+      std::optional<Binding> binding;
+      if (!config_.processors.empty()) binding.emplace(config_.processors[i]);
       threads.push_back(start_thread(ThreadKind::vcpu, [this, &confined, &cpu = *cpu] {
         confined.wait();
         try {

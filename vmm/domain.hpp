@@ -27,6 +27,7 @@
 #include "vmm/memory/memory_limit.hpp"
 #include "vmm/memory/vm_memory.hpp"
 #include "vmm/mmu_outcomes.hpp"
+#include "vmm/processors.hpp"
 #include "vmm/shared_info.hpp"
 #include "vmm/statistics.hpp"
 #include "vmm/uuid.hpp"
@@ -43,6 +44,7 @@ struct DomainConfig {
   std::uint64_t frames = 0;      ///< Memory at the start, in 4 KiB frames.
   std::uint64_t max_frames = 0;  ///< What it may ever have; less than `frames` means the same as `frames`.
   std::uint32_t vcpus = 1;       ///< All that it has. The guest decides which of them it uses.
+  std::vector<Processors> processors;    ///< Of the host, for each vCPU's thread; empty: any.
   std::int64_t wall_offset_seconds = 0;  ///< Of the guest's wall clock, from the host's.
   HostTraits host;
   std::uint64_t audit_interval = 0;   ///< MMU hypercalls between two audits; 0: none but the last.

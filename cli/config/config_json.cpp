@@ -44,6 +44,11 @@ Json vif_json(const VifConfig& vif) {
           {"pcap", or_null(vif.capture.string())}};
 }
 
+Json cpus_json(const CpuLists& cpus) {
+  if (cpus.of_all) return *cpus.of_all;
+  return cpus.of_each.empty() ? Json(nullptr) : Json(cpus.of_each);
+}
+
 Json remark_json(const Remark& remark) {
   return {{"severity", name_of(remark.severity)},
           {"source", remark.source},
@@ -102,6 +107,7 @@ std::string config_json(const LoadedConfig& config, const BootAnswer& boot) {
                   {"max_memory_bytes", std::max(guest.memory_bytes, guest.max_memory_bytes)},
                   {"vcpus", guest.vcpus},
                   {"max_vcpus", std::max(guest.vcpus, guest.max_vcpus)},
+                  {"cpus", cpus_json(guest.cpus)},
                   {"on_poweroff", name_of(guest.on_poweroff)},
                   {"on_reboot", name_of(guest.on_reboot)},
                   {"on_crash", name_of(guest.on_crash)},

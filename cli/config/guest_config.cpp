@@ -45,6 +45,7 @@ const char* flag_of(ConfigField field) {
     case ConfigField::max_memory: return "--maxmem";
     case ConfigField::vcpus: return "--vcpus";
     case ConfigField::max_vcpus: return "--maxvcpus";
+    case ConfigField::cpus: return "--cpus";
     case ConfigField::name: return "--name";
     case ConfigField::uuid: return "--uuid";
     case ConfigField::vifs: return "--vif";
@@ -59,6 +60,7 @@ const char* key_of(ConfigField field) {
     case ConfigField::max_memory: return "maxmem";
     case ConfigField::vcpus: return "vcpus";
     case ConfigField::max_vcpus: return "maxvcpus";
+    case ConfigField::cpus: return "cpus";
     case ConfigField::name: return "name";
     case ConfigField::uuid: return "uuid";
     case ConfigField::vifs: return "vif";
@@ -84,6 +86,7 @@ std::optional<ConfigError> error_in(const GuestConfig& config) {
   if (config.max_vcpus != 0 && (config.max_vcpus < config.vcpus || config.max_vcpus > vmm::max_vcpus))
     return ConfigError{ConfigField::max_vcpus,
                        fmt::format("at least the vCPUs at start and at most {}", vmm::max_vcpus)};
+  if (auto error = error_in(config.cpus)) return ConfigError{ConfigField::cpus, std::move(*error)};
   if (config.uuid && !vmm::Uuid::parse(*config.uuid))
     return ConfigError{ConfigField::uuid, "32 hexadecimal digits as 8-4-4-4-12, not all of them 0"};
   if (config.command_line.size() > loader::max_command_line)

@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "cli/config/cpu_list.hpp"
 #include "cli/config/disk_config.hpp"
 #include "cli/config/end_action.hpp"
 #include "cli/config/vif_config.hpp"
@@ -33,6 +34,7 @@ struct GuestConfig {
   std::uint64_t max_memory_bytes = 0;         ///< Never more than this; 0: as at start.
   std::uint32_t vcpus = 1;                    ///< At start; the others are offline.
   std::uint32_t max_vcpus = 0;                ///< 0: as at start.
+  CpuLists cpus;                              ///< Of the host, for the vCPUs.
   std::vector<DiskConfig> disks;
   std::vector<VifConfig> vifs;
   bool localtime = false;  ///< The guest's clock starts with the host's local time instead of UTC.
@@ -62,6 +64,7 @@ enum class ConfigField : std::uint8_t {
   max_memory,
   vcpus,
   max_vcpus,
+  cpus,
   name,
   uuid,
   vifs

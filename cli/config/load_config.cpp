@@ -102,6 +102,12 @@ class Loader {
     overridden_.emplace_back(key, flag);
   }
 
+  std::optional<CpuLists> cpus_of_flags() const {
+    if (flags_.cpus.empty()) return std::nullopt;
+    if (flags_.cpus.size() == 1) return CpuLists{flags_.cpus[0], {}};
+    return CpuLists{std::nullopt, flags_.cpus};
+  }
+
   void apply(GuestConfig& guest) {
     override_by("kernel", "--kernel", flags_.kernel, guest.kernel);
     override_by("ramdisk", "--initrd", flags_.initrd, guest.initrd);
@@ -110,6 +116,7 @@ class Loader {
     override_by("maxmem", "--maxmem", flags_.max_memory_bytes, guest.max_memory_bytes);
     override_by("vcpus", "--vcpus", flags_.vcpus, guest.vcpus);
     override_by("maxvcpus", "--maxvcpus", flags_.max_vcpus, guest.max_vcpus);
+    override_by("cpus", "--cpus", cpus_of_flags(), guest.cpus);
     override_by("name", "--name", flags_.name, guest.name);
     override_by("uuid", "--uuid", flags_.uuid, guest.uuid);
     override_by("on_poweroff", "--on-poweroff", flags_.on_poweroff, guest.on_poweroff);

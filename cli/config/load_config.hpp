@@ -21,6 +21,7 @@ struct GuestFlags {
   std::vector<std::string> bootloader_args;  ///< Behind those of the file.
   std::optional<std::uint64_t> memory_bytes, max_memory_bytes;
   std::optional<std::uint32_t> vcpus, max_vcpus;
+  std::vector<std::string> cpus;  ///< One is for all vCPUs, several are for one vCPU each.
   std::optional<std::string> name, uuid;
   std::optional<EndAction> on_poweroff, on_reboot, on_crash, on_watchdog;
   std::optional<bool> localtime;

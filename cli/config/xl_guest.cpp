@@ -66,6 +66,15 @@ void read_sizes(XlReader& reader, GuestConfig& guest) {
     guest.max_vcpus = static_cast<std::uint32_t>(*vcpus);
 }
 
+CpuLists cpus(XlReader& reader) {
+  CpuLists lists;
+  if (reader.is_list("cpus"))
+    lists.of_each = reader.words("cpus");
+  else if (auto of_all = reader.text("cpus"); of_all && !of_all->empty())  // "" in xm's examples: any
+    lists.of_all = std::move(of_all);
+  return lists;
+}
+
 void judge_unknown(XlReader& reader, const XlKey& key, bool strict) {
   const std::string_view similar = similar_xl_key(key.name);
   reader.add(reader.remark(strict ? Severity::error : Severity::warning, key.name,
@@ -96,6 +105,7 @@ GuestConfig guest_of(XlReader& reader) {
   guest.bootloader = reader.text("bootloader").value_or("");
   guest.bootloader_args = reader.words("bootloader_args");
   read_sizes(reader, guest);
+  guest.cpus = cpus(reader);
   read_action(reader, "on_poweroff", guest.on_poweroff);
   read_action(reader, "on_reboot", guest.on_reboot);
   read_action(reader, "on_crash", guest.on_crash);

@@ -83,6 +83,11 @@ std::optional<bool> XlReader::flag(std::string_view key) {
   return *number != 0;
 }
 
+bool XlReader::is_list(std::string_view key) const {
+  const XlValue* found = value(key);
+  return found != nullptr && std::holds_alternative<XlList>(*found);
+}
+
 std::vector<XlItem> XlReader::list(std::string_view key) {
   std::vector<XlItem> items;
   const XlValue* found = value(key);

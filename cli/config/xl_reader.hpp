@@ -34,6 +34,7 @@ class XlReader {
   [[nodiscard]] std::optional<std::int64_t> number(std::string_view key, std::int64_t least,
                                                    std::int64_t most);
   [[nodiscard]] std::optional<bool> flag(std::string_view key);
+  [[nodiscard]] bool is_list(std::string_view key) const;
   [[nodiscard]] std::vector<XlItem> list(std::string_view key);
   /// A list, or a text, which is split at blanks.
   [[nodiscard]] std::vector<std::string> words(std::string_view key);

@@ -21,6 +21,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   of_domain.max_frames = config.max_frames();
   of_domain.vcpus = config.all_vcpus();
   of_domain.wall_offset_seconds = links.wall_offset_seconds;
+  of_domain.processors = std::move(links.processors);
   of_domain.host = host.traits();
   of_domain.audit_interval = links.audit_interval;
   of_domain.trace = links.trace;

@@ -24,11 +24,12 @@ class Host;
 /// What a guest is connected to in this process, besides its configuration.
 struct GuestLinks {
   devices::ConsoleSink console_output;
-  DiskImages images;                     ///< One for each disk of the configuration.
-  NetworkDescriptors networks;           ///< One for each interface of the configuration.
-  pvmmu::TraceSink* trace = nullptr;     ///< Outlives the guest.
-  std::uint64_t audit_interval = 0;      ///< MMU hypercalls between two audits; 0: none but the last.
-  std::int64_t wall_offset_seconds = 0;  ///< How far the guest's wall clock is ahead of UTC.
+  DiskImages images;                        ///< One for each disk of the configuration.
+  NetworkDescriptors networks;              ///< One for each interface of the configuration.
+  pvmmu::TraceSink* trace = nullptr;        ///< Outlives the guest.
+  std::uint64_t audit_interval = 0;         ///< MMU hypercalls between two audits; 0: none but the last.
+  std::int64_t wall_offset_seconds = 0;     ///< How far the guest's wall clock is ahead of UTC.
+  std::vector<vmm::Processors> processors;  ///< Of the host, for each vCPU; empty: any.
 };
 
 /// One guest, from the empty domain to its end: Host::make_guest, then `build`, then the domain runs, then

@@ -43,6 +43,8 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
 
 Result<OpenInputs> open_inputs(const RunOptions& options) {
   const GuestConfig& guest = options.guest;
+  auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
+  if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());
   auto symbols = open_symbols(options.watch);
   if (!symbols) return failure(exit_bad_image, symbols.error());
   auto kernel = [&] {
@@ -62,8 +64,9 @@ Result<OpenInputs> open_inputs(const RunOptions& options) {
   if (!trace_log) return failure(exit_usage, trace_log.error());
   auto console = ConsoleFiles::open(options.console);
   if (!console) return failure(exit_bad_image, console.error());
-  return OpenInputs{std::move(*kvm),    std::move(*kernel),  std::move(*initrd),    std::move(*symbols),
-                    std::move(*images), std::move(*console), std::move(*trace_log), wall_offset(guest)};
+  return OpenInputs{std::move(*kvm),       std::move(*kernel), std::move(*initrd),
+                    std::move(*symbols),   std::move(*images), std::move(*console),
+                    std::move(*trace_log), wall_offset(guest), std::move(*processors)};
 }
 
 Result<Inputs> read_inputs(OpenInputs& open) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "cli/console/guest_console.hpp"
 #include "cli/run/disks.hpp"
@@ -28,6 +29,7 @@ struct OpenInputs {
   ConsoleFiles console;
   std::unique_ptr<trace::LogOutput> trace_log;  ///< Null: there is none.
   std::int64_t wall_offset_seconds = 0;         ///< How far the guest's wall clock is ahead of UTC.
+  std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
 };
 
 /// Opens everything. When it returns, the process has one thread, as before, and needs no path any more.

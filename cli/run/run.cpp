@@ -81,6 +81,7 @@ Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, L
   links.trace = life.trace.get();
   links.audit_interval = options.watch.audit ? options.watch.audit_interval : 0;
   links.wall_offset_seconds = open.wall_offset_seconds;
+  links.processors = std::move(open.processors);
   links.console_output = [&life](std::span<const std::byte> bytes) {
     if (life.times.first_console_byte == 0) life.times.first_console_byte = life.watch.elapsed_ms();
     return life.console->offer(bytes);

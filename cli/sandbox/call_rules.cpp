@@ -131,6 +131,7 @@ constexpr auto rules = std::to_array<CallRule>({
 
     // Before the guest's first instruction.
     {SYS_clone, preparing, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before the guest"},
+    {SYS_sched_setaffinity, preparing, {is(0, 0, "the calling thread")}, "processors of the host for a vCPU's thread"},
     {SYS_set_robust_list, preparing, {}, "a thread's start"},
     {SYS_rseq, preparing, {}, "a thread's start"},
     {SYS_seccomp, preparing, {is(0, SECCOMP_SET_MODE_FILTER, "`SECCOMP_SET_MODE_FILTER`")}, "a thread becomes one of its kind"},

@@ -31,13 +31,18 @@ auto fields(Is<VifConfig> auto& vif) {
                   mtu, net, place, tcp_ports, udp_ports, capture);
 }
 
+auto fields(Is<CpuLists> auto& cpus) {
+  auto& [of_all, of_each] = cpus;
+  return std::tie(of_all, of_each);
+}
+
 auto fields(Is<GuestConfig> auto& guest) {
   auto& [kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus, max_vcpus,
-         disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot, on_crash, on_watchdog,
+         cpus, disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot, on_crash, on_watchdog,
          early_console] = guest;
   return std::tie(kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus,
-                  max_vcpus, disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot, on_crash,
-                  on_watchdog, early_console);
+                  max_vcpus, cpus, disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot,
+                  on_crash, on_watchdog, early_console);
 }
 
 auto fields(Is<TraceOptions> auto& trace) {

@@ -41,6 +41,9 @@ TEST(GuestConfig, each_error_names_its_field) {
   config.vcpus = 129;
   EXPECT_EQ(field_at_fault(config), ConfigField::vcpus);
   config.vcpus = 128;
+  config.cpus.of_all = "3-1";
+  EXPECT_EQ(field_at_fault(config), ConfigField::cpus);
+  config.cpus.of_all = "1-3";
   config.uuid = "not a uuid";
   EXPECT_EQ(field_at_fault(config), ConfigField::uuid);
   config.uuid = "12345678-9abc-def0-1234-56789abcdef0";

@@ -110,6 +110,7 @@ RunOptions unusual() {
   o.guest.command_line = "console=hvc0 \"x\"";
   o.guest.memory_bytes = 1ULL << 35;
   o.guest.vcpus = 3;
+  o.guest.cpus = {"0-3,^1", {"0", "1"}};
   o.guest.disks.emplace_back().target = "/d";
   o.guest.disks.emplace_back().read_only = true;
   o.guest.vifs.emplace_back().addresses = {"10.0.0.1", "fe80::1"};
@@ -136,6 +137,8 @@ TEST(Handover, options_arrive_as_they_were) {
   EXPECT_EQ(arrived->guest.kernel, "/k \xff");
   EXPECT_EQ(arrived->guest.memory_bytes, 1ULL << 35);
   EXPECT_EQ(arrived->guest.vifs.at(0).addresses.at(1), "fe80::1");
+  EXPECT_EQ(arrived->guest.cpus.of_all, "0-3,^1");
+  EXPECT_EQ(arrived->guest.cpus.of_each.at(1), "1");
   EXPECT_EQ(arrived->guest.rtc_offset_seconds, -7200);
   EXPECT_EQ(arrived->guest.on_watchdog, EndAction::rename_restart);
   EXPECT_EQ(arrived->watch.trace.to, "");
