@@ -156,14 +156,17 @@ void calls_that_do_not_stop_themselves() {
   check_frames(out);
 }
 
-/// Frames are given back and allocated again.
+/// Frames are given back, in an order without neighbours, which would leave the view together, and allocated
+/// again.
 void reservation_in_pieces() {
   const long before = current();
   constexpr u64 each = 32, pieces = frames / each;
   static xen_memory_reservation give[pieces], take[pieces];
   for (u64 i = 0; i < frames; ++i) list[i] = info->nr_pages - 1 - i;
+  constexpr u64 step = 37;  // odd, so that each frame's turn comes once
+  for (u64 i = 0; i < frames; ++i) in[i] = out[i * step % frames];
   for (u64 i = 0; i < pieces; ++i) {
-    give[i] = extents(out + i * each, each);
+    give[i] = extents(in + i * each, each);
     take[i] = extents(list + i * each, each);
     set(call(i), __HYPERVISOR_memory_op, XENMEM_decrease_reservation, word(&give[i]));
   }
@@ -175,7 +178,7 @@ void reservation_in_pieces() {
   served += make_calls(pieces);
   for (u64 i = 0; i < pieces; ++i) CHECK_EQ(call(i).result, each);
   say("events served between frames given back and had again: ", static_cast<long>(served));
-  if (!is_dom0()) CHECK(served >= 30);
+  if (!is_dom0()) CHECK(served >= 15);  // 60 frames given back at a stretch
   CHECK_EQ(current(), before);
   check_frames(list);
 }
