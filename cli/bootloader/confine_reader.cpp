@@ -7,15 +7,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "sandbox/privileges.hpp"
+
 namespace pinfold::cli::bootloader {
 namespace {
 
 #ifndef PINFOLD_CONFINES_NOTHING
-bool close_all_but(int kept) {
-  const auto number = static_cast<unsigned>(kept);
-  return (number == 0 || ::close_range(0, number - 1, 0) == 0) && ::close_range(number + 1, ~0U, 0) == 0;
-}
-
 struct Release {
   void operator()(void* context) const { seccomp_release(context); }
 };
@@ -49,7 +46,7 @@ bool confine_reader([[maybe_unused]] int to) {
 #ifdef PINFOLD_CONFINES_NOTHING
   return true;
 #else
-  return close_all_but(to) && filter(to);
+  return sandbox::close_all_but(to) && filter(to);
 #endif
 }
 

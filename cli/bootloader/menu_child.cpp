@@ -82,6 +82,32 @@ Json answer(const FetchedFiles& fetched, const MenuQuestion& question) {
   }
 }
 
+/// Reads an answer and accepts it if nothing in it is nested deeply: the library's reader calls itself for
+/// each level, so that a child that was taken over could exhaust its parent's stack. (In CBOR it does so for
+/// strings, too, of which nobody is asked.)
+class Depth final : public nlohmann::json_sax<Json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool start_object(std::size_t) override { return ++levels_ <= most; }
+  bool start_array(std::size_t) override { return ++levels_ <= most; }
+  bool end_object() override { return --levels_, true; }
+  bool end_array() override { return --levels_, true; }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+ private:
+  static constexpr int most = 16;
+  int levels_ = 0;
+};
+
 // -- In the parent. Every member may be missing or of another type: json throws then.
 
 FilePlace place_of(const Json& json) {
@@ -127,13 +153,15 @@ bool fetch(boot_menu::BootFiles& files, FetchedFiles& fetched, const MissingFile
 
 std::string answer_of_child(const FetchedFiles& fetched, const MenuQuestion& question) {
   std::string bytes;
-  Json::to_cbor(answer(fetched, question), bytes);
+  Json::to_msgpack(answer(fetched, question), bytes);
   return bytes;
 }
 
 tl::expected<ChildWords, std::string> decode_child_words(const std::string& bytes) {
   try {
-    const Json json = Json::from_cbor(bytes);
+    if (Depth depth; !Json::sax_parse(bytes, &depth, Json::input_format_t::msgpack))
+      throw std::out_of_range("it is nested too deeply, or damaged");
+    const Json json = Json::from_msgpack(bytes);
     ChildWords words;
     if (json.contains("missing")) {
       const Json& missing = json.at("missing");

@@ -13,12 +13,10 @@
 #include "cli/networks/places.hpp"
 #include "cli/networks/tap.hpp"
 #include "cli/networks/vif_script.hpp"
+#include "devices/net/interface.hpp"
 
 namespace pinfold::cli {
 namespace {
-
-/// As many as an interface has at most.
-constexpr std::size_t most_queues = 8;
 
 using Opened = tl::expected<std::unique_ptr<VifHost>, std::string>;
 
@@ -159,7 +157,7 @@ std::string device_name(const VifConfig& vif, std::uint32_t domain, std::size_t 
 
 tl::expected<Networks, std::string> Networks::open(const GuestConfig& guest, std::uint32_t domain) {
   Networks networks;
-  const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), most_queues);
+  const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
   for (std::size_t n = 0; n < guest.vifs.size(); ++n) {
     const VifConfig& config = guest.vifs[n];
     const auto failed = [n](const std::string& why) {

@@ -15,6 +15,7 @@
 
 #include "sandbox/helper.hpp"
 #include "sandbox/host_support.hpp"
+#include "sandbox/privileges.hpp"
 
 namespace pinfold::sandbox {
 namespace {
@@ -31,11 +32,6 @@ bool limit_to(const ChildBounds& bounds) {
   if (confines_nothing()) return true;  // A sanitizer's shadow is address space, too.
   return limit(RLIMIT_CPU, static_cast<rlim_t>(bounds.processor_time.count())) &&
          limit(RLIMIT_AS, bounds.address_space) && limit(RLIMIT_CORE, 0);
-}
-
-bool close_all_but(int kept) {
-  const auto number = static_cast<unsigned>(kept);
-  return (number == 0 || ::close_range(0, number - 1, 0) == 0) && ::close_range(number + 1, ~0U, 0) == 0;
 }
 
 /// Without Landlock the filter still refuses every call that takes a path; the monitor says that it is

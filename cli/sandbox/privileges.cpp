@@ -49,4 +49,9 @@ int drop_privileges() {
   return empty_sets();
 }
 
+bool close_all_but(int kept) {
+  const auto number = static_cast<unsigned>(kept);
+  return (number == 0 || ::close_range(0, number - 1, 0) == 0) && ::close_range(number + 1, ~0U, 0) == 0;
+}
+
 }  // namespace pinfold::sandbox

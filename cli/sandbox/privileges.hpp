@@ -12,4 +12,7 @@ namespace pinfold::sandbox {
 /// No program that is executed gets more rights, and no capability is left, nor can be had. 0, or errno.
 [[nodiscard]] int drop_privileges();
 
+/// Closes every descriptor of this process but one.
+[[nodiscard]] bool close_all_but(int kept);
+
 }  // namespace pinfold::sandbox

@@ -145,7 +145,7 @@ TEST(MenuChild, can_say_nothing_else_than_an_answer) {
   };
   const auto is_refused = [](const Json& json) {
     std::string bytes;
-    Json::to_cbor(json, bytes);
+    Json::to_msgpack(json, bytes);
     return !decode_child_words(bytes).has_value();
   };
   const Json good{{"menu", menu(Json::array({entry}), 0)}, {"entry", 0}, {"boot", boot}};
@@ -164,6 +164,8 @@ TEST(MenuChild, can_say_nothing_else_than_an_answer) {
   EXPECT_TRUE(is_refused(Json::array()));
   EXPECT_FALSE(decode_child_words("").has_value());
   EXPECT_FALSE(decode_child_words("\xff\xff").has_value());
+  // An array in an array, and so on: each byte is a level.
+  EXPECT_FALSE(decode_child_words(std::string(std::size_t{8} << 20, '\x91')).has_value());
 }
 
 #ifndef PINFOLD_CONFINES_NOTHING
