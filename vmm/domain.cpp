@@ -221,10 +221,14 @@ Domain::Leftovers Domain::tear_down(bool audit) {
   for (const auto& cpu : cpus_) cpu->drop_everything(lock);
   shared_info_ = SharedInfo();
   holds_->settle(lock);
-  for (const Mfn mfn : holds_->frames())
+  for (const Mfn mfn : holds_->frames(FrameHolds::For::monitor))
     left.findings.push_back(fmt::format("frame {:#x} is still held for a device", mfn.raw()));
+  // Nobody's number of a page of its memory names them any more.
+  for (const Mfn mfn : holds_->frames(FrameHolds::For::neighbour))
+    (void)mmu_->set_machphys(lock, mfn, no_pfn);
   view().close();
   left.frames = mmu_->destroy(lock);
+  left.frames -= holds_->leave_to_neighbours(lock, machine_.frames());
   return left;
 }
 

@@ -84,7 +84,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   [[nodiscard]] bool ended() const { return end_.happened(); }
   [[nodiscard]] DomainEnd& ending() { return end_; }
   /// After run(), when devices have let go of their pages: audits, releases everything, and says how many
-  /// frames still had references (0).
+  /// frames still had references (0). Frames that other domains hold stay theirs until they let go of them.
   struct Leftovers {
     std::uint64_t frames = 0;
     std::vector<std::string> findings;  ///< Of the last audit.
@@ -129,9 +129,9 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   void set_vcpu_info(pvmmu::Held held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset);
   /// Frames that the guest shares with the monitor and its devices.
   [[nodiscard]] FrameHolds& holds() { return *holds_; }
-  /// The same for a thread of a device's, outside of hypercalls. Without the domain's lock.
-  [[nodiscard]] std::unique_ptr<FrameHolder> frame_holder() {
-    return std::make_unique<DomainFrameHolder>(mutex_, *holds_);
+  /// The same for a thread of a device's, or for another domain's hypercalls. Without any domain's lock.
+  [[nodiscard]] std::unique_ptr<FrameHolder> frame_holder(FrameHolds::For whom = FrameHolds::For::monitor) {
+    return std::make_unique<DomainFrameHolder>(mutex_, *holds_, whom);
   }
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);

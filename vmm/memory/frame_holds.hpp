@@ -23,6 +23,10 @@ namespace pinfold::vmm {
 /// last one: this notes the frame, and the next settle() or try_settle() releases it. Until then the frame
 /// counts as held.
 ///
+/// A neighbour's hold, which another domain of the machine has by a grant, may outlast the domain. Its frame
+/// is then nobody's, in no VM of the dead domain, until the last page is gone; then it is the machine's, and
+/// is cleared before anybody gets it.
+///
 /// Concurrency: a member takes the proof of the lock that it needs. With the lock shared, several threads may
 /// hold and settle at the same time. frames() and the list behind it have a lock of their own, a leaf;
 /// whoever has the domain's lock alone finds in it exactly the holds that the frames' counts have.
@@ -34,10 +38,17 @@ class FrameHolds {
 
   FrameHolds(pvmmu::Validator& mmu, OnWrongType on_wrong_type);
 
+  /// Whose hold it is.
+  enum class For : std::uint8_t {
+    monitor,    ///< The domain's own, or a device's: it ends before the domain is torn down.
+    neighbour,  ///< Another domain's.
+  };
+
   /// Holds a frame of the domain's. Refused if it is another's, or in use as a table or a descriptor page.
-  [[nodiscard]] tl::expected<SharedPage, pvmmu::Refusal> hold(pvmmu::Held held, Mfn frame);
+  [[nodiscard]] tl::expected<SharedPage, pvmmu::Refusal> hold(pvmmu::Held held, Mfn frame,
+                                                              For whom = For::monitor);
   /// The same while others share the lock. Nothing: it takes the lock alone, or is refused; ask hold().
-  [[nodiscard]] std::optional<SharedPage> try_hold(pvmmu::Shared shared, Mfn frame);
+  [[nodiscard]] std::optional<SharedPage> try_hold(pvmmu::Shared shared, Mfn frame, For whom = For::monitor);
 
   /// Releases the frames whose SharedPages are all gone. Costs one load when there are none.
   void settle(pvmmu::Held held) {
@@ -49,35 +60,58 @@ class FrameHolds {
 
   /// The held frames, once for each hold: outside references for an audit.
   [[nodiscard]] std::vector<Mfn> frames() const;
+  /// The same, of one kind.
+  [[nodiscard]] std::vector<Mfn> frames(For whom) const;
+
+  /// After Validator::destroy: from here on the frames that neighbours hold belong to their holds alone, and
+  /// go to `machine`, which outlives them, when these are gone. How many frames the domain left so. Nothing
+  /// is held or settled later.
+  [[nodiscard]] std::uint64_t leave_to_neighbours(pvmmu::Held, pvmmu::FrameTable& machine);
 
  private:
+  struct Hold {
+    Mfn frame;
+    For whom = For::monitor;
+  };
   /// What outlives this object if a SharedPage does.
   struct Dropped {
-    void add(Mfn frame);
+    void add(Hold hold);
+    /// A hold of a frame of a domain that is gone has ended. Needs the mutex.
+    void end_left(Mfn frame);
     std::atomic<bool> any{false};
     std::mutex mutex;
-    std::vector<Mfn> frames;  ///< Guarded by the mutex.
+    // Guarded by the mutex:
+    std::vector<Hold> holds;
+    pvmmu::FrameTable* machine = nullptr;                   ///< Set when the domain is gone.
+    std::unordered_map<std::uint64_t, std::uint64_t> left;  ///< Then: how many holds each frame has.
+  };
+  /// How many holds a frame has.
+  struct Counts {
+    std::uint64_t monitor = 0, neighbour = 0;
+    [[nodiscard]] std::uint64_t& of(For whom) { return whom == For::monitor ? monitor : neighbour; }
+    [[nodiscard]] std::uint64_t of(For whom) const { return whom == For::monitor ? monitor : neighbour; }
   };
   [[nodiscard]] bool has_dropped() const { return dropped_->any.load(std::memory_order_acquire); }
-  [[nodiscard]] std::vector<Mfn> take_dropped();
+  [[nodiscard]] std::vector<Hold> take_dropped();
   void settle_now(pvmmu::Held held);
   /// A page of a frame whose reference was just taken.
-  [[nodiscard]] SharedPage page_of(Mfn frame);
-  void list(Mfn frame);
-  void unlist(Mfn frame);
+  [[nodiscard]] SharedPage page_of(Hold hold);
+  void list(Hold hold);
+  void unlist(Hold hold);
 
   pvmmu::Validator& mmu_;
   OnWrongType on_wrong_type_;
   std::shared_ptr<Dropped> dropped_ = std::make_shared<Dropped>();
   mutable std::mutex list_mutex_;
-  std::unordered_map<std::uint64_t, std::uint64_t> holds_;  ///< By frame: how many. Guarded by list_mutex_.
+  std::unordered_map<std::uint64_t, Counts> holds_;  ///< By frame. Guarded by list_mutex_.
 };
 
 /// Holds the domain's lock together with others where that is enough, and alone where it is not.
 class DomainFrameHolder final : public FrameHolder {
  public:
-  DomainFrameHolder(pvmmu::DomainMutex& mutex, FrameHolds& holds)
-      : mutex_(mutex), holds_(holds), sharer_(mutex) {}
+  DomainFrameHolder(pvmmu::DomainMutex& mutex, FrameHolds& holds,
+                    FrameHolds::For whom = FrameHolds::For::monitor)
+      : mutex_(mutex), holds_(holds), whom_(whom), sharer_(mutex) {}
 
   [[nodiscard]] tl::expected<SharedPage, Errno> hold(Mfn frame) override;
   void settle() override;
@@ -85,6 +119,7 @@ class DomainFrameHolder final : public FrameHolder {
  private:
   pvmmu::DomainMutex& mutex_;
   FrameHolds& holds_;
+  const FrameHolds::For whom_;
   pvmmu::DomainSharer sharer_;
 };
 

@@ -260,5 +260,84 @@ TEST(FrameHolds, a_devices_thread_settles_what_others_dropped) {
   EXPECT_TRUE(s.holds.frames().empty());
 }
 
+// -- for another domain, which may hold a frame longer than its owner lives
+
+using For = FrameHolds::For;
+
+/// A frame that domain two holds twice, by a grant of domain one's.
+struct Granted : Scene {
+  SharedPage hold_for_two() { return holds.hold(one.held, frame, For::neighbour).value(); }
+  /// As Domain::tear_down does it.
+  void end_one() {
+    (void)one.mmu.set_machphys(one.held, frame, Pfn(3));
+    settle();
+    destroyed = one.mmu.destroy(one.held);
+    left = holds.leave_to_neighbours(one.held, machine.frames);
+  }
+  [[nodiscard]] std::uint64_t free() const { return machine.frames.free_frames(); }
+  std::uint64_t destroyed = 0, left = 0;
+};
+
+TEST(FrameHolds, an_audit_knows_neighbours_holds_and_tells_them_from_the_monitors) {
+  Granted s;
+  const SharedPage theirs = s.hold_for_two(), mine = s.hold(s.frame);
+  EXPECT_EQ(s.findings(), std::vector<std::string>{});
+  EXPECT_EQ(s.holds.frames(For::neighbour), std::vector{s.frame});
+  EXPECT_EQ(s.holds.frames(For::monitor), std::vector{s.frame});
+  EXPECT_EQ(s.holds.frames().size(), 2U);
+}
+
+TEST(FrameHolds, a_frame_that_a_neighbour_holds_is_nobodys_until_the_last_hold_ends) {
+  Granted s;
+  SharedPage first = s.hold_for_two(), second = s.hold_for_two();
+  second.store(0, std::uint64_t{0x5ec4e7});
+  s.end_one();
+  EXPECT_EQ(s.destroyed, 1U);
+  EXPECT_EQ(s.left, 1U);
+  const std::uint64_t free = s.free();
+  first = SharedPage();
+  EXPECT_EQ(s.free(), free);
+  EXPECT_EQ(second.load<std::uint64_t>(0), 0x5ec4e7U);
+  second.store(8, std::uint64_t{1});
+  EXPECT_TRUE(s.wrong.empty());
+  second = SharedPage();
+  EXPECT_EQ(s.free(), free + 1);
+}
+
+TEST(FrameHolds, a_frame_that_a_dead_domain_left_is_clear_when_the_next_one_gets_it) {
+  Granted s;
+  SharedPage theirs = s.hold_for_two();
+  theirs.store(0, std::uint64_t{0x5ec4e7});
+  s.end_one();
+  theirs = SharedPage();
+  FakeDomain next(s.machine, DomId(3));
+  bool came = false;
+  while (const auto got = next.mmu.allocate(next.held)) {
+    came = came || *got == s.frame;
+    EXPECT_EQ(s.machine.peek(*got, 0).raw(), 0U);
+  }
+  EXPECT_TRUE(came);
+}
+
+TEST(FrameHolds, what_a_neighbour_dropped_while_the_domain_ended_is_the_machines) {
+  Granted s;
+  SharedPage theirs = s.hold_for_two();
+  s.settle();
+  s.destroyed = s.one.mmu.destroy(s.one.held);
+  theirs = SharedPage();
+  const std::uint64_t free = s.free();
+  EXPECT_EQ(s.holds.leave_to_neighbours(s.one.held, s.machine.frames), 1U);
+  EXPECT_EQ(s.free(), free + 1);
+}
+
+TEST(FrameHolds, a_neighbours_hold_that_ends_before_the_domain_leaves_nothing) {
+  Granted s;
+  SharedPage theirs = s.hold_for_two();
+  theirs = SharedPage();
+  s.end_one();
+  EXPECT_EQ(s.destroyed, 0U);
+  EXPECT_EQ(s.left, 0U);
+}
+
 }  // namespace
 }  // namespace pinfold::vmm::test
