@@ -152,7 +152,7 @@ void NetQueue::publish() {
 /// Asks the guest for the events that are missing, or says how long it goes without.
 QueueLink::Rest NetQueue::rest() {
   if (waiting_ && rx_.await(RxSide::slots_for(*waiting_))) return no_rest;
-  if (!out_.can_send()) return std::nullopt;
+  if (!out_.can_send()) return until_room;
   if (metered_) return metered_;
   if (last_burst_ >= burst) return look_after;
   return tx_.await() ? Rest(no_rest) : std::nullopt;

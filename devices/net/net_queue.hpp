@@ -67,6 +67,9 @@ class NetQueue final : public QueueLink {
   /// For a burst: the guest is not asked for an event as long as it transmits several frames at a time.
   static constexpr std::chrono::microseconds look_after{50};
   static constexpr std::uint32_t burst = 2;
+  /// While the host takes nothing. poll(2) says when it does, but not if another queue with the same lane has
+  /// found it out first.
+  static constexpr std::chrono::milliseconds until_room{20};
   /// Frames in one direction before the other has its turn.
   static constexpr std::uint32_t stretch = 256;
 

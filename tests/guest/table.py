@@ -118,7 +118,13 @@ def bad(name: str, options: str, *says: str, guest: str = "") -> GuestTest:
 
 
 # The backends of devices, attacked by frontends that drive their rings by hand. The disk is the guest's kernel file.
-DEVICES = [well("disk.attacks", "--audit --disk {kernel},raw,xvda,ro", "races: ")]
+# The network is a wire between two interfaces of the guest.
+WIRE = "--vif net=listen:unix:{kernel}.wire --vif net=connect:unix:{kernel}.wire"
+DEVICES = [
+    well("disk.attacks", "--audit --disk {kernel},raw,xvda,ro", "races: "),
+    well("net.transmits", f"--audit {WIRE}"),
+    well("net.receives", f"--audit --vcpus 2 {WIRE}", "races: "),
+]
 
 # The address of the frame that can't be written. If pinfold did write it, a later frame would fail at another
 # address.
@@ -285,12 +291,12 @@ BESIDE = ScriptTest("walls.other_guests_go_on", "beside", (
     "pinfold_fallen_gate", "guest_walls_fallen_gate", "root"), rig_options=("--own-machine",), limit=300)
 
 # The folders with guests; each source file is one guest.
-FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "questions", "refused", "time", "vcpus", "walls",
+FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "net", "questions", "refused", "time", "vcpus", "walls",
            "xsa")
 ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
                    *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
-CONCURRENT = re.compile(r"(disk|events|time|vcpus)\.")
+CONCURRENT = re.compile(r"(disk|events|net|time|vcpus)\.")
 # Tests that also run on the emulated machine with two processors, where vCPUs are in the gate, in the monitor and in
 # the guest at the same time.
 PARALLEL = re.compile(r"vcpus|events|time|xsa\.vcpus|boots\.round")

@@ -150,7 +150,7 @@ void rings() {
   for (const u32 index : {33U, 0x80000000U, ~0U}) {
     __atomic_store_n(&ring.shared->req_prod, ring.produced + index, __ATOMIC_SEQ_CST);
     CHECK_EQ(send(ring.port), 0);
-    CHECK(reaches('5'));
+    CHECK(nodes.reaches('5'));
     ring.begin_again();
     ring.connect();
     CHECK(works());
@@ -169,7 +169,7 @@ void frontends_that_die() {
   for (const int state : {0, 2, 3, 4, 5, 6, 7, 9, 100}) {
     ring.next() = request(BLKIF_OP_READ, 0, buffer_ref);
     ring.push();
-    store_write("state", static_cast<u64>(state));
+    nodes.write("state", static_cast<u64>(state));
     ring.begin_again();
     ring.connect();
     CHECK(works());
@@ -181,7 +181,7 @@ void frontends_that_die() {
 void test() {
   two_level::mask_all();
   buffer = new_page();
-  CHECK(reaches('2'));
+  CHECK(nodes.reaches('2'));
   ring.connect();
   requests();
   grants_that_are_none();
