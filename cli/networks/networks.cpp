@@ -11,6 +11,7 @@
 
 #include "cli/networks/passt.hpp"
 #include "cli/networks/places.hpp"
+#include "cli/networks/routes.hpp"
 #include "cli/networks/tap.hpp"
 #include "cli/networks/vif_script.hpp"
 #include "devices/net/interface.hpp"
@@ -75,8 +76,15 @@ bool is_own_script(const VifConfig& vif) { return !vif.script.empty() && vif.scr
 
 std::string bridge_of(const VifConfig& vif) { return vif.bridge.empty() ? "xenbr0" : vif.bridge; }
 
-Opened open_passt(const VifConfig& vif, VifDescriptors& to) {
-  auto passt = start_passt(vif);
+Opened open_passt(const VifOfGuest& vif, VifDescriptors& to) {
+  const bool host_has_route = has_default_route();
+  if (!host_has_route)
+    fmt::print(stderr,
+               "pinfold: vif {}: this host has no default route, so passt gives the guest the address {}, "
+               "without IPv6 "
+               "and without resolvers\n",
+               vif.index, guest_without_route);
+  auto passt = start_passt(vif.config, host_has_route);
   if (!passt) return tl::unexpected(passt.error());
   to.lanes.push_back(std::move(passt->socket));
   return std::make_unique<PasstHost>(std::move(passt->process));
@@ -120,7 +128,7 @@ Opened open_bridged(const VifOfGuest& vif, std::size_t queues, VifDescriptors& t
 Opened open_vif(const VifOfGuest& vif, std::size_t queues, VifDescriptors& to) {
   switch (vif.config.net) {
     case VifNet::bridge: return open_bridged(vif, queues, to);
-    case VifNet::passt: return open_passt(vif.config, to);
+    case VifNet::passt: return open_passt(vif, to);
     case VifNet::listen: return open_listener(vif.config, to);
     case VifNet::connect: {
       auto socket = connect_to(vif.config.place);

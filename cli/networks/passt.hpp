@@ -16,10 +16,13 @@ struct Passt {
   vmm::Fd socket;
 };
 
+/// The guest's address if the host has no default route. It can't be the host's then.
+inline constexpr const char* guest_without_route = "10.0.2.15";
+
 /// An error is one line that says what to do.
-[[nodiscard]] tl::expected<Passt, std::string> start_passt(const VifConfig& vif);
+[[nodiscard]] tl::expected<Passt, std::string> start_passt(const VifConfig& vif, bool host_has_route);
 
 /// passt's command line, for a socket of this number.
-[[nodiscard]] std::vector<std::string> passt_words(const VifConfig& vif, int socket);
+[[nodiscard]] std::vector<std::string> passt_words(const VifConfig& vif, int socket, bool host_has_route);
 
 }  // namespace pinfold::cli

@@ -1,6 +1,7 @@
 // A block frontend that writes anything into its ring, its grant table and its pages, at any time.
 #include <algorithm>
 
+#include "granted_entries.hpp"
 #include "input.hpp"
 #include "queue_fixture.hpp"
 
@@ -9,16 +10,14 @@ namespace {
 using namespace pinfold;
 using namespace pinfold::devices;
 using namespace pinfold::devices::block;
+using pinfold::fuzz::GrantedEntries;
 using pinfold::fuzz::Input;
 using pinfold::fuzz::promise;
-
-constexpr std::uint32_t refs = 32;
 
 class World : QueueFixture {
  public:
   explicit World(Input input) : QueueFixture(64), input_(input) {
-    for (std::uint32_t n = 0; n < refs; ++n)
-      if (n != ring_ref) guest.grant(n, n);
+    guest.grant(ring_ref, ring_frame);
     connect();
   }
 
@@ -28,12 +27,7 @@ class World : QueueFixture {
     for (int i = 0; i < 4; ++i) serve();
     promise(queue->is_idle(), "a disk that works is done with everything");
     queue.reset();
-    promise(guest.target.frames_held() == 0, "no frame is held");
-    for (std::uint32_t ref = 0; ref < refs; ++ref) {
-      const auto flags = guest.flags(ref);
-      const bool granted = (flags & GTF_type_mask) == GTF_permit_access;
-      promise(!granted || marks_[ref] || (flags & (GTF_reading | GTF_writing)) == 0, "no grant is marked");
-    }
+    grants_.expect_nothing_left();
   }
 
  private:
@@ -44,13 +38,7 @@ class World : QueueFixture {
       case 2:
         return guest.frame(ring_frame).store<std::uint32_t>(0, produced_ += input_.take<std::uint8_t>() % 34);
       case 3: return guest.frame(ring_frame).store(0, produced_ = input_.take<std::uint32_t>());
-      case 4: {
-        const std::uint32_t ref = input_.take<std::uint8_t>() % refs;
-        const auto flags = input_.take<std::uint16_t>();
-        if (ref == ring_ref) return;
-        marks_[ref] = marks_[ref] || (flags & (GTF_reading | GTF_writing)) != 0;
-        return guest.grant(ref, input_.take<std::uint8_t>(), flags, input_.take<std::uint8_t>() % 2);
-      }
+      case 4: return grants_.write(input_, [](std::uint32_t ref) { return ref == ring_ref; });
       case 5: {  // a segment in a page that is granted
         const std::uint64_t frame = 2 + input_.take<std::uint8_t>() % 4;
         const std::uint32_t place = input_.take<std::uint16_t>() % 512U * 8U;
@@ -73,8 +61,8 @@ class World : QueueFixture {
   }
 
   Input input_;
+  GrantedEntries grants_{guest};
   std::uint32_t produced_ = 0;
-  std::array<bool, refs> marks_{};  ///< Grants that the guest itself marked.
 };
 
 }  // namespace

@@ -1,10 +1,11 @@
 // A network frontend that writes anything into its rings, its grant table and its pages, at any time.
-#include <array>
 #include <optional>
 
 #include "devices/net/net_queue.hpp"
 #include "fakes.hpp"
+#include "granted_entries.hpp"
 #include "input.hpp"
+#include "monitor_port.hpp"
 #include "net_fakes.hpp"
 
 namespace {
@@ -12,26 +13,15 @@ namespace {
 using namespace pinfold;
 using namespace pinfold::devices;
 using namespace pinfold::devices::net;
+using pinfold::fuzz::GrantedEntries;
 using pinfold::fuzz::Input;
 using pinfold::fuzz::promise;
 
-constexpr std::uint32_t tx_ref = 8, rx_ref = 9, tx_frame = 1, rx_frame = 2, refs = 32;
-
-/// A port that the guest has opened for the monitor.
-Port open_port(EventChannels& channels) {
-  FakeMemory memory;
-  evtchn_alloc_unbound args{DOMID_SELF, 0, 0};
-  (void)memory.store(GuestVaddr(FakeMemory::base), args);
-  vmm::Hypercall call{
-      VcpuId(0), __HYPERVISOR_event_channel_op, {EVTCHNOP_alloc_unbound, FakeMemory::base}, memory};
-  promise(channels.event_channel_op(call) == 0, "a port can be opened");
-  return Port(memory.fetch<evtchn_alloc_unbound>(GuestVaddr(FakeMemory::base))->port);
-}
+constexpr std::uint32_t tx_ref = 8, rx_ref = 9, tx_frame = 1, rx_frame = 2;
 
 class World {
  public:
   explicit World(Input input) : input_(input), access_(guest_.access()) {
-    for (std::uint32_t n = 0; n < refs; ++n) guest_.grant(n, n);
     guest_.grant(tx_ref, tx_frame);
     guest_.grant(rx_ref, rx_frame);
     auto lane = std::make_unique<FakeLane>();
@@ -42,8 +32,7 @@ class World {
     RingPair rings;
     rings.tx = std::move(*access_.use(GrantRef(tx_ref), GrantUse::write));
     rings.rx = std::move(*access_.use(GrantRef(rx_ref), GrantUse::write));
-    rings.tx_end = std::move(
-        *channels_.bind_monitor_channel(open_port(channels_), [](vmm::Hypercall&) { return Served::all; }));
+    rings.tx_end = fuzz::monitor_port(channels_);
     rings.features = {(options & 4) != 0, (options & 8) != 0, (options & 16) != 0, (options & 32) != 0,
                       (options & 64) != 0};
     queue_.emplace(wiring_, access_, counts_, std::move(rings), 0, 1);
@@ -53,12 +42,7 @@ class World {
     while (!input_.empty()) step(input_.take<std::uint8_t>());
     serve();
     queue_.reset();
-    promise(guest_.target.frames_held() == 0, "no frame is held");
-    for (std::uint32_t ref = 0; ref < refs; ++ref) {
-      const auto flags = guest_.flags(ref);
-      const bool granted = (flags & GTF_type_mask) == GTF_permit_access;
-      promise(!granted || marks_[ref] || (flags & (GTF_reading | GTF_writing)) == 0, "no grant is marked");
-    }
+    grants_.expect_nothing_left();
   }
 
  private:
@@ -69,13 +53,7 @@ class World {
       case 2: return put(rx_frame, 64 + input_.take<std::uint8_t>() * std::size_t{8}, 8);
       case 3: return guest_.frame(tx_frame).store(0, tx_ += input_.take<std::uint8_t>());
       case 4: return guest_.frame(rx_frame).store(0, rx_ += input_.take<std::uint8_t>());
-      case 5: {
-        const std::uint32_t ref = input_.take<std::uint8_t>() % refs;
-        const auto flags = input_.take<std::uint16_t>();
-        if (ref == tx_ref || ref == rx_ref) return;
-        marks_[ref] = marks_[ref] || (flags & (GTF_reading | GTF_writing)) != 0;
-        return guest_.grant(ref, input_.take<std::uint8_t>(), flags, input_.take<std::uint8_t>() % 2);
-      }
+      case 5: return grants_.write(input_, [](std::uint32_t ref) { return ref == tx_ref || ref == rx_ref; });
       case 6: {  // the start of a page, as headers are there
         const std::uint64_t frame = 3 + input_.take<std::uint8_t>() % 3;
         return put(frame, 0, input_.take<std::uint8_t>());
@@ -119,15 +97,15 @@ class World {
 
   Input input_;
   FakeTarget target_{1};
-  EventChannels channels_{DomId(1), target_};
+  EventChannels channels_{DomId(1), target_, nullptr, 64};
   GrantingGuest guest_;
+  GrantedEntries grants_{guest_};
   GrantAccess access_;
   Wiring wiring_;
   QueueCounts counts_;
   FakeLane* lane_ = nullptr;
   std::optional<NetQueue> queue_;
   std::uint32_t tx_ = 0, rx_ = 0;
-  std::array<bool, refs> marks_{};  ///< Grants that the guest itself marked.
 };
 
 }  // namespace
