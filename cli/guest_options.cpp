@@ -32,11 +32,13 @@ void add_images(CLI::App& command, GuestFlags& flags) {
 }
 
 void add_sizes(CLI::App& command, GuestFlags& flags) {
-  command.add_option("--memory", flags.memory_bytes, "Memory at start, such as 512M (the default) or 4G")
-      ->transform(size_in_bytes())
+  command
+      .add_option("--memory", flags.memory_bytes,
+                  "Memory at start, such as 512M (the default) or 4G; MiB without a unit")
+      ->transform(memory_size())
       ->type_name("SIZE");
   command.add_option("--maxmem", flags.max_memory_bytes, "Memory at most; as at start if not given")
-      ->transform(size_in_bytes())
+      ->transform(memory_size())
       ->type_name("SIZE");
   command.add_option("--vcpus", flags.vcpus, "Virtual processors at start, 1 (the default) to 128")
       ->check(CLI::Range(1U, vmm::max_vcpus));

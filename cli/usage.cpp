@@ -39,15 +39,29 @@ CLI::Validator one_of(const std::vector<std::string>& words) {
           ""};
 }
 
-CLI::Validator size_in_bytes() {
+namespace {
+
+/// Replaces a size by its number of bytes. Returns what is wrong with it; empty: nothing.
+std::string to_bytes(std::string& text) {
+  const std::string given = text;
+  try {
+    const CLI::AsSizeValue number(false);
+    if (number(text).empty()) return {};
+  } catch (const CLI::ValidationError&) {
+  }
+  return fmt::format("a size such as 512M or 4G, not {}", given);
+}
+
+}  // namespace
+
+CLI::Validator size_in_bytes() { return {to_bytes, ""}; }
+
+CLI::Validator memory_size() {
   return {[](std::string& text) {
-            const std::string given = text;
-            try {
-              const CLI::AsSizeValue number(false);
-              if (number(text).empty()) return std::string();
-            } catch (const CLI::ValidationError&) {
-            }
-            return fmt::format("a size such as 512M or 4G, not {}", given);
+            const bool digits_alone =
+                !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+            if (digits_alone) text += "M";
+            return to_bytes(text);
           },
           ""};
 }

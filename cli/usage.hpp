@@ -15,6 +15,8 @@ namespace pinfold::cli {
 /// For an option that takes a size: a number of bytes, or with a unit behind it: K, M, G or T, powers of
 /// 1024.
 [[nodiscard]] CLI::Validator size_in_bytes();
+/// The same for a guest's memory: a number without a unit is MiB, as for xl.
+[[nodiscard]] CLI::Validator memory_size();
 
 /// Adds an option that takes one of the words, and stores the value that the word stands for.
 template <class T>

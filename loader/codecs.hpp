@@ -27,6 +27,7 @@ inline constexpr std::size_t codec_slack = lz4_legacy_block;
 [[nodiscard]] Loaded<std::size_t> unpack_xz(std::span<const std::byte> packed, const CodecRoom& room);
 [[nodiscard]] Loaded<std::size_t> unpack_lzma(std::span<const std::byte> packed, const CodecRoom& room);
 [[nodiscard]] Loaded<std::size_t> unpack_lz4_legacy(std::span<const std::byte> packed, const CodecRoom& room);
+[[nodiscard]] Loaded<std::size_t> unpack_bzip2(std::span<const std::byte> packed, const CodecRoom& room);
 [[nodiscard]] Loaded<std::size_t> unpack_zstd(std::span<const std::byte> packed, const CodecRoom& room);
 
 [[nodiscard]] inline tl::unexpected<LoadError> refuse_too_big(const CodecRoom& room) {

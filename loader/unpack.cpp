@@ -25,7 +25,7 @@ constexpr std::array codecs{
     // lc=3 lp=0 pb=2 and a dictionary of at least 64 KiB, as every encoder in use writes: the format has no
     // magic.
     Codec{Packing::lzma, "lzma", 3, {0x5d, 0x00, 0x00}, unpack_lzma},
-    Codec{Packing::bzip2, "bzip2", 3, {'B', 'Z', 'h'}, nullptr},
+    Codec{Packing::bzip2, "bzip2", 3, {'B', 'Z', 'h'}, unpack_bzip2},
     Codec{Packing::lzo, "lzo", 4, {0x89, 'L', 'Z', 'O'}, nullptr},
 };
 
@@ -56,7 +56,9 @@ Loaded<Buffer> unpack(std::span<const std::byte> packed, const Progress& progres
   const Codec* codec = codec_of(packed);
   if (codec == nullptr) return refuse("compression format not recognised");
   const std::string name = codec->name;
-  if (codec->unpack == nullptr) return refuse("compressed with " + name + ", which is not supported");
+  if (codec->unpack == nullptr)
+    return refuse("compressed with " + name +
+                  ", which is not supported: unpack it first (Linux: scripts/extract-vmlinux)");
   auto buffer = Buffer::reserve(limit + codec_slack);
   if (!buffer) return buffer;
 

@@ -203,15 +203,6 @@ void add_ends(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) 
               *o);
 }
 
-/// As xl: a number without a unit is MiB.
-CLI::Validator memory_size() {
-  return {[](std::string& text) {
-            if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) text += "M";
-            return std::string();
-          },
-          "", ""};
-}
-
 void add_changes(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) {
   CLI::App* memory =
       add(app, action, o, "mem-set", "Ask a guest to use this much memory", [](const Options& options) {
@@ -221,7 +212,6 @@ void add_changes(CLI::App& app, Action& action, const std::shared_ptr<Options>& 
   one_guest(memory, *o);
   memory->add_option("MEM", o->memory_bytes, "Such as 512, 512M or 2G; MiB without a unit")
       ->required()
-      ->transform(size_in_bytes())
       ->transform(memory_size());
   CLI::App* vcpus =
       add(app, action, o, "vcpu-set", "Ask a guest to use this many vCPUs", [](const Options& options) {

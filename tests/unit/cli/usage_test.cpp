@@ -74,5 +74,16 @@ TEST(Usage, sizes_have_units_of_1024) {
   }
 }
 
+TEST(Usage, memory_without_a_unit_is_in_mebibytes) {
+  for (const auto& [text, bytes] :
+       {std::pair("512M", "536870912"), {"2G", "2147483648"}, {"32", "33554432"}}) {
+    std::string size = text;
+    EXPECT_EQ(memory_size()(size), "");
+    EXPECT_EQ(size, bytes);
+  }
+  std::string nonsense = "12Q";
+  EXPECT_EQ(memory_size()(nonsense), "a size such as 512M or 4G, not 12Q");
+}
+
 }  // namespace
 }  // namespace pinfold::cli::test

@@ -1,5 +1,6 @@
 #include "images.hpp"
 
+#include <bzlib.h>
 #include <elf.h>
 #include <lz4.h>
 #include <lzma.h>
@@ -76,6 +77,16 @@ Bytes pack_zstd(const Bytes& plain) {
   const std::size_t n = ZSTD_compress(out.data(), out.size(), plain.data(), plain.size(), 1);
   check(ZSTD_isError(n) == 0);
   out.resize(n);
+  return out;
+}
+
+Bytes pack_bzip2(const Bytes& plain) {
+  Bytes out(plain.size() + plain.size() / 100 + 600);
+  auto size = static_cast<unsigned>(out.size());
+  check(BZ2_bzBuffToBuffCompress(reinterpret_cast<char*>(out.data()), &size,
+                                 reinterpret_cast<char*>(const_cast<std::byte*>(plain.data())),
+                                 static_cast<unsigned>(plain.size()), 9, 0, 0) == BZ_OK);
+  out.resize(size);
   return out;
 }
 
@@ -233,6 +244,7 @@ Bytes pack(Packing packing, const Bytes& plain) {
     case Packing::xz: return pack_lzma(plain, true);
     case Packing::lzma: return pack_lzma(plain, false);
     case Packing::lz4_legacy: return pack_lz4_legacy(plain);
+    case Packing::bzip2: return pack_bzip2(plain);
     case Packing::zstd: return pack_zstd(plain);
     default: return plain;
   }

@@ -195,7 +195,8 @@ TEST_F(Cache, what_a_crashed_writer_left_goes_after_a_while) {
 class CachedKernel : public Cache, public ::testing::WithParamInterface<Packing> {};
 
 INSTANTIATE_TEST_SUITE_P(Packings, CachedKernel,
-                         ::testing::Values(Packing::gzip, Packing::xz, Packing::lzma, Packing::zstd),
+                         ::testing::Values(Packing::gzip, Packing::xz, Packing::lzma, Packing::zstd,
+                                           Packing::bzip2),
                          [](const auto& p) { return name_of(p.param); });
 
 TEST_P(CachedKernel, is_the_same_as_one_that_was_unpacked) {

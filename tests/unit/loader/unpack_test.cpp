@@ -14,7 +14,7 @@ class Unpack : public ::testing::TestWithParam<Packing> {};
 
 INSTANTIATE_TEST_SUITE_P(Packings, Unpack,
                          ::testing::Values(Packing::gzip, Packing::xz, Packing::lzma, Packing::lz4_legacy,
-                                           Packing::zstd),
+                                           Packing::zstd, Packing::bzip2),
                          [](const auto& p) { return name_of(p.param); });
 
 TEST_P(Unpack, gives_back_what_was_packed) {
