@@ -1,23 +1,28 @@
 #include "vmm/cpu/cpuid_setup.hpp"
 
 #include <cstdint>
+#include <utility>
 
 #include "vmm/cpuid_native.hpp"
 
 namespace pinfold::vmm {
-namespace {
 
-/// The leaves that KVM supports, as a source for the policy.
-CpuidSource source_of(std::vector<kvm_cpuid_entry2> supported) {
-  return [supported = std::move(supported)](std::uint32_t leaf, std::uint32_t subleaf) {
-    for (const auto& e : supported)
-      if (e.function == leaf && ((e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) == 0 || e.index == subleaf))
-        return CpuidResult{e.eax, e.ebx, e.ecx, e.edx};
+CpuidSource kvm_cpuid(std::vector<kvm_cpuid_entry2> supported, CpuidSource processor) {
+  constexpr std::uint32_t extended_base = 0x80000000, first_of_name = 0x80000002, last_of_name = 0x80000004;
+  return [supported = std::move(supported), processor = std::move(processor)](std::uint32_t leaf,
+                                                                              std::uint32_t subleaf) {
+    if (leaf >= first_of_name && leaf <= last_of_name) return processor(leaf, subleaf);
+    for (const auto& e : supported) {
+      if (e.function != leaf || ((e.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0 && e.index != subleaf))
+        continue;
+      CpuidResult listed{e.eax, e.ebx, e.ecx, e.edx};
+      if (leaf == extended_base && listed.eax < last_of_name && processor(leaf, 0).eax >= last_of_name)
+        listed.eax = last_of_name;
+      return listed;
+    }
     return CpuidResult{};
   };
 }
-
-}  // namespace
 
 tl::expected<CpuidPolicy, std::string> cpuid_policy_for(const Kvm& kvm, const HostTraits& host,
                                                         const Clock& clock) {
@@ -26,7 +31,7 @@ tl::expected<CpuidPolicy, std::string> cpuid_policy_for(const Kvm& kvm, const Ho
   // Where code at CPL3 runs without VT-x or SVM, programs can use everything that the processor has, whatever
   // KVM supports. The guest's kernel has to know of it, to save their registers.
   const bool native = host.syscall_stays_at_cpl3;
-  const CpuidSource source = native ? native_cpuid() : source_of(std::move(*supported));
+  const CpuidSource source = native ? native_cpuid() : kvm_cpuid(std::move(*supported), native_cpuid());
   CpuidOptions options;
   const CpuidResult states = source(0xd, 0);
   options.xcr0 = native ? native_xcr0() : std::uint64_t{states.edx} << 32 | states.eax;

@@ -13,6 +13,10 @@
 
 namespace pinfold::vmm {
 
+/// The leaves that KVM supports (KVM_GET_SUPPORTED_CPUID), as a source for the policy. The processor's name
+/// is asked of `processor`: not every KVM lists it.
+[[nodiscard]] CpuidSource kvm_cpuid(std::vector<kvm_cpuid_entry2> supported, CpuidSource processor);
+
 /// The policy for guests of this host, whose clock is `clock`.
 [[nodiscard]] tl::expected<CpuidPolicy, std::string> cpuid_policy_for(const Kvm& kvm, const HostTraits& host,
                                                                       const Clock& clock);
