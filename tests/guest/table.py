@@ -59,7 +59,7 @@ BOOTS = [
 # Requests of a kernel that are refused.
 REFUSED = [*(well(f"refused.{name}", quiet=True) for name in (
     "writable_mappings_of_tables", "pins", "frames", "entries", "roots", "bad_arguments", "calls",
-    "requests_in_the_hypervisors_range", "returns", "stores_into_tables", "mmu_arguments", "lists_in_tables", "shared_frames",
+    "requests_in_the_hypervisors_range", "returns", "ports", "stores_into_tables", "mmu_arguments", "lists_in_tables", "shared_frames",
     "descriptor_arguments", "ldt_pages", "memory_arguments")),
     # The machine has frames that the guest may get later, but not yet.
     well("refused.balloon", "--audit --memory 32M --maxmem 48M --append most=48", quiet=True),

@@ -88,7 +88,6 @@ bool VirtualProcessor::io_privileged(bool kernel_mode) {
 bool VirtualProcessor::ports_allowed(std::uint16_t port, unsigned size, bool kernel_mode) {
   if (io_privileged(kernel_mode)) return true;
   const CpuState& s = cpu_.state();
-  if (s.io_bitmap_ports == 0) return kernel_mode;
   auto bitmap_memory = cpu_.kernel_memory(*held_);
   return bitmap_allows(bitmap_memory, s.io_bitmap, s.io_bitmap_ports, port, size);
 }
