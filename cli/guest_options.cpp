@@ -116,6 +116,8 @@ void add_guest_options(CLI::App& command, GuestOptions& options) {
   command.add_option("--rtc-timeoffset", flags.rtc_offset_seconds, "Seconds to add to the guest's clock");
   command.add_flag("--early-console", flags.early_console,
                    "Print what the guest writes to the hypervisor's console");
+  command.add_flag("--no-quirks", flags.no_quirks,
+                   "Leave the command line alone, also where the kernel would not boot on this host");
 }
 
 tl::expected<GuestConfig, int> chosen_guest(const CLI::App& command, const GuestOptions& options) {

@@ -47,6 +47,7 @@ struct GuestConfig {
   EndAction on_crash = EndAction::destroy;
   EndAction on_watchdog = EndAction::destroy;
   bool early_console = false;  ///< Print what the guest writes with console_io.
+  bool quirks = true;  ///< The command line gets what the kernel needs to boot on this host (run/quirks.hpp).
 
   /// The memory at start, and the most, in frames.
   [[nodiscard]] std::uint64_t frames() const { return memory_bytes / page_size; }

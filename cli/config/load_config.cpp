@@ -126,6 +126,7 @@ class Loader {
     override_by("localtime", "--localtime", flags_.localtime, guest.localtime);
     override_by("rtc_timeoffset", "--rtc-timeoffset", flags_.rtc_offset_seconds, guest.rtc_offset_seconds);
     guest.early_console = flags_.early_console;
+    guest.quirks = !flags_.no_quirks;
     override_by("bootloader", "--bootloader", flags_.bootloader, guest.bootloader);
     guest.bootloader_args.insert(guest.bootloader_args.end(), flags_.bootloader_args.begin(),
                                  flags_.bootloader_args.end());

@@ -29,6 +29,7 @@ struct GuestFlags {
   std::vector<std::string> disks;  ///< Each replaces the file's disk of the same number, or is another one.
   std::vector<std::string> vifs;   ///< Behind those of the file.
   bool early_console = false;
+  bool no_quirks = false;
   bool strict = false;  ///< A key that xl does not have is an error.
 };
 

@@ -1,12 +1,17 @@
 #include "cli/run/guest.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstdio>
 
 #include "cli/run/host.hpp"
 #include "cli/run/interfaces.hpp"
+#include "cli/run/quirks.hpp"
 #include "devices/console_io.hpp"
 #include "devices/grant_table.hpp"
 #include "devices/xenstore/store_device.hpp"
+#include "vmm/cpuid_native.hpp"
 
 namespace pinfold::cli {
 
@@ -70,10 +75,14 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
 tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
                                              std::span<const std::byte> initrd) {
   vmm::Domain& d = *domain_;
+  QuirkedCommandLine command_line{config_.command_line, {}};
+  if (config_.quirks)
+    command_line = with_quirks(config_.command_line, quirks_of(kernel, vmm::native_cpuid()));
+  for (const std::string& notice : command_line.notices) fmt::print(stderr, "pinfold: {}\n", notice);
   const loader::DomainPlan plan{
       kernel,
       initrd,
-      config_.command_line,
+      command_line.text,
       d.frames(),
       loader::MachineMemory(machine_->pages().page(0), machine_->frames().size(), machine_->file().get()),
       d.shared_info_frame(),
