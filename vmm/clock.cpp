@@ -8,6 +8,9 @@ namespace {
 /// Shorter differences may come from reading two clocks one after the other on a very busy host.
 constexpr std::uint64_t shortest_sleep_ns = 100'000'000;
 
+/// After so many shifted ticks, as a power of 2, the nanoseconds have no fraction.
+constexpr int whole_bits = 28;
+
 }  // namespace
 
 __extension__ using Wide = unsigned __int128;
@@ -28,6 +31,7 @@ TscScale TscScale::of_khz(std::uint32_t khz) {
   const Wide numerator = Wide{1'000'000} << 32;
   s.mul =
       static_cast<std::uint32_t>(s.shift >= 0 ? (numerator >> s.shift) / khz : (numerator << -s.shift) / khz);
+  s.mul &= ~((1U << (32 - whole_bits)) - 1);
   return s;
 }
 
@@ -36,11 +40,21 @@ std::uint64_t TscScale::to_ns(std::uint64_t ticks) const {
   return static_cast<std::uint64_t>((static_cast<Wide>(shifted) * mul) >> 32);
 }
 
+std::uint64_t TscScale::whole(std::uint64_t ticks) const {
+  const int bits = whole_bits - shift;
+  return bits <= 0 ? ticks : ticks >> bits << bits;
+}
+
 Clock::Clock(std::uint32_t tsc_khz, std::uint64_t tsc_offset, const HostClock& host)
     : host_(host), tsc_khz_(tsc_khz), tsc_offset_(tsc_offset), scale_(TscScale::of_khz(tsc_khz)) {
   base_tsc_ = guest_tsc();
   wall_at_zero_ = host_.wall();
   last_ = look();
+}
+
+TimeStamp Clock::stamp() const {
+  const std::uint64_t tsc = base_tsc_ + scale_.whole(guest_tsc() - base_tsc_);
+  return {tsc, at(tsc)};
 }
 
 std::uint64_t Clock::wall_at_zero() const {

@@ -10,11 +10,21 @@ namespace pinfold::vmm {
 
 /// Converts TSC ticks to nanoseconds as a guest does by vcpu_time_info (xen/xen.h): ns = (ticks shifted by
 /// `shift`) * mul / 2^32.
+///
+/// `mul` is a multiple of 16, at a cost of at most 8 ppb: so after each 2^28 (shifted) ticks the nanoseconds
+/// have no fraction, and time can be counted on from there without a rounding error.
 struct TscScale {
   std::uint32_t mul = 0;
   std::int8_t shift = 0;
   [[nodiscard]] static TscScale of_khz(std::uint32_t khz);
   [[nodiscard]] std::uint64_t to_ns(std::uint64_t ticks) const;
+  /// The ticks up to the last moment without a fraction: at most 0.27 s less.
+  [[nodiscard]] std::uint64_t whole(std::uint64_t ticks) const;
+};
+
+/// System time was `time` when the guest's TSC was `tsc`.
+struct TimeStamp {
+  std::uint64_t tsc = 0, time = 0;
 };
 
 /// System time never runs backwards, and skips no time during which the host was awake. The monitor and the
@@ -33,9 +43,9 @@ class Clock {
   /// System time now, in ns.
   [[nodiscard]] std::uint64_t now() const { return at(guest_tsc()); }
   [[nodiscard]] std::uint64_t guest_tsc() const { return host_.tsc() + tsc_offset_; }
-  /// System time was base_time() when the guest's TSC was base_tsc().
-  [[nodiscard]] std::uint64_t base_tsc() const { return base_tsc_; }
-  [[nodiscard]] std::uint64_t base_time() const { return base_time_; }
+  /// For guests, at most 0.27 s old. From any stamp since the last resume() the same times follow, to the
+  /// nanosecond.
+  [[nodiscard]] TimeStamp stamp() const;
   /// Wall-clock time (Unix, ns) at system time 0, as if the host had not slept since.
   [[nodiscard]] std::uint64_t wall_at_zero() const;
 

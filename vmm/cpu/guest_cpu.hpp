@@ -277,6 +277,7 @@ class GuestCpu final : private SleepSurroundings {
   Wakeup wakeup_;
   VcpuSleep sleep_;
   TimeAreas time_areas_;
+  std::uint64_t time_due_ = 0;  ///< When the guest is told the time anew, in system time.
 };
 
 /// The signal that makes KVM_RUN return; its handler only sets two flags of the thread's vCPU.

@@ -14,8 +14,9 @@ namespace pinfold::vmm {
 void TimeAreas::publish_time(GuestMemory& kernel, VcpuInfoPlace place, const Clock& clock,
                              bool stable) const {
   vcpu_time_info_t time{};
-  time.tsc_timestamp = clock.base_tsc();
-  time.system_time = clock.base_time();
+  const TimeStamp stamp = clock.stamp();
+  time.tsc_timestamp = stamp.tsc;
+  time.system_time = stamp.time;
   time.tsc_to_system_mul = clock.scale().mul;
   time.tsc_shift = clock.scale().shift;
   time.flags = stable ? XEN_PVCLOCK_TSC_STABLE_BIT : 0;
@@ -28,8 +29,17 @@ void TimeAreas::publish_time(GuestMemory& kernel, VcpuInfoPlace place, const Clo
   page.copy_in(at + sizeof version, bytes.subspan(sizeof version));
   time.version = (version | 1) + 1;
   page.store<std::uint32_t>(at, time.version);
-  // The values change only while no vCPU is in the guest (host_sleep.cpp): nobody reads half of the copy.
-  if (time_area_.raw() != 0) (void)kernel.store(time_area_, time);
+  if (time_area_.raw() != 0) publish_time_copy(kernel, time);
+}
+
+void TimeAreas::publish_time_copy(GuestMemory& kernel, const vcpu_time_info& time) const {
+  // As above. Processors of this kind store in the order of the program.
+  const auto rest = std::as_bytes(std::span(&time, 1)).subspan(sizeof time.version);
+  (void)kernel.store(time_area_, time.version - 1);
+  std::atomic_signal_fence(std::memory_order_release);
+  (void)kernel.write(time_area_.plus(sizeof time.version), rest);
+  std::atomic_signal_fence(std::memory_order_release);
+  (void)kernel.store(time_area_, time.version);
 }
 
 void TimeAreas::publish_run_state(GuestMemory& kernel, const RunStateClock& run_state, std::uint64_t now,

@@ -8,6 +8,7 @@
 #include "vmm/for_devices/guest_memory.hpp"
 
 struct vcpu_runstate_info;  // xen/vcpu.h
+struct vcpu_time_info;      // xen/xen.h
 
 namespace pinfold::vmm {
 
@@ -30,6 +31,8 @@ class TimeAreas {
                          bool update_flag) const;
 
  private:
+  void publish_time_copy(GuestMemory& kernel, const ::vcpu_time_info& time) const;
+
   GuestVaddr time_area_;
   GuestVaddr run_state_area_;
 };

@@ -30,6 +30,10 @@ class VcpuTimers {
   /// It runs again. True: a tick is due, so check() has to be called.
   [[nodiscard]] bool resume_tick(std::uint64_t now);
 
+  /// While the vCPU runs, its alarm goes off by then at the latest, though no timer may be due. Set it anew
+  /// before the check() that follows.
+  void set_refresh(std::uint64_t deadline, std::uint64_t now);
+
   /// The earlier of the two; 0: neither is armed.
   [[nodiscard]] std::uint64_t next_deadline() const;
   /// True: VIRQ_TIMER is due. Ticks that were missed are not made up.
@@ -49,6 +53,8 @@ class VcpuTimers {
   std::uint64_t period_ = 10'000'000;
   std::uint64_t last_tick_ = 0;
   bool tick_paused_ = false;
+  std::uint64_t refresh_ = 0;           ///< 0: none.
+  bool armed_without_refresh_ = false;  ///< Since the vCPU stopped running.
 };
 
 }  // namespace pinfold::vmm

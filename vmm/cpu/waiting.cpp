@@ -7,6 +7,13 @@
 #include "vmm/vcpu_info.hpp"
 
 namespace pinfold::vmm {
+namespace {
+
+/// Xen tells a running vCPU the time anew once a second. What is told here is up to 0.27 s old
+/// (vmm/clock.hpp).
+constexpr std::uint64_t publish_interval = 700'000'000;
+
+}  // namespace
 
 bool GuestCpu::domain_ended() const { return domain_.ended(); }
 
@@ -23,7 +30,9 @@ void GuestCpu::rests() { domain_.flushes().vcpu_rests(); }
 
 void GuestCpu::check_timers(pvmmu::DomainLock& lock) {
   notice_host_sleep(lock);
-  if (timers_.check(now()) && domain_.events() != nullptr) domain_.events()->raise_virq(id_, VIRQ_TIMER);
+  const std::uint64_t time = now();
+  if (time >= time_due_) publish_time(lock);
+  if (timers_.check(time) && domain_.events() != nullptr) domain_.events()->raise_virq(id_, VIRQ_TIMER);
 }
 
 void GuestCpu::interrupt(bool by_timer) {
@@ -46,6 +55,9 @@ void GuestCpu::publish_time(pvmmu::Held held) {
   auto memory = kernel_memory(held);
   time_areas_.publish_time(memory, domain_.vcpu_info(id_), domain_.clock(),
                            domain_.config().host.tsc_invariant);
+  const std::uint64_t time = now();
+  time_due_ = time + publish_interval;
+  timers_.set_refresh(time_due_, time);
 }
 
 void GuestCpu::publish_run_state(pvmmu::Held held) {

@@ -67,6 +67,55 @@ void time_area() {
   CHECK_EQ(info_of(1).time.tsc_to_system_mul, first.tsc_to_system_mul);
 }
 
+vcpu_time_info_t read_time(const volatile vcpu_time_info_t& from) {
+  vcpu_time_info_t time;
+  do {
+    time.version = __atomic_load_n(&from.version, __ATOMIC_ACQUIRE);
+    time.tsc_timestamp = from.tsc_timestamp;
+    time.system_time = from.system_time;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  } while (time.version % 2 != 0 || __atomic_load_n(&from.version, __ATOMIC_ACQUIRE) != time.version);
+  return time;
+}
+
+u64 tsc() {
+  u32 low, high;
+  asm volatile("rdtsc" : "=a"(low), "=d"(high));
+  return u64{high} << 32 | low;
+}
+
+/// A vCPU that neither sleeps nor asks for anything is told the time anew, at least once a second; from each
+/// stamp the same times follow.
+void refreshed() {
+  static vcpu_time_info_t copy;
+  u64 address = word(&copy);
+  CHECK_EQ(vcpu_op(VCPUOP_register_vcpu_time_memory_area, 0, &address), 0);
+  const auto& scale = info_of(0).time;
+  const auto ns = [&](u64 ticks) {
+    const u64 shifted = scale.tsc_shift >= 0 ? ticks << scale.tsc_shift : ticks >> -scale.tsc_shift;
+    return static_cast<u64>(static_cast<unsigned __int128>(shifted) * scale.tsc_to_system_mul >> 32);
+  };
+  const vcpu_time_info_t first = read_time(info_of(0).time);
+  vcpu_time_info_t last = first;
+  long stamps = 0;
+  for (u64 now = 0; now < first.system_time + 3 * second_ns;) {
+    now = first.system_time + ns(tsc() - first.tsc_timestamp);
+    const vcpu_time_info_t time = read_time(info_of(0).time);
+    if (time.version == last.version) {
+      // The vCPU's thread may have to wait for a processor of the host's.
+      CHECK(now - time.system_time < 10 * second_ns);
+      continue;
+    }
+    ++stamps;
+    CHECK(time.system_time > last.system_time);
+    CHECK_EQ(first.system_time + ns(time.tsc_timestamp - first.tsc_timestamp), time.system_time);
+    const vcpu_time_info_t other = read_time(copy);
+    CHECK(other.tsc_timestamp >= time.tsc_timestamp);
+    last = time;
+  }
+  CHECK(stamps >= 2);
+}
+
 u64 total(const vcpu_runstate_info_t& state) {
   u64 sum = 0;
   for (u64 part : state.time) sum += part;
@@ -125,5 +174,6 @@ void test() {
   single_shot();
   timer_op();
   time_area();
+  refreshed();
   run_states();
 }

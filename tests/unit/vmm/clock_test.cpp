@@ -41,7 +41,8 @@ class FakeHost final : public HostClock {
 
 /// The time that the guest computes from its vcpu_time_info.
 std::uint64_t guests_time(const Clock& clock, std::uint64_t guest_tsc) {
-  return clock.base_time() + clock.scale().to_ns(guest_tsc - clock.base_tsc());
+  const TimeStamp stamp = clock.stamp();
+  return stamp.time + clock.scale().to_ns(guest_tsc - stamp.tsc);
 }
 
 class Sleep : public testing::TestWithParam<FakeHost::Tsc> {
@@ -79,13 +80,33 @@ TEST(Clock, counts_from_zero_with_the_tsc) {
 TEST(Clock, a_host_that_runs_has_not_slept) {
   FakeHost host;
   Clock clock(khz, 0, host);
-  const std::uint64_t base = clock.base_tsc();
+  const TimeStamp first = clock.stamp();
   for (int i = 0; i < 50; ++i) {
     host.run(i * 100 * millisecond);
     host.err_by(i % 3 * 10 * millisecond);  // the thread did not run between two reads
     EXPECT_FALSE(clock.host_slept());
   }
-  EXPECT_EQ(clock.base_tsc(), base);
+  EXPECT_EQ(first.time + clock.scale().to_ns(clock.guest_tsc() - first.tsc), clock.now()) << "no new base";
+}
+
+// The frequencies: a shift of 0 and of 1 to 2 places in both directions, and multipliers of all kinds.
+TEST(Clock, every_stamp_is_fresh_and_gives_the_same_times) {
+  for (const std::uint32_t khz_of_this :
+       {2'000'000U, 2'299'998U, 2'900'001U, 3'700'123U, 5'100'000U, 999'999U, 300'000U}) {
+    FakeHost host;
+    const Clock clock(khz_of_this, 0, host);
+    TimeStamp last = clock.stamp();
+    for (int i = 1; i < 500; ++i) {
+      host.run(7'654'321 + i);
+      const TimeStamp stamp = clock.stamp();
+      ASSERT_LE(stamp.tsc, clock.guest_tsc());
+      ASSERT_GE(stamp.time + 270 * millisecond, clock.now()) << khz_of_this;
+      ASSERT_EQ(stamp.time + clock.scale().to_ns(clock.guest_tsc() - stamp.tsc), clock.now());
+      ASSERT_EQ(last.time + clock.scale().to_ns(clock.guest_tsc() - last.tsc), clock.now());
+      last = stamp;
+    }
+    EXPECT_GT(last.time, second);
+  }
 }
 
 TEST_P(Sleep, is_no_system_time_and_is_wall_time) {

@@ -62,8 +62,8 @@ TEST(TimeAreas, time_goes_into_vcpu_info_with_an_even_version_that_grows) {
   s.areas.publish_time(s.memory, s.place, s.clock, true);
   const vcpu_time_info_t first = s.published();
   EXPECT_EQ(first.version % 2, 0U);
-  EXPECT_EQ(first.tsc_timestamp, s.clock.base_tsc());
-  EXPECT_EQ(first.system_time, s.clock.base_time());
+  EXPECT_EQ(first.tsc_timestamp, s.clock.stamp().tsc);
+  EXPECT_EQ(first.system_time, s.clock.stamp().time);
   EXPECT_EQ(first.tsc_to_system_mul, s.clock.scale().mul);
   EXPECT_EQ(first.tsc_shift, s.clock.scale().shift);
   EXPECT_EQ(first.flags, XEN_PVCLOCK_TSC_STABLE_BIT);
@@ -74,14 +74,20 @@ TEST(TimeAreas, time_goes_into_vcpu_info_with_an_even_version_that_grows) {
   EXPECT_EQ(s.published().flags, 0);
 }
 
-TEST(TimeAreas, a_registered_area_gets_the_same) {
+TEST(TimeAreas, a_registered_area_gets_the_same_between_an_odd_and_an_even_version) {
   Scene s;
   s.areas.set_time_area(GuestVaddr(0x4000));
   s.areas.publish_time(s.memory, s.place, s.clock, true);
-  ASSERT_EQ(s.memory.stores.size(), 1U);
+  ASSERT_EQ(s.memory.stores.size(), 3U);
   EXPECT_EQ(s.memory.stores[0].first, 0x4000U);
-  const auto copy = s.memory.at<vcpu_time_info_t>(0), there = s.published();
-  EXPECT_EQ(std::memcmp(&copy, &there, sizeof copy), 0);
+  const vcpu_time_info_t there = s.published();
+  EXPECT_EQ(s.memory.at<std::uint32_t>(0), there.version - 1);
+  EXPECT_EQ(s.memory.stores[1].first, 0x4000U + sizeof there.version);
+  const auto& rest = s.memory.stores[1].second;
+  ASSERT_EQ(rest.size(), sizeof there - sizeof there.version);
+  EXPECT_EQ(std::memcmp(rest.data(), &there.pad0, rest.size()), 0);
+  EXPECT_EQ(s.memory.stores[2].first, 0x4000U);
+  EXPECT_EQ(s.memory.at<std::uint32_t>(2), there.version);
 }
 
 TEST(TimeAreas, run_state_is_written_where_the_guest_wants_it) {

@@ -110,6 +110,35 @@ TEST(VcpuTimers, a_paused_tick_leaves_the_one_shot_armed) {
   EXPECT_TRUE(s.timers.check(2'000));
 }
 
+TEST(VcpuTimers, a_running_vcpu_is_called_out_for_a_refresh) {
+  OneShotOnly s;
+  s.timers.set_refresh(1000, 100);
+  EXPECT_EQ(s.alarm.last(), 900U);
+  EXPECT_EQ(s.timers.next_deadline(), 0U) << "it is no timer of the guest's";
+  s.timers.set_one_shot(700, 200);
+  EXPECT_EQ(s.alarm.last(), 500U) << "the earlier one";
+  EXPECT_TRUE(s.timers.check(700));
+  EXPECT_EQ(s.alarm.last(), 300U);
+  s.timers.note_alarm();
+  EXPECT_FALSE(s.timers.check(999)) << "it is no event either";
+  EXPECT_EQ(s.alarm.last(), 1U) << "too early: once more";
+}
+
+TEST(VcpuTimers, a_sleeping_vcpu_is_not_called_for_a_refresh) {
+  OneShotOnly s;
+  s.timers.set_refresh(1000, 100);
+  s.timers.pause_tick(200);
+  s.timers.note_alarm();
+  EXPECT_FALSE(s.timers.check(1000));
+  EXPECT_EQ(s.alarm.last(), 0U);
+  EXPECT_FALSE(s.timers.resume_tick(5000));
+  EXPECT_EQ(s.alarm.last(), 1U) << "but when it runs again";
+  const std::size_t before = s.alarm.settings.size();
+  s.timers.pause_tick(5001);
+  EXPECT_FALSE(s.timers.resume_tick(5002));
+  EXPECT_EQ(s.alarm.settings.size(), before) << "a short sleep costs no system call";
+}
+
 // The host's clock and the TSC that system time is made of differ a little.
 TEST(VcpuTimers, an_alarm_that_went_off_too_early_is_set_again) {
   OneShotOnly s;
