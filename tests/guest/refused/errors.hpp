@@ -4,6 +4,6 @@
 namespace kit {
 
 inline constexpr long eperm = -1, esrch = -3, enoexec = -8, efault = -14, ebusy = -16, einval = -22,
-                      enosys = -38;
+                      enosys = -38, eopnotsupp = -95;
 
 }  // namespace kit

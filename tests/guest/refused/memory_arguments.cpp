@@ -113,6 +113,15 @@ void an_answer_that_can_not_be_stored() {
   CHECK_EQ(current(), before + 1);
 }
 
+/// XSA-502. Xen has the operation, but a domain has memory nodes only if its toolstack made some.
+void memory_nodes() {
+  static xen_vnuma_topology_info nodes;
+  nodes.domid = DOMID_SELF;
+  nodes.nr_vnodes = nodes.nr_vcpus = nodes.nr_vmemranges = ~0U;
+  CHECK_EQ(memory(XENMEM_get_vnumainfo, &nodes), is_dom0() ? eopnotsupp : enosys);
+  CHECK_EQ(nodes.nr_vnodes, ~0U);
+}
+
 }  // namespace
 
 void test() {
@@ -122,5 +131,6 @@ void test() {
   domains_and_progress();
   commands();
   an_answer_that_can_not_be_stored();
+  memory_nodes();
   frames();
 }

@@ -32,6 +32,19 @@ TEST(EventChannels, a_full_table_is_enospc_and_monitor_channels_get_port_zero) {
   EXPECT_FALSE(g.channels.is_valid(Port(4)));
 }
 
+TEST(EventChannels, a_failed_bind_changes_nothing_for_a_neighbour) {
+  auto network = std::make_shared<EventSwitch>();
+  Guest full(1, network, 4), neighbour(2, network);
+  std::uint32_t port = 0;
+  ASSERT_EQ(neighbour.bind_virq(VIRQ_TIMER, 0, &port), 0);
+  for (int i = 0; i < 3; ++i) full.listen(0);
+  for (const std::uint32_t virq : {VIRQ_TIMER, VIRQ_DEBUG}) EXPECT_EQ(full.bind_virq(virq, 0), enospc);
+  full.channels.raise_virq(VcpuId(0), VIRQ_TIMER);
+  EXPECT_FALSE(neighbour.target.pending(port));
+  neighbour.channels.raise_virq(VcpuId(0), VIRQ_TIMER);
+  EXPECT_TRUE(neighbour.target.pending(port));
+}
+
 TEST(EventChannels, the_whole_table_of_the_abi_is_usable_and_no_more) {
   Guest g(1);
   for (std::uint32_t i = 1; i < 4096; ++i) ASSERT_EQ(g.listen(0), i);
