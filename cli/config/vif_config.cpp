@@ -110,11 +110,24 @@ tl::expected<void, std::string> add_ports(std::vector<std::string>& ports, std::
   return {};
 }
 
+/// passt gives the guest at most one address of each kind, and chooses the prefix itself.
+tl::expected<void, std::string> check_addresses_for_passt(const std::vector<std::string>& addresses) {
+  std::array<int, 2> count{};
+  for (const std::string& address : addresses) {
+    if (address.find('/') != std::string::npos)
+      return Failed(fmt::format("ip={}: with net=passt, without a prefix length", address));
+    if (++count[address.find(':') == std::string::npos ? 0 : 1] > 1)
+      return Failed(fmt::format("ip={}: with net=passt, at most one IPv4 and one IPv6 address", address));
+  }
+  return {};
+}
+
 tl::expected<void, std::string> check_words(const VifConfig& vif) {
   if (vif.net != VifNet::passt && !(vif.tcp_ports.empty() && vif.udp_ports.empty()))
     return Failed(std::string("tcp= and udp= are for net=passt only"));
   if (vif.net != VifNet::bridge && !(vif.bridge.empty() && vif.script.empty()))
     return Failed(fmt::format("bridge= and script= have no meaning with net={}", name_of(vif.net)));
+  if (vif.net == VifNet::passt) return check_addresses_for_passt(vif.addresses);
   return {};
 }
 

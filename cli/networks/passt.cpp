@@ -39,6 +39,10 @@ std::vector<std::string> passt_words(const VifConfig& vif, int socket, bool host
                                     "--mtu",
                                     std::to_string(vif.mtu.value_or(default_mtu))};
   if (!host_has_route) words.insert(words.end(), words_without_route.begin(), words_without_route.end());
+  for (const std::string& address : vif.addresses) {
+    words.emplace_back("--address");
+    words.push_back(address);
+  }
   for (const auto& [option, ports] :
        {std::pair{"--tcp-ports", &vif.tcp_ports}, std::pair{"--udp-ports", &vif.udp_ports}})
     for (const std::string& port : *ports) {

@@ -11,6 +11,11 @@ from harness.terminal import Terminal
 PROMPT = r"root@debian:~# $"
 
 
+def system_folder() -> Path:
+    """What scripts/make-system made."""
+    return script("make-system").parent
+
+
 def make_system(folder: Path) -> Path:
     """A copy of the system's disk in the folder, and a configuration beside it, which is returned. All else in it
     is as scripts/make-system wrote it."""

@@ -1,5 +1,6 @@
-"""A Debian system boots from an xl.cfg to its login prompt, uses its disk, and powers off. scripts/demo --system
+"""A Debian system boots from an xl.cfg to its login prompt, uses its disk and network, and powers off. scripts/demo --system
 --check runs these tests. The system boots once; each test checks one property."""
+import hashlib
 import os
 import re
 import tempfile
@@ -8,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness.build import SCRIPTS, Build
+from harness.build import ROOT, SCRIPTS, Build
+from harness.images import script
 from harness.rig import Rig
-from harness.system import Console, file_system_errors, files_of, make_system
+from harness.system import Console, file_system_errors, files_of, make_system, system_folder
 from harness.terminal import Terminal
 
 # The time limits of each step, such as the boot.
@@ -21,19 +23,32 @@ FIO = ("fio --name=verify --filename=/var/tmp/fio --size={}m --rw=randwrite --bs
        "--direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --end_fsync=1 --output=/tmp/fio")
 
 # Starts the guest, and writes into the file NODES what xenstore-ls on the host says of the guest once the guest has asked
-# for it. The arguments: pinfold, the configuration, NODES.
+# for it. The arguments: NODES, the runtime folder, then the command that starts the guest.
 START = """
 export XDG_RUNTIME_DIR=/run XENSTORED_PATH=/run/pinfold/debian.xenstore
-test -z "$4" || export XDG_RUNTIME_DIR="$4" XENSTORED_PATH="$4/pinfold/debian.xenstore"
+test -z "$2" || export XDG_RUNTIME_DIR="$2" XENSTORED_PATH="$2/pinfold/debian.xenstore"
 own() { xenstore-list /local/domain 2>/dev/null | grep -vx 0; }
 {
   until xenstore-exists "/local/domain/$(own)/data/compare" 2>/dev/null; do sleep 1; done
-  xenstore-ls "/local/domain/$(own)" >"$3"
+  xenstore-ls "/local/domain/$(own)" >"$1"
   xenstore-write "/local/domain/$(own)/data/compare" compared
 } </dev/null &
-exec "$1" run "$2"
+shift 2
+exec "$@"
 """
 XENSTORE = ("xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-write")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the system did with the packages that its host serves."""
+
+    address: str
+    before: int
+    update: int
+    install: int
+    fetched: str
+    """The sha256 of the list of packages, fetched by the program that was installed."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Session:
     vcpus: int
     sums: list[str]
     fio: int
+    network: "Network | None"
     complaints: str
     status: int
     image: Path
@@ -70,14 +86,28 @@ def a_session(command: list[object], environment: dict[str, str], folder: Path, 
         console.says("rm /var/tmp/random")
         fio, _ = console.run(FIO.format(MEGABYTES))
         console.run("cat /tmp/fio; rm /var/tmp/fio")
+        network = use_network(console)
         _, complaints = console.run("dmesg | grep -E 'Oops|BUG:|Call Trace|I/O error|lockup|EXT4-fs (error|warning)'")
         console.power_off()
         assert terminal.ends(seconds), "it does not power off"
         host_nodes = nodes((folder / "nodes").read_text(encoding="utf-8").strip("\0"))
-        return Session(guest_nodes, host_nodes, running, failed, root, vcpus, sums, fio, complaints,
+        return Session(guest_nodes, host_nodes, running, failed, root, vcpus, sums, fio, network, complaints,
                        terminal.process.returncode, folder / "disk.img")
     finally:
         terminal.close()
+
+
+def use_network(console: Console) -> Network | None:
+    """None if the host serves no packages."""
+    status, url = console.run("sed -n 's/.* packages=//p' /proc/cmdline | grep .")
+    if status != 0:
+        return None
+    _, address = console.run("for i in $(seq 300); do ip -4 address show dev enX0 | grep inet && break; sleep 1; done")
+    before, _ = console.run("command -v curl")
+    update, _ = console.run("use-host-packages")
+    install, _ = console.run("DEBIAN_FRONTEND=noninteractive apt-get install -qy curl")
+    _, fetched = console.run(f"curl -sS --max-time 60 {url}/Packages | sha256sum")
+    return Network(address, before, update, install, fetched)
 
 
 def nodes(listing: str) -> list[str]:
@@ -89,7 +119,8 @@ def nodes(listing: str) -> list[str]:
 def kvm_session(kvm: None, build: Build) -> Iterator[Session]:
     with tempfile.TemporaryDirectory(prefix="test-") as name:
         folder = Path(name)
-        command = ["sh", "-c", START, "sh", build.pinfold, make_system(folder), folder / "nodes", folder]
+        command = ["sh", "-c", START, "sh", folder / "nodes", folder, SCRIPTS / "system-parts/run", build.pinfold, busybox(),
+                   system_folder(), make_system(folder)]
         yield a_session(command, dict(os.environ), folder, KVM_SECONDS)
 
 
@@ -102,9 +133,11 @@ def rig_session(rig: Rig, build: Build) -> Iterator[Session]:
         configuration = make_system(folder)
         (folder / "nodes").write_bytes(bytes(1 << 20))
         options = ["--count", "-t", 3 * RIG_SECONDS, "--disk", folder / "disk.img", "--disk", folder / "nodes"]
-        for file in (*files_of(configuration), xl_library(), *XENSTORE):
+        options += ["--module", "dummy"]
+        for file in (*files_of(configuration), xl_library(), *XENSTORE, "passt", "passt.avx2", system_folder() / "packages"):
             options += ["--bring", file]
-        command = [SCRIPTS / "rig", *options, "--", "sh", "-c", START, "sh", build.pinfold, configuration, folder / "nodes", ""]
+        command = [SCRIPTS / "rig", *options, "--", "sh", "-c", START, "sh", folder / "nodes", "", SCRIPTS / "system-parts/run",
+                   build.pinfold, "busybox", system_folder(), configuration]
         yield a_session(command, dict(os.environ), folder, RIG_SECONDS)
 
 
@@ -112,6 +145,12 @@ def rig_session(rig: Rig, build: Build) -> Iterator[Session]:
                         pytest.param("rig_session", id="rig", marks=pytest.mark.slow)])
 def session(request: pytest.FixtureRequest) -> Session:
     return request.getfixturevalue(request.param)
+
+
+def busybox() -> Path:
+    """It serves the packages."""
+    script("make-initramfs")
+    return ROOT / "build/images/busybox/bin/busybox"
 
 
 def xl_library() -> Path:
@@ -141,6 +180,16 @@ def test_its_disk_has_what_it_wrote(session: Session) -> None:
     """After the page cache was dropped, and past it."""
     assert session.sums == [session.sums[0]] * 3
     assert session.fio == 0
+
+
+def test_it_installs_a_package_from_its_host(session: Session) -> None:
+    if session.network is None:
+        pytest.skip("this host has no default route, and so no address that its guest could reach")
+    assert "10.0.2.15" in session.network.address
+    assert session.network.before != 0, "it must not have the package already"
+    assert (session.network.update, session.network.install) == (0, 0)
+    packages = (system_folder() / "packages/Packages").read_bytes()
+    assert session.network.fetched.split()[0] == hashlib.sha256(packages).hexdigest()
 
 
 def test_its_kernel_has_no_complaints(session: Session) -> None:

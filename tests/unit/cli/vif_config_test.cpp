@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "cli/config/guest_config.hpp"
 #include "cli/config/mac.hpp"
 #include "cli/config/vif_rate.hpp"
+#include "cli/networks/passt.hpp"
 
 namespace pinfold::cli::test {
 namespace {
@@ -58,6 +60,20 @@ TEST(VifConfig, says_what_it_is_connected_to) {
        {"net=", "net=slirp", "net=passt:x", "net=bridge:br0", "net=tap", "net=tap:", "net=listen",
         "net=listen:x", "net=connect:unix:relative", "tcp=80", "net=tap:t,udp=80", "net=passt,tcp=--help",
         "net=passt,tcp=all", "net=passt,bridge=br0", "net=tap:t,script=x"})
+    EXPECT_FALSE(parse_vif(wrong)) << wrong;
+}
+
+TEST(VifConfig, passt_gives_a_guest_one_address_of_each_kind) {
+  const auto vif = parse_vif("ip=10.0.2.15 fd00::15,net=passt").value().config;
+  EXPECT_EQ(vif.addresses, (Words{"10.0.2.15", "fd00::15"}));
+  const auto words = passt_words(vif, 7, true);
+  for (const char* address : {"10.0.2.15", "fd00::15"}) {
+    const auto found = std::find(words.begin(), words.end(), address);
+    ASSERT_NE(found, words.end()) << address;
+    EXPECT_EQ(*(found - 1), "--address");
+  }
+  for (const char* wrong :
+       {"net=passt,ip=10.0.2.15/24", "net=passt,ip=10.0.2.15 10.0.2.16", "ip=fd00::1 fd00::2,net=passt"})
     EXPECT_FALSE(parse_vif(wrong)) << wrong;
 }
 
