@@ -36,6 +36,13 @@ quietly() {
   fi
 }
 
+# one_at_a_time: waits until no other run of the calling script makes things for this tree; the lock goes with the process.
+one_at_a_time() {
+  mkdir -p "$images"
+  exec {lock}>"$images/${0##*/}.lock"
+  flock "$lock"
+}
+
 apt_update() {
   say "apt-get update"
   quietly as_root apt-get -qq update

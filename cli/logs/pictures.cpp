@@ -2,13 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <iostream>
 
 #include "cli/exit_codes.hpp"
 #include "cli/logs/log_inputs.hpp"
+#include "cli/logs/new_file.hpp"
 #include "pvmmu/rule_reasons.hpp"
 #include "report/page.hpp"
 #include "report/perfetto.hpp"
@@ -30,13 +28,12 @@ template <class Make>
 int convert(const PictureOptions& options, Make make) {
   auto inputs = LogInputs::open(options.log, options.system_map);
   if (!inputs) return fail(inputs.error());
-  std::ofstream to(options.output, std::ios::binary | std::ios::trunc);
-  if (!to) return fail(options.output, std::strerror(errno));
+  auto to = NewFile::create(options.output);
+  if (!to) return fail(options.output, to.error());
   auto content = inputs->read();
   if (!content) return fail(content.error());
-  const std::string trouble = make(content->log, content->namer, to);
-  to.close();
-  if (!to) return fail(options.output, "could not be written");
+  const std::string trouble = make(content->log, content->namer, to->stream());
+  if (!to->keep()) return fail(options.output, "could not be written");
   if (!trouble.empty())
     std::cerr << fmt::format("pinfold: {}: {}; {} shows what precedes\n", options.log.string(), trouble,
                              options.output.string());

@@ -37,12 +37,25 @@ def test_a_command_that_reads_a_log(pinfold: Pinfold, work: Path, words: tuple) 
     before, after = calls[:filtered[0]], calls[filtered[0] + 1:]
     assert any(call.startswith("prctl(PR_SET_NO_NEW_PRIVS, 1") for call in before)
     assert any(call.startswith("landlock_restrict_self") for call in before)
-    assert [call for call in after if not call.startswith(("read(", "pread64("))] == []
+    # The end of the process that names the page is a signal.
+    assert [call for call in after if not call.startswith(("read(", "pread64(", "--- SIGCHLD"))] == []
     # Before, at most the first bytes of a log are read ahead, which are compared with those of zstd's.
     opened = [number for number, call in enumerate(before) if str(LOG) in call and call.startswith("openat")]
     assert len([call for call in before[opened[0]:] if call.startswith("read(")]) <= 1
     if "MAP" in words:
         assert any("_text" in call for call in after)
+
+
+@pytest.mark.parametrize("command", ("report", "export"))
+def test_a_log_that_is_none_leaves_no_page(pinfold: Pinfold, work: Path, command: str) -> None:
+    (work / "log").write_bytes(b"pinfold's? no")
+    page = work / "page"
+    for older in (None, "an older page"):
+        if older:
+            page.write_text(older)
+        assert pinfold(command, work / "log", "-o", page).returncode == 3
+        assert (page.read_text() if page.exists() else None) == older
+        assert {file.name for file in work.iterdir() if file.name.startswith("page")} == ({"page"} if older else set())
 
 
 @pytest.mark.parametrize("words", (("list",), ("uptime", "--json"), ("tables", "one"), ("walk", "one", "0x1000", "--json"),
