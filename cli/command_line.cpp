@@ -19,6 +19,7 @@
 #include "cli/supervisor/monitor.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/create.hpp"
+#include "cli/toolstack/device_verbs.hpp"
 #include "cli/toolstack/verbs.hpp"
 #include "cli/usage.hpp"
 
@@ -165,6 +166,7 @@ int run_command_line(int argc, char** argv, const char* version) {
 
   Action inspection;
   add_verbs(app, inspection);
+  add_device_verbs(app, inspection);
   add_inspection(app, inspection);
 
   TraceCommandOptions trace_options;

@@ -24,6 +24,7 @@ QueueThread::~QueueThread() {
 }
 
 void QueueThread::start() {
+  if (thread_.joinable()) return;
   thread_ = service_thread(ThreadKind::io, [this] {
     // The kernel may let a sleeper wait 50 us longer than it asked for, as long as a queue rests at most.
     (void)::prctl(PR_SET_TIMERSLACK, 1000UL);
@@ -54,6 +55,12 @@ void QueueThread::disconnect() {
 bool QueueThread::is_idle() {
   const std::lock_guard lock(mutex_);
   return idle_;
+}
+
+void QueueThread::settle() {
+  disconnect();
+  std::unique_lock lock(mutex_);
+  became_idle_.wait(lock, [this] { return idle_; });
 }
 
 const char* QueueThread::fault() {
@@ -93,6 +100,7 @@ void QueueThread::drop_link() {
   over.reset();
   const std::lock_guard lock(mutex_);
   idle_ = true;
+  became_idle_.notify_all();
 }
 
 bool QueueThread::note_fault(const QueueLink& link) {

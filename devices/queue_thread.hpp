@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,6 +60,7 @@ class QueueThread {
   QueueThread(const QueueThread&) = delete;
   QueueThread& operator=(const QueueThread&) = delete;
 
+  /// Does nothing if the thread is there already.
   void start();
   /// Begins to serve. Only while is_idle().
   void connect(std::unique_ptr<QueueLink> link);
@@ -66,6 +68,8 @@ class QueueThread {
   void disconnect();
   /// Is no frontend connected, and nothing on the way?
   [[nodiscard]] bool is_idle();
+  /// Disconnects, and waits until it is idle.
+  void settle();
   [[nodiscard]] const char* fault();
   /// What wakes the thread. It may be rung when the thread is gone.
   [[nodiscard]] std::shared_ptr<Bell> bell() const { return bell_; }
@@ -83,6 +87,7 @@ class QueueThread {
   std::shared_ptr<Bell> bell_;
   std::function<void()> on_change_;
   std::mutex mutex_;
+  std::condition_variable became_idle_;
   // Guarded by the mutex; the thread alone uses what is in the link, and drops it.
   std::unique_ptr<QueueLink> link_;
   bool idle_ = true;

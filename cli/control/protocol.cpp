@@ -95,6 +95,16 @@ tl::expected<std::uint64_t, std::string> number_in(const Json& object, const cha
   return found->get<std::uint64_t>();
 }
 
+std::string text_in(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+bool flag_in(const Json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && *found == true;
+}
+
 tl::expected<std::uint64_t, std::string> address_in(const Json& object, const char* key) {
   const auto found = object.find(key);
   if (found == object.end() || !found->is_string()) return wrong(fmt::format("no address \"{}\"", key));

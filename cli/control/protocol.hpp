@@ -39,6 +39,10 @@ struct Request {
 [[nodiscard]] tl::expected<std::uint64_t, std::string> parse_number(std::string_view text);
 /// A member of a request that is a whole number from 0 up.
 [[nodiscard]] tl::expected<std::uint64_t, std::string> number_in(const Json& object, const char* key);
+/// A member that is a text; empty if there is none.
+[[nodiscard]] std::string text_in(const Json& object, const char* key);
+/// A member that is `true`.
+[[nodiscard]] bool flag_in(const Json& object, const char* key);
 /// A member that is an address, "0x…".
 [[nodiscard]] tl::expected<std::uint64_t, std::string> address_in(const Json& object, const char* key);
 

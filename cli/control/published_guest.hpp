@@ -13,12 +13,13 @@ namespace pinfold::cli {
 /// Answers on the guest's control socket, until destroyed (GuestControl).
 class PublishedGuest {
  public:
-  /// `domain` and `listener`, a listening socket, outlive this.
-  PublishedGuest(std::string name, vmm::Domain& domain, std::shared_ptr<devices::xenstore::Store> store,
-                 const vmm::Fd& listener, std::function<void()> on_destroy)
-      : answers_(std::move(name), domain, std::move(store), std::move(on_destroy)),
-        server_(listener, [this](std::string_view line, const Descriptors& descriptors) {
-          return answers_.answer(line, descriptors);
+  /// `domain`, `hot_plug` and `listener`, a listening socket, outlive this.
+  PublishedGuest(std::string name, vmm::Domain& domain, HotPlug& hot_plug,
+                 const std::shared_ptr<devices::xenstore::Store>& store, const vmm::Fd& listener,
+                 std::function<void()> on_destroy)
+      : answers_(std::move(name), domain, hot_plug, store, std::move(on_destroy)),
+        server_(listener, [this](std::string_view line, Descriptors descriptors) {
+          return answers_.answer(line, std::move(descriptors));
         }) {}
 
   void set_preserved() { answers_.set_preserved(); }

@@ -66,15 +66,15 @@ double processor_time() {
 
 }  // namespace
 
-std::string GuestControl::answer(std::string_view line, const Descriptors& descriptors) {
+std::string GuestControl::answer(std::string_view line, Descriptors descriptors) {
   const auto request = decode_request(line);
   if (!request) return encode_answer(tl::unexpected(request.error()));
-  if (!descriptors.empty())
+  if (!descriptors.empty() && !DeviceRequests::takes_descriptors(*request))
     return encode_answer(tl::unexpected(request->command + " takes no file descriptors"));
-  return encode_answer(carry_out(*request));
+  return encode_answer(carry_out(*request, descriptors));
 }
 
-tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) {
+tl::expected<Json, std::string> GuestControl::carry_out(const Request& request, Descriptors& descriptors) {
   const Json& arguments = request.arguments;
   if (request.command == "status") return status();
   if (request.command == "tables") return query_tables(domain_);
@@ -96,6 +96,7 @@ tl::expected<Json, std::string> GuestControl::carry_out(const Request& request) 
     return tl::unexpected(std::string("the guest has ended; it can only be inspected or destroyed"));
   if (request.command == "pause") return set_paused(true);
   if (request.command == "unpause") return set_paused(false);
+  if (auto answer = devices_.answer(request, descriptors)) return std::move(*answer);
   if (auto answer = request_of_guest(requests_, domain_.vcpu_count(), request)) return std::move(*answer);
   return tl::unexpected("unknown command: " + request.command);
 }

@@ -11,6 +11,7 @@
 #include "cli/control/guest_requests.hpp"
 #include "cli/control/protocol.hpp"
 #include "cli/control/socket.hpp"
+#include "cli/hotplug/device_requests.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -19,22 +20,23 @@ namespace pinfold::cli {
 class GuestControl {
  public:
   /// `on_destroy` is called after the domain's end, when somebody asks for it.
-  GuestControl(std::string name, vmm::Domain& domain, std::shared_ptr<devices::xenstore::Store> store,
-               std::function<void()> on_destroy = {})
+  GuestControl(std::string name, vmm::Domain& domain, HotPlug& hot_plug,
+               const std::shared_ptr<devices::xenstore::Store>& store, std::function<void()> on_destroy = {})
       : name_(std::move(name)),
         domain_(domain),
-        requests_(domain, std::move(store)),
+        requests_(domain, store),
+        devices_(hot_plug, store),
         on_destroy_(std::move(on_destroy)) {}
 
   /// From here on the guest, which has ended, is there for inspection.
   void set_preserved() { preserved_ = true; }
 
-  /// One line in, one line out (protocol.hpp). docs/control.md has the commands. None of them takes
-  /// descriptors: a request that has any is refused, and they are closed.
-  [[nodiscard]] std::string answer(std::string_view line, const Descriptors& descriptors = {});
+  /// One line in, one line out (protocol.hpp). docs/control.md has the commands. Descriptors that no device
+  /// keeps are closed; a request with descriptors for a command that takes none is refused.
+  [[nodiscard]] std::string answer(std::string_view line, Descriptors descriptors = {});
 
  private:
-  [[nodiscard]] tl::expected<Json, std::string> carry_out(const Request& request);
+  [[nodiscard]] tl::expected<Json, std::string> carry_out(const Request& request, Descriptors& descriptors);
   [[nodiscard]] Json status();
   [[nodiscard]] const char* state();
   [[nodiscard]] Json end();
@@ -44,6 +46,7 @@ class GuestControl {
   std::string name_;
   vmm::Domain& domain_;
   GuestRequests requests_;
+  DeviceRequests devices_;
   std::function<void()> on_destroy_;
   std::atomic<bool> preserved_ = false;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();

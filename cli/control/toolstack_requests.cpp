@@ -13,12 +13,6 @@ using devices::xenstore::ShutdownRequest;
 
 Result wrong(std::string what) { return tl::unexpected(std::move(what)); }
 
-/// A text; empty if there is none.
-std::string text_in(const Json& arguments, const char* key) {
-  const auto found = arguments.find(key);
-  return found != arguments.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 Result answered(const GuestRequests::Answer& done, Json answer) {
   if (!done) return wrong(done.error());
   return answer;

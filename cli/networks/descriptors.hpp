@@ -14,6 +14,7 @@ namespace pinfold::cli {
 struct VifDescriptors {
   std::vector<vmm::Fd> lanes;  ///< Queues of a tap device, or one socket.
   vmm::Fd capture;             ///< An empty file; not open: none.
+  vmm::Fd tie;                 ///< Of an interface that a command attached: closed with the interface.
 };
 using NetworkDescriptors = std::vector<VifDescriptors>;
 

@@ -166,21 +166,30 @@ std::string device_name(const VifConfig& vif, std::uint32_t domain, std::size_t 
 tl::expected<Networks, std::string> Networks::open(const GuestConfig& guest, std::uint32_t domain) {
   Networks networks;
   const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
-  for (std::size_t n = 0; n < guest.vifs.size(); ++n) {
-    const VifConfig& config = guest.vifs[n];
-    const auto failed = [n](const std::string& why) {
-      return tl::unexpected(fmt::format("vif {}: {}", n, why));
-    };
-    VifDescriptors& descriptors = networks.descriptors_.emplace_back();
-    auto host = open_vif({config, domain, n, device_name(config, domain, n)}, queues, descriptors);
-    if (!host) return failed(host.error());
-    networks.hosts_.push_back(std::move(*host));
-    if (config.capture.empty()) continue;
-    auto capture = open_capture(config.capture);
-    if (!capture) return failed(capture.error());
-    descriptors.capture = std::move(*capture);
-  }
+  for (std::size_t n = 0; n < guest.vifs.size(); ++n)
+    if (auto added = networks.add(guest.vifs[n], domain, n, queues); !added)
+      return tl::unexpected(fmt::format("vif {}: {}", n, added.error()));
   return networks;
+}
+
+tl::expected<Networks, std::string> Networks::open_one(const VifConfig& vif, std::uint32_t domain,
+                                                       std::size_t index) {
+  Networks networks;
+  if (auto added = networks.add(vif, domain, index, 1); !added) return tl::unexpected(added.error());
+  return networks;
+}
+
+tl::expected<void, std::string> Networks::add(const VifConfig& vif, std::uint32_t domain, std::size_t index,
+                                              std::size_t queues) {
+  VifDescriptors& descriptors = descriptors_.emplace_back();
+  auto host = open_vif({vif, domain, index, device_name(vif, domain, index)}, queues, descriptors);
+  if (!host) return tl::unexpected(host.error());
+  hosts_.push_back(std::move(*host));
+  if (vif.capture.empty()) return {};
+  auto capture = open_capture(vif.capture);
+  if (!capture) return tl::unexpected(capture.error());
+  descriptors.capture = std::move(*capture);
+  return {};
 }
 
 std::vector<std::string> Networks::troubles() {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "cli/config/guest_config.hpp"
@@ -35,13 +36,20 @@ class Networks {
   [[nodiscard]] static tl::expected<Networks, std::string> open(const GuestConfig& guest,
                                                                 std::uint32_t domain);
 
+  /// The same for one interface with one queue, which a guest that runs is to get.
+  [[nodiscard]] static tl::expected<Networks, std::string> open_one(const VifConfig& vif,
+                                                                    std::uint32_t domain, std::size_t index);
+
   /// For the monitor. The supervisor then drops its copies, because helpers end when all copies are closed.
   [[nodiscard]] const NetworkDescriptors& descriptors() const { return descriptors_; }
   void drop_descriptors() { descriptors_.clear(); }
+  [[nodiscard]] NetworkDescriptors take_descriptors() { return std::exchange(descriptors_, {}); }
   /// Lines about helpers that have ended since the last call.
   [[nodiscard]] std::vector<std::string> troubles();
 
  private:
+  [[nodiscard]] tl::expected<void, std::string> add(const VifConfig& vif, std::uint32_t domain,
+                                                    std::size_t index, std::size_t queues);
   NetworkDescriptors descriptors_;
   std::vector<std::unique_ptr<VifHost>> hosts_;
 };

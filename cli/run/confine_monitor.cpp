@@ -5,6 +5,7 @@
 #include "cli/console/server.hpp"
 #include "cli/control/server.hpp"
 #include "cli/control/store_server.hpp"
+#include "cli/hotplug/hot_plug.hpp"
 #include "devices/net/interface.hpp"
 #include "sandbox/confine.hpp"
 
@@ -18,9 +19,10 @@ std::uint64_t later_descriptors(const GuestConfig& guest) {
   const std::uint64_t of_an_interface =
       1 + std::min<std::uint64_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
   const std::uint64_t vcpus = guest.all_vcpus();
-  return of_any_guest + vcpus + guest.disks.size() * (of_a_disk + of_its_queue * vcpus) +
-         guest.vifs.size() * of_an_interface + ControlServer::most_clients * (1 + most_descriptors) +
-         StoreServer::most_clients + ConsoleServer::most_clients;
+  return of_any_guest + HotPlug::most * HotPlug::descriptors_of_each + vcpus +
+         guest.disks.size() * (of_a_disk + of_its_queue * vcpus) + guest.vifs.size() * of_an_interface +
+         ControlServer::most_clients * (1 + most_descriptors) + StoreServer::most_clients +
+         ConsoleServer::most_clients;
 }
 
 }  // namespace

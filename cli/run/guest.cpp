@@ -67,6 +67,9 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   const devices::block::DiskLinks to_guest{events, grants.entries(),
                                            [&d = *domain_] { return d.frame_holder(); },
                                            [waker = bus.waker()] { waker->wake(); }};
+  auto hot_plug = HotPlug::make(bus, id, to_guest);
+  if (!hot_plug) return tl::unexpected(hot_plug.error());
+  hot_plug_ = std::move(*hot_plug);
   if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
   return add_interfaces(bus, config_, std::move(links.networks), id,
                         {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus});

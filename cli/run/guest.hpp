@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/hotplug/hot_plug.hpp"
 #include "cli/networks/descriptors.hpp"
 #include "cli/run/disks.hpp"
 #include "devices/console_device.hpp"
@@ -47,6 +48,8 @@ class Guest {
 
   [[nodiscard]] const GuestConfig& config() const { return config_; }
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
+  /// Until the guest is destroyed; nothing is attached after quiesce().
+  [[nodiscard]] HotPlug& hot_plug() { return *hot_plug_; }
   /// Between build() and tear_down().
   [[nodiscard]] devices::ConsoleDevice& console() { return *console_; }
   /// What each of its devices did; between build() and tear_down().
@@ -78,6 +81,7 @@ class Guest {
   std::vector<std::unique_ptr<devices::Device>> devices_;
   devices::ConsoleDevice* console_ = nullptr;  ///< One of them.
   devices::xenbus::Bus* bus_ = nullptr;        ///< One of them.
+  std::unique_ptr<HotPlug> hot_plug_;
 };
 
 }  // namespace pinfold::cli

@@ -38,6 +38,7 @@ net::WireTakes takes_of(VifNet kind) {
 
 net::Wiring wiring_of(const VifConfig& vif, VifDescriptors descriptors) {
   net::Wiring wiring;
+  wiring.tie = std::move(descriptors.tie);
   for (vmm::Fd& lane : descriptors.lanes) wiring.wire.lanes.push_back(lane_of(vif.net, std::move(lane)));
   wiring.wire.takes = takes_of(vif.net);
   if (descriptors.capture.open())
@@ -65,14 +66,21 @@ net::InterfaceNodes nodes_of(const VifConfig& vif, std::size_t index) {
 
 }  // namespace
 
+tl::expected<std::unique_ptr<net::Interface>, std::string> make_interface(const VifConfig& vif,
+                                                                          std::size_t index,
+                                                                          VifDescriptors descriptors,
+                                                                          const net::InterfaceLinks& links,
+                                                                          std::uint32_t queues) {
+  return net::Interface::make(wiring_of(vif, std::move(descriptors)), nodes_of(vif, index), links, queues);
+}
+
 tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus, const GuestConfig& config,
                                                NetworkDescriptors networks, DomId guest,
                                                const net::InterfaceLinks& links) {
   if (networks.size() != config.vifs.size())
     return tl::unexpected(std::string("interfaces without descriptors"));
   for (std::size_t n = 0; n < networks.size(); ++n) {
-    auto made = net::Interface::make(wiring_of(config.vifs[n], std::move(networks[n])),
-                                     nodes_of(config.vifs[n], n), links, config.all_vcpus());
+    auto made = make_interface(config.vifs[n], n, std::move(networks[n]), links, config.all_vcpus());
     if (!made) return tl::unexpected(fmt::format("vif {}: {}", n, made.error()));
     bus.add({"vif", guest, static_cast<std::uint32_t>(n)}, std::move(*made));
   }

@@ -134,8 +134,8 @@ struct Servers {
 
   Servers(const RunOptions& options, Life& life, const LifeLinks& links) {
     if (links.socket().open())
-      control.emplace(options.guest.name, life.guest->domain(), life.host->store(), links.socket(),
-                      [this] { destroyed.signal(); });
+      control.emplace(options.guest.name, life.guest->domain(), life.guest->hot_plug(), life.host->store(),
+                      links.socket(), [this] { destroyed.signal(); });
     if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
       store.emplace(life.host->store(), listener);
   }

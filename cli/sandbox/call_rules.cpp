@@ -1,7 +1,9 @@
 #include "sandbox/call_rules.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
@@ -102,6 +104,11 @@ constexpr auto rules = std::to_array<CallRule>({
 
     // Devices.
     {SYS_io_uring_enter, io | control, {}, "transfers of disks, in rings that are restricted to them"},
+    {SYS_io_uring_register, control | io, {is(1, IORING_REGISTER_FILES_UPDATE, "`IORING_REGISTER_FILES_UPDATE`")}, "a ring gets the image of a disk that is attached, or gives it back; rings that have their image refuse it"},
+    {SYS_fcntl, control, {is(1, F_OFD_GETLK, "`F_OFD_GETLK`")}, "does another program use a disk image that is attached?"},
+    {SYS_fcntl, control, {is(1, F_GETFL, "`F_GETFL`")}, "what may be done with a descriptor that a client passed"},
+    {SYS_fstat, control, {}, "what a descriptor is that a client passed; the call takes no path"},
+    {SYS_ioctl, control, REQUEST(BLKGETSIZE64), "the size of a block device that a client passed"},
     {SYS_preadv, io, {}, "transfers of disks, without io_uring"},
     {SYS_pwritev, io, {}, "transfers of disks, without io_uring"},
     {SYS_fdatasync, io, {}, "flushes of disks, without io_uring"},
@@ -121,8 +128,7 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_ioctl, control, REQUEST(TCSETS), "the terminal's modes, set again at the end"},
     {SYS_prctl, control, {is(0, PR_SET_PDEATHSIG, "`PR_SET_PDEATHSIG`")}, "the supervisor's death is this process's, once the terminal is restored"},
     {SYS_rt_sigaction, control, {null(1, "to ask only")}, "which signals the user ignores"},
-    {SYS_fcntl, control, {is(1, F_OFD_SETLK, "`F_OFD_SETLK`")}, "gives back the lock of a disk image"},
-
+    {SYS_fcntl, control | io, {is(1, F_OFD_SETLK, "`F_OFD_SETLK`")}, "the lock of a disk image that comes or goes"},
 
     // Logs.
     {SYS_pread64, log | reading | keeping, {}, "a log of a console or of messages, when it becomes an old one; a file with names"},

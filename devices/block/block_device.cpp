@@ -17,6 +17,12 @@ bool can_discard(int fd) {
 
 }  // namespace
 
+std::optional<std::uint64_t> device_bytes(int fd) {
+  std::uint64_t bytes = 0;
+  if (::ioctl(fd, BLKGETSIZE64, &bytes) != 0) return std::nullopt;
+  return bytes;
+}
+
 std::optional<BlockDevice> ask_block_device(int fd) {
   BlockDevice device;
   int logical = 0;

@@ -16,4 +16,7 @@ struct BlockDevice {
 /// nullopt, with errno: the device does not answer. Opens no path.
 [[nodiscard]] std::optional<BlockDevice> ask_block_device(int fd);
 
+/// Its length alone. nullopt, with errno: it is no block device, or does not answer.
+[[nodiscard]] std::optional<std::uint64_t> device_bytes(int fd);
+
 }  // namespace pinfold::devices::block

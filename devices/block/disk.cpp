@@ -21,7 +21,7 @@ tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::unique_ptr<Imag
   for (std::uint32_t n = 0; n < std::clamp(queues, 1U, most_queues); ++n) {
     auto transfers = disk->image_->make_queue(RequestRing::size);
     if (!transfers) return tl::unexpected(transfers.error());
-    auto thread = QueueThread::make(disk->links_.wake_bus);
+    auto thread = queue_thread(disk->links_.threads.get(), disk->links_.wake_bus);
     if (!thread) return tl::unexpected(thread.error());
     disk->queues_.push_back(
         std::make_unique<Queue>(Queue{{GrantAccess(disk->links_.grants, disk->links_.frame_holder()),

@@ -10,6 +10,7 @@
 
 #include "devices/block/image.hpp"
 #include "devices/block/queue_link.hpp"
+#include "devices/queue_thread_reserve.hpp"
 #include "devices/xenbus/backend.hpp"
 
 namespace pinfold::devices::block {
@@ -28,6 +29,8 @@ struct DiskLinks {
   /// A new one for each thread; called when the disk is made.
   std::function<std::unique_ptr<vmm::FrameHolder>()> frame_holder;
   std::function<void()> wake_bus;
+  /// Where its queues' threads come from; null: each is made for it.
+  std::shared_ptr<QueueThreadReserve> threads = nullptr;
 };
 
 /// The backend of one disk. Each queue has a thread; a frontend may use as many queues as there are, or
@@ -56,7 +59,7 @@ class Disk final : public xenbus::Backend {
  private:
   struct Queue {
     QueueParts parts;
-    std::unique_ptr<QueueThread> thread;  ///< Ends before what it uses.
+    OwnedQueueThread thread;  ///< Ends before what it uses.
   };
 
   Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links);

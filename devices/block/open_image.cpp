@@ -103,12 +103,17 @@ int open_with_patience(const path& file, const RawImageOptions& options) {
 
 }  // namespace
 
-tl::expected<OpenImage, std::string> open_raw_image(const path& file, const RawImageOptions& options) {
+tl::expected<vmm::Fd, std::string> open_image_file(const path& file, const RawImageOptions& options) {
   vmm::Fd fd(open_with_patience(file, options));
-  if (!fd.open())
-    return tl::unexpected(
-        fmt::format("disk {}: {}", file.string(), why_not_open(file, options.read_only, errno)));
-  return adopt_raw_image(std::move(fd), file.string(), options);
+  if (fd.open()) return fd;
+  return tl::unexpected(
+      fmt::format("disk {}: {}", file.string(), why_not_open(file, options.read_only, errno)));
+}
+
+tl::expected<OpenImage, std::string> open_raw_image(const path& file, const RawImageOptions& options) {
+  auto fd = open_image_file(file, options);
+  if (!fd) return tl::unexpected(fd.error());
+  return adopt_raw_image(std::move(*fd), file.string(), options);
 }
 
 }  // namespace pinfold::devices::block

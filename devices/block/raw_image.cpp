@@ -58,21 +58,29 @@ std::string locked_by_another(int fd, const std::string& name, bool read_only) {
 
 }  // namespace
 
+tl::expected<std::vector<std::string>, std::string> lock_for_use(int fd, const std::string& name,
+                                                                 const RawImageOptions& options) {
+  std::vector<std::string> notices;
+  switch (lock_image(fd, options.read_only, options.lock_patience)) {
+    case LockResult::locked: break;
+    case LockResult::held_by_another: return tl::unexpected(locked_by_another(fd, name, options.read_only));
+    case LockResult::not_supported:
+      notices.push_back("disk " + name +
+                        ": its file system has no locks: make sure that no other program uses it");
+      break;
+  }
+  return notices;
+}
+
 tl::expected<OpenImage, std::string> adopt_raw_image(vmm::Fd fd, const std::string& name,
                                                      const RawImageOptions& options) {
   auto is = inspect(fd.get(), name, options);
   if (!is) return tl::unexpected(is.error());
   OpenImage open;
   open.notices = std::move(is->notices);
-  switch (lock_image(fd.get(), options.read_only, options.lock_patience)) {
-    case LockResult::locked: break;
-    case LockResult::held_by_another:
-      return tl::unexpected(locked_by_another(fd.get(), name, options.read_only));
-    case LockResult::not_supported:
-      open.notices.push_back("disk " + name +
-                             ": its file system has no locks: make sure that no other program uses it");
-      break;
-  }
+  const auto locked = lock_for_use(fd.get(), name, options);
+  if (!locked) return tl::unexpected(locked.error());
+  open.notices.insert(open.notices.end(), locked->begin(), locked->end());
   auto image = std::make_unique<RawImage>(std::move(fd), name, *is);
   if (options.engine == Engine::threads) {
     image->use_threads(options.threads);

@@ -48,4 +48,13 @@ struct OpenImage {
 [[nodiscard]] tl::expected<OpenImage, std::string> adopt_raw_image(vmm::Fd fd, const std::string& name,
                                                                    const RawImageOptions& options);
 
+/// The file of an image, opened as open_raw_image() does, and neither looked at nor locked.
+[[nodiscard]] tl::expected<vmm::Fd, std::string> open_image_file(const std::filesystem::path& path,
+                                                                 const RawImageOptions& options);
+
+/// Locks an image that inspect() found good. An error is one line that says who holds it; a notice: its file
+/// system has no locks.
+[[nodiscard]] tl::expected<std::vector<std::string>, std::string> lock_for_use(
+    int fd, const std::string& name, const RawImageOptions& options);
+
 }  // namespace pinfold::devices::block

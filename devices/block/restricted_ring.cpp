@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "devices/wake_fd.hpp"
 
@@ -16,6 +17,13 @@ io_uring_restriction permit_operation(std::uint8_t operation) {
   return restriction;
 }
 
+io_uring_restriction permit_change_of_file() {
+  io_uring_restriction restriction = {};
+  restriction.opcode = IORING_RESTRICTION_REGISTER_OP;
+  restriction.register_op = IORING_REGISTER_FILES_UPDATE;
+  return restriction;
+}
+
 io_uring_restriction flags(std::uint16_t kind) {
   io_uring_restriction restriction = {};
   restriction.opcode = kind;
@@ -26,32 +34,53 @@ io_uring_restriction flags(std::uint16_t kind) {
 }  // namespace
 
 tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make(unsigned depth, int file, int wake) {
+  return make(depth, file, wake, false);
+}
+
+tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make_without_file(unsigned depth,
+                                                                                     int wake) {
+  return make(depth, -1, wake, true);
+}
+
+tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make(unsigned depth, int file, int wake,
+                                                                        bool changeable) {
   std::unique_ptr<RestrictedRing> ring(new RestrictedRing);
   io_uring_params params = {};
   params.flags = IORING_SETUP_R_DISABLED;
   if (const int error = io_uring_queue_init_params(depth, &ring->ring_, &params); error != 0)
     return tl::unexpected(-error);
   ring->open_ = true;
-  if (const int error = ring->restrict_to(file, wake); error != 0) return tl::unexpected(-error);
+  if (const int error = ring->restrict_to(file, wake, changeable); error != 0) return tl::unexpected(-error);
   return ring;
 }
 
-int RestrictedRing::restrict_to(int file, int wake) {
-  // No IORING_RESTRICTION_REGISTER_OP: nothing more can be registered.
+int RestrictedRing::restrict_to(int file, int wake, bool changeable) {
+  // Without IORING_RESTRICTION_REGISTER_OP, nothing more can be registered.
   std::array restrictions = {
-      permit_operation(IORING_OP_READV),           permit_operation(IORING_OP_WRITEV),
-      permit_operation(IORING_OP_FSYNC),           permit_operation(IORING_OP_FALLOCATE),
-      flags(IORING_RESTRICTION_SQE_FLAGS_ALLOWED), flags(IORING_RESTRICTION_SQE_FLAGS_REQUIRED),
+      permit_change_of_file(),
+      permit_operation(IORING_OP_READV),
+      permit_operation(IORING_OP_WRITEV),
+      permit_operation(IORING_OP_FSYNC),
+      permit_operation(IORING_OP_FALLOCATE),
+      flags(IORING_RESTRICTION_SQE_FLAGS_ALLOWED),
+      flags(IORING_RESTRICTION_SQE_FLAGS_REQUIRED),
   };
   if (const int error = io_uring_register_files(&ring_, &file, 1); error != 0) return error;
   if (const int error = io_uring_register_eventfd(&ring_, wake); error != 0) return error;
   // liburing has functions for these two, but its shared library of version 2.3 does not export them.
   const auto ring = static_cast<unsigned>(ring_.ring_fd);
-  if (const int error = io_uring_register(ring, IORING_REGISTER_RESTRICTIONS, restrictions.data(),
-                                          static_cast<unsigned>(restrictions.size()));
+  const std::span asked = std::span(restrictions).subspan(changeable ? 0 : 1);
+  if (const int error = io_uring_register(ring, IORING_REGISTER_RESTRICTIONS, asked.data(),
+                                          static_cast<unsigned>(asked.size()));
       error != 0)
     return error;
   return io_uring_register(ring, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+}
+
+tl::expected<void, int> RestrictedRing::set_file(int file) {
+  const int changed = io_uring_register_files_update(&ring_, 0, &file, 1);
+  if (changed < 0) return tl::unexpected(-changed);
+  return {};
 }
 
 RestrictedRing::~RestrictedRing() {

@@ -19,17 +19,26 @@ class RestrictedRing {
   /// `wake` is an eventfd(2) that each completion raises. The error is an errno.
   [[nodiscard]] static tl::expected<std::unique_ptr<RestrictedRing>, int> make(unsigned depth, int file,
                                                                                int wake);
+  /// The same for a file that is not known yet: set_file() names it, and nothing else of the ring can be
+  /// changed.
+  [[nodiscard]] static tl::expected<std::unique_ptr<RestrictedRing>, int> make_without_file(unsigned depth,
+                                                                                            int wake);
   ~RestrictedRing();
   RestrictedRing(const RestrictedRing&) = delete;
   RestrictedRing& operator=(const RestrictedRing&) = delete;
 
   [[nodiscard]] io_uring* get() { return &ring_; }
+  /// Of a ring that was made without a file: requests are for this one from now on; -1: for none. The error
+  /// is an errno.
+  [[nodiscard]] tl::expected<void, int> set_file(int file);
   /// Marks the request as one for the registered file, which the ring insists on.
   static void use_file(io_uring_sqe* request);
 
  private:
   RestrictedRing() = default;
-  [[nodiscard]] int restrict_to(int file, int wake);
+  [[nodiscard]] static tl::expected<std::unique_ptr<RestrictedRing>, int> make(unsigned depth, int file,
+                                                                               int wake, bool changeable);
+  [[nodiscard]] int restrict_to(int file, int wake, bool changeable);
 
   io_uring ring_ = {};
   bool open_ = false;

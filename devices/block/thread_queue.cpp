@@ -34,6 +34,7 @@ ThreadQueue::ThreadQueue(ImageFile& file, IoThreads& threads, std::size_t depth,
 ThreadQueue::~ThreadQueue() {
   std::unique_lock lock(mutex_);
   answered_.wait(lock, [this] { return running_ == 0; });
+  if (give_back_) give_back_(std::move(wake_));
 }
 
 bool ThreadQueue::submit(const Transfer& transfer) {

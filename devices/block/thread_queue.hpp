@@ -2,7 +2,9 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "devices/block/image.hpp"
@@ -18,6 +20,9 @@ class ThreadQueue final : public TransferQueue {
  public:
   /// `file` and `threads` outlive the queue.
   ThreadQueue(ImageFile& file, IoThreads& threads, std::size_t depth, WakeFd wake);
+  /// Takes back what wakes the queue's reader, when the queue is gone.
+  using GiveBack = std::function<void(WakeFd)>;
+  void give_back_to(GiveBack give_back) { give_back_ = std::move(give_back); }
   ~ThreadQueue() override;
   ThreadQueue(const ThreadQueue&) = delete;
   ThreadQueue& operator=(const ThreadQueue&) = delete;
@@ -41,6 +46,7 @@ class ThreadQueue final : public TransferQueue {
   TransferSlots slots_;
   std::size_t depth_;
   WakeFd wake_;
+  GiveBack give_back_;                            ///< Empty: it ends with the queue.
   std::vector<TransferSlots::Number> submitted_;  ///< Not started.
   std::vector<Completion> failed_;                ///< Never started.
   std::mutex mutex_;                              ///< Guards the rest.

@@ -39,6 +39,16 @@ tl::expected<std::unique_ptr<TransferQueue>, int> UringQueue::make(ImageFile& fi
   return queue;
 }
 
+tl::expected<std::unique_ptr<TransferQueue>, int> UringQueue::in_ring(ImageFile& file, std::size_t depth,
+                                                                      std::unique_ptr<RestrictedRing> ring,
+                                                                      WakeFd wake, GiveBack give_back) {
+  std::unique_ptr<UringQueue> queue(new UringQueue(file, depth, std::move(wake)));
+  queue->ring_ = std::move(ring);
+  queue->give_back_ = std::move(give_back);
+  if (const auto set = queue->ring_->set_file(file.descriptor()); !set) return tl::unexpected(set.error());
+  return queue;
+}
+
 UringQueue::~UringQueue() {
   if (!ring_) return;
   // What was pushed and not submitted, the kernel has not seen and never will.
@@ -48,6 +58,8 @@ UringQueue::~UringQueue() {
     io_uring_cqe_seen(ring_->get(), answer);
     --in_ring_;
   }
+  // A ring that keeps steps which the kernel never took is of no use to another queue.
+  if (give_back_ && in_ring_ == 0 && ring_->set_file(-1)) give_back_(std::move(ring_), std::move(wake_));
 }
 
 bool UringQueue::submit(const Transfer& transfer) {

@@ -1,6 +1,7 @@
 // Transfers by io_uring.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,9 +16,17 @@ namespace pinfold::devices::block {
 /// A queue that asks the kernel for many steps in one system call. It starts no threads of its own.
 class UringQueue final : public TransferQueue {
  public:
+  /// What takes a ring back, and what wakes its reader, when the queue is gone.
+  using GiveBack = std::function<void(std::unique_ptr<RestrictedRing>, WakeFd)>;
+
   /// The error is an errno. `file` outlives the queue.
   [[nodiscard]] static tl::expected<std::unique_ptr<TransferQueue>, int> make(ImageFile& file,
                                                                               std::size_t depth);
+  /// A queue in a ring that is there already, and was made without a file. The error is an errno; `give_back`
+  /// is called then, too.
+  [[nodiscard]] static tl::expected<std::unique_ptr<TransferQueue>, int> in_ring(
+      ImageFile& file, std::size_t depth, std::unique_ptr<RestrictedRing> ring, WakeFd wake,
+      GiveBack give_back);
   ~UringQueue() override;
   UringQueue(const UringQueue&) = delete;
   UringQueue& operator=(const UringQueue&) = delete;
@@ -38,6 +47,7 @@ class UringQueue final : public TransferQueue {
   std::size_t depth_;
   WakeFd wake_;
   std::unique_ptr<RestrictedRing> ring_;
+  GiveBack give_back_;       ///< Empty: the ring ends with the queue.
   std::size_t in_ring_ = 0;  ///< Steps that were pushed and not answered. The kernel may not have seen all.
   std::vector<Completion> done_;  ///< Not collected.
 };

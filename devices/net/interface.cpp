@@ -50,7 +50,7 @@ tl::expected<std::unique_ptr<Interface>, std::string> Interface::make(Wiring wir
                                                                       std::uint32_t queues) {
   std::unique_ptr<Interface> made(new Interface(std::move(wiring), std::move(nodes), std::move(links)));
   for (std::uint32_t n = 0; n < std::clamp(queues, 1U, most_queues); ++n) {
-    auto thread = QueueThread::make(made->links_.wake_bus);
+    auto thread = queue_thread(made->links_.threads.get(), made->links_.wake_bus);
     if (!thread) return tl::unexpected(thread.error());
     made->queues_.push_back(
         std::make_unique<Queue>(Queue{GrantAccess(made->links_.grants, made->links_.frame_holder()),

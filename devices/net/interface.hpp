@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "devices/net/net_queue.hpp"
+#include "devices/queue_thread_reserve.hpp"
 #include "devices/xenbus/backend.hpp"
 
 namespace pinfold::devices::net {
@@ -28,6 +29,8 @@ struct InterfaceLinks {
   /// A new one for each thread; called when the interface is made.
   std::function<std::unique_ptr<vmm::FrameHolder>()> frame_holder;
   std::function<void()> wake_bus;
+  /// Where its queues' threads come from; null: each is made for it.
+  std::shared_ptr<QueueThreadReserve> threads = nullptr;
 };
 
 /// The backend of one interface. Each queue has a thread; a frontend may use as many queues as there are, or
@@ -59,7 +62,7 @@ class Interface final : public xenbus::Backend {
   struct Queue {
     GrantAccess grants;
     std::shared_ptr<QueueCounts> counts;  ///< Also an event's, which may come when the queue is gone.
-    std::unique_ptr<QueueThread> thread;  ///< Ends before the rest.
+    OwnedQueueThread thread;              ///< Ends before the rest.
   };
 
   Interface(Wiring wiring, InterfaceNodes nodes, InterfaceLinks links);

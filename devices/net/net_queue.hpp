@@ -33,6 +33,7 @@ struct QueueCounts {
 
 /// What queues share, of one interface. All of it outlives them.
 struct Wiring {
+  vmm::Fd tie = {};  ///< Closed when all else is: whoever has the other end of it cleans up then.
   Wire wire;
   std::unique_ptr<Capture> capture;  ///< Null: none.
   std::unique_ptr<Meter> meter;      ///< Null: no limit.

@@ -52,6 +52,7 @@ void BackendDevice::look() {
   if (state_ == BusState::connected) {
     if (const auto reason = backend_->failure()) fail_with(*reason);
   }
+  if (departure_ != Departure::none) return leave();
   switch (frontend_state()) {
     case BusState::initialising:
       if (state_ == BusState::connected) backend_->disconnect();
@@ -74,6 +75,42 @@ void BackendDevice::look() {
         fail_with("the frontend is in a state that frontends don't have");
       break;
   }
+}
+
+void BackendDevice::depart(Departure how) {
+  auto before = departure_.load();
+  while (before < how && !departure_.compare_exchange_weak(before, how)) {
+  }
+}
+
+/// Does the frontend use the device, or say that it is about to end that?
+bool BackendDevice::is_held_by(BusState frontend) const {
+  switch (frontend) {
+    case BusState::unknown:
+    case BusState::initialising:
+    case BusState::closed: return false;
+    case BusState::closing: return true;
+    case BusState::init_wait:
+    case BusState::initialised:
+    case BusState::connected:
+    case BusState::reconfiguring:
+    case BusState::reconfigured: break;
+  }
+  // One that was never connected, or broke its ring, has nothing to lose.
+  return state_ == BusState::connected;
+}
+
+void BackendDevice::leave() {
+  if (gone_) return;
+  if (!std::exchange(announced_, true)) write({{"online", "0"}, {"state", text_of(BusState::closing)}});
+  if (const BusState frontend = frontend_state(); departure_ == Departure::asked && is_held_by(frontend)) {
+    if (frontend == BusState::closing) begin_closing();
+    return;
+  }
+  begin_closing();
+  if (!backend_->is_disconnected()) return;
+  set_state(BusState::closed);
+  gone_ = true;
 }
 
 void BackendDevice::remove_nodes() {

@@ -1,6 +1,7 @@
 // The state machine of a backend (xen/io/xenbus.h, "State diagrams" in xen/io/blkif.h).
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -8,6 +9,13 @@
 #include "devices/xenbus/bus_state.hpp"
 
 namespace pinfold::devices::xenbus {
+
+/// Whether a device is to go, while its guest runs.
+enum class Departure : std::uint8_t {
+  none,
+  asked,   ///< The frontend is asked to close, and the device goes when it has.
+  forced,  ///< The device goes when nothing of the guest's is in use, whatever the frontend does.
+};
 
 /// One device: its nodes in the store, its state, and its Backend.
 ///
@@ -24,7 +32,10 @@ namespace pinfold::devices::xenbus {
 /// Closed, a frontend that begins again with Initialising finds the device as if it were new. So nothing that
 /// a frontend does, or leaves undone when it dies, makes the device useless for the next one.
 ///
-/// Concurrency: used by one thread at a time.
+/// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It serves the
+/// frontend until that closes, offers no new connection, and is_gone() when nothing of one is left.
+///
+/// Concurrency: used by one thread at a time, except for depart(), departure(), state() and counts().
 class BackendDevice {
  public:
   /// `store` outlives this.
@@ -38,11 +49,15 @@ class BackendDevice {
   /// Ends the connection for good: the guest is over.
   void shut() { backend_->disconnect(); }
   [[nodiscard]] bool is_disconnected() { return backend_->is_disconnected(); }
+  /// The device is to go; look() does what follows. A forced departure is never taken back.
+  void depart(Departure how);
+  [[nodiscard]] Departure departure() const { return departure_; }
+  /// Has it departed? Then it may be destroyed.
+  [[nodiscard]] bool is_gone() const { return gone_; }
   /// Removes both folders.
   void remove_nodes();
   [[nodiscard]] const DeviceName& name() const { return name_; }
   [[nodiscard]] BusState state() const { return state_; }
-  /// Any thread may call it.
   [[nodiscard]] DeviceCounts counts() const { return backend_->counts(); }
 
  private:
@@ -51,6 +66,8 @@ class BackendDevice {
   void offer();
   void connect();
   void begin_closing();
+  void leave();
+  [[nodiscard]] bool is_held_by(BusState frontend) const;
   void fail_with(const std::string& reason);
   void set_state(BusState state);
   void write(const DeviceNodes& nodes);
@@ -58,7 +75,10 @@ class BackendDevice {
   xenstore::Store& store_;
   DeviceName name_;
   std::unique_ptr<Backend> backend_;
-  BusState state_ = BusState::initialising;
+  std::atomic<BusState> state_ = BusState::initialising;
+  std::atomic<Departure> departure_ = Departure::none;
+  bool announced_ = false;  ///< The frontend was asked to close.
+  bool gone_ = false;
 };
 
 }  // namespace pinfold::devices::xenbus

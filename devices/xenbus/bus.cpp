@@ -23,11 +23,11 @@ void Waker::wait() {
 }
 
 void Bus::add(DeviceName name, std::unique_ptr<Backend> backend) {
+  taken_.insert(key_of(name));
   devices_.push_back(std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend)));
 }
 
 tl::expected<void, std::string> Bus::start(pvmmu::Held, const BootRings&) {
-  if (devices_.empty()) return {};
   client_ = store_->add_client(monitor_domain, waker_, xenstore::EventStyle::one_for_each_watch);
   watching_ = true;
   for (const auto& device : devices_) {
@@ -38,10 +38,104 @@ tl::expected<void, std::string> Bus::start(pvmmu::Held, const BootRings&) {
   return {};
 }
 
+tl::expected<void, std::string> Bus::plug(DeviceName name, std::unique_ptr<Backend> backend) {
+  const Key key = key_of(name);
+  const auto ending = [] { return tl::unexpected(std::string("the guest is about to end")); };
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return ending();
+    if (!taken_.insert(key).second) return tl::unexpected(std::string("the guest has this device already"));
+  }
+  auto device = std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend));
+  // Without the lock: what writes to the store wakes those who watch it.
+  const bool published = device->publish().has_value();
+  if (published) watch(device->name());
+  std::unique_lock lock(mutex_);
+  if (published && !stopping_) {
+    arrivals_.push_back(std::move(device));
+    lock.unlock();
+    waker_->wake();
+    return {};
+  }
+  const bool stopping = stopping_;
+  lock.unlock();
+  device->remove_nodes();
+  device.reset();
+  lock.lock();
+  taken_.erase(key);
+  if (stopping) return ending();
+  return tl::unexpected(std::string("xenstore refuses the device's nodes"));
+}
+
+bool Bus::unplug(std::string_view kind, std::uint32_t number, Departure how) {
+  bool found = false;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto* list : {&devices_, &arrivals_})
+      for (const auto& device : *list)
+        if (device->name().kind == kind && device->name().number == number) {
+          device->depart(how);
+          found = true;
+        }
+  }
+  if (found) waker_->wake();
+  return found;
+}
+
+bool Bus::has(std::string_view kind, std::uint32_t number) const {
+  const std::lock_guard lock(mutex_);
+  return taken_.contains(Key(kind, number));
+}
+
+std::vector<DeviceStatus> Bus::devices() const {
+  std::vector<DeviceStatus> all;
+  const std::lock_guard lock(mutex_);
+  for (const auto* list : {&devices_, &arrivals_})
+    for (const auto& device : *list) all.push_back({device->name(), device->state(), device->departure()});
+  return all;
+}
+
+void Bus::take_arrivals() {
+  const std::lock_guard lock(mutex_);
+  for (auto& device : arrivals_) devices_.push_back(std::move(device));
+  arrivals_.clear();
+}
+
+void Bus::look_at_all() {
+  for (std::size_t place = 0; place < devices_.size();) {
+    devices_[place]->look();
+    if (devices_[place]->is_gone())
+      remove(place);
+    else
+      ++place;
+  }
+}
+
+/// Its name is free only when nothing of it is left: the next device of that name may have the same image.
+void Bus::remove(std::size_t place) {
+  std::unique_ptr<BackendDevice> device;
+  const Key key = key_of(devices_[place]->name());
+  unwatch(devices_[place]->name());
+  devices_[place]->remove_nodes();
+  {
+    const std::lock_guard lock(mutex_);
+    device = std::move(devices_[place]);
+    devices_.erase(devices_.begin() + static_cast<std::ptrdiff_t>(place));
+  }
+  device.reset();
+  const std::lock_guard lock(mutex_);
+  taken_.erase(key);
+}
+
 void Bus::watch(const DeviceName& name) {
   const xenstore::Path state = name.frontend_folder().child("state");
   // Refused only for a second device of that name.
   (void)store_->watch(client_, state.text(), state.text());
+}
+
+void Bus::unwatch(const DeviceName& name) {
+  const xenstore::Path state = name.frontend_folder().child("state");
+  (void)store_->unwatch(client_, state.text(), state.text());
 }
 
 void Bus::run() {
@@ -52,8 +146,9 @@ void Bus::run() {
       const std::lock_guard lock(mutex_);
       stopping = stopping_;
     }
+    take_arrivals();
     if (!stopping) {
-      for (const auto& device : devices_) device->look();
+      look_at_all();
     } else {
       for (const auto& device : devices_) device->shut();
       if (all_disconnected()) break;
@@ -81,7 +176,9 @@ bool Bus::all_disconnected() {
 
 std::vector<DeviceCounts> Bus::counts() const {
   std::vector<DeviceCounts> all;
-  for (const auto& device : devices_) all.push_back(device->counts());
+  const std::lock_guard lock(mutex_);
+  for (const auto* list : {&devices_, &arrivals_})
+    for (const auto& device : *list) all.push_back(device->counts());
   return all;
 }
 
@@ -104,8 +201,16 @@ void Bus::detach() {
     waker_->wake();
     thread_.join();
   }
+  take_arrivals();
   for (const auto& device : devices_) device->remove_nodes();
-  devices_.clear();
+  decltype(devices_) over;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    over.swap(devices_);
+    taken_.clear();
+  }
+  over.clear();
   if (std::exchange(watching_, false)) store_->remove_client(client_);
 }
 

@@ -5,7 +5,11 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "devices/device.hpp"
@@ -27,9 +31,20 @@ class Waker final : public xenstore::EventListener {
   bool woken_ = false;
 };
 
+/// A device as the bus has it now.
+struct DeviceStatus {
+  DeviceName name;
+  BusState state;  ///< The backend's.
+  Departure departure;
+};
+
 /// A thread of the bus's own watches the states of all frontends, as a client of the store, and does what
 /// follows from them: never under the domain's lock. A guest that writes states without end keeps this thread
 /// busy, and nobody else.
+///
+/// Devices come and go while the guest runs: any thread plugs one in, which the bus's thread then serves, and
+/// asks for the end of one, which the bus's thread carries out. Nobody waits for the guest under a lock, or
+/// in a call of these.
 class Bus final : public Device {
  public:
   explicit Bus(std::shared_ptr<xenstore::Store> store) : store_(std::move(store)) {}
@@ -37,6 +52,15 @@ class Bus final : public Device {
 
   /// Before start(). A guest has one device of a name.
   void add(DeviceName name, std::unique_ptr<Backend> backend);
+  /// After start(), by any thread: the same while the guest runs. An error is one line: the guest has a
+  /// device of this name, or is about to end.
+  [[nodiscard]] tl::expected<void, std::string> plug(DeviceName name, std::unique_ptr<Backend> backend);
+  /// By any thread: begins a device's departure. False: there is no such device.
+  [[nodiscard]] bool unplug(std::string_view kind, std::uint32_t number, Departure how);
+  /// By any thread: is the name a device's? It is until nothing of the device is left, its image included.
+  [[nodiscard]] bool has(std::string_view kind, std::uint32_t number) const;
+  /// By any thread.
+  [[nodiscard]] std::vector<DeviceStatus> devices() const;
   /// What backends call when something about them has changed.
   [[nodiscard]] std::shared_ptr<Waker> waker() const { return waker_; }
 
@@ -53,21 +77,33 @@ class Bus final : public Device {
   static constexpr std::chrono::seconds patience{30};
 
  private:
+  /// What tells the devices of the guest apart.
+  using Key = std::pair<std::string, std::uint32_t>;
+  [[nodiscard]] static Key key_of(const DeviceName& name) { return {name.kind, name.number}; }
+
   void run();
+  void take_arrivals();
+  void look_at_all();
+  void remove(std::size_t place);
   /// False: the guest goes on making events.
   [[nodiscard]] bool drain_events();
   void watch(const DeviceName& name);
+  void unwatch(const DeviceName& name);
   [[nodiscard]] bool all_disconnected();
 
   std::shared_ptr<xenstore::Store> store_;
   std::shared_ptr<Waker> waker_ = std::make_shared<Waker>();
+  /// The bus's thread changes the list, with the mutex, and is the only one to use the devices but for their
+  /// departure and what can be read of them.
   std::vector<std::unique_ptr<BackendDevice>> devices_;
   xenstore::ClientId client_;
   bool watching_ = false;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable over_;
-  bool stopping_ = false;      ///< Guarded by the mutex.
-  bool disconnected_ = false;  ///< Guarded by the mutex.
+  std::vector<std::unique_ptr<BackendDevice>> arrivals_;  ///< Guarded by the mutex, as the next three.
+  std::set<Key> taken_;  ///< Names of devices: from before their nodes are there until after they are gone.
+  bool stopping_ = false;
+  bool disconnected_ = false;
   std::thread thread_;
 };
 

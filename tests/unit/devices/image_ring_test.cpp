@@ -81,5 +81,50 @@ TEST_F(RestrictedRingTest, registers_nothing_more) {
   EXPECT_EQ(io_uring_register_buffers(ring->get(), &piece, 1), -EACCES);
 }
 
+/// A ring for disks that come later.
+class RingWithoutFile : public RestrictedRingTest {
+ protected:
+  void SetUp() override {
+    RestrictedRingTest::SetUp();
+    if (IsSkipped()) return;
+    auto made = RestrictedRing::make_without_file(8, wake.get());
+    ASSERT_TRUE(made) << made.error();
+    ring = std::move(*made);
+  }
+  int write() {
+    return ask([&](auto* request) {
+      io_uring_prep_writev(request, 0, &piece, 1, 0);
+      RestrictedRing::use_file(request);
+    });
+  }
+};
+
+TEST_F(RingWithoutFile, serves_the_file_that_it_is_given_and_no_other) {
+  EXPECT_EQ(write(), -EBADF);
+  ASSERT_TRUE(ring->set_file(file.get()));
+  EXPECT_EQ(write(), 512);
+  ASSERT_TRUE(ring->set_file(-1));
+  EXPECT_EQ(write(), -EBADF);
+  EXPECT_FALSE(ring->set_file(12345));
+}
+
+TEST_F(RingWithoutFile, can_do_no_more_than_others) {
+  ASSERT_TRUE(ring->set_file(file.get()));
+  EXPECT_EQ(ask([&](auto* request) {
+              io_uring_prep_openat(request, AT_FDCWD, "/", O_RDONLY, 0);
+              io_uring_sqe_set_flags(request, IOSQE_FIXED_FILE);
+            }),
+            -EACCES);
+  EXPECT_EQ(ask([&](auto* request) { io_uring_prep_writev(request, file.get(), &piece, 1, 0); }), -EACCES);
+  const int fd = file.get();
+  const auto number = static_cast<unsigned>(ring->get()->ring_fd);
+  EXPECT_EQ(io_uring_register(number, IORING_REGISTER_EVENTFD, &fd, 1), -EACCES);
+  EXPECT_EQ(io_uring_register(number, IORING_UNREGISTER_FILES, nullptr, 0), -EACCES);
+  iovec buffer = piece;
+  EXPECT_EQ(io_uring_register(number, IORING_REGISTER_BUFFERS, &buffer, 1), -EACCES);
+}
+
+TEST_F(RestrictedRingTest, keeps_its_file) { EXPECT_EQ(ring->set_file(file.get()).error(), EACCES); }
+
 }  // namespace
 }  // namespace pinfold::devices::block

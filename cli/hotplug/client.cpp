@@ -1,0 +1,187 @@
+#include "cli/hotplug/client.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cli/config/mac.hpp"
+#include "cli/config/vdev.hpp"
+#include "cli/control/client.hpp"
+#include "cli/hotplug/keeper.hpp"
+#include "cli/json_number.hpp"
+#include "cli/networks/networks.hpp"
+#include "devices/block/inspect.hpp"
+#include "devices/block/raw_image.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+namespace block = devices::block;
+using Failed = tl::unexpected<std::string>;
+
+void print_notices(const std::vector<std::string>& notices) {
+  for (const std::string& notice : notices) fmt::print(stderr, "pinfold: {}\n", notice);
+}
+
+/// The end of a path says more than its beginning, and a request has a limit.
+std::string short_name(const std::string& path) {
+  constexpr std::size_t most = 1024;
+  return path.size() <= most ? path : "…" + path.substr(path.size() - most);
+}
+
+Json describe(const DiskConfig& disk, std::uint32_t number, const block::Inspected& is) {
+  return {{"vdev", disk.vdev},
+          {"number", number},
+          {"cdrom", disk.cdrom},
+          {"image", short_name(disk.target.string())},
+          {"read_only", is.geometry.read_only},
+          {"sectors", is.geometry.sectors},
+          {"sector_bytes", is.geometry.logical_sector_bytes},
+          {"physical_sector_bytes", is.geometry.physical_sector_bytes},
+          {"discard", is.geometry.can_discard},
+          {"discard_granularity", is.geometry.discard_granularity},
+          {"address_alignment", is.alignment.address},
+          {"length_alignment", is.alignment.length}};
+}
+
+std::string text_of(const Json& object, const char* key) { return text_in(object, key); }
+
+tl::expected<std::vector<Json>, std::string> devices_of(const RunningGuest& guest, const std::string& kind) {
+  const auto answer = ask_guest_named(guest.name, "devices");
+  if (!answer) return Failed(answer.error());
+  std::vector<Json> found;
+  for (const Json& device : answer->at("devices"))
+    if (text_of(device, "kind") == kind) found.push_back(device);
+  return found;
+}
+
+std::string free_mac(const std::vector<Json>& interfaces, const vmm::Uuid& uuid, std::size_t index) {
+  for (unsigned attempt = 0;; ++attempt) {
+    std::string mac = mac_of(uuid, index, attempt);
+    if (std::ranges::none_of(interfaces, [&](const Json& one) { return text_of(one, "mac") == mac; }))
+      return mac;
+  }
+}
+
+tl::expected<std::string, std::string> mac_for(const RunningGuest& guest, const std::vector<Json>& interfaces,
+                                               const VifConfig& vif, std::uint32_t index) {
+  for (const Json& one : interfaces)
+    if (!vif.mac.empty() && text_of(one, "mac") == vif.mac)
+      return Failed(
+          fmt::format("interface {} has the address {} already", whole_number(one.at("number")), vif.mac));
+  if (!vif.mac.empty()) return vif.mac;
+  const auto status = ask_guest_named(guest.name, "status");
+  if (!status) return Failed(status.error());
+  const auto uuid = vmm::Uuid::parse(text_of(*status, "uuid"));
+  if (!uuid) return Failed("the guest's monitor does not know its UUID");
+  return free_mac(interfaces, *uuid, index);
+}
+
+tl::expected<MadeForDevice, std::string> make_host_side(const VifConfig& vif, std::uint32_t domain,
+                                                        std::uint32_t index) {
+  auto networks = Networks::open_one(vif, domain, index);
+  if (!networks) return Failed(networks.error());
+  MadeForDevice made;
+  NetworkDescriptors opened = networks->take_descriptors();
+  for (VifDescriptors& of : opened) {
+    for (vmm::Fd& lane : of.lanes) made.descriptors.push_back(std::move(lane));
+    if (of.capture.open()) made.descriptors.push_back(std::move(of.capture));
+  }
+  made.clean_up = std::make_shared<Networks>(std::move(*networks));
+  return made;
+}
+
+}  // namespace
+
+ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk) {
+  const auto number = vdev_number(disk.vdev);
+  if (!number) return Failed(fmt::format("{}: no name of a virtual device", disk.vdev));
+  // First of all: the image of a disk that the guest has already is locked, which says less.
+  const auto there = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
+  if (!there) return Failed(there.error());
+  if (flag_in(*there, "present")) return Failed(fmt::format("the guest has a disk {} already", disk.vdev));
+  block::RawImageOptions options;
+  options.read_only = disk.read_only;
+  options.discard = disk.discard;
+  options.direct_io = disk.direct_io;
+  const std::string name = disk.target.string();
+  const auto fd = block::open_image_file(disk.target, options);
+  if (!fd) return Failed(fd.error());
+  const auto is = block::inspect(fd->get(), name, options);
+  if (!is) return Failed(is.error());
+  const auto locked = block::lock_for_use(fd->get(), name, options);
+  if (!locked) return Failed(locked.error());
+  const std::array<int, 1> passed{fd->get()};
+  auto answer = ask_guest_named(guest.name, "block-attach", describe(disk, *number, *is), 10, passed);
+  if (!answer) return Failed(fmt::format("{}: {}", disk.vdev, answer.error()));
+  print_notices(is->notices);
+  print_notices(*locked);
+  return answer;
+}
+
+ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text, const VifConfig& vif) {
+  const auto interfaces = devices_of(guest, "vif");
+  if (!interfaces) return Failed(interfaces.error());
+  std::uint32_t index = 0;
+  for (const Json& one : *interfaces)
+    index = std::max(index, static_cast<std::uint32_t>(whole_number(one.at("number"))) + 1);
+  VifConfig config = vif;
+  auto mac = mac_for(guest, *interfaces, vif, index);
+  if (!mac) return Failed(mac.error());
+  config.mac = std::move(*mac);
+  auto kept = make_in_keeper([&] { return make_host_side(config, guest.note.id, index); });
+  if (!kept) return Failed(kept.error());
+  std::vector<int> passed{kept->tie.get()};
+  for (const vmm::Fd& fd : kept->descriptors) passed.push_back(fd.get());
+  const std::string said = vif.mac.empty() ? fmt::format("{},mac={}", text, config.mac) : text;
+  auto answer = ask_guest_named(guest.name, "network-attach", {{"number", index}, {"vif", said}}, 10, passed);
+  if (!answer) return Failed(fmt::format("interface {}: {}", index, answer.error()));
+  (*answer)["mac"] = config.mac;
+  return answer;
+}
+
+tl::expected<DeviceOfGuest, std::string> find_interface(const RunningGuest& guest,
+                                                        const std::string& number_or_mac) {
+  const auto interfaces = devices_of(guest, "vif");
+  if (!interfaces) return Failed(interfaces.error());
+  const auto mac = canonical_mac(number_or_mac);
+  for (const Json& one : *interfaces) {
+    const std::uint64_t number = whole_number(one.at("number"));
+    if (mac ? text_of(one, "mac") == *mac : std::to_string(number) == number_or_mac)
+      return DeviceOfGuest{"vif", static_cast<std::uint32_t>(number)};
+  }
+  return Failed(fmt::format("the guest has no interface {}", number_or_mac));
+}
+
+ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& device, bool force,
+                           std::chrono::milliseconds patience) {
+  using Clock = std::chrono::steady_clock;
+  Json which{{"kind", device.kind}, {"number", device.number}, {"force", force}};
+  if (const auto begun = ask_guest_named(guest.name, "device-detach", which); !begun)
+    return Failed(begun.error());
+  const auto end = Clock::now() + patience;
+  for (std::chrono::milliseconds pause{5};; pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
+    const auto now = ask_guest_named(guest.name, "device", which);
+    if (!now) return Failed(now.error());
+    if (!flag_in(*now, "present")) return Json{{"kind", device.kind}, {"number", device.number}};
+    if (Clock::now() >= end) break;
+    std::this_thread::sleep_for(pause);
+  }
+  const double seconds = std::chrono::duration<double>(patience).count();
+  if (force)
+    return Failed(
+        fmt::format("the host has not finished what the guest asked of the device within {} s; it "
+                    "goes when that is done",
+                    seconds));
+  return Failed(
+      fmt::format("the guest has not let go of the device within {} s; it goes when the guest does, "
+                  "and --force does not wait for that",
+                  seconds));
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,40 @@
+// The client's side of the commands for a running guest's devices: it opens what they need with the user's
+// rights.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/config/disk_config.hpp"
+#include "cli/config/vif_config.hpp"
+#include "cli/control/guests.hpp"
+#include "cli/control/protocol.hpp"
+
+namespace pinfold::cli {
+
+using ClientAnswer = tl::expected<Json, std::string>;
+
+/// Opens, inspects and locks the image, and passes it to the guest's monitor. Notices go to stderr.
+[[nodiscard]] ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk);
+
+/// Makes the host's side of the interface, and passes it to the guest's monitor. The guest gets the interface
+/// as the number behind its last one; an address that is not given is made of its UUID.
+[[nodiscard]] ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text,
+                                            const VifConfig& vif);
+
+/// Which of a guest's devices.
+struct DeviceOfGuest {
+  std::string kind;  ///< "vbd", "vif"
+  std::uint32_t number = 0;
+};
+/// The interface of a number or of an address. An error is one line.
+[[nodiscard]] tl::expected<DeviceOfGuest, std::string> find_interface(const RunningGuest& guest,
+                                                                      const std::string& number_or_mac);
+
+/// Asks the guest to let go of the device, and waits until it is gone. `force`: does not ask.
+[[nodiscard]] ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& device, bool force,
+                                         std::chrono::milliseconds patience);
+
+}  // namespace pinfold::cli

@@ -1,0 +1,196 @@
+#include "cli/hotplug/device_requests.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <limits>
+#include <utility>
+
+namespace pinfold::cli {
+namespace {
+
+namespace block = devices::block;
+using devices::xenbus::DeviceStatus;
+using Failed = tl::unexpected<std::string>;
+
+tl::expected<std::uint32_t, std::string> small_number(const Json& arguments, const char* key) {
+  const auto number = number_in(arguments, key);
+  if (!number) return Failed(number.error());
+  if (*number > std::numeric_limits<std::uint32_t>::max())
+    return Failed(fmt::format("\"{}\" is too large", key));
+  return static_cast<std::uint32_t>(*number);
+}
+
+/// What the client found out about the image.
+tl::expected<void, std::string> read_geometry(const Json& arguments, block::PassedImage& image) {
+  const auto sectors = number_in(arguments, "sectors");
+  if (!sectors) return Failed(sectors.error());
+  image.geometry.sectors = *sectors;
+  const std::array numbers{std::pair{"sector_bytes", &image.geometry.logical_sector_bytes},
+                           std::pair{"physical_sector_bytes", &image.geometry.physical_sector_bytes},
+                           std::pair{"discard_granularity", &image.geometry.discard_granularity},
+                           std::pair{"address_alignment", &image.alignment.address},
+                           std::pair{"length_alignment", &image.alignment.length}};
+  for (const auto& [key, to] : numbers) {
+    const auto number = small_number(arguments, key);
+    if (!number) return Failed(number.error());
+    *to = *number;
+  }
+  image.geometry.read_only = flag_in(arguments, "read_only");
+  image.geometry.can_discard = flag_in(arguments, "discard");
+  return {};
+}
+
+bool never_waits(int fd) { return (::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0; }
+
+/// A descriptor that could make a thread of the monitor's wait, or is of another kind, is refused.
+const char* error_in_lane(int fd, VifNet net) {
+  struct stat is {};
+  // Not the C library's fstat(2), which may be a call that takes a path, too.
+  if (::syscall(SYS_fstat, fd, &is) != 0) return "a descriptor is not open";
+  switch (net) {
+    case VifNet::bridge:
+    case VifNet::tap:
+      if (!S_ISCHR(is.st_mode)) return "a descriptor is not that of a tap device";
+      return never_waits(fd) ? nullptr : "the tap device's descriptor waits";
+    case VifNet::listen:
+      if (S_ISSOCK(is.st_mode) && !never_waits(fd)) return "the socket that listens waits";
+      break;
+    case VifNet::passt:
+    case VifNet::connect: break;
+  }
+  return S_ISSOCK(is.st_mode) ? nullptr : "a descriptor is not that of a socket";
+}
+
+const char* error_in_capture(int fd) {
+  struct stat is {};
+  return ::syscall(SYS_fstat, fd, &is) == 0 && S_ISREG(is.st_mode) ? nullptr : "a capture is a regular file";
+}
+
+}  // namespace
+
+bool DeviceRequests::takes_descriptors(const Request& request) {
+  return request.command == "block-attach" || request.command == "network-attach";
+}
+
+std::optional<DeviceRequests::Answer> DeviceRequests::answer(const Request& request,
+                                                             Descriptors& descriptors) {
+  if (request.command == "block-attach") return attach_disk(request.arguments, descriptors);
+  if (request.command == "network-attach") return attach_interface(request.arguments, descriptors);
+  if (request.command == "device-detach") return detach(request.arguments);
+  if (request.command == "devices") return list();
+  if (request.command == "device") return look_at(request.arguments);
+  return std::nullopt;
+}
+
+/// Descriptors: the image, and a tie if there is one.
+DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descriptors& descriptors) {
+  if (descriptors.empty() || descriptors.size() > 2)
+    return Failed("block-attach takes a descriptor of an image, and may take a tie");
+  const auto number = small_number(arguments, "number");
+  if (!number) return Failed(number.error());
+  const std::string vdev = text_in(arguments, "vdev");
+  block::PassedImage image;
+  image.name = text_in(arguments, "image");
+  if (vdev.empty() || image.name.empty()) return Failed("no text \"vdev\" or \"image\"");
+  if (auto read = read_geometry(arguments, image); !read) return Failed(read.error());
+  image.fd = std::move(descriptors[0]);
+  if (descriptors.size() == 2) image.tie = std::move(descriptors[1]);
+  const auto done = hot_plug_.attach_disk({*number, vdev, flag_in(arguments, "cdrom")}, std::move(image));
+  if (!done) return Failed(done.error());
+  return Json{{"kind", "vbd"}, {"number", *number}};
+}
+
+/// Descriptors: a tie, what carries the frames, and a capture if there is one.
+DeviceRequests::Answer DeviceRequests::attach_interface(const Json& arguments, Descriptors& descriptors) {
+  if (descriptors.size() != 2 && descriptors.size() != 3)
+    return Failed(
+        "network-attach takes a tie and a descriptor of the network, and may take one of a capture");
+  const auto index = small_number(arguments, "number");
+  if (!index) return Failed(index.error());
+  const auto vif = parse_vif(text_in(arguments, "vif"));
+  if (!vif) return Failed(vif.error());
+  if (vif->config.mac.empty()) return Failed("the interface has no mac");
+  for (const DeviceStatus& device : hot_plug_.bus().devices())
+    if (device.name.kind == "vif" &&
+        store_->read(device.name.backend_folder().child("mac")).value_or("") == vif->config.mac)
+      return Failed(
+          fmt::format("interface {} has the address {} already", device.name.number, vif->config.mac));
+  if (const char* error = error_in_lane(descriptors[1].get(), vif->config.net)) return Failed(error);
+  VifDescriptors wires;
+  wires.tie = std::move(descriptors[0]);
+  wires.lanes.push_back(std::move(descriptors[1]));
+  if (descriptors.size() == 3) {
+    if (const char* error = error_in_capture(descriptors[2].get())) return Failed(error);
+    wires.capture = std::move(descriptors[2]);
+  }
+  const auto done = hot_plug_.attach_interface(vif->config, *index, std::move(wires));
+  if (!done) return Failed(done.error());
+  return Json{{"kind", "vif"}, {"number", *index}};
+}
+
+DeviceRequests::Answer DeviceRequests::detach(const Json& arguments) {
+  const auto number = small_number(arguments, "number");
+  if (!number) return Failed(number.error());
+  if (auto done = hot_plug_.detach(text_in(arguments, "kind"), *number, flag_in(arguments, "force")); !done)
+    return Failed(done.error());
+  return Json{{"state", "leaving"}};
+}
+
+DeviceRequests::Answer DeviceRequests::look_at(const Json& arguments) {
+  const auto number = small_number(arguments, "number");
+  if (!number) return Failed(number.error());
+  const std::string kind = text_in(arguments, "kind");
+  if (!hot_plug_.bus().has(kind, *number)) return Json{{"present", false}};
+  for (const DeviceStatus& device : hot_plug_.bus().devices()) {
+    if (device.name.kind != kind || device.name.number != *number) continue;
+    Json answer = describe(device);
+    answer["present"] = true;
+    return answer;
+  }
+  return Json{{"present", true}};
+}
+
+DeviceRequests::Answer DeviceRequests::list() {
+  Json all = Json::array();
+  for (const DeviceStatus& device : hot_plug_.bus().devices()) all.push_back(describe(device));
+  return Json{{"devices", std::move(all)}};
+}
+
+/// What people look for: the backend's nodes, which are the monitor's own, and some of the frontend's, as the
+/// guest wrote them.
+Json DeviceRequests::describe(const DeviceStatus& device) {
+  const auto back = device.name.backend_folder(), front = device.name.frontend_folder();
+  const auto read = [this](const devices::xenstore::Path& folder, const char* name) {
+    constexpr std::size_t most = 64;  // as long as any of these should be
+    const auto value = store_->read(folder.child(name));
+    return value ? Json(value->substr(0, most)) : Json();
+  };
+  Json answer{{"kind", device.name.kind},
+              {"number", device.name.number},
+              {"backend_id", 0},
+              {"backend", back.text()},
+              {"backend_state", static_cast<unsigned>(device.state)},
+              {"leaving", device.departure != devices::xenbus::Departure::none},
+              {"state", read(front, "state")},
+              {"event_channel", read(front, "event-channel")}};
+  if (device.name.kind == "vbd") {
+    for (const auto& [key, node] : {std::pair{"vdev", "dev"}, std::pair{"mode", "mode"},
+                                    std::pair{"device_type", "device-type"}, std::pair{"sectors", "sectors"}})
+      answer[key] = read(back, node);
+    answer["ring_ref"] = read(front, "ring-ref");
+  } else {
+    for (const char* node : {"mac", "bridge"}) answer[node] = read(back, node);
+    answer["tx_ring_ref"] = read(front, "tx-ring-ref");
+    answer["rx_ring_ref"] = read(front, "rx-ring-ref");
+    answer["event_channel_tx"] = read(front, "event-channel-tx");
+    answer["event_channel_rx"] = read(front, "event-channel-rx");
+  }
+  return answer;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,65 @@
+#include "cli/hotplug/hot_plug.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "cli/run/interfaces.hpp"
+#include "devices/block/request_ring.hpp"
+#include "devices/queue_thread_reserve.hpp"
+
+namespace pinfold::cli {
+
+namespace block = devices::block;
+using devices::xenbus::Departure;
+
+tl::expected<std::unique_ptr<HotPlug>, std::string> HotPlug::make(devices::xenbus::Bus& bus, DomId guest,
+                                                                  block::DiskLinks links) {
+  std::unique_ptr<HotPlug> made(new HotPlug(bus, guest, std::move(links)));
+  auto threads = devices::QueueThreadReserve::make(most, made->links_.wake_bus);
+  if (!threads) return tl::unexpected(threads.error());
+  made->links_.threads = std::move(*threads);
+  auto transfers = block::TransferReserve::make(most, block::RequestRing::size);
+  if (!transfers) return tl::unexpected(transfers.error());
+  made->transfers_ = std::move(*transfers);
+  return made;
+}
+
+namespace {
+
+/// All that can be in the way of one more device, as people need to know it.
+tl::unexpected<std::string> no_room() {
+  return tl::unexpected(fmt::format(
+      "{} devices are attached already, and a guest can have no more; detach one", HotPlug::most));
+}
+
+}  // namespace
+
+HotPlug::Done HotPlug::attach_disk(block::DiskNodes nodes, block::PassedImage image) {
+  if (bus_.has("vbd", nodes.number)) return tl::unexpected(std::string("the guest has this device already"));
+  if (links_.threads->free() == 0) return no_room();
+  auto taken = block::take_over_image(std::move(image), transfers_);
+  if (!taken) return tl::unexpected(taken.error());
+  const std::uint32_t number = nodes.number;
+  auto disk = block::Disk::make(std::move(*taken), std::move(nodes), links_, 1);
+  if (!disk) return tl::unexpected(disk.error());
+  return bus_.plug({"vbd", guest_, number}, std::move(*disk));
+}
+
+HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t index,
+                                        VifDescriptors descriptors) {
+  if (bus_.has("vif", index)) return tl::unexpected(std::string("the guest has this device already"));
+  if (links_.threads->free() == 0) return no_room();
+  auto made =
+      make_interface(vif, index, std::move(descriptors),
+                     {links_.events, links_.grants, links_.frame_holder, links_.wake_bus, links_.threads}, 1);
+  if (!made) return tl::unexpected(made.error());
+  return bus_.plug({"vif", guest_, index}, std::move(*made));
+}
+
+HotPlug::Done HotPlug::detach(const std::string& kind, std::uint32_t number, bool forced) {
+  if (bus_.unplug(kind, number, forced ? Departure::forced : Departure::asked)) return {};
+  return tl::unexpected(std::string("the guest has no such device"));
+}
+
+}  // namespace pinfold::cli

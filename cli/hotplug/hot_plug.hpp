@@ -1,0 +1,55 @@
+// Devices that a running guest gets, and those that it gives back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+
+#include "cli/config/vif_config.hpp"
+#include "cli/networks/descriptors.hpp"
+#include "devices/block/disk.hpp"
+#include "devices/block/passed_image.hpp"
+#include "devices/xenbus/bus.hpp"
+
+namespace pinfold::cli {
+
+/// A monitor's side of the commands that attach and detach devices. All that a device needs and that a
+/// confined monitor can't make is made here before the guest runs, for `most` devices with one queue each:
+/// threads, and rings of the host's kernel.
+///
+/// Concurrency: any thread. No call waits for the guest.
+class HotPlug {
+ public:
+  /// How many attached devices a guest can have at a time, besides those of its configuration.
+  static constexpr std::size_t most = 8;
+  /// Descriptors of such a device: what carries it, its tie, a capture, a peer that connects; what wakes its
+  /// queue, and its ring's two.
+  static constexpr std::size_t descriptors_of_each = 7;
+
+  using Done = tl::expected<void, std::string>;
+
+  /// `bus` and what `links` names outlive this. An error is one line.
+  [[nodiscard]] static tl::expected<std::unique_ptr<HotPlug>, std::string> make(
+      devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links);
+
+  /// Errors are one line, without the device's name.
+  [[nodiscard]] Done attach_disk(devices::block::DiskNodes nodes, devices::block::PassedImage image);
+  [[nodiscard]] Done attach_interface(const VifConfig& vif, std::uint32_t index, VifDescriptors descriptors);
+  /// Begins a device's end, which has come when has() is false. `forced`: the guest is not waited for.
+  [[nodiscard]] Done detach(const std::string& kind, std::uint32_t number, bool forced);
+
+  [[nodiscard]] const devices::xenbus::Bus& bus() const { return bus_; }
+
+ private:
+  HotPlug(devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links)
+      : bus_(bus), guest_(guest), links_(std::move(links)) {}
+
+  devices::xenbus::Bus& bus_;
+  const DomId guest_;
+  devices::block::DiskLinks links_;
+  std::shared_ptr<devices::block::TransferReserve> transfers_;
+};
+
+}  // namespace pinfold::cli

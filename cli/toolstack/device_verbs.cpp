@@ -1,0 +1,189 @@
+#include "cli/toolstack/device_verbs.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+
+#include "cli/config/device_texts.hpp"
+#include "cli/config/vdev.hpp"
+#include "cli/control/client.hpp"
+#include "cli/control/guests.hpp"
+#include "cli/control/runtime_dir.hpp"
+#include "cli/exit_codes.hpp"
+#include "cli/hotplug/client.hpp"
+#include "cli/hotplug/devices_text.hpp"
+#include "sandbox/helper.hpp"
+
+namespace pinfold::cli {
+namespace {
+
+/// What the commands take; each uses some of it.
+struct Options {
+  std::string guest, device;  ///< The guest's name or ID; "xvdb", "1", "00:16:3e:…".
+  std::vector<std::string> guests, words;
+  bool json = false, force = false;
+};
+using Shared = std::shared_ptr<Options>;
+
+int complain(const std::string& what) {
+  fmt::print(stderr, "pinfold: {}\n", what);
+  return exit_bad_image;
+}
+
+int complain(const Remarks& remarks) {
+  for (const Remark& remark : remarks) fmt::print(stderr, "pinfold: {}\n", remark.text());
+  return exit_bad_image;
+}
+
+tl::expected<RunningGuest, std::string> find(const std::string& word) {
+  const auto directory = runtime_directory();
+  if (!directory) return tl::unexpected(directory.error());
+  return find_guest(*directory, word);
+}
+
+/// Says what a command did to the guest, or why not.
+int report(const Options& options, const RunningGuest& guest, const ClientAnswer& answer,
+           const std::string& done) {
+  if (!answer) return complain(fmt::format("{}: {}", guest.name, answer.error()));
+  if (options.json) {
+    Json all{{"name", guest.name}, {"id", guest.note.id}};
+    all.update(*answer);
+    fmt::print("{}\n", all.dump(2));
+  } else {
+    fmt::print("{}: {}\n", guest.name, done);
+  }
+  return exit_powered_off;
+}
+
+/// As xl: several words are one specification.
+std::string joined(const std::vector<std::string>& words) { return fmt::format("{}", fmt::join(words, ",")); }
+
+int block_attach(const Options& options) {
+  const auto disk = read_disk(joined(options.words));
+  if (!disk) return complain(disk.error());
+  complain(disk->remarks);
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  return report(options, *guest, attach_disk(*guest, disk->config), disk->config.vdev + " attached");
+}
+
+int network_attach(const Options& options) {
+  const std::string text = joined(options.words);
+  const auto vif = read_vif(text);
+  if (!vif) return complain(vif.error());
+  complain(vif->remarks);
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  const auto answer = attach_interface(*guest, text, vif->config);
+  const std::string done =
+      answer ? fmt::format("interface {} attached, {}", answer->at("number").dump(), text_in(*answer, "mac"))
+             : "";
+  return report(options, *guest, answer, done);
+}
+
+/// As libxl, 10 s.
+constexpr std::chrono::seconds patience{10};
+
+int detach(const Options& options, const RunningGuest& guest, const DeviceOfGuest& device) {
+  return report(options, guest, detach_device(guest, device, options.force, patience),
+                options.device + " detached");
+}
+
+int block_detach(const Options& options) {
+  const auto number = vdev_number(options.device);
+  if (!number) return complain(fmt::format("{} is not the name of a disk, such as xvda", options.device));
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  return detach(options, *guest, {"vbd", *number});
+}
+
+int network_detach(const Options& options) {
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  const auto device = find_interface(*guest, options.device);
+  if (!device) return complain(fmt::format("{}: {}", guest->name, device.error()));
+  return detach(options, *guest, *device);
+}
+
+struct Asked {
+  RunningGuest guest;
+  std::string answer;
+};
+
+int list(const Options& options, const char* kind, std::string (*text)(const Json&)) {
+  std::vector<Asked> asked;
+  for (const std::string& word : options.guests) {
+    const auto guest = find(word);
+    if (!guest) return complain(guest.error());
+    auto answer = fetch_answer(guest->name, "devices");
+    if (!answer) return complain(fmt::format("{}: {}", guest->name, answer.error()));
+    asked.push_back({*guest, std::move(*answer)});
+  }
+  // Nothing has looked at the answers yet. A guest can have taken over its monitor.
+  sandbox::confine_reader();
+  Json all = Json::array();
+  for (const Asked& one : asked) {
+    const auto answer = decode_answer(one.answer);
+    if (!answer) return complain(fmt::format("{}: {}", one.guest.name, answer.error()));
+    for (const Json& device : answer->at("devices")) {
+      if (text_in(device, "kind") != kind) continue;
+      Json with_name{{"name", one.guest.name}, {"domain", one.guest.note.id}};
+      with_name.update(device);
+      all.push_back(std::move(with_name));
+    }
+  }
+  fmt::print("{}", options.json ? all.dump(2) + "\n" : text(all));
+  return exit_powered_off;
+}
+
+/// Adds a command. `act` is called with the options when it was given.
+template <class Act>
+CLI::App* add(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help, Act act) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_flag("--json", o->json, "Print JSON");
+  command->callback([&action, o, act] { action = [o, act] { return act(*o); }; });
+  return command;
+}
+
+void add_attach(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
+                const char* word, const char* about, int (*act)(const Options&)) {
+  CLI::App* command = add(app, action, o, name, help, act);
+  command->add_option("GUEST", o->guest, "The guest's name or ID")->required();
+  command->add_option(word, o->words, about);
+}
+
+void add_detach(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
+                const char* word, const char* about, int (*act)(const Options&)) {
+  CLI::App* command = add(app, action, o, name, help, act);
+  command->add_option("GUEST", o->guest, "The guest's name or ID")->required();
+  command->add_option(word, o->device, about)->required();
+  command->add_flag("--force", o->force, "Take it away without asking the guest");
+}
+
+void add_list(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
+              const char* kind, std::string (*text)(const Json&)) {
+  add(app, action, o, name, help, [kind, text](const Options& options) { return list(options, kind, text); })
+      ->add_option("GUEST", o->guests, "Guests' names or IDs")
+      ->required();
+}
+
+}  // namespace
+
+void add_device_verbs(CLI::App& app, Action& action) {
+  const auto o = std::make_shared<Options>();
+  add_attach(app, action, o, "block-attach", "Give a running guest another disk", "DISK",
+             "As in disk=[…]: IMAGE,raw,xvdb,rw; several words are joined by commas", block_attach);
+  add_detach(app, action, o, "block-detach", "Take a disk from a running guest", "VDEV",
+             "The disk's name in the guest, such as xvdb", block_detach);
+  add_list(app, action, o, "block-list", "List guests' disks", "vbd", disks_text);
+  add_attach(app, action, o, "network-attach", "Give a running guest another network interface", "VIF",
+             "As in vif=[…]: net=passt; several words are joined by commas", network_attach);
+  add_detach(app, action, o, "network-detach", "Take a network interface from a running guest", "INTERFACE",
+             "Its number or its MAC address", network_detach);
+  add_list(app, action, o, "network-list", "List guests' network interfaces", "vif", interfaces_text);
+}
+
+}  // namespace pinfold::cli
