@@ -10,7 +10,7 @@
 namespace kit {
 
 inline constexpr u64 millisecond = 1'000'000, second_ns = 1'000'000'000;
-inline constexpr long enoent = -2, eexist = -17, eopnotsupp = -95;
+inline constexpr long enoent = -2, eexist = -17;
 
 template <class Args>
 long channel_op(u32 operation, Args& args) {

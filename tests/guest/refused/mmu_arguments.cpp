@@ -7,7 +7,7 @@ using namespace kit;
 
 namespace {
 
-constexpr long eacces = -13, eopnotsupp = -95;
+constexpr long eacces = -13;
 constexpr u64 hole = 0x7654321000, not_canonical = 0x0000800000000000, xen_range = 0xffff804000000000;
 constexpr u64 bad_pointers[] = {hole,
                                 not_canonical,
