@@ -60,6 +60,25 @@ def btrfs(tree: Path, image: Path, size: int = 128 * MIB) -> Path:
     return image
 
 
+def btrfs_subvolume(tree: Path, image: Path, name: str, is_default: bool, size: int = 192 * MIB) -> bool:
+    """A btrfs whose only files are in a subvolume. False: this process may not mount it, as only root outside of most containers
+    may."""
+    run("mkfs.btrfs", "-q", "-f", "-U", UUID, blank(image, size))
+    place = image.with_suffix(".mount")
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        return False
+    try:
+        run("btrfs", "subvolume", "create", place / name)
+        run("cp", "-a", f"{tree}/.", place / name)
+        if is_default:
+            run("btrfs", "subvolume", "set-default", place / name)
+    finally:
+        run("umount", place)
+    return True
+
+
 MakeFileSystem = Callable[[Path, Path], Path]
 
 

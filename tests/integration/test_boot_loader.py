@@ -326,6 +326,27 @@ def test_a_kernel_that_is_none_is_named(pinfold: Pinfold, plain: Path, work: Pat
     assert refusal(pinfold, image).startswith("pinfold: (hd0)/boot/vmlinuz-6.1: ")
 
 
+@pytest.mark.parametrize("is_default", (False, True), ids=("top", "default"))
+@pytest.mark.parametrize("name", ("@", "@rootfs", "root", "other"))
+def test_finds_the_menu_in_a_subvolume(pinfold: Pinfold, tree: Tree, work: Path, name: str, is_default: bool) -> None:
+    """GRUB's paths begin at the top of the file system, also if another subvolume is mounted by default. One of an unusual name
+    has to be named."""
+    needs("mkfs.btrfs", "btrfs")
+    tree.write("boot/grub/grub.cfg", DEBIAN.replace("/boot/vmlinuz", f"/{name}/boot/vmlinuz").replace("/boot/initrd", f"/{name}/boot/initrd"))
+    image = work / "disk.img"
+    if not boot_disk.btrfs_subvolume(tree.folder, image, name, is_default):
+        pytest.skip("this process can't mount a btrfs")
+    kernel, ramdisk = f"/{name}/boot/vmlinuz-6.1", f"/{name}/boot/initrd.img-6.1"
+    if name == "other":
+        assert "there is no menu of a boot loader" in refusal(pinfold, image)
+        boot = dry_run(pinfold, image, f"--bootloader-args=--kernel={kernel}", f"--bootloader-args=--ramdisk={ramdisk}")
+    else:
+        boot = dry_run(pinfold, image)
+        assert boot["menu"] == f"(hd0)/{name}/boot/grub/grub.cfg"
+    assert boot["error"] is None
+    assert [path.removeprefix("(hd0)") for path in (boot["kernel"], *boot["ramdisks"])] == [kernel, ramdisk]
+
+
 def test_random_damage_never_gets_anywhere(pinfold: Pinfold, plain: Path, work: Path) -> None:
     """Bits of the file system are turned over: a kernel is found or not, and there is always an answer."""
     image = boot_disk.ext4(plain, work / "disk.img", 4 << 20)
