@@ -174,7 +174,8 @@ HOSTILE = [
     well("hostile.behind_a_breakpoint.events", guest="hostile_behind_a_breakpoint"),
     well("hostile.behind_a_breakpoint.taken", "--audit --append breakpoints", guest="hostile_behind_a_breakpoint"),
     well("hostile.behind_a_breakpoint.flush", "--audit --vcpus 2", guest="hostile_flush_behind_a_breakpoint"),
-    *(well(f"hostile.{name}.{gate}", options, guest=f"hostile_{name}")
+    # Seconds on an idle host, but each of their events is some exits: where they share a processor, a minute was seen.
+    *(well(f"hostile.{name}.{gate}", options, guest=f"hostile_{name}", limit=600)
       for gate, options in (("fast", "--audit"), ("plain", "--audit --plain-gate"))
       for name in ("jumps_into_the_gate", "odd_instructions", "ports")),
     unaudited("hostile.same_place_faults", "", HOLD, on=Host.KVM),
