@@ -1,0 +1,148 @@
+"""Long transfers of Debian's kernel: by passt and in a bridge, both ways, IPv4 and IPv6; and floods with loss. All in network
+namespaces of the test's own. PINFOLD_TRANSFER_MEGABYTES is how much goes each way."""
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness.images import Images
+from harness.network import ADDRESS, ADDRESS6, Namespace, initrd, make_file
+from harness.pinfold import Guest, Pinfold
+from harness.session import AUDITED
+
+MIB = 1 << 20
+MEGABYTES = int(os.environ.get("PINFOLD_TRANSFER_MEGABYTES", "40"))
+PIECE = 10  # megabytes that the guest sends again and again
+LIMIT = 180 + 2 * MEGABYTES  # seconds for a session
+Starter = Callable[..., Guest]
+
+# Receives at port 9000 what connections bring, and writes the sum of each into a file.
+RECEIVER = """
+import hashlib, socket, sys
+listener = socket.create_server(("::", 9000), family=socket.AF_INET6, dualstack_ipv6=True)
+while True:
+    connection, _ = listener.accept()
+    sum, count = hashlib.sha256(), 0
+    while data := connection.recv(1 << 20):
+        sum.update(data)
+        count += len(data)
+    with open(sys.argv[1], "a") as file: print(count, sum.hexdigest(), file=file)
+    connection.close()
+"""
+# Datagrams to the guest, faster than it takes them.
+BLAST = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+end = time.monotonic() + 5
+while time.monotonic() < end:
+    try: s.sendto(bytes(1400), (sys.argv[1], 9))
+    except OSError: pass
+"""
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    space = Namespace()
+    yield space
+    space.close()
+
+
+@pytest.fixture
+def start(host: Pinfold, images: Images, work: Path, space: Namespace) -> Starter:
+    """start(SESSION, OPTION...) starts a guest with two vCPUs in the namespace."""
+    base = images.initrd_with("xen-netfront")
+
+    def starter(session: str, *options: object) -> Guest:
+        words = [host.build.pinfold, "run", "--kernel", images.kernel, "--initrd", initrd(base, work, session), "--memory", "320M",
+                 "--vcpus", 2, "--append", "console=hvc0 quiet rdinit=/session", "--audit", "--stats", *options]
+        return host.start_command(space.command(*words), apart=True)
+
+    return starter
+
+
+def ended_well(guest: Guest) -> None:
+    status = guest.exit_code(LIMIT)
+    print(guest.console.text(), guest.messages.text())
+    assert status == 0
+    assert guest.messages.matching(AUDITED)
+
+
+def make_bridge(space: Namespace) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a tap device for a bridge")
+    space.run("sh", "-ec", "ip link add br0 type bridge; ip link set br0 up mtu 9000; ip address add 10.0.0.1/24 dev br0; "
+              "ip -6 address add fd00::1/64 dev br0 nodad")
+
+
+BRIDGED = "ip link set eth0 up mtu 9000; ip address add 10.0.0.2/24 dev eth0; ip -6 address add fd00::2/64 dev eth0; sleep 2"
+PASST = """ip link set eth0 up; udhcpc -q -n -t 10 -i eth0 -s /lease
+        for i in 1 2 3 4 5 6 7 8 9 10; do ip -6 address show dev eth0 | grep -q 'global.*dynamic' && break; sleep 1; done
+        sleep 2"""
+# The file is sent as often as it takes by a program whose output is the connection: nc itself writes a kilobyte at a time.
+SEND = """
+        {
+          echo '#!/bin/busybox sh'
+          echo 'n=0; while [ $n -lt %d ]; do cat /tmp/piece; n=$((n + 1)); done'
+        } >/tmp/send
+        chmod +x /tmp/send
+        head -c %d /dev/urandom >/tmp/piece
+        echo "own $(/tmp/send | sha256sum)"
+""" % (max(MEGABYTES // PIECE, 1), PIECE * MIB)
+
+
+@pytest.mark.parametrize("kind", ["passt", "bridge"])
+def test_what_is_transferred_arrives(start: Starter, space: Namespace, work: Path, kind: str) -> None:
+    if kind == "passt" and not shutil.which("passt"):
+        pytest.skip("passt is not installed")
+    address, address6 = (ADDRESS, ADDRESS6) if kind == "passt" else ("10.0.0.1", "fd00::1")
+    if kind == "bridge":
+        make_bridge(space)
+    (work / "www").mkdir()
+    sum_of_host = make_file(work / "www/blob", MEGABYTES * MIB)
+    space.serve(work / "www")
+    space.start("python3", "-c", RECEIVER, work / "got")
+    guest = start(f"""
+        {PASST if kind == "passt" else BRIDGED}
+        {SEND}
+        for at in {address} {address6}; do nc $at 9000 -e /tmp/send; done
+        echo "v4 $(wget -q -O - http://{address}:8000/blob | sha256sum)"
+        echo "v6 $(wget -q -O - http://[{address6}]:8000/blob | sha256sum)"
+    """, "--vif", "net=passt" if kind == "passt" else "bridge=br0,mtu=9000")
+    ended_well(guest)
+    [own] = guest.console.matching("^own ([0-9a-f]+)")
+    size = max(MEGABYTES // PIECE, 1) * PIECE * MIB
+    assert (work / "got").read_text().splitlines() == [f"{size} {own[1]}"] * 2
+    for version in ("v4", "v6"):
+        assert guest.console.has(f"^{version} {sum_of_host}")
+
+
+def test_floods_lose_frames_and_stop_nothing(start: Starter, space: Namespace, work: Path) -> None:
+    """Both sides send more than the other one takes, small packets and large ones, on two queues. Afterwards all is well."""
+    make_bridge(space)
+    (work / "www").mkdir()
+    sum_of_host = make_file(work / "www/blob", 5 * MIB)
+    space.serve(work / "www")
+    guest = start(f"""
+        {BRIDGED}
+        ping -c 1 -w 20 10.0.0.1
+        echo ready
+        for n in 1 2 3 4; do head -c 20M /dev/zero | nc -u -w 1 10.0.0.1 9 & done
+        for n in 1 2 3 4; do ping -A -q -w 6 -s 1400 10.0.0.1 >/dev/null & done
+        ping -A -q -w 6 -s 16 10.0.0.1 >/dev/null
+        wait
+        echo "over"
+        ping -c 3 -w 20 10.0.0.1
+        echo "sum $(wget -q -O - http://10.0.0.1:8000/blob | sha256sum)"
+    """, "--vif", "bridge=br0,mtu=9000")
+    guest.wait_for("^ready", 120)
+    for _ in range(2):
+        space.start("python3", "-c", BLAST, "10.0.0.2")
+    ended_well(guest)
+    assert guest.console.has("^3 packets transmitted, 3 packets received")
+    assert guest.console.has(f"^sum {sum_of_host}")
+    [frames] = guest.messages.matching("rx_frames +([0-9]+)")
+    assert int(frames[1]) > 5000
