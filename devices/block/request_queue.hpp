@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "devices/block/image.hpp"
-#include "devices/block/pacing.hpp"
+#include "devices/pacing.hpp"
 #include "devices/block/queue_counts.hpp"
 #include "devices/block/request.hpp"
 #include "devices/block/request_ring.hpp"

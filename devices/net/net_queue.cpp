@@ -32,31 +32,33 @@ const char* NetQueue::fault() const {
 
 QueueLink::Rest NetQueue::serve(bool ending) {
   if (ending || fault() != nullptr) return std::nullopt;
-  const bool more_to_send = transmit();
-  const bool more_received = receive();
-  publish();
+  const auto now = Pacing::Clock::now();
+  const bool more_to_send = transmit(now);
+  const bool more_received = receive(now);
+  publish(now);
   grants_.settle();
   if (fault() != nullptr) return std::nullopt;
-  return more_to_send || more_received ? Rest(no_rest) : rest();
+  return more_to_send || more_received ? Rest(no_rest) : rest(now);
 }
 
-bool NetQueue::transmit() {
-  last_burst_ = 0;
+bool NetQueue::transmit(Pacing::Clock::time_point now) {
+  const std::uint64_t refused = tx_.refused();
+  std::uint32_t count = 0;
   metered_.reset();
-  bool more = true;
-  while (more && last_burst_ < stretch && out_.can_send()) {
-    if (wiring_.meter) metered_ = wiring_.meter->wait(Meter::Clock::now());
+  while (count < stretch && out_.can_send()) {
+    if (wiring_.meter) metered_ = wiring_.meter->wait(now);
     if (metered_) break;
-    const auto refused = tx_.refused();
     const auto frame = tx_.next(tx_buffer_);
-    if (tx_.refused() != refused) QueueCounts::add(counts_.tx_refused, tx_.refused() - refused);
-    more = frame.has_value();
     if (!frame) break;
-    ++last_burst_;
+    ++count;
     pass_on(*frame);
   }
   out_.flush();
-  return last_burst_ == stretch;
+  const std::uint64_t also_answered = tx_.refused() - refused;
+  if (also_answered != 0) QueueCounts::add(counts_.tx_refused, also_answered);
+  tx_gathered_ += count + static_cast<std::uint32_t>(also_answered);
+  if (count + also_answered != 0) tx_pacing_.found(now);
+  return count == stretch;
 }
 
 void NetQueue::pass_on(const Frame& frame) {
@@ -80,25 +82,28 @@ void NetQueue::pass_on(const Frame& frame) {
   }
 }
 
-bool NetQueue::receive() {
-  for (std::uint32_t n = 0; n < stretch; ++n) {
-    if (!waiting_) waiting_ = next_received();
-    if (!waiting_) return false;
-    const std::uint32_t slots = RxSide::slots_for(*waiting_);
-    if (slots > XEN_NETIF_NR_SLOTS_MIN || (slots > 1 && !features_.scatter_gather)) {
-      QueueCounts::add(counts_.rx_dropped);
-      waiting_.reset();
-      continue;
-    }
-    if (!rx_.has_room(slots)) return false;
-    if (rx_.put(*waiting_)) {
-      QueueCounts::add(counts_.rx_frames);
-      QueueCounts::add(counts_.rx_bytes, waiting_->bytes.size());
-    } else {
-      QueueCounts::add(counts_.rx_dropped);
-    }
-    waiting_.reset();
+bool NetQueue::receive(Pacing::Clock::time_point now) {
+  std::uint32_t count = 0;
+  while (count < stretch && receive_one()) ++count;
+  rx_gathered_ += count;
+  if (count != 0) rx_pacing_.found(now);
+  return count == stretch;
+}
+
+/// False: there is no frame, or no room for it.
+bool NetQueue::receive_one() {
+  if (!waiting_) waiting_ = next_received();
+  if (!waiting_) return false;
+  const std::uint32_t slots = RxSide::slots_for(*waiting_);
+  const bool is_too_large = slots > XEN_NETIF_NR_SLOTS_MIN || (slots > 1 && !features_.scatter_gather);
+  if (!is_too_large && !rx_.has_room(slots)) return false;
+  if (!is_too_large && rx_.put(*waiting_)) {
+    QueueCounts::add(counts_.rx_frames);
+    QueueCounts::add(counts_.rx_bytes, waiting_->bytes.size());
+  } else {
+    QueueCounts::add(counts_.rx_dropped);
   }
+  waiting_.reset();
   return true;
 }
 
@@ -136,8 +141,24 @@ bool NetQueue::can_receive_as_is(const Frame& frame) const {
   return headers->is_ipv6 ? features_.blank_checksum_ipv6 : features_.blank_checksum_ipv4;
 }
 
-void NetQueue::publish() {
-  const bool for_tx = tx_.publish(), for_rx = rx_.publish();
+/// Events for transmitted frames only free their pages; those for received ones carry data, which waits as
+/// long as more comes. A few large frames fill a ring, and a guest without room has to see what it got.
+bool NetQueue::shows_transmitted(Pacing::Clock::time_point now) {
+  const bool is_full = tx_.unpublished() >= most_gathered;
+  if (!tx_pacing_.shows(is_full ? Pacing::most_at_a_time : tx_gathered_, now)) return false;
+  tx_gathered_ = 0;
+  return true;
+}
+bool NetQueue::shows_received(Pacing::Clock::time_point now) {
+  const bool is_full = rx_.unpublished() >= most_gathered || (waiting_ && rx_gathered_ != 0);
+  if (!rx_pacing_.shows(is_full ? Pacing::most_at_a_time : rx_gathered_, now)) return false;
+  rx_gathered_ = 0;
+  return true;
+}
+
+void NetQueue::publish(Pacing::Clock::time_point now) {
+  const bool for_tx = shows_transmitted(now) && tx_.publish();
+  const bool for_rx = shows_received(now) && rx_.publish();
   if (!rx_end_) {
     if (!for_tx && !for_rx) return;
     tx_end_->notify_guest();
@@ -150,11 +171,13 @@ void NetQueue::publish() {
 }
 
 /// Asks the guest for the events that are missing, or says how long it goes without.
-QueueLink::Rest NetQueue::rest() {
+QueueLink::Rest NetQueue::rest(Pacing::Clock::time_point now) {
   if (waiting_ && rx_.await(RxSide::slots_for(*waiting_))) return no_rest;
-  if (!out_.can_send()) return until_room;
-  if (metered_) return metered_;
-  if (last_burst_ >= burst) return look_after;
+  auto gathers = tx_pacing_.rest(now);
+  if (!gathers) gathers = rx_pacing_.rest(now);
+  if (!out_.can_send()) return gathers.value_or(until_room);
+  if (metered_) return std::min(gathers.value_or(*metered_), *metered_);
+  if (gathers) return gathers;
   return tx_.await() ? Rest(no_rest) : std::nullopt;
 }
 

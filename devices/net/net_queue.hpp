@@ -13,6 +13,7 @@
 #include "devices/net/segmenter.hpp"
 #include "devices/net/tx_side.hpp"
 #include "devices/net/wire.hpp"
+#include "devices/pacing.hpp"
 #include "devices/queue_thread.hpp"
 
 namespace pinfold::devices::net {
@@ -65,21 +66,23 @@ class NetQueue final : public QueueLink {
   void add_descriptors(std::vector<pollfd>& all) const override;
 
  private:
-  /// For a burst: the guest is not asked for an event as long as it transmits several frames at a time.
-  static constexpr std::chrono::microseconds look_after{50};
-  static constexpr std::uint32_t burst = 2;
   /// While the host takes nothing. poll(2) says when it does, but not if another queue with the same lane has
   /// found it out first.
   static constexpr std::chrono::milliseconds until_room{20};
+  /// More responses do not wait: half of a ring.
+  static constexpr std::uint32_t most_gathered = 128;
   /// Frames in one direction before the other has its turn.
   static constexpr std::uint32_t stretch = 256;
 
   /// Both return whether there may be more.
-  [[nodiscard]] bool transmit();
-  [[nodiscard]] bool receive();
+  [[nodiscard]] bool transmit(Pacing::Clock::time_point now);
+  [[nodiscard]] bool receive(Pacing::Clock::time_point now);
+  [[nodiscard]] bool receive_one();
   void pass_on(const Frame& frame);
-  void publish();
-  [[nodiscard]] Rest rest();
+  void publish(Pacing::Clock::time_point now);
+  [[nodiscard]] bool shows_transmitted(Pacing::Clock::time_point now);
+  [[nodiscard]] bool shows_received(Pacing::Clock::time_point now);
+  [[nodiscard]] Rest rest(Pacing::Clock::time_point now);
   [[nodiscard]] std::optional<Frame> next_received();
   [[nodiscard]] std::optional<Frame> for_guest(const Frame& frame);
   [[nodiscard]] bool can_receive_as_is(const Frame& frame) const;
@@ -95,9 +98,10 @@ class NetQueue final : public QueueLink {
   std::vector<Lane*> in_;
   std::size_t next_in_ = 0;
   std::vector<std::byte> tx_buffer_, tx_scratch_, rx_scratch_;
-  std::uint32_t last_burst_ = 0;       ///< Frames that the last look at the transmit ring found.
-  std::optional<Segmenter> segments_;  ///< Of a frame that the guest does not receive as it is.
-  std::optional<Frame> waiting_;       ///< A frame that the guest has no room for.
+  Pacing tx_pacing_, rx_pacing_;
+  std::uint32_t tx_gathered_ = 0, rx_gathered_ = 0;  ///< Frames whose responses were not shown.
+  std::optional<Segmenter> segments_;                ///< Of a frame that the guest does not receive as it is.
+  std::optional<Frame> waiting_;                     ///< A frame that the guest has no room for.
   std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.
 };
 

@@ -34,6 +34,8 @@ class RxSide {
   bool put(const Frame& frame);
   /// Shows what was put. True: the frontend wants an event for it.
   [[nodiscard]] bool publish() { return ring_.publish(); }
+  /// Responses that were not shown yet.
+  [[nodiscard]] std::uint32_t unpublished() const { return ring_.unpublished(); }
   /// Asks the frontend for an event when there is room. True: there is.
   [[nodiscard]] bool await(std::uint32_t slots) { return ring_.await(slots); }
   [[nodiscard]] const char* fault() const {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace pinfold::devices::block {
+namespace pinfold::devices {
 
 /// Each event costs the guest an exit. So responses are gathered, up to a target, and the queue looks at the
 /// ring from time to time instead of asking for an event as long as they are.
@@ -51,4 +51,4 @@ class Pacing {
   std::chrono::nanoseconds between_requests_{least_patience};  ///< A moving average.
 };
 
-}  // namespace pinfold::devices::block
+}  // namespace pinfold::devices

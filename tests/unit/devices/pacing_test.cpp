@@ -1,9 +1,9 @@
 // Frontends of several kinds, and how many events they cost.
 #include <gtest/gtest.h>
 
-#include "devices/block/pacing.hpp"
+#include "devices/pacing.hpp"
 
-namespace pinfold::devices::block {
+namespace pinfold::devices {
 namespace {
 
 using namespace std::chrono_literals;
@@ -104,4 +104,4 @@ TEST(Pacing, nothing_is_shown_where_nothing_is_ready_and_an_idle_queue_asks_for_
 }
 
 }  // namespace
-}  // namespace pinfold::devices::block
+}  // namespace pinfold::devices

@@ -1,9 +1,9 @@
-#include "devices/block/pacing.hpp"
+#include "devices/pacing.hpp"
 
 #include <algorithm>
 #include <utility>
 
-namespace pinfold::devices::block {
+namespace pinfold::devices {
 
 void Pacing::found(Clock::time_point now) {
   const std::chrono::nanoseconds passed = now - last_found_;
@@ -52,4 +52,4 @@ std::optional<std::chrono::nanoseconds> Pacing::rest(Clock::time_point now) cons
   return look_after;
 }
 
-}  // namespace pinfold::devices::block
+}  // namespace pinfold::devices
