@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "devices/block/image.hpp"
-#include "devices/pacing.hpp"
 #include "devices/block/queue_counts.hpp"
 #include "devices/block/request.hpp"
 #include "devices/block/request_ring.hpp"
 #include "devices/granted_page.hpp"
+#include "devices/pacing.hpp"
 
 namespace pinfold::devices::block {
 

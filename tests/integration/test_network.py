@@ -225,10 +225,11 @@ def test_a_rate_holds(start: Starter, work: Path) -> None:
 
 
 def test_trouble_is_told(host: Pinfold, work: Path, space: Namespace) -> None:
-    def run(vif: str) -> str:
-        words = space.command(host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif", vif)
-        done = subprocess.run(words, capture_output=True, text=True, env=host.environment, timeout=60, check=False)
+    def run(vif: str, *before: object) -> str:
+        words = [*before, host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif", vif]
+        done = subprocess.run(space.command(*words), capture_output=True, text=True, env=host.environment, timeout=60, check=False)
         assert done.returncode == 3, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         return done.stderr
 
     assert "there is no bridge xenbr0" in run("")
@@ -237,3 +238,51 @@ def test_trouble_is_told(host: Pinfold, work: Path, space: Namespace) -> None:
     assert "has to be started first" in run(f"net=connect:unix:{work}/nobody")
     assert "No such file or directory" in run(f"net=listen:unix:{work}/no/folder")
     assert "no regular file" in run(f"net=listen:unix:{work}/wire,pcap=/dev/null")
+    assert "can't be executed: No such file or directory; `apt install passt` installs it" in run(
+        "net=passt", "env", f"PATH={work}")
+    if shutil.which("passt"):
+        assert re.search("vif 0: passt ended with status 1: .+", run("net=passt,tcp=1:1:1"))
+
+
+def test_rights_that_a_user_lacks_are_told(host: Pinfold, space: Namespace) -> None:
+    """In a user namespace without a user, nobody has rights for the devices of a network."""
+    space.run("sh", "-ec", "ip link add br0 type bridge")
+    if os.geteuid() == 0:
+        space.run("ip", "tuntap", "add", "tap0", "mode", "tap", "user", "12345")
+    for vif, hint in (("bridge=br0", "only root may make one for a bridge; net=passt needs no rights"),
+                      *((("net=tap:tap0", "`ip tuntap add` with `user USER` makes one for a user"),) if os.geteuid() == 0 else ())):
+        words = ["unshare", "--user", host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M",
+                 "--vif", vif]
+        done = subprocess.run(space.command(*words), capture_output=True, text=True, env=host.environment, timeout=60, check=False)
+        assert done.returncode == 3, done.stderr
+        assert hint in done.stderr
+
+
+def test_scripts_that_fail_are_told(host: Pinfold, work: Path, space: Namespace) -> None:
+    needs_root()
+    script = work / "vif-test"
+
+    def run(text: str) -> tuple[int, str]:
+        script.write_text("#!/bin/sh\n" + text)
+        script.chmod(0o755)
+        words = space.command(host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif",
+                              f"script={script}")
+        done = subprocess.run(words, capture_output=True, text=True, env=host.environment, timeout=90, check=False)
+        return done.returncode, done.stderr
+
+    status, said = run("echo this first; echo the bridge is full; exit 7\n")
+    assert status == 3
+    assert f"vif 0: {script} online ended with status 7: the bridge is full" in said
+    status, said = run("sleep 600\n")
+    assert status == 3
+    assert f"vif 0: {script} online did not end within 30 s" in said
+    # After the guest's end nothing can be refused any more.
+    status, said = run("[ $1 = online ] || { echo no such bridge; exit 1; }\n")
+    assert status == 0
+    assert f"vif 0: {script} offline ended with status 1: no such bridge" in said
+    script.unlink()
+    words = space.command(host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif",
+                          f"script={script}")
+    done = subprocess.run(words, capture_output=True, text=True, env=host.environment, timeout=60, check=False)
+    assert done.returncode == 3
+    assert f"{script}: can't be executed: No such file or directory" in done.stderr
