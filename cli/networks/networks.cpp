@@ -78,6 +78,9 @@ std::string bridge_of(const VifConfig& vif) { return vif.bridge.empty() ? "xenbr
 
 Opened open_passt(const VifOfGuest& vif, VifDescriptors& to) {
   const bool host_has_route = has_default_route();
+  if (!host_has_route && !vif.config.addresses.empty())
+    return tl::unexpected(
+        std::string("this host has no default route, and then passt gives no address of ip="));
   if (!host_has_route)
     fmt::print(stderr,
                "pinfold: vif {}: this host has no default route, so passt gives the guest the address {}, "

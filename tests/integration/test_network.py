@@ -242,6 +242,8 @@ def test_trouble_is_told(host: Pinfold, work: Path, space: Namespace) -> None:
         "net=passt", "env", f"PATH={work}")
     if shutil.which("passt"):
         assert re.search("vif 0: passt ended with status 1: .+", run("net=passt,tcp=1:1:1"))
+        space.run("ip", "link", "delete", "out")
+        assert "vif 0: this host has no default route, and then passt gives no address of ip=" in run("net=passt,ip=10.0.2.7")
 
 
 def test_rights_that_a_user_lacks_are_told(host: Pinfold, space: Namespace) -> None:
