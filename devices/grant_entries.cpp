@@ -39,20 +39,35 @@ void GrantEntries::drop() {
 
 tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, GrantUse use) {
   const std::lock_guard lock(mutex_);
-  if (!exists(ref)) return fail(Errno::einval);
-  auto& page = page_of(ref);
+  if (!exists(ref)) return fail(Errno::erange);
+  Pins& pins = pins_[ref.raw()];
   const bool write = use == GrantUse::write;
+  if (pins.any() && pins.grantee != grantee) return fail(Errno::eperm);
+  // A use that needs no more marks than there are asks the guest nothing.
+  if (!pins.any() || (write && pins.writers == 0))
+    if (auto marked = mark(ref, grantee, use); !marked) return fail(marked.error());
+  if (!pins.any()) {
+    pins.grantee = grantee;
+    pins.frame = Mfn(page_of(ref).load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
+  }
+  ++(write ? pins.writers : pins.readers);
+  return pins.frame;
+}
+
+/// Marks the entry as in use. What permits that is looked at in the same atomic step. If it is in use
+/// already, only the permission to write matters.
+Status GrantEntries::mark(GrantRef ref, DomId grantee, GrantUse use) {
+  auto& page = page_of(ref);
+  const bool write = use == GrantUse::write, is_first = !pins_[ref.raw()].any();
   const std::uint32_t in_use = GTF_reading | (write ? GTF_writing : 0U);
   auto head = page.load<std::uint32_t>(offset_of(ref));
   // A guest that keeps changing the entry is not waited for.
   for (int attempt = 0; attempt < 5; ++attempt) {
-    if ((flags_of(head) & GTF_type_mask) != GTF_permit_access) return fail(Errno::einval);
-    if (domain_of(head) != grantee) return fail(Errno::eperm);
+    if (is_first && (flags_of(head) & (GTF_type_mask | GTF_sub_page)) != GTF_permit_access)
+      return fail(Errno::eperm);
+    if (is_first && domain_of(head) != grantee) return fail(Errno::eperm);
     if (write && (flags_of(head) & GTF_readonly) != 0) return fail(Errno::eperm);
-    if (page.compare_exchange(offset_of(ref), head, head | in_use)) {
-      ++(write ? pins_[ref.raw()].writers : pins_[ref.raw()].readers);
-      return Mfn(page.load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
-    }
+    if (page.compare_exchange(offset_of(ref), head, head | in_use)) return {};
   }
   return fail(Errno::eagain);
 }

@@ -11,10 +11,12 @@
 namespace pinfold::devices {
 
 /// What a grant is used for. A use for writing may read, too, as on Xen.
-enum class GrantUse : std::uint8_t { read, write };
+using GrantUse = vmm::FrameUse;
 
 /// The frames of one domain's table, and the grants in it that are in use. The guest writes the entries at
 /// any time; an entry in use is marked so in the table, which keeps a well-behaved guest from ending it.
+/// While it is in use, its grantee and its frame are those of the first use, whatever the entry says, as on
+/// Xen (XSA-500).
 ///
 /// Concurrency: any thread may call anything that takes no `Held`. The lock is held for a few loads and
 /// stores. The list of frames grows with the domain's lock held, so whoever has that may read frames().
@@ -33,10 +35,10 @@ class GrantEntries {
   /// Drops all frames. No backend uses a grant any more.
   void drop();
 
-  /// For a backend: takes the grant into use, marks it so in the table, and returns the frame of the granting
-  /// domain that it names. The number is the guest's word: the caller has to check ownership and take its own
-  /// reference. EINVAL if there is no such grant, EPERM if it is not for `grantee` or not writable, EAGAIN if
-  /// the guest keeps changing the entry.
+  /// Takes the grant into use, marks it so in the table, and returns the frame of the granting domain that it
+  /// names. The number is the guest's word: the caller has to check ownership and take its own reference.
+  /// ERANGE if the table has no such entry; EPERM if nothing is granted to `grantee` there, or not for
+  /// writing; EAGAIN if the guest keeps changing the entry.
   [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, GrantUse use);
   /// Once for each successful acquire, with the same `use`. The last one clears the mark.
   void release(GrantRef ref, GrantUse use);
@@ -44,13 +46,16 @@ class GrantEntries {
   [[nodiscard]] Status swap(GrantRef a, GrantRef b);
 
  private:
-  /// Uses of one entry under way: Xen's pin counts.
+  /// Uses of one entry under way: Xen's pin counts, and what it keeps of a pinned entry.
   struct Pins {
     std::uint32_t readers = 0;
     std::uint32_t writers = 0;
+    Mfn frame = no_mfn;
+    DomId grantee;
     [[nodiscard]] bool any() const { return readers != 0 || writers != 0; }
   };
   // These need the lock.
+  [[nodiscard]] Status mark(GrantRef ref, DomId grantee, GrantUse use);
   [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() < pins_.size(); }
   [[nodiscard]] vmm::SharedPage& page_of(GrantRef ref);
   [[nodiscard]] static std::size_t offset_of(GrantRef ref);

@@ -10,9 +10,7 @@ namespace {
 static_assert(sizeof(gnttab_setup_table) == 24 && offsetof(gnttab_setup_table, frame_list) == 16);
 static_assert(sizeof(gnttab_query_size) == 16 && sizeof(gnttab_set_version) == 4 &&
               sizeof(gnttab_get_version) == 8);
-static_assert(sizeof(gnttab_get_status_frames) == 16 && sizeof(gnttab_map_grant_ref) == 32);
-static_assert(sizeof(gnttab_unmap_grant_ref) == 24 && sizeof(gnttab_unmap_and_replace) == 24);
-static_assert(sizeof(gnttab_copy) == 40 && sizeof(gnttab_swap_grant_ref) == 12);
+static_assert(sizeof(gnttab_get_status_frames) == 16 && sizeof(gnttab_swap_grant_ref) == 12);
 
 /// An operation that takes exactly one structure and tells its result in it.
 template <class Args, class Operation>
@@ -25,8 +23,8 @@ std::int64_t one(vmm::Hypercall& call, std::uint32_t count, Operation operation)
   return stored ? rax : to_rax(stored);
 }
 
-/// An array of operations, each with a status of its own. When enough was done for one stretch, the guest
-/// makes the hypercall again for the rest.
+/// An array of operations. `operation` returns the status of each. When enough was done for one stretch, the
+/// guest makes the hypercall again for the rest.
 template <class Args, class Operation>
 std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
   std::uint32_t done = 0;
@@ -35,7 +33,7 @@ std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation
     const GuestVaddr at = call.pointer(1).plus(done * sizeof(Args));
     auto args = call.memory.fetch<Args>(at);
     if (!args) return to_rax(args.error());
-    operation(*args);
+    args->status = operation(*args);
     if (auto stored = call.memory.store(at, *args); !stored) return to_rax(stored);
   }
   if (done == count) return 0;
@@ -45,13 +43,12 @@ std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation
   return 0;
 }
 
-/// No mapping was ever handed out, so no handle is one.
-template <class Args>
-void no_such_handle(Args& args) {
-  args.status = GNTST_bad_handle;
-}
-
 }  // namespace
+
+void GrantTable::detach() {
+  maptrack_.clear();
+  entries_.drop();
+}
 
 void GrantTable::register_with(vmm::HypercallTable& table) {
   table.set(__HYPERVISOR_grant_table_op, "grant_table_op",
@@ -74,14 +71,23 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
       return one<gnttab_get_status_frames>(call, count,
                                            [this](auto& args) { return get_status_frames(args); });
     case GNTTABOP_map_grant_ref:
-      return each<gnttab_map_grant_ref>(call, count, [this](auto& args) { map(args); });
-    case GNTTABOP_unmap_grant_ref:
-      return each<gnttab_unmap_grant_ref>(call, count, no_such_handle<gnttab_unmap_grant_ref>);
-    case GNTTABOP_unmap_and_replace:
-      return each<gnttab_unmap_and_replace>(call, count, no_such_handle<gnttab_unmap_and_replace>);
-    case GNTTABOP_copy: return each<gnttab_copy>(call, count, [this](auto& args) { copy(args); });
+      return each<gnttab_map_grant_ref>(call, count, [&](auto& args) { return map(call, args); });
+    case GNTTABOP_unmap_grant_ref: {
+      const std::int64_t rax =
+          each<gnttab_unmap_grant_ref>(call, count, [&](auto& args) { return unmap(call, args); });
+      target_.flush_granted(*call.held, call.vcpu);
+      return rax;
+    }
+    case GNTTABOP_unmap_and_replace: {
+      const std::int64_t rax =
+          each<gnttab_unmap_and_replace>(call, count, [&](auto& args) { return replace(call, args); });
+      target_.flush_granted(*call.held, call.vcpu);
+      return rax;
+    }
+    case GNTTABOP_copy: return each<gnttab_copy>(call, count, [&](auto& args) { return copy(call, args); });
     case GNTTABOP_swap_grant_ref:
-      return each<gnttab_swap_grant_ref>(call, count, [this](auto& args) { swap(args); });
+      return each<gnttab_swap_grant_ref>(call, count, [this](auto& args) { return swap(args); });
+    // As on a Xen that was told to do without (gnttab=no-transfer).
     case GNTTABOP_transfer: return to_rax(Errno::eopnotsupp);
     default: return to_rax(Errno::enosys);
   }
@@ -144,34 +150,25 @@ std::int64_t GrantTable::get_status_frames(gnttab_get_status_frames& args) const
   return 0;
 }
 
-void GrantTable::map(gnttab_map_grant_ref& args) const {
-  if ((args.flags & (GNTMAP_device_map | GNTMAP_host_map)) == 0) {
-    args.status = GNTST_bad_gntref;
-  } else {
-    // Xen would map a domain's own grants, if it names itself by number; nothing needs that.
-    args.status = DomId(args.dom) == self_ ? GNTST_general_error : GNTST_bad_domain;
-  }
-}
-
-void GrantTable::copy(gnttab_copy& args) const {
-  const auto by_frame_of_another = [&](const gnttab_copy::gnttab_copy_ptr& end, std::uint32_t by_grant) {
-    return (args.flags & by_grant) == 0 && end.domid != DOMID_SELF;
-  };
-  if (args.source.offset + args.len > int{page_size} || args.dest.offset + args.len > int{page_size}) {
-    args.status = GNTST_bad_copy_arg;
-  } else if (by_frame_of_another(args.source, GNTCOPY_source_gref) ||
-             by_frame_of_another(args.dest, GNTCOPY_dest_gref)) {
-    args.status = GNTST_permission_denied;
-  } else {
-    const bool alone = is_self(args.source.domid) && is_self(args.dest.domid);
-    args.status = alone ? GNTST_general_error : GNTST_bad_domain;
-  }
-}
-
-void GrantTable::swap(gnttab_swap_grant_ref& args) {
+std::int16_t GrantTable::swap(const gnttab_swap_grant_ref& args) {
   const Status done = entries_.swap(GrantRef(args.ref_a), GrantRef(args.ref_b));
-  args.status = GNTST_okay;
-  if (!done) args.status = done.error() == Errno::ebusy ? GNTST_eagain : GNTST_bad_gntref;
+  if (done) return GNTST_okay;
+  return done.error() == Errno::ebusy ? GNTST_eagain : GNTST_bad_gntref;
+}
+
+tl::expected<GrantedPage, std::int16_t> GrantTable::use_own(pvmmu::Held held, std::uint32_t ref,
+                                                            GrantUse use) {
+  // A table has one frame from the start.
+  if (!entries_.grow(held, 1)) return tl::unexpected<std::int16_t>(GNTST_general_error);
+  auto page = GrantedPage::begin(entries_, GrantRef(ref), self_, use, [&](Mfn frame, GrantUse wanted) {
+    return target_.hold_granted(held, frame, wanted);
+  });
+  if (page) return std::move(*page);
+  switch (page.error()) {
+    case Errno::erange: return tl::unexpected<std::int16_t>(GNTST_bad_gntref);
+    case Errno::einval: return tl::unexpected<std::int16_t>(GNTST_bad_page);
+    default: return tl::unexpected<std::int16_t>(GNTST_general_error);
+  }
 }
 
 }  // namespace pinfold::devices

@@ -11,6 +11,7 @@ GrantedPage& GrantedPage::operator=(GrantedPage&& other) noexcept {
   entries_ = std::exchange(other.entries_, nullptr);
   ref_ = other.ref_;
   use_ = other.use_;
+  frame_ = other.frame_;
   page_ = std::exchange(other.page_, {});
   return *this;
 }
@@ -26,15 +27,21 @@ void GrantedPage::end() {
   std::exchange(entries_, nullptr)->release(ref_, use_);
 }
 
-tl::expected<GrantedPage, Errno> GrantAccess::use(GrantRef ref, GrantUse use) {
-  const auto frame = entries_->acquire(ref, monitor_domain, use);
+tl::expected<GrantedPage, Errno> GrantedPage::begin(GrantEntries& entries, GrantRef ref, DomId grantee,
+                                                    GrantUse use, const Hold& hold) {
+  const auto frame = entries.acquire(ref, grantee, use);
   if (!frame) return fail(frame.error());
-  auto page = frames_->hold(*frame);
+  auto page = hold(*frame, use);
   if (!page) {
-    entries_->release(ref, use);
+    entries.release(ref, use);
     return fail(page.error());
   }
-  return GrantedPage(*entries_, ref, use, std::move(*page));
+  return GrantedPage(entries, ref, use, *frame, std::move(*page));
+}
+
+tl::expected<GrantedPage, Errno> GrantAccess::use(GrantRef ref, GrantUse use) {
+  return GrantedPage::begin(*entries_, ref, monitor_domain, use,
+                            [this](Mfn frame, GrantUse wanted) { return frames_->hold(frame, wanted); });
 }
 
 }  // namespace pinfold::devices

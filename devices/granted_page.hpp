@@ -4,6 +4,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,12 +16,13 @@
 namespace pinfold::devices {
 
 /// One use of one grant. While it lasts, the grant is marked in use in the guest's table (GTF_reading, and
-/// GTF_writing for a use that writes), and the frame that it named when the use began is held as data of the
-/// guest's. Then nothing else can become of the frame, whatever the guest does to the table. The end of the
+/// GTF_writing for a use that writes), and the frame that it named when it came into use is held. So it stays
+/// the guest's, and one that may be written stays data, whatever the guest does to the table. The end of the
 /// use drops the hold, and then clears the mark. So a guest that sees the mark gone can use the frame for
 /// anything.
 ///
-/// Any number of uses of one grant, or of one frame, can overlap.
+/// Any number of uses of one grant, or of one frame, can overlap. Backends of the monitor use grants in this
+/// way, and so do guests that map them (Maptrack) or copy to and from them.
 ///
 /// Concurrency: used by one thread at a time; any thread may end it.
 class GrantedPage {
@@ -32,7 +34,17 @@ class GrantedPage {
   GrantedPage& operator=(const GrantedPage&) = delete;
   ~GrantedPage() { end(); }
 
+  /// Begins a use of a grant to `grantee`. `hold` holds a frame of the granting guest. The errors are those
+  /// of GrantEntries::acquire() and of `hold`.
+  using Hold = std::function<tl::expected<vmm::SharedPage, Errno>(Mfn, GrantUse)>;
+  [[nodiscard]] static tl::expected<GrantedPage, Errno> begin(GrantEntries& entries, GrantRef ref,
+                                                              DomId grantee, GrantUse use, const Hold& hold);
+
   [[nodiscard]] bool present() const { return entries_ != nullptr; }
+  [[nodiscard]] Mfn frame() const { return frame_; }
+  [[nodiscard]] GrantUse use() const { return use_; }
+  /// The page, which may be written if this is a use for writing. A copy of it outlives the mark.
+  [[nodiscard]] const vmm::SharedPage& page() const { return page_; }
   /// A copy of a part of the page.
   void copy_out(std::size_t offset, std::span<std::byte> to) const { page_.copy_out(offset, to); }
   /// For a ring: access to the page, which needs a use for writing and ends with it.
@@ -44,14 +56,14 @@ class GrantedPage {
   }
 
  private:
-  friend class GrantAccess;
-  GrantedPage(GrantEntries& entries, GrantRef ref, GrantUse use, vmm::SharedPage page)
-      : entries_(&entries), ref_(ref), use_(use), page_(std::move(page)) {}
+  GrantedPage(GrantEntries& entries, GrantRef ref, GrantUse use, Mfn frame, vmm::SharedPage page)
+      : entries_(&entries), ref_(ref), use_(use), frame_(frame), page_(std::move(page)) {}
   void end();
 
   GrantEntries* entries_ = nullptr;
   GrantRef ref_;
   GrantUse use_ = GrantUse::read;
+  Mfn frame_ = no_mfn;
   vmm::SharedPage page_;
 };
 
@@ -64,12 +76,9 @@ class GrantAccess {
   GrantAccess(GrantEntries& entries, std::unique_ptr<vmm::FrameHolder> frames)
       : entries_(&entries), frames_(std::move(frames)) {}
 
-  /// Begins a use. EINVAL if there is no such grant, or if it names a frame that is not the guest's, a page
-  /// table or a descriptor page; EPERM if it is another domain's or, for writing, read-only; EAGAIN if the
-  /// guest changes the entry at the same time.
-  ///
-  /// Unlike Xen, a use for reading does not get at page tables and descriptor pages either: the frame is held
-  /// as data in any case.
+  /// Begins a use. ERANGE if the table has no such entry; EPERM if nothing is granted to the monitor's domain
+  /// there, or not for writing; EAGAIN if the guest changes the entry at the same time; EINVAL if it names a
+  /// frame that is not the guest's; EBUSY if that is to be written and is a page table or a descriptor page.
   [[nodiscard]] tl::expected<GrantedPage, Errno> use(GrantRef ref, GrantUse use);
   /// Releases the frames of uses that have ended. Until then, or until the guest's next hypercall, they can't
   /// become page tables.

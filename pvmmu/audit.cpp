@@ -101,7 +101,7 @@ class Auditor {
     if (frame.special) ++expected.types;
     if (frame.pinned) ++expected.refs, ++expected.types;
     if (frame.partial) ++expected.refs, ++expected.types;
-    expected.refs += outside_.of(mfn);
+    expected.refs += outside_.of(mfn) + outside_.readable_of(mfn);
     expected.types += outside_.of(mfn);
     if (frame.refs != expected.refs || frame.type_count != expected.types)
       report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u",

@@ -10,18 +10,23 @@
 
 namespace pinfold::pvmmu {
 
-/// Type references that the monitor holds outside of tables: loaded roots, descriptor tables, vcpu_info
-/// pages. Each is one type reference and the general one that comes with it.
+/// References that the monitor holds outside of tables. Those of loaded roots, descriptor tables, vcpu_info
+/// pages are one type reference and the general one that comes with it; those for reading are general ones.
 class OutsideReferences {
  public:
-  void add(Mfn mfn) { ++counts_[mfn]; }
-  [[nodiscard]] std::uint32_t of(Mfn mfn) const {
-    const auto found = counts_.find(mfn);
-    return found == counts_.end() ? 0 : found->second;
-  }
+  void add(Mfn mfn) { ++typed_[mfn]; }
+  /// A reference without a type: Validator::hold_readable().
+  void add_readable(Mfn mfn) { ++readable_[mfn]; }
+  [[nodiscard]] std::uint32_t of(Mfn mfn) const { return count(typed_, mfn); }
+  [[nodiscard]] std::uint32_t readable_of(Mfn mfn) const { return count(readable_, mfn); }
 
  private:
-  std::unordered_map<Mfn, std::uint32_t> counts_;
+  using Counts = std::unordered_map<Mfn, std::uint32_t>;
+  [[nodiscard]] static std::uint32_t count(const Counts& counts, Mfn mfn) {
+    const auto found = counts.find(mfn);
+    return found == counts.end() ? 0 : found->second;
+  }
+  Counts typed_, readable_;
 };
 
 /// Recomputes references and type counts of all frames of the validator's domain from its live tables,

@@ -106,8 +106,11 @@ std::vector<OutsideUser> Inventory::users_outside(Mfn frame) const {
 }
 
 bool Inventory::explains(const TableReport& table) const {
-  return table.type_references == entries_naming(table.table).size() + users_outside(table.table).size() +
-                                      (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
+  const std::vector<OutsideUser> users = users_outside(table.table);
+  const auto typed = static_cast<std::size_t>(std::count_if(
+      users.begin(), users.end(), [](const auto& user) { return user.kind != OutsideUser::Kind::reader; }));
+  return table.type_references ==
+         entries_naming(table.table).size() + typed + (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
 }
 
 struct Inventory::Climb {

@@ -23,8 +23,19 @@ struct EntryPlace {
 /// A use of a frame other than by a table's entry. The validator does not know who it is: loaded roots and
 /// descriptor tables belong to vCPUs, shared pages hold a vcpu_info or event queues.
 struct OutsideUser {
-  /// root, descriptors: the exact kind is not known, since a log does not have it.
-  enum class Kind : std::uint8_t { kernel_root, user_root, gdt, ldt, shared, root, descriptors, other };
+  /// root, descriptors: the exact kind is not known, since a log does not have it. reader: a use of a grant
+  /// that only reads, whose reference has no type.
+  enum class Kind : std::uint8_t {
+    kernel_root,
+    user_root,
+    gdt,
+    ldt,
+    shared,
+    reader,
+    root,
+    descriptors,
+    other
+  };
   Mfn frame;
   Kind kind = Kind::other;
   VcpuId vcpu;

@@ -172,6 +172,17 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "The references that an entry holds are given back when the entry goes. An entry that was written past "
      "the validator holds none: dropping what it names would free frames that are in use.",
      "Nothing: the domain ends. Something wrote one of its tables although its view forbids that."},
+    {Rule::grant_no_l1_entry,
+     "Mapping a grant stores an entry at an address of the guest's choice. Anywhere but in a whole entry of an "
+     "L1 it would change memory that is not a table, or two entries at once.",
+     "Map the grant at an address that an L1 table translates, or name the machine address of an L1 entry.",
+     {227}},
+    {Rule::grant_other_mapping,
+     "When a grant's mapping ends, the entry that it made is cleared. If any entry could be named in its "
+     "place, the granted frame would stay mapped, or stay writable, after its grant has ended.",
+     "Unmap at the address at which the grant was mapped, while the entry is still there; or map the grant "
+     "again.",
+     {234}},
 });
 
 constexpr bool all_in_order() {

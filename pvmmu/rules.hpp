@@ -56,7 +56,11 @@ namespace pinfold::pvmmu {
   X(unfinished, "work.unfinished", erestart,                                                                 \
     "nothing: it was as much work as may be done at a stretch, and the same request goes on from there")     \
   X(table_not_as_stored, "table.not-as-stored", einval,                                                      \
-    "the table holds an entry that is not the one that was checked and stored there")
+    "the table holds an entry that is not the one that was checked and stored there")                        \
+  X(grant_no_l1_entry, "grant.no-l1-entry", einval,                                                          \
+    "a granted frame is mapped and unmapped only in an entry of an L1 table of the domain")                  \
+  X(grant_other_mapping, "grant.other-mapping", einval,                                                      \
+    "the entry from which a granted frame is to be unmapped does not map it as the grant did")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

@@ -15,7 +15,8 @@ namespace pinfold::pvmmu {
 struct ValidatorParts;
 
 // X(identifier, "name"): first the operations, which are the validator's inputs; then what happens within
-// one, whose event precedes the operation's; last what is reported from outside of the validator.
+// one, whose event precedes the operation's; then what is reported from outside of the validator; last the
+// operations that came later, since logs store a kind by its number.
 #define PINFOLD_TRACE_KINDS(X)            \
   X(update, "update")                     \
   X(update_va, "update-va")               \
@@ -45,7 +46,9 @@ struct ValidatorParts;
   X(host_refused, "host-refused")         \
   X(entered, "entered")                   \
   X(flushed, "flushed")                   \
-  X(state, "state")
+  X(state, "state")                       \
+  X(hold_readable, "hold-readable")       \
+  X(release_readable, "release-readable")
 
 enum class TraceKind : std::uint8_t {
 #define X(id, name) id,
@@ -59,7 +62,9 @@ inline constexpr TraceKind all_trace_kinds[] = {
 };
 inline constexpr std::size_t trace_kinds = std::size(all_trace_kinds);
 [[nodiscard]] std::string_view name(TraceKind kind);
-[[nodiscard]] constexpr bool is_operation(TraceKind kind) { return kind <= TraceKind::destroy; }
+[[nodiscard]] constexpr bool is_operation(TraceKind kind) {
+  return kind <= TraceKind::destroy || kind >= TraceKind::hold_readable;
+}
 /// Does it happen within an operation, so that it precedes that operation's event?
 [[nodiscard]] constexpr bool is_within_operation(TraceKind kind) {
   return kind >= TraceKind::protected_frame && kind <= TraceKind::host_refused;

@@ -129,6 +129,20 @@ class Validator {
   /// the frame might have to be freed with it; call release().
   [[nodiscard]] bool try_release_writable(Shared, Mfn mfn);
 
+  // -- grants: grants.cpp
+  /// A reference without a type, as of a read-only entry: the frame stays the domain's, whatever it is used
+  /// as. The others are as those for `writable` above.
+  Verdict<> hold_readable(Held, Mfn mfn);
+  void release_readable(Held, Mfn mfn);
+  [[nodiscard]] bool try_hold_readable(Shared, Mfn mfn);
+  [[nodiscard]] bool try_release_readable(Shared, Mfn mfn);
+  /// Maps what was granted to the domain: the L1 entry at `where` becomes `want`.
+  Verdict<> map_granted(Held, MachineAddr where, Pte want);
+  /// The entry, which must still have frame and RW of `granted`, becomes `instead`.
+  Verdict<> unmap_granted(Held, MachineAddr where, Pte granted, Pte instead = Pte());
+  /// The same; the entry at `from` moves to `where`, and leaves `from` in any case, as on Xen.
+  Verdict<> replace_granted(Held, MachineAddr where, Pte granted, MachineAddr from);
+
   // -- the reservation: reservation.cpp
   /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents
   /// are zero.
@@ -345,7 +359,9 @@ class Validator {
   [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
   [[nodiscard]] std::optional<Leaf> follow_mirrors(Mfn root, GuestVaddr va) const;
 
-  // concurrent_update.cpp
+  // grants.cpp, concurrent_update.cpp
+  [[nodiscard]] bool is_l1_entry(MachineAddr where) const;
+  Verdict<> check_granted(MachineAddr where, Pte granted);
   [[nodiscard]] bool stays(Mfn mfn) const;
   [[nodiscard]] bool stays_l1(Mfn mfn) const;
 
@@ -378,7 +394,6 @@ class Validator {
   UnfinishedTables unfinished_;
   MmuCounters counters_;
   mutable std::optional<Breach> breach_;  ///< Mutable: const members find breaches, too.
-
   ConcurrentLocks concurrent_locks_;
 };
 

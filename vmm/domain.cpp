@@ -91,6 +91,9 @@ void Domain::create_validator() {
                     "which is typed {}; nothing was written",
                     frame.raw(), pvmmu::name(type)));
   });
+  granted_frames_ = std::make_unique<GrantedFrames>(
+      GrantedFrames::Parts{*mmu_, *holds_, [this](VcpuId vcpu) { return cpu(vcpu).state().kernel_root; },
+                           [this](VcpuId by) { flushes_.flush_all(by); }});
 }
 
 /// Allocates the guest's memory and its shared_info page.
@@ -244,6 +247,7 @@ std::vector<std::string> Domain::audit(pvmmu::Held held) {
       if (mfn.raw() != 0) outside.add(mfn);
   }
   for (const Mfn mfn : holds_->frames()) outside.add(mfn);
+  for (const Mfn mfn : holds_->frames(FrameUse::read)) outside.add_readable(mfn);
   return pvmmu::audit(held, *mmu_, outside);
 }
 

@@ -24,6 +24,7 @@
 #include "vmm/for_devices/hypercall.hpp"
 #include "vmm/for_devices/shared_frames.hpp"
 #include "vmm/memory/frame_holds.hpp"
+#include "vmm/memory/granted_frames.hpp"
 #include "vmm/memory/memory_limit.hpp"
 #include "vmm/memory/vm_memory.hpp"
 #include "vmm/mmu_outcomes.hpp"
@@ -129,7 +130,10 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   void set_vcpu_info(pvmmu::Held held, VcpuId vcpu, const SharedFrame& frame, std::size_t offset);
   /// Frames that the guest shares with the monitor and its devices.
   [[nodiscard]] FrameHolds& holds() { return *holds_; }
-  /// The same for a thread of a device's, or for another domain's hypercalls. Without any domain's lock.
+  /// The domain for its grant table.
+  [[nodiscard]] GrantTarget& granted_frames() { return *granted_frames_; }
+  /// Holds of frames for a thread of a device's, or for another domain's hypercalls. Without any domain's
+  /// lock.
   [[nodiscard]] std::unique_ptr<FrameHolder> frame_holder(FrameHolds::For whom = FrameHolds::For::monitor) {
     return std::make_unique<DomainFrameHolder>(mutex_, *holds_, whom);
   }
@@ -188,6 +192,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   pvmmu::StaleLog stale_;
   std::unique_ptr<pvmmu::Validator> mmu_;
   std::unique_ptr<FrameHolds> holds_;
+  std::unique_ptr<GrantedFrames> granted_frames_;
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<CpuidPolicy> cpuid_;
   IoPorts ports_{[this] { return std::time(nullptr) + config_.wall_offset_seconds; }};

@@ -108,6 +108,8 @@ std::string config_json(const LoadedConfig& config, const BootAnswer& boot) {
                   {"vcpus", guest.vcpus},
                   {"max_vcpus", std::max(guest.vcpus, guest.max_vcpus)},
                   {"cpus", cpus_json(guest.cpus)},
+                  {"max_grant_frames", guest.max_grant_frames},
+                  {"max_maptrack_frames", guest.max_maptrack_frames},
                   {"on_poweroff", name_of(guest.on_poweroff)},
                   {"on_reboot", name_of(guest.on_reboot)},
                   {"on_crash", name_of(guest.on_crash)},

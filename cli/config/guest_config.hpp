@@ -21,6 +21,7 @@ namespace pinfold::cli {
 inline constexpr std::uint64_t least_guest_memory = 1ULL << 20, most_guest_memory = 64ULL << 30;
 /// As many as anybody needs, and few enough to be checked in no time.
 inline constexpr std::size_t most_disks = 1024, most_vifs = 256;
+inline constexpr std::uint32_t most_grant_frames = 1024, most_maptrack_frames = 4096;
 
 /// A guest's configuration, as the user gave it, whatever the source: a value, without open files. The
 /// command line or a file fills it in (load_config.hpp).
@@ -46,7 +47,9 @@ struct GuestConfig {
   EndAction on_reboot = EndAction::restart;
   EndAction on_crash = EndAction::destroy;
   EndAction on_watchdog = EndAction::destroy;
-  bool early_console = false;  ///< Print what the guest writes with console_io.
+  std::uint32_t max_grant_frames = 64;       ///< Of its grant table.
+  std::uint32_t max_maptrack_frames = 1024;  ///< For the grants that it maps, 256 a frame.
+  bool early_console = false;                ///< Print what the guest writes with console_io.
   bool quirks = true;  ///< The command line gets what the kernel needs to boot on this host (run/quirks.hpp).
 
   /// The memory at start, and the most, in frames.

@@ -64,6 +64,10 @@ void read_sizes(XlReader& reader, GuestConfig& guest) {
     guest.vcpus = static_cast<std::uint32_t>(*vcpus);
   if (const auto vcpus = reader.number("maxvcpus", 1, most_vcpus))
     guest.max_vcpus = static_cast<std::uint32_t>(*vcpus);
+  if (const auto frames = reader.number("max_grant_frames", 1, most_grant_frames))
+    guest.max_grant_frames = static_cast<std::uint32_t>(*frames);
+  if (const auto frames = reader.number("max_maptrack_frames", 0, most_maptrack_frames))
+    guest.max_maptrack_frames = static_cast<std::uint32_t>(*frames);
 }
 
 CpuLists cpus(XlReader& reader) {

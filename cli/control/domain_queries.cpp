@@ -47,6 +47,8 @@ std::vector<OutsideUser> outside_users(pvmmu::Held, vmm::Domain& domain) {
       if (mfn.raw() != 0) all.push_back({mfn, Kind::ldt, vcpu});
   }
   for (const Mfn mfn : domain.holds().frames()) all.push_back({mfn, Kind::shared, VcpuId()});
+  for (const Mfn mfn : domain.holds().frames(vmm::FrameUse::read))
+    all.push_back({mfn, Kind::reader, VcpuId()});
   return all;
 }
 

@@ -18,6 +18,7 @@ const char* name_of(OutsideUser::Kind kind) {
     case OutsideUser::Kind::gdt: return "gdt";
     case OutsideUser::Kind::ldt: return "ldt";
     case OutsideUser::Kind::shared: return "shared";
+    case OutsideUser::Kind::reader: return "reader";
     case OutsideUser::Kind::root: return "root";
     case OutsideUser::Kind::descriptors: return "descriptors";
     case OutsideUser::Kind::other: break;
@@ -37,7 +38,8 @@ Json users(const std::vector<OutsideUser>& all, Mfn frame) {
   for (const OutsideUser& user : all) {
     if (user.frame != frame) continue;
     Json& one = list.emplace_back(Json{{"kind", name_of(user.kind)}});
-    if (user.kind != OutsideUser::Kind::shared) one["vcpu"] = user.vcpu.raw();
+    if (user.kind != OutsideUser::Kind::shared && user.kind != OutsideUser::Kind::reader)
+      one["vcpu"] = user.vcpu.raw();
   }
   return list;
 }

@@ -32,11 +32,13 @@ class Holders {
     switch (e.kind) {
       case TraceKind::load_root:
         if (e.frame == e.root) return;
-        remove(e.root, true, e.vcpu);
+        remove(e.root, As::root, e.vcpu);
         return add(e.frame, OutsideUser::Kind::root, e.vcpu);
-      case TraceKind::unload_root: return remove(e.root, true, e.vcpu);
+      case TraceKind::unload_root: return remove(e.root, As::root, e.vcpu);
       case TraceKind::hold: return add(e.frame, kind_of(e.wanted), e.vcpu);
-      case TraceKind::release: return remove(e.frame, false, e.vcpu);
+      case TraceKind::hold_readable: return add(e.frame, OutsideUser::Kind::reader, e.vcpu);
+      case TraceKind::release: return remove(e.frame, As::data, e.vcpu);
+      case TraceKind::release_readable: return remove(e.frame, As::reader, e.vcpu);
       default: return;
     }
   }
@@ -47,22 +49,27 @@ class Holders {
   }
 
  private:
-  using Key = std::tuple<Mfn, bool, VcpuId>;  ///< The bool: as a root.
+  enum class As : std::uint8_t { root, data, reader };
+  using Key = std::tuple<Mfn, As, VcpuId>;
+  static As as(OutsideUser::Kind kind) {
+    return kind == OutsideUser::Kind::root     ? As::root
+           : kind == OutsideUser::Kind::reader ? As::reader
+                                               : As::data;
+  }
   static OutsideUser::Kind kind_of(pvmmu::FrameType type) {
     return type == pvmmu::FrameType::seg_desc ? OutsideUser::Kind::descriptors : OutsideUser::Kind::shared;
   }
   void add(Mfn frame, OutsideUser::Kind kind, VcpuId vcpu) {
-    if (frame != no_mfn)
-      users_.emplace(Key(frame, kind == OutsideUser::Kind::root, vcpu), OutsideUser{frame, kind, vcpu});
+    if (frame != no_mfn) users_.emplace(Key(frame, as(kind), vcpu), OutsideUser{frame, kind, vcpu});
   }
   /// The vCPU's own rather than another's.
-  void remove(Mfn frame, bool root, VcpuId vcpu) {
-    auto found = users_.lower_bound(Key(frame, root, vcpu));
+  void remove(Mfn frame, As use, VcpuId vcpu) {
+    auto found = users_.lower_bound(Key(frame, use, vcpu));
     const auto fits = [&] {
       return found != users_.end() && std::get<Mfn>(found->first) == frame &&
-             std::get<bool>(found->first) == root;
+             std::get<As>(found->first) == use;
     };
-    if (!fits() || found->second.vcpu != vcpu) found = users_.lower_bound(Key(frame, root, VcpuId(0)));
+    if (!fits() || found->second.vcpu != vcpu) found = users_.lower_bound(Key(frame, use, VcpuId(0)));
     if (fits()) users_.erase(found);
   }
 

@@ -50,7 +50,10 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   const DomId id = domain_->id();
   auto& events = add_device<devices::EventChannels>(id, *domain_, host.event_switch());
   domain_->set_events(&events);
-  auto& grants = add_device<devices::GrantTable>(id, domain_->shared_frames());
+  auto& grants = add_device<devices::GrantTable>(
+      id, domain_->shared_frames(), domain_->granted_frames(),
+
+      devices::GrantTable::Limits{config_.max_grant_frames, config_.max_maptrack_frames});
   add_device<devices::ConsoleIo>(config_.early_console ? links.console_output : devices::ConsoleSink{});
   devices::xenstore::DomainNodes nodes;
   nodes.domain = id;

@@ -39,10 +39,10 @@ auto fields(Is<CpuLists> auto& cpus) {
 auto fields(Is<GuestConfig> auto& guest) {
   auto& [kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus, max_vcpus,
          cpus, disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot, on_crash, on_watchdog,
-         early_console, quirks] = guest;
+         max_grant_frames, max_maptrack_frames, early_console, quirks] = guest;
   return std::tie(kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus,
                   max_vcpus, cpus, disks, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot,
-                  on_crash, on_watchdog, early_console, quirks);
+                  on_crash, on_watchdog, max_grant_frames, max_maptrack_frames, early_console, quirks);
 }
 
 auto fields(Is<TraceOptions> auto& trace) {

@@ -254,6 +254,16 @@ std::optional<std::string> Replay::apply_to_frame(const LogEvent& e) {
       if (e.wanted == pvmmu::FrameType::none) return inconsistent("a frame is held as nothing");
       if (mmu_.hold(held_, e.frame, e.wanted)) holds_.insert(e.frame);
       break;
+    case TraceKind::hold_readable:
+      if (mmu_.hold_readable(held_, e.frame)) readers_.insert(e.frame);
+      break;
+    case TraceKind::release_readable: {
+      const auto reader = readers_.find(e.frame);
+      if (reader == readers_.end()) return inconsistent("a reader lets go of a frame that it does not hold");
+      readers_.erase(reader);
+      mmu_.release_readable(held_, e.frame);
+      break;
+    }
     case TraceKind::release: {
       const auto held = holds_.find(e.frame);
       if (held == holds_.end()) return inconsistent("a reference is released that nobody holds");
@@ -282,7 +292,8 @@ std::optional<std::string> Replay::apply_to_reservation(const LogEvent& e) {
     case TraceKind::deallocate: (void)mmu_.deallocate(held_, e.frame); break;
     case TraceKind::check_exchange: (void)mmu_.check_exchangeable(held_, e.frame); break;
     default:
-      if (!roots_.empty() || !holds_.empty()) return inconsistent("the domain ends with references held");
+      if (!roots_.empty() || !holds_.empty() || !readers_.empty())
+        return inconsistent("the domain ends with references held");
       over_ = true;
       (void)mmu_.destroy(held_);
       break;

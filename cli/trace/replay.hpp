@@ -106,7 +106,7 @@ class Replay {
   pvmmu::Validator mmu_;
   pvmmu::DomainMutex mutex_;
   pvmmu::DomainLock held_{mutex_};
-  std::multiset<Mfn> roots_, holds_;
+  std::multiset<Mfn> roots_, holds_, readers_;
   std::uint64_t operations_ = 0;
   bool over_ = false, compared_end_ = false;
 };

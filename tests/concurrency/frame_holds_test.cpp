@@ -30,7 +30,7 @@ struct Holding : testing::Test {
     std::array<vmm::SharedPage, 4> under_way;
     for (int i = 0; i < rounds; ++i) {
       vmm::SharedPage& request = under_way[random() % under_way.size()];
-      if (auto page = holder.hold(frames[random() % frames.size()])) {
+      if (auto page = holder.hold(frames[random() % frames.size()], vmm::FrameUse::write)) {
         page->store(8 * (seed % 512), std::uint64_t(random()));
         request = std::move(*page);
       }

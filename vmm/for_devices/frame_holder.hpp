@@ -18,10 +18,11 @@ namespace pinfold::vmm {
 class FrameHolder {
  public:
   virtual ~FrameHolder() = default;
-  /// Holds a data frame of the guest's as long as there is a copy of the page: it stays the guest's, and
-  /// can't become a page table or a descriptor page. EINVAL for any other frame. Settles first, so that what
-  /// was held before does not pile up.
-  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold(Mfn frame) = 0;
+  /// Holds a frame of the guest's as long as there is a copy of the page: it stays the guest's and, if it is
+  /// held for writing, can't become a page table or a descriptor page. EINVAL if it is not the guest's; EBUSY
+  /// if it is held already for what excludes this use. Settles first, so that what was held before does not
+  /// pile up.
+  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold(Mfn frame, FrameUse use) = 0;
   /// Releases the frames of all pages that are gone by now, whoever dropped them. Else the domain's next
   /// hypercall does.
   virtual void settle() = 0;

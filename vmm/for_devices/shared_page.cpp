@@ -26,6 +26,13 @@ void SharedPage::copy_in(std::size_t offset, std::span<const std::byte> from) {
   if (may_be_written()) std::memcpy(hold_->base + offset, from.data(), from.size());
 }
 
+void SharedPage::copy_from(std::size_t offset, const SharedPage& from, std::size_t from_offset,
+                           std::size_t size) {
+  check(offset, size, 1);
+  from.check(from_offset, size, 1);
+  if (may_be_written()) std::memmove(hold_->base + offset, from.hold_->base + from_offset, size);
+}
+
 std::optional<iovec> SharedPage::transfer_area(std::size_t offset, std::size_t size, bool write) const {
   check(offset, size, 1);
   if (write && !may_be_written()) return std::nullopt;

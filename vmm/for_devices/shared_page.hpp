@@ -18,6 +18,9 @@
 
 namespace pinfold::vmm {
 
+/// What a frame of a guest's is held for: to be only read, or written, too.
+enum class FrameUse : std::uint8_t { read, write };
+
 /// Atomic and by-value access to one shared page. No reference into the page is ever handed out, so a value
 /// that was read can't change afterwards. Offsets are bytes; an offset past the page, or not aligned for T,
 /// is a bug of the caller (checked always).
@@ -25,6 +28,9 @@ namespace pinfold::vmm {
 /// Copies share one hold. While any of them exists the frame is held `writable`, so it can't be a page table
 /// or a descriptor page; the frame is released some time after the last copy is gone. Only FrameHolds makes a
 /// SharedPage of a guest's memory.
+///
+/// A page that is held for reading stays the guest's all the same, but may be or become a table. To write it
+/// is a bug of the caller: the program stops.
 ///
 /// Each write looks at the frame's type once more. If it is not `writable`, the hold has failed: nothing is
 /// written, and the domain ends with an isolation fault. Reads have no such check.
@@ -80,6 +86,8 @@ class SharedPage {
   }
   void copy_out(std::size_t offset, std::span<std::byte> to) const;
   void copy_in(std::size_t offset, std::span<const std::byte> from);
+  /// Copies a part of another page, or of this one.
+  void copy_from(std::size_t offset, const SharedPage& from, std::size_t from_offset, std::size_t size);
   /// The address of a part of the page, for a transfer by the host's kernel, which reads the part, or also
   /// writes it if `write`. The caller keeps this SharedPage until the transfer is done. Nothing if the kernel
   /// would write and the hold has failed. For devices/granted_page.cpp only.

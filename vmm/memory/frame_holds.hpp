@@ -1,6 +1,7 @@
 // Which of a guest's frames the monitor may write at any time: the only maker of SharedPages of guest memory.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -16,8 +17,9 @@
 namespace pinfold::vmm {
 
 /// The frames of one domain that are shared with the monitor or a device: shared_info, grant table, rings,
-/// vcpu_info, event queues. Each hold is one type reference `writable`. So a held frame can't become a page
-/// table or a descriptor page, and it stays the domain's when the guest gives it back.
+/// vcpu_info, event queues, and what it granted. Each hold for writing is one type reference `writable`, so
+/// the frame can't become a page table or a descriptor page; each hold for reading is a reference without a
+/// type. In both cases the frame stays the domain's when the guest gives it back.
 ///
 /// A hold lasts as long as any SharedPage that came from it. Threads without the domain's lock may drop the
 /// last one: this notes the frame, and the next settle() or try_settle() releases it. Until then the frame
@@ -44,11 +46,14 @@ class FrameHolds {
     neighbour,  ///< Another domain's.
   };
 
-  /// Holds a frame of the domain's. Refused if it is another's, or in use as a table or a descriptor page.
+  /// Holds a frame of the domain's. Refused if it is another's, or to be written and in use as a table or a
+  /// descriptor page.
   [[nodiscard]] tl::expected<SharedPage, pvmmu::Refusal> hold(pvmmu::Held held, Mfn frame,
-                                                              For whom = For::monitor);
+                                                              For whom = For::monitor,
+                                                              FrameUse use = FrameUse::write);
   /// The same while others share the lock. Nothing: it takes the lock alone, or is refused; ask hold().
-  [[nodiscard]] std::optional<SharedPage> try_hold(pvmmu::Shared shared, Mfn frame, For whom = For::monitor);
+  [[nodiscard]] std::optional<SharedPage> try_hold(pvmmu::Shared shared, Mfn frame, For whom = For::monitor,
+                                                   FrameUse use = FrameUse::write);
 
   /// Releases the frames whose SharedPages are all gone. Costs one load when there are none.
   void settle(pvmmu::Held held) {
@@ -58,9 +63,9 @@ class FrameHolds {
   /// is.
   [[nodiscard]] bool try_settle(pvmmu::Shared shared);
 
-  /// The held frames, once for each hold: outside references for an audit.
-  [[nodiscard]] std::vector<Mfn> frames() const;
-  /// The same, of one kind.
+  /// The frames that are held for this use, once for each hold: outside references for an audit.
+  [[nodiscard]] std::vector<Mfn> frames(FrameUse use = FrameUse::write) const;
+  /// The same, of one holder and for any use.
   [[nodiscard]] std::vector<Mfn> frames(For whom) const;
 
   /// After Validator::destroy: from here on the frames that neighbours hold belong to their holds alone, and
@@ -72,6 +77,7 @@ class FrameHolds {
   struct Hold {
     Mfn frame;
     For whom = For::monitor;
+    FrameUse use = FrameUse::write;
   };
   /// What outlives this object if a SharedPage does.
   struct Dropped {
@@ -87,9 +93,18 @@ class FrameHolds {
   };
   /// How many holds a frame has.
   struct Counts {
-    std::uint64_t monitor = 0, neighbour = 0;
-    [[nodiscard]] std::uint64_t& of(For whom) { return whom == For::monitor ? monitor : neighbour; }
-    [[nodiscard]] std::uint64_t of(For whom) const { return whom == For::monitor ? monitor : neighbour; }
+    std::array<std::array<std::uint64_t, 2>, 2> counts{};  ///< By holder and use.
+    [[nodiscard]] std::uint64_t& of(For whom, FrameUse use) {
+      return counts[static_cast<std::size_t>(whom)][static_cast<std::size_t>(use)];
+    }
+    [[nodiscard]] std::uint64_t of(For whom) const {
+      const auto& [read, write] = counts[static_cast<std::size_t>(whom)];
+      return read + write;
+    }
+    [[nodiscard]] std::uint64_t of(FrameUse use) const {
+      return counts[0][static_cast<std::size_t>(use)] + counts[1][static_cast<std::size_t>(use)];
+    }
+    [[nodiscard]] bool any() const { return of(For::monitor) + of(For::neighbour) != 0; }
   };
   [[nodiscard]] bool has_dropped() const { return dropped_->any.load(std::memory_order_acquire); }
   [[nodiscard]] std::vector<Hold> take_dropped();
@@ -106,6 +121,9 @@ class FrameHolds {
   std::unordered_map<std::uint64_t, Counts> holds_;  ///< By frame. Guarded by list_mutex_.
 };
 
+/// The error of a hold that was refused: EINVAL if the frame is not the domain's, else EBUSY.
+[[nodiscard]] Errno error_of_hold(const pvmmu::Refusal& refusal);
+
 /// Holds the domain's lock together with others where that is enough, and alone where it is not.
 class DomainFrameHolder final : public FrameHolder {
  public:
@@ -113,7 +131,7 @@ class DomainFrameHolder final : public FrameHolder {
                     FrameHolds::For whom = FrameHolds::For::monitor)
       : mutex_(mutex), holds_(holds), whom_(whom), sharer_(mutex) {}
 
-  [[nodiscard]] tl::expected<SharedPage, Errno> hold(Mfn frame) override;
+  [[nodiscard]] tl::expected<SharedPage, Errno> hold(Mfn frame, FrameUse use) override;
   void settle() override;
 
  private:

@@ -57,7 +57,7 @@ struct GrantedFrames : testing::Test {
     std::mt19937 random(2);
     {
       vmm::DomainFrameHolder holder(domain.mutex, holds);
-      FakeFrontend front(*holder.hold(ring));
+      FakeFrontend front(*holder.hold(ring, vmm::FrameUse::write));
       std::uint32_t under_way = 0;
       for (int i = 0; i < rounds || under_way != 0;) {
         for (; i < rounds && under_way < RequestRing::size; ++i, ++under_way) {

@@ -22,7 +22,7 @@ class FakeTableFrames : public vmm::SharedFrameSource {
 class FakeHolder : public vmm::FrameHolder {
  public:
   explicit FakeHolder(FakeTarget& target) : target_(target) {}
-  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold(Mfn frame) override {
+  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold(Mfn frame, vmm::FrameUse) override {
     if (frame.raw() >= FakeTarget::frame_count) return fail(Errno::einval);
     return target_.frames[frame.raw()].shared();
   }

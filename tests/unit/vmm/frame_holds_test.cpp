@@ -186,7 +186,7 @@ struct Outside : Scene {
 TEST(FrameHolds, a_devices_thread_holds_and_releases_while_no_hypercall_runs) {
   Outside s;
   std::thread([&] {
-    auto page = s.device.hold(s.frame);
+    auto page = s.device.hold(s.frame, FrameUse::write);
     ASSERT_TRUE(page);
     page->store(0, 7U);
     EXPECT_EQ(type_as_of_now(s.one.mmu.facts(s.frame)), FrameType::writable);
@@ -201,13 +201,13 @@ TEST(FrameHolds, a_devices_thread_holds_and_releases_while_no_hypercall_runs) {
 // While the guest's vCPUs sleep, no hypercall settles.
 TEST(FrameHolds, what_a_devices_thread_dropped_does_not_pile_up) {
   Outside s;
-  for (int i = 0; i < 100; ++i) EXPECT_TRUE(s.device.hold(s.frame));
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(s.device.hold(s.frame, FrameUse::write));
   EXPECT_EQ(s.holds.frames().size(), 1U);
 }
 
 TEST(FrameHolds, an_audit_knows_what_a_devices_thread_holds) {
   Outside s;
-  auto page = s.device.hold(s.frame);
+  auto page = s.device.hold(s.frame, FrameUse::write);
   ASSERT_TRUE(page);
   EXPECT_EQ(s.findings(), std::vector<std::string>{});
   page = SharedPage();
@@ -219,15 +219,15 @@ TEST(FrameHolds, an_audit_knows_what_a_devices_thread_holds) {
 TEST(FrameHolds, what_a_devices_thread_may_not_hold_is_refused) {
   Outside s;
   ASSERT_TRUE(s.one.mmu.hold(s.one.held, s.frame, FrameType::l1));
-  EXPECT_FALSE(s.device.hold(s.frame));
-  EXPECT_FALSE(s.device.hold(s.two.allocate()));
-  EXPECT_FALSE(s.device.hold(no_mfn));
+  EXPECT_FALSE(s.device.hold(s.frame, FrameUse::write));
+  EXPECT_FALSE(s.device.hold(s.two.allocate(), FrameUse::write));
+  EXPECT_FALSE(s.device.hold(no_mfn, FrameUse::write));
   EXPECT_TRUE(s.holds.frames().empty());
 }
 
 TEST(FrameHolds, a_devices_thread_frees_what_the_guest_gave_back) {
   Outside s;
-  auto page = s.device.hold(s.frame);
+  auto page = s.device.hold(s.frame, FrameUse::write);
   ASSERT_TRUE(page);
   ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.frame));
   page = SharedPage();
@@ -238,7 +238,7 @@ TEST(FrameHolds, a_devices_thread_frees_what_the_guest_gave_back) {
 
 TEST(FrameHolds, what_a_share_can_t_release_is_released_with_the_lock_alone) {
   Outside s;
-  auto page = s.device.hold(s.frame);
+  auto page = s.device.hold(s.frame, FrameUse::write);
   ASSERT_TRUE(s.one.mmu.deallocate(s.one.held, s.frame));
   page = SharedPage();
   {

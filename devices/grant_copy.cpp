@@ -1,0 +1,50 @@
+// Copying between frames that are granted, or the domain's own.
+#include "devices/grant_table.hpp"
+#include "pvmmu/budget.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+static_assert(sizeof(gnttab_copy) == 40);
+
+}  // namespace
+
+/// Which end is wrong in which way is found out in Xen's order.
+std::int16_t GrantTable::copy(vmm::Hypercall& call, const gnttab_copy& args) {
+  if (args.len == 0) return GNTST_okay;
+  const bool from_grant = (args.flags & GNTCOPY_source_gref) != 0;
+  const bool to_grant = (args.flags & GNTCOPY_dest_gref) != 0;
+  if (const auto bad = check_end(args.source, from_grant); bad != GNTST_okay) return bad;
+  if (const auto bad = check_end(args.dest, to_grant); bad != GNTST_okay) return bad;
+  const auto source = claim(*call.held, args.source, from_grant, GrantUse::read);
+  if (!source) return source.error();
+  auto dest = claim(*call.held, args.dest, to_grant, GrantUse::write);
+  if (!dest) return dest.error();
+  if (args.source.offset + args.len > int{page_size} || args.dest.offset + args.len > int{page_size})
+    return GNTST_bad_copy_arg;
+  call.spend(pvmmu::cost::page);
+  dest->page.copy_from(args.dest.offset, source->page, args.source.offset, args.len);
+  return GNTST_okay;
+}
+
+/// Frames of other domains are reached by grants only.
+std::int16_t GrantTable::check_end(const gnttab_copy::gnttab_copy_ptr& end, bool by_grant) const {
+  if (!by_grant && end.domid != DOMID_SELF) return GNTST_permission_denied;
+  return is_self(end.domid) ? GNTST_okay : GNTST_bad_domain;
+}
+
+tl::expected<GrantTable::CopyEnd, std::int16_t> GrantTable::claim(pvmmu::Held held,
+                                                                  const gnttab_copy::gnttab_copy_ptr& end,
+                                                                  bool by_grant, GrantUse use) {
+  if (by_grant) {
+    auto grant = use_own(held, end.u.ref, use);
+    if (!grant) return tl::unexpected(grant.error());
+    vmm::SharedPage page = grant->page();
+    return CopyEnd{std::move(*grant), std::move(page)};
+  }
+  auto page = target_.hold_granted(held, Mfn(end.u.gmfn), use);
+  if (page) return CopyEnd{{}, std::move(*page)};
+  return tl::unexpected<std::int16_t>(page.error() == Errno::einval ? GNTST_bad_page : GNTST_general_error);
+}
+
+}  // namespace pinfold::devices

@@ -1,0 +1,86 @@
+// Grants, as far as they concern frames and tables: what a domain grants stays its own while it is used, and
+// what was granted to it is mapped by entries that only the grant's operations make.
+//
+// A use of a grant holds its frame. A use for writing holds it as `writable`, so that the frame can't become
+// a table. A use for reading takes a reference without a type, because Xen lets tables be granted for
+// reading; it is counted with the read-only entries that name the frame (FrameUses::refs). The entry by which
+// a grant is mapped has references of its own, like any other. So whatever the guest makes of the entry, the
+// frame stays as long as the use lasts.
+#include "pvmmu/core/access.hpp"
+#include "pvmmu/traced_operation.hpp"
+#include "pvmmu/validator_l1.hpp"
+
+namespace pinfold::pvmmu {
+namespace {
+
+std::size_t slot_at(MachineAddr where) { return offset_in_page(where) / sizeof(Pte); }
+
+}  // namespace
+
+Verdict<> Validator::hold_readable(Held, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::hold_readable, mfn);
+  return traced.run([&]() -> Verdict<> {
+    if (auto owned = check_owned(mfn); !owned) return owned;
+    if (records_.uses(mfn).refs >= max_references) return refuse(Rule::count_overflow, mfn);
+    ExclusiveAccess::add(records_.uses(mfn), false);
+    return {};
+  });
+}
+
+void Validator::release_readable(Held, Mfn mfn) {
+  const TracedOperation traced(*this, TraceKind::release_readable, mfn);
+  if (ExclusiveAccess::drop(records_.uses(mfn), false) == 0) free_if_unreferenced(mfn);
+}
+
+bool Validator::try_hold_readable(Shared, Mfn mfn) {
+  if (mfn.raw() >= short_way_end_ || !stays(mfn)) return false;
+  if (SharedAccess::read(records_.uses(mfn).refs) >= max_references) return false;
+  SharedAccess::add(records_.uses(mfn), false);
+  return true;
+}
+
+bool Validator::try_release_readable(Shared, Mfn mfn) {
+  if (mfn.raw() >= short_way_end_ || !stays(mfn)) return false;
+  (void)SharedAccess::drop(records_.uses(mfn), false);
+  return true;
+}
+
+bool Validator::is_l1_entry(MachineAddr where) const {
+  const Mfn table = frame_of(where);
+  return where.raw() % sizeof(Pte) == 0 && owns(table) && facts(table).type == FrameType::l1 &&
+         facts(table).mirror != 0;
+}
+
+Verdict<> Validator::map_granted(Held held, MachineAddr where, Pte want) {
+  if (!is_l1_entry(where))
+    return refuse(Rule::grant_no_l1_entry, Where{frame_of(where), slot_at(where)}, want, frame_of(where));
+  return update(held, where, want, Preserve::nothing);
+}
+
+/// Does the entry map the frame as `granted` does?
+Verdict<> Validator::check_granted(MachineAddr where, Pte granted) {
+  const Where place{frame_of(where), slot_at(where)};
+  if (!is_l1_entry(where)) return refuse(Rule::grant_no_l1_entry, place, granted, place.table);
+  const Pte found = L1Memory{*this}.load(where);
+  constexpr std::uint64_t compared = bit::address | bit::present | bit::writable;
+  if (((found.raw() ^ granted.raw()) & compared) != 0)
+    return refuse(Rule::grant_other_mapping, place, found, granted.mfn());
+  return {};
+}
+
+Verdict<> Validator::unmap_granted(Held held, MachineAddr where, Pte granted, Pte instead) {
+  if (auto maps = check_granted(where, granted); !maps) return maps;
+  return update(held, where, instead, Preserve::nothing);
+}
+
+Verdict<> Validator::replace_granted(Held held, MachineAddr where, Pte granted, MachineAddr from) {
+  if (!is_l1_entry(from))
+    return refuse(Rule::grant_no_l1_entry, Where{frame_of(from), slot_at(from)}, granted, frame_of(from));
+  // The entry at `from` keeps its frame referenced until `where` does.
+  Verdict<> verdict = from == where ? refuse(Rule::grant_other_mapping, granted.mfn())
+                                    : unmap_granted(held, where, granted, L1Memory{*this}.load(from));
+  const Verdict<> taken = update(held, from, Pte(), Preserve::nothing);
+  return verdict ? taken : verdict;
+}
+
+}  // namespace pinfold::pvmmu

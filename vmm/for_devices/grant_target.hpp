@@ -1,0 +1,52 @@
+// What a domain offers to its grant table: the frames that it grants, and the entries that map what was
+// granted to it.
+#pragma once
+
+#include <cstdint>
+
+#include "pvmmu/errno.hpp"
+#include "pvmmu/lock.hpp"
+#include "pvmmu/types.hpp"
+#include "vmm/for_devices/shared_page.hpp"
+
+namespace pinfold::vmm {
+
+/// The L1 entry by which a guest maps a grant: at a machine address (GNTMAP_contains_pte), or the one that
+/// translates a virtual address for this vCPU's kernel.
+struct GrantPlace {
+  std::uint64_t address = 0;
+  bool is_machine_address = false;
+  VcpuId vcpu;
+};
+
+/// What such an entry says (xen/grant_table.h, GNTMAP_*).
+struct GrantedEntry {
+  Mfn frame;
+  bool writable = false;
+  bool for_user = false;   ///< GNTMAP_application_map.
+  unsigned available = 0;  ///< GNTMAP_guest_avail: three bits that are the guest's.
+};
+
+/// Offered by the domain to its grant table, in hypercalls.
+class GrantTarget {
+ public:
+  virtual ~GrantTarget() = default;
+  /// Holds a frame of the domain's as long as there is a copy of the page (SharedPage). EINVAL if it is not
+  /// the domain's; EBUSY if it is to be written, and in use as a table or a descriptor page.
+  [[nodiscard]] virtual tl::expected<SharedPage, Errno> hold_granted(pvmmu::Held held, Mfn frame,
+                                                                     FrameUse use) = 0;
+  // An error of the next three: nothing was changed, except that replace_granted() clears `from` in any case
+  // in which that is an entry.
+  [[nodiscard]] virtual Status map_granted(pvmmu::Held held, const GrantPlace& where,
+                                           const GrantedEntry& entry) = 0;
+  /// The entry must still map the frame, with the same permission to write.
+  [[nodiscard]] virtual Status unmap_granted(pvmmu::Held held, const GrantPlace& where,
+                                             const GrantedEntry& entry) = 0;
+  /// The same; what maps `from` is moved in its place.
+  [[nodiscard]] virtual Status replace_granted(pvmmu::Held held, const GrantPlace& where,
+                                               const GrantedEntry& entry, GuestVaddr from) = 0;
+  /// Before guest code runs again on `by`, no vCPU of the domain uses a translation that was unmapped.
+  virtual void flush_granted(pvmmu::Held held, VcpuId by) = 0;
+};
+
+}  // namespace pinfold::vmm

@@ -1,0 +1,66 @@
+#include "vmm/memory/granted_frames.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace pinfold::vmm {
+namespace {
+
+using pvmmu::Pte;
+
+/// As Xen makes it: for data only, and marked as used, since the guest did not ask for less.
+Pte entry_of(const GrantedEntry& granted) {
+  namespace bit = pvmmu::bit;
+  std::uint64_t flags = bit::present | bit::accessed | bit::dirty | bit::no_execute;
+  if (granted.writable) flags |= bit::writable;
+  if (granted.for_user) flags |= bit::user;
+  return Pte(granted.frame, flags | (std::uint64_t{granted.available} << 9 & bit::available));
+}
+
+Status status_of(const pvmmu::Verdict<>& verdict) {
+  if (verdict) return {};
+  SPDLOG_DEBUG("refused: {}", verdict.error().describe());
+  return fail(verdict.error().error());
+}
+
+}  // namespace
+
+tl::expected<SharedPage, Errno> GrantedFrames::hold_granted(pvmmu::Held held, Mfn frame, FrameUse use) {
+  auto page = parts_.holds.hold(held, frame, FrameHolds::For::monitor, use);
+  if (!page) return fail(error_of_hold(page.error()));
+  return std::move(*page);
+}
+
+std::optional<MachineAddr> GrantedFrames::find(pvmmu::Held held, const GrantPlace& where) const {
+  if (where.is_machine_address) return MachineAddr(where.address);
+  const auto leaf = parts_.mmu.walk(held, parts_.kernel_root(where.vcpu), GuestVaddr(where.address));
+  if (!leaf) return std::nullopt;
+  return entry_address(leaf->table, leaf->slot);
+}
+
+Status GrantedFrames::map_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
+  const auto at = find(held, where);
+  if (!at) return fail(Errno::einval);
+  return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry)));
+}
+
+Status GrantedFrames::unmap_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
+  const auto at = find(held, where);
+  if (!at) return fail(Errno::einval);
+  return status_of(parts_.mmu.unmap_granted(held, *at, entry_of(entry)));
+}
+
+Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry,
+                                      GuestVaddr from) {
+  const auto taken = find(held, {from.raw(), false, where.vcpu});
+  if (!taken) return fail(Errno::einval);
+  // An address without an entry is at no place: the entry at `from` is cleared all the same.
+  const auto at = find(held, where);
+  return status_of(parts_.mmu.replace_granted(held, at.value_or(*taken), entry_of(entry), *taken));
+}
+
+void GrantedFrames::flush_granted(pvmmu::Held, VcpuId by) {
+  (void)parts_.mmu.take_flush_duty();
+  parts_.flush_all(by);
+}
+
+}  // namespace pinfold::vmm
