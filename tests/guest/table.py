@@ -68,7 +68,8 @@ REFUSED = [*(well(f"refused.{name}", quiet=True) for name in (
 # The advisories of docs/xsa.md.
 XSA = [
     *(well(f"xsa.{name}", quiet=True) for name in (
-        "page_tables", "iret_in_multicall", "user_mode", "stale_tables", "reservation", "traps", "leaks", "vcpus_and_events")),
+        "page_tables", "iret_in_multicall", "user_mode", "stale_tables", "reservation", "traps", "leaks", "vcpus_and_events",
+        "grants")),
     # More holes in the view than a process may have mappings (vm.max_map_count). AddressSanitizer needs some of them
     # itself.
     well("xsa.scattered_frames", "--audit --memory 640M", breaks_under="address"),

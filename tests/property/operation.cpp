@@ -63,7 +63,8 @@ class Generator {
     op.other = any_frame(op.domain, 0);
     op.choice = static_cast<unsigned>(below_n(8));
     if (op.kind == Kind::pin) op.choice = chance(90) && level >= 1 && level <= 4 ? level : 1 + op.choice % 4;
-    if (op.kind == Kind::hold) op.choice = level == 5 ? 5 : chance(50) ? 6 : 1 + op.choice % 4;
+    if (op.kind == Kind::hold)
+      op.choice = chance(25) ? 0 : level == 5 ? 5 : chance(50) ? 6 : 1 + op.choice % 4;
     return op;
   }
 

@@ -37,6 +37,14 @@ Verdict<> in_pieces(test::FakeDomain& domain, const Operation& op, Request&& req
   return verdict;
 }
 
+/// Drops a reference that hold(), or hold_readable() for no type, took.
+void release(test::FakeDomain& domain, Mfn mfn, FrameType type) {
+  if (type == FrameType::none)
+    domain.mmu.release_readable(domain.held, mfn);
+  else
+    domain.mmu.release(domain.held, mfn);
+}
+
 template <class V>
 std::optional<Errno> error_of(const V& verdict) {
   if (verdict) return std::nullopt;
@@ -117,7 +125,8 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
     case Kind::release: {
       if (model_.holds[d].empty()) return std::nullopt;
       const std::size_t index = op.slot % model_.holds[d].size();
-      here.mmu.release(here.held, model_.holds[d][index].first);
+      const auto [mfn, type] = model_.holds[d][index];
+      release(here, mfn, type);
       model_.release(op.domain, index);
       return std::nullopt;
     }
@@ -230,6 +239,8 @@ World::Outcome World::apply(const Operation& op) {
               model_.load_root(op.domain, op.choice % registers, op.mfn)};
     case Kind::hold: {
       const auto type = static_cast<FrameType>(op.choice);
+      if (type == FrameType::none)
+        return {error_of(mmu.hold_readable(held, op.mfn)), model_.hold(op.domain, op.mfn, type)};
       return {error_of(in_pieces(here, op, [&] { return mmu.hold(held, op.mfn, type); })),
               model_.hold(op.domain, op.mfn, type)};
     }
@@ -264,7 +275,8 @@ OutsideReferences World::outside_of(int d) const {
   OutsideReferences outside;
   for (const Mfn root : roots_[static_cast<std::size_t>(d)])
     if (root != no_mfn) outside.add(root);
-  for (const auto& hold : model_.holds[static_cast<std::size_t>(d)]) outside.add(hold.first);
+  for (const auto& [mfn, type] : model_.holds[static_cast<std::size_t>(d)])
+    type == FrameType::none ? outside.add_readable(mfn) : outside.add(mfn);
   return outside;
 }
 
@@ -335,7 +347,9 @@ std::optional<std::string> World::compare_inventory(int d, Mfn mfn) {
   for (const Mfn root : roots_[static_cast<std::size_t>(d)])
     if (root != no_mfn) outside.push_back({root, OutsideUser::Kind::kernel_root, VcpuId(0)});
   for (const auto& hold : model_.holds[static_cast<std::size_t>(d)])
-    outside.push_back({hold.first, OutsideUser::Kind::other, VcpuId(0)});
+    outside.push_back({hold.first,
+                       hold.second == FrameType::none ? OutsideUser::Kind::reader : OutsideUser::Kind::other,
+                       VcpuId(0)});
   const Inventory inventory = take_inventory(
       here.held, here.mmu, outside, [] {}, 5);
   std::set<std::tuple<Mfn, Level, std::size_t>> wanted, found;
@@ -464,8 +478,7 @@ std::optional<std::string> World::finish() {
   for (int d = 0; d < domains; ++d) {
     test::FakeDomain& here = domain(d);
     for (Mfn& root : roots_[static_cast<std::size_t>(d)]) here.mmu.unload_root(here.held, root);
-    for (const auto& hold : model_.holds[static_cast<std::size_t>(d)])
-      here.mmu.release(here.held, hold.first);
+    for (const auto& [mfn, type] : model_.holds[static_cast<std::size_t>(d)]) release(here, mfn, type);
     if (here.mmu.destroy(here.held) != 0) return std::string("frames are left after a domain's end");
     if (here.mirrors.in_use() != 0) return std::string("mirrors are left after a domain's end");
     if (here.mmu.allocated_frames() != 0) return std::string("a domain that has ended still counts frames");

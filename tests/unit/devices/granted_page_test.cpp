@@ -81,9 +81,14 @@ TEST_F(GrantedPages, a_use_keeps_its_frame_whatever_the_guest_writes_into_the_ta
   page->shared().store(0, std::uint32_t{5});
   EXPECT_EQ(guest.frame(7).load<std::uint32_t>(0), 5u);
   EXPECT_EQ(guest.frame(8).load<std::uint32_t>(0), 0u);
-  EXPECT_FALSE(use(9, GrantUse::read)) << "the entry grants nothing now";
+  {
+    const auto again = use(9, GrantUse::read);
+    ASSERT_TRUE(again) << "the grant is in use, and so is its frame";
+    EXPECT_EQ(again->frame(), Mfn(7));
+  }
   *page = GrantedPage();
   EXPECT_EQ(guest.users_of(7), 0u);
+  EXPECT_FALSE(use(9, GrantUse::read)) << "the entry grants nothing now";
 }
 
 TEST_F(GrantedPages, an_area_is_the_part_of_the_page_that_was_asked_for) {

@@ -47,6 +47,14 @@ const std::multimap<Rule, Provocation>& provocations() {
        [](Scene& s) { return s.update(s.tree.l3, 1, Pte(s.tree.l2, table | bit::global)); }},
       {Rule::entry_bad_flags,
        [](Scene& s) { return s.update(s.tree.l4, 1, Pte(s.tree.l3, table | bit::cache_disable)); }},
+      {Rule::grant_no_l1_entry,
+       [](Scene& s) {
+         return Scene::rule_of(s.one.mmu.map_granted(s.one.held, entry_at(s.tree.l2, 1), Pte(s.page, ro)));
+       }},
+      {Rule::grant_other_mapping,
+       [](Scene& s) {
+         return Scene::rule_of(s.one.mmu.unmap_granted(s.one.held, entry_at(s.tree.l1, 1), Pte(s.page, ro)));
+       }},
       {Rule::l1_no_such_frame, [](Scene& s) { return s.update(s.tree.l1, 0, Pte(Mfn(128), ro)); }},
       {Rule::l1_no_such_frame,
        [](Scene& s) { return s.update(s.tree.l1, 0, Pte(Mfn((1ULL << 40) - 2), rw)); }},
