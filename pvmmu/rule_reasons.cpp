@@ -173,7 +173,8 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "the validator holds none: dropping what it names would free frames that are in use.",
      "Nothing: the domain ends. Something wrote one of its tables although its view forbids that."},
     {Rule::grant_no_l1_entry,
-     "Mapping a grant stores an entry at an address of the guest's choice. Anywhere but in a whole entry of an "
+     "Mapping a grant stores an entry at an address of the guest's choice. Anywhere but in a whole entry of "
+     "an "
      "L1 it would change memory that is not a table, or two entries at once.",
      "Map the grant at an address that an L1 table translates, or name the machine address of an L1 entry.",
      {227}},
