@@ -224,6 +224,11 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(mmu.update_va(held, roots_[d][op.choice % registers], op.va, want)),
               model_.update_va(op.domain, op.choice % registers, op.va, want)};
     case Kind::store_to_l1:
+      // A grant is mapped and unmapped where a plain store would be accepted, and nowhere else.
+      if (op.choice % 4 == 1)
+        return {error_of(mmu.map_granted(held, test::entry_at(op.mfn, op.slot), want)),
+                model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
+      if (op.choice % 4 == 2) return unmap_granted(op);
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
               model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
     case Kind::pin:
@@ -269,6 +274,17 @@ World::Outcome World::apply(const Operation& op) {
       return {error_of(mmu.copy_page(held, op.mfn, op.other)), model_.copy_page(op.domain, op.mfn, op.other)};
     default: return {Errno::enosys, {}};
   }
+}
+
+World::Outcome World::unmap_granted(const Operation& op) {
+  test::FakeDomain& here = domain(op.domain);
+  const bool fits = op.choice < 4;
+  const bool exists = op.mfn.raw() < machine_frames;
+  const Pte found(exists ? model_.frames[op.mfn.raw()].content[op.slot] : 0);
+  const Pte granted(found.raw() ^ (fits ? 0 : bit::writable));
+  const auto refused =
+      error_of(here.mmu.unmap_granted(here.held, test::entry_at(op.mfn, op.slot), granted, Pte()));
+  return {refused, fits ? model_.store_to_l1(op.domain, op.mfn, op.slot, Pte()) : Expected{Errno::einval}};
 }
 
 OutsideReferences World::outside_of(int d) const {

@@ -52,6 +52,7 @@ class World {
 
   std::optional<std::string> run(const Operation& op, Tally& tally);
   Outcome apply(const Operation& op);
+  Outcome unmap_granted(const Operation& op);
   std::optional<std::string> apply_to_environment(const Operation& op, bool& done);
   std::optional<std::string> allocate(const Operation& op, bool special);
   std::optional<std::string> allocate_extent(const Operation& op, std::uint64_t count);
