@@ -20,8 +20,8 @@ BAD_CONFIGURATION = 3
 DEFAULTS: dict[str, Any] = {
     "name": "guest", "uuid": None, "type": "pv", "kernel": "/boot/vmlinuz", "ramdisk": None, "cmdline": "", "bootloader": None,
     "bootloader_args": [], "memory_bytes": 512 << 20, "max_memory_bytes": 512 << 20, "vcpus": 1, "max_vcpus": 1, "cpus": None,
-    "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy", "on_watchdog": "destroy", "localtime": False,
-    "rtc_timeoffset": 0, "disks": [], "vifs": [], "remarks": [],
+    "max_grant_frames": 64, "max_maptrack_frames": 1024, "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
+    "on_watchdog": "destroy", "localtime": False, "rtc_timeoffset": 0, "disks": [], "vifs": [], "remarks": [],
 }
 DISK: dict[str, Any] = {
     "vdev": "xvda", "number": 51712, "target": None, "format": "raw", "access": "rw", "cdrom": False, "discard": True,
