@@ -152,6 +152,8 @@ TEST_F(GrantTableTest, a_backend_gets_only_what_is_granted_to_it) {
   EXPECT_EQ(entries.acquire(GrantRef(600), DomId(3), GrantUse::read).error(), Errno::eperm);
   EXPECT_EQ(entries.acquire(GrantRef(601), DomId(0), GrantUse::write).error(), Errno::eperm);
   EXPECT_EQ(*entries.acquire(GrantRef(601), DomId(0), GrantUse::read), Mfn(0x1235));
+  grant(603, GTF_permit_access, 3, 0x1236);
+  EXPECT_EQ(entries.acquire(GrantRef(603), DomId(0), GrantUse::read).error(), Errno::eperm);
   EXPECT_EQ(entries.acquire(GrantRef(602), DomId(0), GrantUse::read).error(), Errno::eperm);
   EXPECT_EQ(entries.acquire(GrantRef(1024), DomId(0), GrantUse::read).error(), Errno::erange);
   EXPECT_EQ(entries.acquire(GrantRef(0xffffffff), DomId(0), GrantUse::read).error(), Errno::erange);
