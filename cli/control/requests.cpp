@@ -122,6 +122,7 @@ Json GuestControl::end() {
 }
 
 Json GuestControl::status() {
+  Json devices = devices_.counts();
   const pvmmu::DomainLock lock(domain_.mutex());
   const auto running_for = std::chrono::steady_clock::now() - start_;
   const pvmmu::MmuCounters& mmu = domain_.mmu().counters();
@@ -139,6 +140,7 @@ Json GuestControl::status() {
           {"domain", domain_.id().raw()},
           {"frames", domain_.mmu().allocated_frames()},
           {"vcpus", std::move(vcpus)},
+          {"devices", std::move(devices)},
           {"exits", domain_.statistics().total_exits()},
           {"tables", domain_.mmu().mirrors().in_use()},
           {"entries_checked", mmu.entries_checked},

@@ -87,6 +87,15 @@ std::optional<DeviceRequests::Answer> DeviceRequests::answer(const Request& requ
   return std::nullopt;
 }
 
+Json DeviceRequests::counts() {
+  Json all = Json::object();
+  for (const auto& device : hot_plug_.bus().counts()) {
+    Json& of = all[device.device] = Json::object();
+    for (const auto& [name, count] : device.counts) of[name] = count;
+  }
+  return all;
+}
+
 /// Descriptors: the image, and a tie if there is one.
 DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descriptors& descriptors) {
   if (descriptors.empty() || descriptors.size() > 2)

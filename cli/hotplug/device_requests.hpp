@@ -24,6 +24,8 @@ class DeviceRequests {
 
   /// Does the command take descriptors?
   [[nodiscard]] static bool takes_descriptors(const Request& request);
+  /// What each device did, by its name: "disk xvda".
+  [[nodiscard]] Json counts();
   /// nullopt: another command. Descriptors that a device keeps are moved out.
   [[nodiscard]] std::optional<Answer> answer(const Request& request, Descriptors& descriptors);
 

@@ -108,13 +108,49 @@ int network_detach(const Options& options) {
   return detach(options, *guest, *device);
 }
 
-struct Asked {
+/// A PV guest's drive takes no other medium: as a guest sees it, the drive goes, and one with the medium
+/// comes.
+int take_drive(const Options& options, const RunningGuest& guest, bool has_to_be_there) {
+  const auto number = vdev_number(options.device);
+  if (!number) return complain(fmt::format("{} is not the name of a disk, such as xvdc", options.device));
+  const auto now = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
+  if (!now) return complain(fmt::format("{}: {}", guest.name, now.error()));
+  if (!flag_in(*now, "present"))
+    return has_to_be_there ? complain(fmt::format("{}: there is no medium in {}", guest.name, options.device))
+                           : int{exit_powered_off};
+  if (text_in(*now, "device_type") != "cdrom")
+    return complain(fmt::format("{}: {} is no CD-ROM drive", guest.name, options.device));
+  const auto gone = detach_device(guest, {"vbd", *number}, options.force, patience);
+  return gone ? int{exit_powered_off} : complain(fmt::format("{}: {}", guest.name, gone.error()));
+}
+
+int cd_insert(const Options& options) {
+  // As xl has it.
+  const auto disk = read_disk(
+      fmt::format("vdev={},access=r,devtype=cdrom,target={}", options.device, joined(options.words)));
+  if (!disk) return complain(disk.error());
+  complain(disk->remarks);
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  if (const int code = take_drive(options, *guest, false); code != exit_powered_off) return code;
+  return report(options, *guest, attach_disk(*guest, disk->config),
+                fmt::format("{} in {}", disk->config.target.string(), disk->config.vdev));
+}
+
+int cd_eject(const Options& options) {
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  if (const int code = take_drive(options, *guest, true); code != exit_powered_off) return code;
+  return report(options, *guest, Json{{"vdev", options.device}}, options.device + " is empty");
+}
+
+struct Answered {
   RunningGuest guest;
   std::string answer;
 };
 
 int list(const Options& options, const char* kind, std::string (*text)(const Json&)) {
-  std::vector<Asked> asked;
+  std::vector<Answered> asked;
   for (const std::string& word : options.guests) {
     const auto guest = find(word);
     if (!guest) return complain(guest.error());
@@ -125,7 +161,7 @@ int list(const Options& options, const char* kind, std::string (*text)(const Jso
   // Nothing has looked at the answers yet. A guest can have taken over its monitor.
   sandbox::confine_reader();
   Json all = Json::array();
-  for (const Asked& one : asked) {
+  for (const Answered& one : asked) {
     const auto answer = decode_answer(one.answer);
     if (!answer) return complain(fmt::format("{}: {}", one.guest.name, answer.error()));
     for (const Json& device : answer->at("devices")) {
@@ -179,6 +215,12 @@ void add_device_verbs(CLI::App& app, Action& action) {
   add_detach(app, action, o, "block-detach", "Take a disk from a running guest", "VDEV",
              "The disk's name in the guest, such as xvdb", block_detach);
   add_list(app, action, o, "block-list", "List guests' disks", "vbd", disks_text);
+  CLI::App* insert = add(app, action, o, "cd-insert", "Put a medium into a guest's CD-ROM drive", cd_insert);
+  insert->add_option("GUEST", o->guest, "The guest's name or ID")->required();
+  insert->add_option("VDEV", o->device, "The drive's name in the guest, such as xvdc")->required();
+  insert->add_option("FILE", o->words, "The image")->required()->expected(1);
+  add_detach(app, action, o, "cd-eject", "Take the medium out of a guest's CD-ROM drive", "VDEV",
+             "The drive's name in the guest, such as xvdc", cd_eject);
   add_attach(app, action, o, "network-attach", "Give a running guest another network interface", "VIF",
              "As in vif=[…]: net=passt; several words are joined by commas", network_attach);
   add_detach(app, action, o, "network-detach", "Take a network interface from a running guest", "INTERFACE",

@@ -5,8 +5,8 @@
 
 namespace pinfold::cli {
 
-/// block-attach, block-detach, block-list, network-attach, network-detach, network-list. Parsing one of them
-/// sets `action`, which outlives the parsing.
+/// block-attach, block-detach, block-list, cd-insert, cd-eject, network-attach, network-detach, network-list.
+/// Parsing one of them sets `action`, which outlives the parsing.
 void add_device_verbs(CLI::App& app, Action& action);
 
 }  // namespace pinfold::cli

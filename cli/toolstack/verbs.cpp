@@ -6,13 +6,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cli/control/client.hpp"
 #include "cli/control/guests.hpp"
 #include "cli/control/runtime_dir.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/toolstack/asked.hpp"
 #include "cli/toolstack/guest_end.hpp"
 #include "cli/toolstack/verbs_text.hpp"
+#include "cli/toolstack/watch.hpp"
 #include "cli/usage.hpp"
 #include "sandbox/helper.hpp"
 
@@ -29,29 +32,13 @@ struct Options {
   std::uint64_t memory_bytes = 0;
   std::uint32_t vcpus = 1, vcpu = 0;
   std::string key, trigger = "nmi";
+  std::optional<WatchOptions> watch;
+  std::uint64_t count = 0;  ///< Of tables; 0: without end.
 };
 
 int complain(const std::string& what) {
   fmt::print(stderr, "pinfold: {}\n", what);
   return exit_bad_image;
-}
-
-/// A guest, and the bytes of what its monitor said to "status"; an error if it does not answer.
-struct Asked {
-  RunningGuest guest;
-  tl::expected<std::string, std::string> answer;
-};
-
-/// "status" and the ID; of a monitor that does not answer, only what its supervisor noted.
-Json status_of(const Asked& asked) {
-  Json status{{"name", asked.guest.name}, {"id", asked.guest.note.id}};
-  if (auto answer = asked.answer.and_then(decode_answer)) {
-    answer->erase("name");
-    status.update(*answer);
-  } else {
-    status["state"] = "silent";
-  }
-  return status;
 }
 
 tl::expected<std::vector<RunningGuest>, std::string> chosen(const std::filesystem::path& directory,
@@ -66,12 +53,12 @@ tl::expected<std::vector<RunningGuest>, std::string> chosen(const std::filesyste
   return guests;
 }
 
-/// list and uptime: of the guests that were named, or of all.
-int show(const Options& options, std::string (*text)(const Json&)) {
+/// The guests that were named, or all.
+tl::expected<std::vector<Asked>, std::string> ask_for_status(const Options& options) {
   const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
+  if (!directory) return tl::unexpected(directory.error());
   const auto guests = chosen(*directory, options, options.guests.empty());
-  if (!guests) return complain(guests.error());
+  if (!guests) return tl::unexpected(guests.error());
   constexpr time_t patience_s = 2;
   std::vector<Asked> asked;
   for (const RunningGuest& guest : *guests) {
@@ -80,10 +67,17 @@ int show(const Options& options, std::string (*text)(const Json&)) {
     if (std::ranges::none_of(still, [&](const auto& now) { return now.name == guest.name; }))
       asked.pop_back();
   }
+  return asked;
+}
+
+/// list and uptime.
+int show(const Options& options, std::string (*text)(const Json&)) {
+  const auto asked = ask_for_status(options);
+  if (!asked) return complain(asked.error());
   // Nothing has looked at the answers yet. A guest can have taken over its monitor.
   sandbox::confine_reader();
   Json statuses = Json::array();
-  for (const Asked& one : asked) statuses.push_back(status_of(one));
+  for (const Asked& one : *asked) statuses.push_back(status_of(one));
   try {
     fmt::print("{}", options.json ? statuses.dump(2) + "\n" : text(statuses));
   } catch (const Json::exception&) {
@@ -169,9 +163,31 @@ CLI::Option* one_guest(CLI::App* command, Options& options) {
 }
 
 void add_lists(CLI::App& app, Action& action, const std::shared_ptr<Options>& o) {
-  add(app, action, o, "list", "List the running guests", [](const Options& options) {
-    return show(options, guests_text);
-  })->add_option("GUEST", o->guests, "Only these: names or IDs");
+  CLI::App* list = add(app, action, o, "list", "List the running guests", [](const Options& options) {
+    if (!options.watch) return show(options, guests_text);
+    WatchOptions how = *options.watch;
+    how.count = options.count;
+    return watch_guests([&options] { return ask_for_status(options); }, how);
+  });
+  list->add_option("GUEST", o->guests, "Only these: names or IDs");
+  const auto watch = [o](const std::string& seconds) {
+    o->watch.emplace();
+    if (!seconds.empty()) o->watch->seconds = std::stod(seconds);
+  };
+  CLI::Option* watching =
+      list->add_option_function<std::string>("--watch", watch,
+                                             "What they do, every 2 s or as often as this says; q ends it")
+          ->expected(0, 1)
+          ->check(CLI::Validator(
+              [](const std::string& text) {
+                return text.empty() ? std::string() : CLI::Range(0.1, 86400.0)(text);
+              },
+              "", ""))
+          ->type_name("SECONDS");
+  list->add_option_function<std::uint64_t>(
+          "-n,--count", [o](std::uint64_t count) { o->count = count; }, "Print so many tables, and end")
+      ->check(CLI::PositiveNumber)
+      ->needs(watching);
   add(app, action, o, "uptime", "Say for how long guests have been running", [](const Options& options) {
     return show(options, uptime_text);
   })->add_option("GUEST", o->guests, "Only these: names or IDs");

@@ -1,8 +1,6 @@
 """Disks and network interfaces that come and go while Debian's kernel uses them, by the commands with xl's names."""
 import hashlib
 import json
-import os
-import re
 import shutil
 import subprocess
 import time
@@ -34,9 +32,10 @@ class Machine:
     def run(self, command: str, seconds: float = 60) -> str:
         """Runs a command in the guest's shell, and returns what it prints."""
         self._commands += 1
-        self.terminal.type(f"{command}; echo \"end\"{self._commands}\r")
-        self.terminal.wait_for("echo \"end\"")
-        return self.terminal.wait_for(f"(?s)^[^\n]*\n(.*)end{self._commands}\r", seconds)[1].replace("\r", "")
+        n = self._commands
+        after = "" if command.endswith("&") else ";"
+        self.terminal.type(f"echo \"begin\"{n}; {command}{after} echo \"end\"{n}\r")
+        return self.terminal.wait_for(f"(?s)begin{n}\r\n(.*?)end{n}\r", seconds)[1].replace("\r", "")
 
     def until(self, condition: str, seconds: float = 30) -> None:
         """Waits until a shell's condition is true in the guest."""
@@ -103,3 +102,132 @@ def test_a_disk_comes_is_used_and_goes(machine: Machine, work: Path) -> None:
     assert sha256(disk) in machine.run("sha256sum </dev/xvdb")
     assert machine.run("cat /sys/block/xvdb/ro").strip() == "1"
     machine.end()
+
+
+def test_attaching_and_detaching_under_load(machine: Machine, work: Path) -> None:
+    """One disk is written without end while another one comes, is written, and goes, by the guest's leave or by force."""
+    kept, other = image(work, "kept.img"), image(work, "other.img")
+    machine("block-attach", f"{kept},raw,xvdb,rw")
+    machine.until("[ -b /dev/xvdb ]")
+    machine.run("(while [ ! -e /tmp/stop ]; do dd if=/dev/zero of=/dev/xvdb bs=64k count=64 conv=fsync 2>/dev/null; done; echo over >/tmp/over) &")
+    for cycle in range(8):
+        machine("block-attach", f"{other},raw,xvdc,rw")
+        machine.until("[ -b /dev/xvdc ]")
+        assert "1+0 records out" in machine.run("dd if=/dev/urandom of=/dev/xvdc bs=1M count=1 conv=fsync 2>&1")
+        machine("block-detach", "xvdc", *(["--force"] if cycle % 2 == 1 else []))
+        machine.until("[ ! -b /dev/xvdc ]")
+    machine.run("touch /tmp/stop")
+    machine.until("[ -e /tmp/over ]")
+    machine.end()
+
+
+def test_what_cant_be_attached_or_detached_is_said_in_a_line(machine: Machine, work: Path) -> None:
+    disk, empty = image(work), image(work, "empty", 0)
+    machine("block-attach", f"{disk},raw,xvdb,rw")
+    for words, said in (((f"{disk},raw,xvdb,rw",), "the guest has a disk xvdb already"),
+                        ((f"{disk},raw,xvdc,rw",), "locked by another program"),
+                        ((f"{empty},raw,xvdc,rw",), "it is empty"),
+                        ((f"{work}/none,raw,xvdc,rw",), "there is no such file"),
+                        ((f"{work},raw,xvdc,r",), "a directory"),
+                        ((f"{disk},raw,nonsense,rw",), "nonsense is not the name of a disk"),
+                        ((), "no vdev specified")):
+        assert said in machine.refuses("block-attach", *words)
+    assert "the guest has no such device" in machine.refuses("block-detach", "xvdz")
+    assert "is not the name of a disk" in machine.refuses("block-detach", "nonsense")
+    for device in ("7", "00:16:3e:00:00:01", "nonsense"):
+        assert f"the guest has no interface {device}" in machine.refuses("network-detach", device)
+    assert "is no CD-ROM drive" in machine.refuses("cd-eject", "xvdb")
+    for n in range(1, MOST):
+        machine("block-attach", f"{image(work, f'disk{n}')},raw,xvd{'bcdefghijk'[n]},rw")
+    assert f"{MOST} devices are attached already" in machine.refuses("block-attach", f"{image(work, 'ninth')},raw,xvdz,rw")
+    machine("block-detach", "xvdb")
+    machine("block-attach", f"{work}/ninth,raw,xvdz,rw")
+    machine.end()
+
+
+def test_a_guest_without_a_driver_does_not_keep_a_disk(host: Pinfold, work: Path) -> None:
+    """A guest that looks at no store: the disk is offered, and goes at once, as nothing of it is in use."""
+    guest = host.start(host.build.guest("control_keeps_calling"), "--name", "one", apart=True)
+    guest.wait_for("^calling")
+    disk = image(work)
+    for _ in range(3):
+        assert host("block-attach", "one", f"{disk},raw,xvdb,rw").returncode == 0
+        assert host("block-detach", "one", "xvdb").returncode == 0
+    assert host("block-list", "one").stdout.count("\n") == 1
+
+
+def test_a_medium_is_changed(machine: Machine, work: Path) -> None:
+    first, second = image(work, "first.iso", MIB), image(work, "second.iso", MIB)
+    first.write_bytes(b"first " * 2048), second.write_bytes(b"second" * 2048)
+    for medium, word in ((first, "first"), (second, "second")):
+        machine("cd-insert", "xvdc", medium)
+        machine.until("[ -b /dev/xvdc ]")
+        assert word in machine.run("head -c 6 /dev/xvdc; echo")
+    [row] = machine.devices("block-list")
+    assert (row["device_type"], row["mode"]) == ("cdrom", "r")
+    assert machine("cd-eject", "xvdc") == "one: xvdc is empty\n"
+    machine.until("[ ! -b /dev/xvdc ]")
+    assert "there is no medium in xvdc" in machine.refuses("cd-eject", "xvdc")
+    machine.end()
+
+
+def test_interfaces_come_and_go(machine: Machine, work: Path) -> None:
+    """A socket of the test's is the wire; passt, if it is there, ends with its interface."""
+    place = work / "wire"
+    for _ in range(3):
+        said = machine("network-attach", f"net=listen:unix:{place}", "mac=00:16:3e:01:02:03")
+        assert said == "one: interface 0 attached, 00:16:3e:01:02:03\n"
+        machine.until("[ -e /sys/class/net/eth0 ]")
+        machine.run("ip link set eth0 up; (ping -c 1000 -i 0.01 -s 1000 10.0.0.2 >/dev/null 2>&1 &); ip address add 10.0.0.1/24 dev eth0")
+        [row] = machine.devices("network-list")
+        assert (row["number"], row["mac"], row["state"]) == (0, "00:16:3e:01:02:03", "4")
+        assert "interface 0 has the address 00:16:3e:01:02:03 already" in machine.refuses("network-attach", "net=passt,mac=00:16:3e:1:2:3")
+        machine("network-detach", "0")
+        machine.until("[ ! -e /sys/class/net/eth0 ]")
+        assert soon(lambda: not place.exists()), "the keeper removes the socket"
+    columns = machine("network-list").splitlines()
+    assert columns[0].split()[:4] == ["Idx", "BE", "Mac", "Addr."] and len(columns) == 1
+    if shutil.which("passt"):
+        before = passts()
+        machine("network-attach", "net=passt")
+        machine.until("[ -e /sys/class/net/eth0 ]")
+        assert len(passts()) == len(before) + 1
+        [row] = machine.devices("network-list")
+        machine("network-detach", row["mac"])
+        assert soon(lambda: passts() == before), "passt ends with its interface"
+    machine.end()
+
+
+def passts() -> set[str]:
+    done = subprocess.run(["pgrep", "-x", "passt|passt.avx2"], capture_output=True, text=True, check=False)
+    return set(done.stdout.split())
+
+
+def soon(condition: object, seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_list_watches(machine: Machine, work: Path) -> None:
+    machine("block-attach", f"{image(work)},raw,xvdb,rw")
+    machine.until("[ -b /dev/xvdb ]")
+    machine.run("(dd if=/dev/zero of=/dev/xvdb bs=1M oflag=direct 2>/dev/null; while :; do dd if=/dev/xvdb of=/dev/null bs=1M iflag=direct 2>/dev/null; done) &")
+    done = machine.host("list", "--watch", "1", "-n", "3")
+    assert done.returncode == 0, done.stderr
+    tables = done.stdout.split("\n\n")
+    assert len(tables) == 3 and "\x1b" not in done.stdout
+    for table in tables:
+        header, row = table.splitlines()
+        assert header.split()[:4] == ["NAME", "ID", "STATE", "CPU(%)"] and row.split()[0] == "one"
+    assert any(float(table.splitlines()[1].split()[3]) > 1 for table in tables)
+    assert any(sum(map(float, table.splitlines()[1].split()[6:8])) > 100 for table in tables), done.stdout
+    assert machine.host("list", "-n", "1").returncode == 2
+    watching = Terminal([str(machine.host.build.pinfold), "list", "--watch", "0.2"], machine.host.environment)
+    watching.wait_for("(?s)\x1b\\[H\x1b\\[J.*one.*\x1b\\[H")
+    watching.type("q")
+    assert watching.ends(10)
+    watching.close()
