@@ -161,8 +161,7 @@ def test_a_medium_is_changed(machine: Machine, work: Path) -> None:
     first.write_bytes(b"first " * 2048), second.write_bytes(b"second" * 2048)
     for medium, word in ((first, "first"), (second, "second")):
         machine("cd-insert", "xvdc", medium)
-        machine.until("[ -b /dev/xvdc ]")
-        assert word in machine.run("head -c 6 /dev/xvdc; echo")
+        machine.until(f"head -c 6 /dev/xvdc 2>/dev/null | grep -q {word}")  # The first one's node may still be there.
     [row] = machine.devices("block-list")
     assert (row["device_type"], row["mode"]) == ("cdrom", "r")
     assert machine("cd-eject", "xvdc") == "one: xvdc is empty\n"
