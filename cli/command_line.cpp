@@ -105,6 +105,7 @@ void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& na
   command->add_option("--sockets", descriptors.sockets)->delimiter(',');
   command->add_option("--debugger", descriptors.debugger);
   command->add_option("--networks", descriptors.networks);
+  command->add_option("--disks", descriptors.disks);
 }
 
 void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options) {

@@ -76,6 +76,13 @@ void add_devices(CLI::App& command, GuestFlags& flags) {
       ->allow_extra_args(false)
       ->type_name("SPEC");
   command
+      .add_option(
+          "--allow-image", flags.allowed_images,
+          "A file on which images of --disk may be based although it is in another folder, or a folder of "
+          "them, with a slash at its end; may be given several times")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  command
       .add_option("--vif", flags.vifs,
                   "A network interface, as in xl.cfg: mac=…,bridge=…; may be given several times")
       ->allow_extra_args(false)

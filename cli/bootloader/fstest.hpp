@@ -8,10 +8,16 @@
 #include <tl/expected.hpp>
 #include <vector>
 
-#include "cli/bootloader/fstest_child.hpp"
+#include "cli/tools/tool.hpp"
 #include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli::bootloader {
+
+/// What a command may use up.
+struct FstestBounds {
+  std::uint64_t output_bytes;
+  unsigned seconds;
+};
 
 struct FstestError {
   bool host;  ///< No command can be run here. Else: this one failed, because of what is on the disks.
@@ -40,11 +46,9 @@ class Fstest {
  private:
   Fstest() = default;
 
-  vmm::Fd program_;
   std::vector<vmm::Fd> disks_;
 };
 
-/// At most `limit` bytes from the start of a file.
-[[nodiscard]] std::string text_of(const vmm::Fd& file, std::size_t limit);
+using tools::text_of;
 
 }  // namespace pinfold::cli::bootloader

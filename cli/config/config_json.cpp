@@ -103,6 +103,7 @@ std::string config_json(const LoadedConfig& config, const BootAnswer& boot) {
                   {"bootloader", or_null(guest.bootloader)},
                   {"bootloader_args", guest.bootloader_args},
                   {"boot", boot_json(boot)},
+                  {"allow_images", guest.allowed_images},
                   {"memory_bytes", guest.memory_bytes},
                   {"max_memory_bytes", std::max(guest.memory_bytes, guest.max_memory_bytes)},
                   {"vcpus", guest.vcpus},

@@ -37,6 +37,7 @@ struct GuestConfig {
   std::uint32_t max_vcpus = 0;                ///< 0: as at start.
   CpuLists cpus;                              ///< Of the host, for the vCPUs.
   std::vector<DiskConfig> disks;
+  std::vector<std::string> allowed_images;  ///< Files on which images may be based, wherever they are.
   std::vector<VifConfig> vifs;
   bool localtime = false;  ///< The guest's clock starts with the host's local time instead of UTC.
   std::int64_t rtc_offset_seconds = 0;  ///< Added to the guest's clock, as rtc_timeoffset in xl.cfg(5).

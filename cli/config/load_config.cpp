@@ -130,6 +130,8 @@ class Loader {
     override_by("bootloader", "--bootloader", flags_.bootloader, guest.bootloader);
     guest.bootloader_args.insert(guest.bootloader_args.end(), flags_.bootloader_args.begin(),
                                  flags_.bootloader_args.end());
+    guest.allowed_images.insert(guest.allowed_images.end(), flags_.allowed_images.begin(),
+                                flags_.allowed_images.end());
     // The user has found the kernel.
     if (flags_.kernel && !flags_.bootloader) guest.bootloader.clear();
   }

@@ -26,6 +26,7 @@ struct GuestFlags {
   std::optional<EndAction> on_poweroff, on_reboot, on_crash, on_watchdog;
   std::optional<bool> localtime;
   std::optional<std::int64_t> rtc_offset_seconds;
+  std::vector<std::string> allowed_images;  ///< Behind those of the file.
   std::vector<std::string> disks;  ///< Each replaces the file's disk of the same number, or is another one.
   std::vector<std::string> vifs;   ///< Behind those of the file.
   bool early_console = false;

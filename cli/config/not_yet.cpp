@@ -7,9 +7,6 @@ namespace {
 
 void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& reasons) {
   const auto add = [&](std::string message) { reasons.push_back({"disk", index, std::move(message)}); };
-  if (disk.format != DiskFormat::raw)
-    add(fmt::format("images of format {} can't be used yet; `qemu-img convert -O raw` makes one that can",
-                    name_of(disk.format)));
   if (!disk.script.empty()) add("block scripts are not run yet: give the block device that they make");
   if (!disk.backend.empty()) add("disks of other domains can't be used yet");
   if (disk.target.empty()) add("a drive without a medium is not possible yet");

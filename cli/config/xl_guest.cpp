@@ -108,6 +108,7 @@ GuestConfig guest_of(XlReader& reader) {
   guest.command_line = command_line(reader);
   guest.bootloader = reader.text("bootloader").value_or("");
   guest.bootloader_args = reader.words("bootloader_args");
+  guest.allowed_images = reader.words("allow_images");
   read_sizes(reader, guest);
   guest.cpus = cpus(reader);
   read_action(reader, "on_poweroff", guest.on_poweroff);

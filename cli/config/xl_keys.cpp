@@ -96,6 +96,7 @@ constexpr auto rules = std::to_array<XlKeyRule>({
     {"tee", foreign, arm},
     {"bootloader", obeyed, "`pygrub`, by name or by any path: [the kernel is on the guest's disk](#boot-loaders); `--bootloader`"},
     {"bootloader_args", obeyed, "options of [pygrub](#boot-loaders); `--bootloader-args`"},
+    {"allow_images", obeyed, "pinfold's own: [files on which images may be based](#formats); `--allow-image`"},
     {"bootloader_restrict", ignored, "a boot loader is always confined"},
     {"bootloader_user", ignored, "a boot loader is always confined"},
     {"e820_host", ignored, "for devices of the host"},

@@ -5,14 +5,15 @@
 namespace pinfold::cli {
 
 std::vector<std::string> HelperWatch::lines(bool guest_runs) {
-  for (std::string& trouble : networks_.troubles()) {
+  for (HelperTrouble& trouble : find_()) {
     if (troubles_.empty()) since_ = Clock::now();
     troubles_.push_back(std::move(trouble));
   }
-  if (!guest_runs) return std::exchange(troubles_, {});
-  if (troubles_.empty() || Clock::now() - since_ < until_told) return {};
-  for (std::string& trouble : troubles_) trouble += "; the interface is cut off until the guest's next start";
-  return std::exchange(troubles_, {});
+  if (troubles_.empty() || (guest_runs && Clock::now() - since_ < until_told)) return {};
+  std::vector<std::string> lines;
+  for (const HelperTrouble& trouble : std::exchange(troubles_, {}))
+    lines.push_back(guest_runs ? trouble.what + "; " + trouble.consequence : trouble.what);
+  return lines;
 }
 
 }  // namespace pinfold::cli

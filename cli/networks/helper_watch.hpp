@@ -1,21 +1,27 @@
-// Says when a helper of a guest's networks has ended, such as passt.
+// Says when a helper of a guest's has ended, such as passt.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "cli/networks/networks.hpp"
-
 namespace pinfold::cli {
+
+/// A helper that has ended.
+struct HelperTrouble {
+  std::string what;         ///< In one line: which one, and how.
+  std::string consequence;  ///< What that means for a guest that runs.
+};
 
 /// A helper also ends because the monitor does. So its end is told only if the monitor goes on for a while.
 ///
 /// Concurrency: used by one thread.
 class HelperWatch {
  public:
-  /// `networks` outlives this.
-  explicit HelperWatch(Networks& networks) : networks_(networks) {}
+  /// `find` returns the troubles since its last call.
+  explicit HelperWatch(std::function<std::vector<HelperTrouble>()> find) : find_(std::move(find)) {}
 
   /// What is to be told now. Before the guest runs, it is why the guest can't.
   [[nodiscard]] std::vector<std::string> lines(bool guest_runs);
@@ -26,8 +32,8 @@ class HelperWatch {
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::duration<int, std::milli> until_told{1000};
 
-  Networks& networks_;
-  std::vector<std::string> troubles_;
+  std::function<std::vector<HelperTrouble>()> find_;
+  std::vector<HelperTrouble> troubles_;
   Clock::time_point since_;
 };
 

@@ -195,11 +195,13 @@ tl::expected<void, std::string> Networks::add(const VifConfig& vif, std::uint32_
   return {};
 }
 
-std::vector<std::string> Networks::troubles() {
-  std::vector<std::string> lines;
+std::vector<HelperTrouble> Networks::troubles() {
+  std::vector<HelperTrouble> all;
   for (std::size_t n = 0; n < hosts_.size(); ++n)
-    if (const auto trouble = hosts_[n]->trouble()) lines.push_back(fmt::format("vif {}: {}", n, *trouble));
-  return lines;
+    if (const auto trouble = hosts_[n]->trouble())
+      all.push_back(
+          {fmt::format("vif {}: {}", n, *trouble), "the interface is cut off until the guest's next start"});
+  return all;
 }
 
 }  // namespace pinfold::cli

@@ -11,6 +11,7 @@
 
 #include "cli/config/guest_config.hpp"
 #include "cli/networks/descriptors.hpp"
+#include "cli/networks/helper_watch.hpp"
 
 namespace pinfold::cli {
 
@@ -44,8 +45,8 @@ class Networks {
   [[nodiscard]] const NetworkDescriptors& descriptors() const { return descriptors_; }
   void drop_descriptors() { descriptors_.clear(); }
   [[nodiscard]] NetworkDescriptors take_descriptors() { return std::exchange(descriptors_, {}); }
-  /// Lines about helpers that have ended since the last call.
-  [[nodiscard]] std::vector<std::string> troubles();
+  /// About helpers that have ended since the last call.
+  [[nodiscard]] std::vector<HelperTrouble> troubles();
 
  private:
   [[nodiscard]] tl::expected<void, std::string> add(const VifConfig& vif, std::uint32_t domain,

@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "cli/config/vdev.hpp"
+#include "cli/images/image_servers.hpp"
+#include "cli/images/remote_image.hpp"
+#include "devices/block/nbd_image.hpp"
 #include "devices/block/raw_image.hpp"
 
 namespace pinfold::cli {
@@ -14,32 +17,41 @@ namespace {
 
 namespace block = devices::block;
 
-tl::expected<std::unique_ptr<block::Image>, std::string> open_image(const DiskConfig& disk) {
-  const auto error = [&](const char* why) {
-    return tl::unexpected(
-        fmt::format("disk {}: {}", disk.target.empty() ? disk.vdev : disk.target.string(), why));
-  };
-  if (disk.target.empty()) return error("a drive without a medium is not supported yet");
-  if (disk.format != DiskFormat::raw)
-    return error("only raw images are supported yet; convert it with qemu-img");
+using Opened = tl::expected<block::OpenImage, std::string>;
+
+Opened open_raw(const DiskConfig& disk) {
   block::RawImageOptions options;
   options.read_only = disk.read_only;
   options.discard = disk.discard;
   options.direct_io = disk.direct_io;
-  auto opened = block::open_raw_image(disk.target, options);
-  if (!opened) return tl::unexpected(opened.error());
-  for (const std::string& notice : opened->notices) fmt::print(stderr, "pinfold: {}\n", notice);
-  return std::move(opened->image);
+  return block::open_raw_image(disk.target, options);
+}
+
+Opened open_served(const DiskConfig& disk, std::vector<vmm::Fd> sockets) {
+  block::NbdImageOptions options;
+  options.name = name_of(disk);
+  options.read_only = disk.read_only;
+  options.discard = disk.discard;
+  const auto remote = images::remote_image(disk.target.string());
+  // The supervisor watches the servers that it started.
+  options.end_is_told = !remote;
+  if (remote && *remote) options.export_name = (*remote)->export_name;
+  return block::open_nbd_image(std::move(sockets), options);
 }
 
 }  // namespace
 
-tl::expected<DiskImages, std::string> open_images(const GuestConfig& config) {
+tl::expected<DiskImages, std::string> open_images(const GuestConfig& config, DiskSockets sockets) {
   DiskImages images;
-  for (const DiskConfig& disk : config.disks) {
-    auto image = open_image(disk);
-    if (!image) return tl::unexpected(image.error());
-    images.push_back(std::move(*image));
+  sockets.resize(config.disks.size());
+  for (std::size_t n = 0; n < config.disks.size(); ++n) {
+    const DiskConfig& disk = config.disks[n];
+    if (disk.target.empty())
+      return tl::unexpected(fmt::format("disk {}: a drive without a medium is not supported yet", disk.vdev));
+    auto opened = sockets[n].empty() ? open_raw(disk) : open_served(disk, std::move(sockets[n]));
+    if (!opened) return tl::unexpected(opened.error());
+    for (const std::string& notice : opened->notices) fmt::print(stderr, "pinfold: {}\n", notice);
+    images.push_back(std::move(opened->image));
   }
   return images;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/images/descriptors.hpp"
 #include "devices/block/disk.hpp"
 #include "devices/block/image.hpp"
 #include "devices/xenbus/bus.hpp"
@@ -16,8 +17,10 @@ namespace pinfold::cli {
 /// The images of a guest's disks, open and locked, in the order of GuestConfig::disks.
 using DiskImages = std::vector<std::unique_ptr<devices::block::Image>>;
 
-/// Opens each image. An error is one line that names the image and says what to do.
-[[nodiscard]] tl::expected<DiskImages, std::string> open_images(const GuestConfig& config);
+/// Opens each image, or negotiates with its server. An error is one line that names the image and says what
+/// to do.
+[[nodiscard]] tl::expected<DiskImages, std::string> open_images(const GuestConfig& config,
+                                                                DiskSockets sockets);
 
 /// Adds a backend for each disk to the bus. An error is one line.
 [[nodiscard]] tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const GuestConfig& config,

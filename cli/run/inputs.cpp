@@ -41,7 +41,7 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
 
 }  // namespace
 
-Result<OpenInputs> open_inputs(const RunOptions& options) {
+Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks) {
   const GuestConfig& guest = options.guest;
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());
@@ -56,7 +56,7 @@ Result<OpenInputs> open_inputs(const RunOptions& options) {
   if (!kernel) return failure(exit_bad_image, kernel.error().message);
   auto initrd = open_initrd(guest.initrd);
   if (!initrd) return tl::unexpected(initrd.error());
-  auto images = open_images(guest);
+  auto images = open_images(guest, std::move(disks));
   if (!images) return failure(exit_bad_image, images.error());
   auto kvm = ProbedKvm::open(host_options(options));
   if (!kvm) return failure(exit_no_usable_kvm, kvm.error());

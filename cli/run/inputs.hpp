@@ -32,8 +32,9 @@ struct OpenInputs {
   std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
 };
 
-/// Opens everything. When it returns, the process has one thread, as before, and needs no path any more.
-[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options);
+/// Opens everything; `disks` are connections to the servers of disks that have one. When it returns, the
+/// process has one thread, as before, and needs no path any more.
+[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks);
 
 /// What was in them.
 struct Inputs {

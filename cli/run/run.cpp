@@ -264,7 +264,7 @@ LifeEnd live(const RunOptions& given, LifeLinks links) {
   const auto failed = [&source](const Failure& failure) {
     return no_life({failure.code, source->with_names(failure.message)});
   };
-  auto open = open_inputs(options);
+  auto open = open_inputs(options, std::move(links.disks));
   if (!open) return failed(open.error());
   source->forget_files();
 

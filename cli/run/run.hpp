@@ -4,6 +4,7 @@
 #include <array>
 
 #include "cli/control/socket.hpp"
+#include "cli/images/descriptors.hpp"
 #include "cli/networks/descriptors.hpp"
 #include "cli/run/run_options.hpp"
 #include "cli/supervisor/life_end.hpp"
@@ -16,6 +17,7 @@ struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
   vmm::Fd debugger;                           ///< Listening for GDB; not open: none is wanted.
   NetworkDescriptors networks;                ///< One for each interface of the configuration.
+  DiskSockets disks;                          ///< One for each disk of the configuration, or none at all.
   vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
 
   [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {

@@ -120,9 +120,10 @@ constexpr auto rules = std::to_array<CallRule>({
     // Clients, the terminal, the end.
     {SYS_getppid, control, {}, "tells clients who the supervisor is"},
     {SYS_accept4, control | io, {}, "clients of the sockets that listen, and peers of a network interface's"},
-    {SYS_recvfrom, control | reading, {}, "clients, and the supervisor's wish to end; a monitor's answer"},
+    {SYS_recvfrom, control | io | reading, {}, "clients, and the supervisor's wish to end; a monitor's answer; a disk's server"},
+    {SYS_shutdown, control | io, {}, "the end of a connection to a disk's server"},
     {SYS_recvmsg, control | io, {}, "requests that come with descriptors; frames from a stream socket"},
-    {SYS_sendto, control, {}, "answers to clients"},
+    {SYS_sendto, control | io, {}, "answers to clients, requests to a disk's server"},
     {SYS_setsockopt, control, {is(1, IPPROTO_TCP, "`IPPROTO_TCP`"), is(2, TCP_NODELAY, "`TCP_NODELAY`")}, "GDB's connection"},
     {SYS_ioctl, control, REQUEST(TCGETS), "the terminal's modes"},
     {SYS_ioctl, control, REQUEST(TCSETS), "the terminal's modes, set again at the end"},

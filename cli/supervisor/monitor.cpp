@@ -32,6 +32,7 @@ std::vector<std::string> monitor_words(const std::string& name, const MonitorDes
                                     fmt::format("--sockets={}", fmt::join(descriptors.sockets, ",")),
                                     fmt::format("--debugger={}", descriptors.debugger)};
   if (!descriptors.networks.empty()) words.push_back("--networks=" + descriptors.networks);
+  if (!descriptors.disks.empty()) words.push_back("--disks=" + descriptors.disks);
   return words;
 }
 
@@ -45,11 +46,13 @@ int monitor(const MonitorDescriptors& descriptors) {
     links.sockets[i] = inherited(descriptors.sockets[i]);
   auto options = decode_options(bytes_of(file));
   auto networks = inherit_networks(descriptors.networks);
-  if (!options || !networks || !links.supervisor.open()) {
+  auto disks = inherit_disk_sockets(descriptors.disks);
+  if (!options || !networks || !disks || !links.supervisor.open()) {
     fmt::print(stderr, "pinfold: monitor: only `run` and `create` start it\n");
     return exit_usage;
   }
   links.networks = std::move(*networks);
+  links.disks = std::move(*disks);
   file = vmm::Fd();
   try {
     const LifeEnd end = live(*options, std::move(links));

@@ -13,6 +13,7 @@ struct MonitorDescriptors {
   std::vector<int> sockets;  ///< SocketNumbers.
   int debugger = -1;         ///< A listening socket for GDB; -1: none.
   std::string networks;      ///< NetworkDescriptors, as a text.
+  std::string disks;         ///< DiskSockets, as a text.
 };
 
 /// The monitor's command line. The name is there for people who list processes.

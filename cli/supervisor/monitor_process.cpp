@@ -42,8 +42,7 @@ tl::unexpected<std::string> failure(const char* what) {
 }  // namespace
 
 tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions& options,
-                                                                const SocketNumbers& sockets, int debugger,
-                                                                const NetworkDescriptors& networks,
+                                                                const Inheritance& inherited,
                                                                 const sigset_t& mask) {
   const vmm::Fd file = file_with(encode_options(options));
   if (!file.open()) return failure("memfd_create");
@@ -53,16 +52,22 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions
   monitor.link_ = vmm::Fd(ends[0]);
   const vmm::Fd its_end(ends[1]);
 
-  std::vector<std::string> words = monitor_words(
-      options.guest.name,
-      {file.get(), its_end.get(), {sockets.begin(), sockets.end()}, debugger, text_of(networks)});
+  std::vector<std::string> words =
+      monitor_words(options.guest.name, {file.get(),
+                                         its_end.get(),
+                                         {inherited.sockets.begin(), inherited.sockets.end()},
+                                         inherited.debugger,
+                                         text_of(inherited.networks),
+                                         text_of(inherited.disks)});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   std::vector<int> kept{file.get(), its_end.get()};
-  if (debugger >= 0) kept.push_back(debugger);
-  std::copy_if(sockets.begin(), sockets.end(), std::back_inserter(kept), [](int fd) { return fd >= 0; });
-  for (const int fd : numbers_of(networks)) kept.push_back(fd);
+  if (inherited.debugger >= 0) kept.push_back(inherited.debugger);
+  std::copy_if(inherited.sockets.begin(), inherited.sockets.end(), std::back_inserter(kept),
+               [](int fd) { return fd >= 0; });
+  for (const auto& numbers : {numbers_of(inherited.networks), numbers_of(inherited.disks)})
+    kept.insert(kept.end(), numbers.begin(), numbers.end());
 
   const pid_t parent = ::getpid();
   monitor.pid_ = ::fork();

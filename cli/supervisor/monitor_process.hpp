@@ -9,12 +9,21 @@
 #include <tl/expected.hpp>
 
 #include "cli/control/socket.hpp"
+#include "cli/images/descriptors.hpp"
 #include "cli/networks/descriptors.hpp"
 #include "cli/run/run_options.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "vmm/kvm/fd.hpp"
 
 namespace pinfold::cli {
+
+/// What a monitor inherits, besides its options and the link.
+struct Inheritance {
+  const SocketNumbers& sockets;  ///< The guest's.
+  int debugger;                  ///< The socket for GDB, or -1.
+  const NetworkDescriptors& networks;
+  const DiskSockets& disks;
+};
 
 /// Runs one life of the guest. The program is executed anew for each life, so that addresses in it that a
 /// guest has learned in one life are worth nothing in the next.
@@ -24,12 +33,9 @@ namespace pinfold::cli {
 /// exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
-  /// `sockets` and `networks` are the guest's, `debugger` is the one for GDB, or -1. The child has the signal
-  /// mask `mask`, and ends when this process does. An error is one line.
+  /// The child has the signal mask `mask`, and ends when this process does. An error is one line.
   [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(const RunOptions& options,
-                                                                       const SocketNumbers& sockets,
-                                                                       int debugger,
-                                                                       const NetworkDescriptors& networks,
+                                                                       const Inheritance& inherited,
                                                                        const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }

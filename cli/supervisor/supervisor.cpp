@@ -12,7 +12,8 @@
 #include <utility>
 
 #include "cli/gdb/listener.hpp"
-#include "cli/networks/helper_watch.hpp"
+#include "cli/images/image_servers.hpp"
+#include "cli/networks/networks.hpp"
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/monitor_process.hpp"
@@ -109,27 +110,35 @@ tl::expected<Life, int> Supervisor::live_once() {
   auto networks =
       Networks::open(options_.guest, name_ ? name_->id() : static_cast<std::uint32_t>(::getpid()));
   if (!networks) return tl::unexpected(complain(exit_bad_image, networks.error()));
-  HelperWatch helpers(*networks);
+  auto images = ImageServers::open(options_);
+  if (!images) return tl::unexpected(complain(exit_bad_image, images.error()));
+  HelperWatch helpers([&] {
+    auto troubles = networks->troubles();
+    for (HelperTrouble& trouble : images->troubles()) troubles.push_back(std::move(trouble));
+    return troubles;
+  });
   bool helper_failed = false;  // before the guest ran
-  auto monitor =
-      MonitorProcess::start(options_, sockets, debugger_, networks->descriptors(), signals_.mask_before());
+  auto monitor = MonitorProcess::start(
+      options_, {sockets, debugger_, networks->descriptors(), images->sockets()}, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
   networks->drop_descriptors();
+  images->drop_sockets();
   note_monitor(monitor->pid());
   for (;;) {
     wait(&*monitor, helpers.patience());
     if (monitor->guest_runs() && on_running_) std::exchange(on_running_, nullptr)();
-    for (const std::string& line : helpers.lines(monitor->guest_runs())) {
-      complain(0, line);
-      if (monitor->guest_runs() || helper_failed) continue;
-      helper_failed = true;
-      monitor->kill();
-    }
+    // Helpers end with the monitor, which is no trouble.
     if (const auto status = monitor->ended()) {
       terminal_.restore();
       note_monitor(0);
       if (helper_failed) return tl::unexpected(int{exit_bad_image});
       return Life{life_end(*status), std::nullopt};
+    }
+    for (const std::string& line : helpers.lines(monitor->guest_runs())) {
+      complain(0, line);
+      if (monitor->guest_runs() || helper_failed) continue;
+      helper_failed = true;
+      monitor->kill();
     }
     if (const auto end = monitor->preserved()) return Life{{end, code_of(*end), 0, {}}, std::move(*monitor)};
   }

@@ -18,7 +18,8 @@ Disk::Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links)
 tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::unique_ptr<Image> image, DiskNodes nodes,
                                                             DiskLinks links, std::uint32_t queues) {
   std::unique_ptr<Disk> disk(new Disk(std::move(image), std::move(nodes), std::move(links)));
-  for (std::uint32_t n = 0; n < std::clamp(queues, 1U, most_queues); ++n) {
+  const std::size_t most = std::min<std::size_t>(most_queues, disk->image_->most_queues());
+  for (std::size_t n = 0; n < std::clamp<std::size_t>(queues, 1, most); ++n) {
     auto transfers = disk->image_->make_queue(RequestRing::size);
     if (!transfers) return tl::unexpected(transfers.error());
     auto thread = queue_thread(disk->links_.threads.get(), disk->links_.wake_bus);

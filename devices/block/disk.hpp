@@ -37,7 +37,7 @@ struct DiskLinks {
 /// fewer.
 class Disk final : public xenbus::Backend {
  public:
-  static constexpr std::uint32_t most_queues = 4;
+  static constexpr std::uint32_t most_queues = max_queues;
 
   /// `image` and what `links` names outlive this. An error is one line.
   [[nodiscard]] static tl::expected<std::unique_ptr<Disk>, std::string> make(std::unique_ptr<Image> image,

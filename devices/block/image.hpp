@@ -1,14 +1,18 @@
 // What a block backend needs of a disk image.
 #pragma once
 
+#include <poll.h>
 #include <sys/uio.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 namespace pinfold::devices::block {
 
@@ -30,6 +34,9 @@ enum class Operation : std::uint8_t { read, write, flush, discard };
 
 /// The most transfers that a queue takes at a time.
 inline constexpr std::size_t max_queue_depth = 1024;
+
+/// The most queues of an image.
+inline constexpr std::size_t max_queues = 4;
 
 /// One transfer between an image and memory. A flush has no place and no memory, a discard has no memory.
 struct Transfer {
@@ -63,6 +70,10 @@ class TransferQueue {
   virtual void collect(const std::function<void(const Completion&)>& take) = 0;
   /// A descriptor that poll(2) finds readable while there is something to collect.
   [[nodiscard]] virtual int descriptor() const = 0;
+  /// What poll(2) is to wait for: that, unless a queue needs more.
+  virtual void add_descriptors(std::vector<pollfd>& all) const { all.push_back({descriptor(), POLLIN, 0}); }
+  /// When collect() is to be called at the latest, if poll(2) finds nothing; nullopt: then never.
+  [[nodiscard]] virtual std::optional<std::chrono::nanoseconds> patience() const { return std::nullopt; }
   /// Transfers that were submitted and not collected.
   [[nodiscard]] virtual std::size_t on_the_way() const = 0;
 };
@@ -74,6 +85,8 @@ class Image {
  public:
   virtual ~Image() = default;
   [[nodiscard]] virtual Geometry geometry() const = 0;
+  /// How many queues can be made.
+  [[nodiscard]] virtual std::size_t most_queues() const { return max_queues; }
   /// A queue for up to `depth` transfers at a time (1 to max_queue_depth); an error, in one line, if the host
   /// has no room for it. Queues are made before the guest's first instruction: a sandbox forbids to set up an
   /// io_uring afterwards.

@@ -37,14 +37,14 @@ class RequestLink final : public QueueLink {
     if (ending) queue_->stop_taking();
     if (queue_->serve(now)) end_->notify_guest();
     if (const auto rest = queue_->rest(now)) return rest;
-    return queue_->await_request() ? Rest(no_rest) : std::nullopt;
+    return queue_->await_request() ? Rest(no_rest) : parts_.transfers->patience();
   }
   [[nodiscard]] bool is_idle() const override { return queue_->is_idle(); }
   [[nodiscard]] const char* fault() const override {
     return queue_->is_broken() ? "the frontend's ring claims more requests than it holds" : nullptr;
   }
   void add_descriptors(std::vector<pollfd>& all) const override {
-    all.push_back({parts_.transfers->descriptor(), POLLIN, 0});
+    parts_.transfers->add_descriptors(all);
   }
 
  private:

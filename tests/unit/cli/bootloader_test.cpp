@@ -16,7 +16,7 @@
 #include "cli/bootloader/guest_files.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/menu_prompt.hpp"
-#include "cli/bootloader/open_requests.hpp"
+#include "cli/tools/open_requests.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
 #include "cli/config/xl_child.hpp"
 
@@ -78,12 +78,12 @@ TEST(FstestFolder, has_names_with_blanks) {
 }
 
 TEST(OpenRequests, give_libraries_and_nothing_else) {
-  EXPECT_TRUE(open_library("/lib/x86_64-linux-gnu/libc.so.6").open());
-  EXPECT_TRUE(open_library("/etc/ld.so.cache").open());
+  EXPECT_TRUE(tools::open_library("/lib/x86_64-linux-gnu/libc.so.6").open());
+  EXPECT_TRUE(tools::open_library("/etc/ld.so.cache").open());
   for (const char* path :
        {"/etc/passwd", "/lib/../etc/passwd", "/usr/lib/../../etc/ld.so.conf", "/lib/os-release", "/usr/lib",
         "/usr/lib/os-release", "lib/x.so", "", "/", "/proc/self/maps.so", "/lib/x86_64-linux-gnu"})
-    EXPECT_FALSE(open_library(path).open()) << path;
+    EXPECT_FALSE(tools::open_library(path).open()) << path;
 }
 
 TEST(Pygrub, is_known_by_any_path) {

@@ -1,4 +1,4 @@
-#include "cli/bootloader/fstest_child.hpp"
+#include "cli/tools/tool_child.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,14 +12,13 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
-namespace pinfold::cli::bootloader {
+namespace pinfold::cli::tools {
 namespace {
 
 constexpr uid_t nobody = 65534;
-/// A file system needs some memory: a journal, a tree. No honest one needs as much as this.
-constexpr rlim_t most_memory = std::uint64_t{1} << 30;
 
 struct Report {
   ChildStep step;
@@ -46,44 +45,56 @@ void report(int parent, const Report& what, int gift) {
   (void)::sendmsg(parent, &message, MSG_NOSIGNAL);
 }
 
+bool become(uid_t user, gid_t group) {
+  return ::setgroups(0, nullptr) == 0 && ::setresgid(group, group, group) == 0 &&
+         ::setresuid(user, user, user) == 0;
+}
+
 /// Root becomes nobody, if its parent can look at the memory of a process of another user; in a container it
 /// often can't. No capability is left in any case.
-bool drop_identity() {
+bool drop_identity(const std::optional<sandbox::User>& wanted) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   std::array<__user_cap_data_struct, 2> sets{};
   if (::syscall(SYS_capget, &header, sets.data()) != 0) return false;
   const bool can_look = (sets[0].effective & (1U << CAP_SYS_PTRACE)) != 0,
              can_change = (sets[0].effective & (1U << CAP_SETUID)) != 0 &&
                           (sets[0].effective & (1U << CAP_SETGID)) != 0;
-  if (::geteuid() == 0 && can_look && can_change &&
-      (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0 ||
-       ::setresuid(nobody, nobody, nobody) != 0))
+  if (wanted) {
+    if (!become(wanted->user, wanted->group)) return false;
+  } else if (::geteuid() == 0 && can_look && can_change && !become(nobody, nobody)) {
     return false;
+  }
   (void)::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   sets = {};
   header = {_LINUX_CAPABILITY_VERSION_3, 0};
   return ::syscall(SYS_capset, &header, sets.data()) == 0;
 }
 
-bool limit(const FstestBounds& bounds) {
+bool limit(const ToolBounds& bounds) {
   const auto set = [](auto resource, rlim_t most) {
     const rlimit both{most, most};
     return ::setrlimit(resource, &both) == 0;
   };
-  return set(RLIMIT_CORE, 0) && set(RLIMIT_FSIZE, bounds.output_bytes) && set(RLIMIT_CPU, bounds.seconds) &&
-         set(RLIMIT_AS, most_memory) && set(RLIMIT_MEMLOCK, 0);
+  return set(RLIMIT_CORE, 0) && (!bounds.output_bytes || set(RLIMIT_FSIZE, *bounds.output_bytes)) &&
+         (!bounds.seconds || set(RLIMIT_CPU, *bounds.seconds)) && set(RLIMIT_AS, bounds.memory) &&
+         set(RLIMIT_MEMLOCK, 0);
 }
 
-/// Input from nowhere, output to the two files, and nothing else open once the program runs.
+/// Input from nowhere, output to the two files, the socket that listens, and nothing else open once the
+/// program runs.
 bool arrange_descriptors(const ChildSetup& setup) {
   const int nowhere = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  return nowhere >= 0 && ::dup2(nowhere, STDIN_FILENO) >= 0 && ::dup2(setup.output, STDOUT_FILENO) >= 0 &&
-         ::dup2(setup.words, STDERR_FILENO) >= 0 && ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+  if (nowhere < 0 || ::dup2(nowhere, STDIN_FILENO) < 0 || ::dup2(setup.output, STDOUT_FILENO) < 0 ||
+      ::dup2(setup.words, STDERR_FILENO) < 0)
+    return false;
+  if (setup.listener < 0) return ::close_range(listener_number, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+  return ::dup3(setup.listener, listener_number, 0) >= 0 &&
+         ::close_range(listener_number + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
 }  // namespace
 
-void become_fstest(pid_t parent, const ChildSetup& setup) {
+void become_tool(pid_t parent, const ChildSetup& setup) {
   const int to_parent = setup.descriptors.parent;
   const auto give_up = [to_parent](ChildStep step) {
     report(to_parent, {step, errno}, -1);
@@ -92,15 +103,17 @@ void become_fstest(pid_t parent, const ChildSetup& setup) {
   sigset_t none;
   sigemptyset(&none);
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
-  if (!drop_identity()) give_up(ChildStep::identity);
+  if (!drop_identity(setup.user)) give_up(ChildStep::identity);
   // A change of identity clears it. The parent may have died before.
   if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) give_up(ChildStep::identity);
   if (!arrange_descriptors(setup) || !limit(setup.bounds)) give_up(ChildStep::limits);
   const int questions = setup.filter.load();
   if (questions < 0) give_up(ChildStep::filter);
   report(to_parent, {ChildStep::execute, 0}, questions);
-  char environment[] = "LC_ALL=C";
-  char* const environ_of_it[] = {environment, nullptr};
+  char language[] = "LC_ALL=C", count[] = "LISTEN_FDS=1";
+  std::array<char, 32> process{};
+  (void)std::snprintf(process.data(), process.size(), "LISTEN_PID=%d", ::getpid());
+  char* const environ_of_it[] = {language, setup.listener < 0 ? nullptr : count, process.data(), nullptr};
   ::syscall(SYS_execveat, setup.descriptors.program, "", setup.argv.data(), environ_of_it, AT_EMPTY_PATH);
   report(to_parent, {ChildStep::execute, errno}, -1);
   ::_exit(1);
@@ -131,4 +144,4 @@ tl::expected<vmm::Fd, std::string> receive_questions(const vmm::Fd& child) {
                                     std::strerror(said.error)));
 }
 
-}  // namespace pinfold::cli::bootloader
+}  // namespace pinfold::cli::tools

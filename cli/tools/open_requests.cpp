@@ -1,7 +1,6 @@
-#include "cli/bootloader/open_requests.hpp"
+#include "cli/tools/open_requests.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -13,7 +12,7 @@
 #include <climits>
 #include <initializer_list>
 
-namespace pinfold::cli::bootloader {
+namespace pinfold::cli::tools {
 namespace {
 
 bool starts_with_any(std::string_view path, std::initializer_list<std::string_view> starts) {
@@ -21,8 +20,6 @@ bool starts_with_any(std::string_view path, std::initializer_list<std::string_vi
 }
 
 }  // namespace
-
-std::string path_of_disk(std::size_t index) { return fmt::format("/disk{}", index); }
 
 vmm::Fd open_library(std::string_view path) {
   const bool is_library = starts_with_any(path, {"/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"}) &&
@@ -36,8 +33,19 @@ vmm::Fd open_library(std::string_view path) {
   return file;
 }
 
-OpenRequests::OpenRequests(vmm::Fd questions, pid_t asker, std::span<const vmm::Fd> disks)
-    : questions_(std::move(questions)), asker_(asker), disks_(disks) {}
+OpenRequests::OpenRequests(vmm::Fd questions, pid_t asker, Opener opener)
+    : questions_(std::move(questions)), asker_(asker), opener_(std::move(opener)) {}
+
+tl::expected<vmm::Fd, int> OpenRequests::open(const std::string& path, int flags) const {
+  auto given = opener_(path, flags);
+  if (given || given.error() != ENOENT) return given;
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0) return tl::unexpected(EACCES);
+  // It may only hold it: getdents64(2) and lookups in it are answered by the filter.
+  vmm::Fd opened =
+      path == "/" ? vmm::Fd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : open_library(path);
+  if (!opened.open()) return tl::unexpected(ENOENT);
+  return opened;
+}
 
 bool OpenRequests::read_path(std::uint64_t address, std::string& path) const {
   // To the end of a page at a time: what follows it may not be mapped.
@@ -78,26 +86,16 @@ bool OpenRequests::answer_one() {
     errno = error;
     return error == EFAULT || error == ENAMETOOLONG || error == ESRCH;
   }
-  if ((question.data.args[2] & O_ACCMODE) != O_RDONLY || (question.data.args[2] & O_CREAT) != 0)
-    return respond(EACCES);
-  vmm::Fd opened;
-  int source = -1;
-  for (std::size_t i = 0; i < disks_.size(); ++i)
-    if (path == path_of_disk(i)) source = disks_[i].get();
-  if (source < 0) {
-    // It may only hold it: getdents64(2) and lookups in it are answered by the filter.
-    opened = path == "/" ? vmm::Fd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : open_library(path);
-    source = opened.get();
-  }
-  if (source < 0) return respond(ENOENT);
+  const auto opened = open(path, static_cast<int>(question.data.args[2]));
+  if (!opened) return respond(opened.error());
   seccomp_notif_addfd gift{};
   gift.id = question.id;
   gift.flags = SECCOMP_ADDFD_FLAG_SEND;
-  gift.srcfd = static_cast<std::uint32_t>(source);
+  gift.srcfd = static_cast<std::uint32_t>(opened->get());
   gift.newfd_flags = O_CLOEXEC;
   if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) < 0 && errno != ENOENT)
     return respond(errno);
   return true;
 }
 
-}  // namespace pinfold::cli::bootloader
+}  // namespace pinfold::cli::tools

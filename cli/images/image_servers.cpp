@@ -1,0 +1,53 @@
+#include "cli/images/image_servers.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cli/images/remote_image.hpp"
+#include "devices/block/image.hpp"
+
+namespace pinfold::cli {
+
+std::string name_of(const DiskConfig& disk) {
+  return disk.target.empty() ? disk.vdev : fmt::format("{} ({})", disk.vdev, disk.target.string());
+}
+
+tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& options) {
+  ImageServers servers;
+  const auto connections = std::min<std::size_t>(options.guest.all_vcpus(), devices::block::max_queues);
+  for (const DiskConfig& disk : options.guest.disks) {
+    auto& sockets = servers.sockets_.emplace_back();
+    const auto failed = [&disk](const std::string& why) {
+      return tl::unexpected(fmt::format("disk {}: {}", name_of(disk), why));
+    };
+    if (const auto remote = images::remote_image(disk.target.string())) {
+      if (!*remote) return failed(remote->error());
+      if (disk.format != DiskFormat::raw)
+        return failed("what an NBD server serves has the format raw; the server knows the image's");
+      auto connected = images::connect_to(**remote, connections);
+      if (!connected) return failed(connected.error());
+      sockets = std::move(*connected);
+    } else if (disk.format != DiskFormat::raw && !disk.target.empty()) {
+      auto server =
+          images::ImageServer::start(disk, options.guest.allowed_images, connections, options.sandbox.user);
+      if (!server) return failed(server.error());
+      sockets = server->take_sockets();
+      servers.servers_.emplace_back(name_of(disk), std::move(*server));
+    }
+  }
+  return servers;
+}
+
+std::vector<HelperTrouble> ImageServers::troubles() {
+  std::vector<HelperTrouble> all;
+  for (auto& [disk, server] : servers_)
+    if (const auto trouble = server.trouble())
+      all.push_back(
+          {fmt::format("disk {}: {}", disk, *trouble),
+           "the guest gets I/O errors of this disk until it is started anew; what it had flushed is "
+           "in the image"});
+  return all;
+}
+
+}  // namespace pinfold::cli

@@ -1,0 +1,38 @@
+// The servers of a guest's disks, for one life of the guest.
+#pragma once
+
+#include <string>
+#include <tl/expected.hpp>
+#include <utility>
+#include <vector>
+
+#include "cli/images/descriptors.hpp"
+#include "cli/images/image_server.hpp"
+#include "cli/networks/helper_watch.hpp"
+#include "cli/run/run_options.hpp"
+
+namespace pinfold::cli {
+
+/// Made by a supervisor before it starts the monitor, and ended after it. Raw images have none.
+///
+/// Concurrency: used by one thread, in a process that has no others.
+class ImageServers {
+ public:
+  /// An error is one line that names the disk and says what to do.
+  [[nodiscard]] static tl::expected<ImageServers, std::string> open(const RunOptions& options);
+
+  /// For the monitor. The supervisor then drops its copies, because servers end when all copies are closed.
+  [[nodiscard]] const DiskSockets& sockets() const { return sockets_; }
+  void drop_sockets() { sockets_.clear(); }
+  /// About servers that have ended since the last call.
+  [[nodiscard]] std::vector<HelperTrouble> troubles();
+
+ private:
+  DiskSockets sockets_;
+  std::vector<std::pair<std::string, images::ImageServer>> servers_;  ///< With their disks' names.
+};
+
+/// "xvda (/srv/web.qcow2)"
+[[nodiscard]] std::string name_of(const DiskConfig& disk);
+
+}  // namespace pinfold::cli

@@ -1,0 +1,33 @@
+// Images behind an NBD server: every format but raw, and images on other machines.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <tl/expected.hpp>
+#include <vector>
+
+#include "devices/block/image.hpp"
+#include "devices/block/raw_image.hpp"
+#include "vmm/for_devices/fd.hpp"
+
+namespace pinfold::devices::block {
+
+struct NbdImageOptions {
+  std::string name;         ///< For messages.
+  std::string export_name;  ///< Empty: the server's default.
+  bool read_only = false;
+  bool discard = true;       ///< Offer discard, if the server has it.
+  bool end_is_told = false;  ///< Somebody else tells the user when the server ends.
+  std::chrono::milliseconds connect_patience{30'000};
+  /// How long the server may answer nothing at all while it has something to do.
+  std::chrono::milliseconds patience{120'000};
+};
+
+/// `sockets` are connected to one server; one or more. Those are used that can be used at once; each becomes
+/// a queue. Nothing that the server says is taken without a check. It opens no path but the library's. An
+/// error is one line that names the image.
+[[nodiscard]] tl::expected<OpenImage, std::string> open_nbd_image(std::vector<vmm::Fd> sockets,
+                                                                  const NbdImageOptions& options);
+
+}  // namespace pinfold::devices::block
