@@ -1,10 +1,13 @@
 #include "cli/doctor.hpp"
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
 #include <vector>
 
+#include "cli/tools/tool.hpp"
+#include "devices/block/nbd_library.hpp"
 #include "devices/block/restricted_ring.hpp"
 #include "sandbox/host_support.hpp"
 #include "vmm/host/probe.hpp"
@@ -134,10 +137,36 @@ std::vector<Finding> sandbox_findings() {
            landlock_consequence(host.landlock_version)}};
 }
 
+std::vector<Finding> helper_findings() {
+  std::vector<Finding> all;
+  struct Helper {
+    const char* name;
+    const char *then_yes, *then_no;
+  };
+  constexpr std::array helpers{Helper{"qemu-img", "it looks at images that are not raw",
+                                      "only raw images can be used; `apt-get install qemu-utils`"},
+                               Helper{"qemu-nbd", "it serves images that are not raw",
+                                      "only raw images can be used; `apt-get install qemu-utils`"},
+                               Helper{"grub-fstest", "kernels on guests' own disks can be booted",
+                                      "bootloader= can't be used; `apt-get install grub-common`"},
+                               Helper{"passt", "guests can have networks without any right",
+                                      "net=passt can't be used; `apt-get install passt`"}};
+  for (const Helper& helper : helpers) {
+    const bool is_there = tools::is_installed(helper.name);
+    all.push_back({helper.name, is_there,
+                   std::string(helper.name) + (is_there ? " is installed" : " is not installed"),
+                   is_there ? helper.then_yes : helper.then_no});
+  }
+  const auto libnbd = devices::block::NbdLibrary::load();
+  all.push_back({"libnbd", libnbd.has_value(), libnbd ? "libnbd can be loaded" : libnbd.error(),
+                 libnbd ? "disks can be on NBD servers" : "only raw images can be used"});
+  return all;
+}
+
 std::vector<Finding> all_findings(const HostFacts& facts) {
   std::vector<Finding> all = paging_findings(facts);
-  for (const auto& more :
-       {entry_findings(facts), processor_findings(facts), disk_findings(), sandbox_findings()}) {
+  for (const auto& more : {entry_findings(facts), processor_findings(facts), disk_findings(),
+                           sandbox_findings(), helper_findings()}) {
     all.insert(all.end(), more.begin(), more.end());
   }
   return all;

@@ -9,7 +9,6 @@ void judge_disk(const DiskConfig& disk, std::size_t index, std::vector<NotYet>& 
   const auto add = [&](std::string message) { reasons.push_back({"disk", index, std::move(message)}); };
   if (!disk.script.empty()) add("block scripts are not run yet: give the block device that they make");
   if (!disk.backend.empty()) add("disks of other domains can't be used yet");
-  if (disk.target.empty()) add("a drive without a medium is not possible yet");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cli/config/vdev.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/images/remote_image.hpp"
+#include "devices/block/empty_drive.hpp"
 #include "devices/block/nbd_image.hpp"
 #include "devices/block/raw_image.hpp"
 
@@ -46,8 +47,11 @@ tl::expected<DiskImages, std::string> open_images(const GuestConfig& config, Dis
   sockets.resize(config.disks.size());
   for (std::size_t n = 0; n < config.disks.size(); ++n) {
     const DiskConfig& disk = config.disks[n];
-    if (disk.target.empty())
-      return tl::unexpected(fmt::format("disk {}: a drive without a medium is not supported yet", disk.vdev));
+    // A CD-ROM drive without a medium.
+    if (disk.target.empty()) {
+      images.emplace_back();
+      continue;
+    }
     auto opened = sockets[n].empty() ? open_raw(disk) : open_served(disk, std::move(sockets[n]));
     if (!opened) return tl::unexpected(opened.error());
     for (const std::string& notice : opened->notices) fmt::print(stderr, "pinfold: {}\n", notice);
@@ -62,8 +66,12 @@ tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const Guest
     const DiskConfig& config_of = config.disks[n];
     const auto number = vdev_number(config_of.vdev);
     if (!number) return tl::unexpected(fmt::format("disk {}: no name of a virtual device", config_of.vdev));
-    auto disk = block::Disk::make(std::move(images[n]), {*number, config_of.vdev, config_of.cdrom}, links,
-                                  config.vcpus);
+    block::DiskNodes nodes{*number, config_of.vdev, config_of.cdrom};
+    if (!images[n]) {
+      bus.add({"vbd", guest, *number}, std::make_unique<block::EmptyDrive>(std::move(nodes)));
+      continue;
+    }
+    auto disk = block::Disk::make(std::move(images[n]), std::move(nodes), links, config.vcpus);
     if (!disk) return tl::unexpected(fmt::format("disk {}: {}", config_of.vdev, disk.error()));
     bus.add({"vbd", guest, *number}, std::move(*disk));
   }

@@ -37,11 +37,12 @@ tl::expected<NbdConnection, std::string> NbdConnection::make(vmm::Fd socket, con
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0)
     return tl::unexpected(std::string("no socket"));
-  connection.descriptor_ = socket.get();
   if ((*library)->set_export_name(handle, export_name.c_str()) != 0)
     return tl::unexpected(last_error(**library));
-  // The handle closes the socket from here on, whatever comes.
-  if ((*library)->aio_connect_socket(handle, socket.release()) != 0)
+  // The handle closes its copy, whatever comes.
+  connection.descriptor_ = ::fcntl(socket.get(), F_DUPFD_CLOEXEC, 3);
+  if (connection.descriptor_ < 0) return tl::unexpected(std::string("too many open files"));
+  if ((*library)->aio_connect_socket(handle, connection.descriptor_) != 0)
     return tl::unexpected(last_error(**library));
   if (auto done = connection.negotiate(Clock::now() + patience); !done) return tl::unexpected(done.error());
   return connection;

@@ -3,6 +3,9 @@ moment; and the guest's file system is sound after its journal was replayed. $PI
 moments each series has, $PINFOLD_SEED chooses them."""
 import os
 import random
+import shutil
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +27,9 @@ MODULES = ("xen-blkfront", "crc32c_generic", "ext4")
 Fail = Callable[[], None]  # lets the power fail
 
 
-def start(host: Pinfold, images: Images, disk: Path, first: int) -> Guest:
+def start(host: Pinfold, images: Images, disk: Path, first: int, format: str = "raw") -> Guest:
     words = f"console=hvc0 quiet pinfold.run=pinfold-guest-durable,/dev/xvda,{first}"
-    return host.start(images.kernel, "--initrd", images.initrd_with(*MODULES), "--disk", f"{disk},raw,xvda,rw",
+    return host.start(images.kernel, "--initrd", images.initrd_with(*MODULES), "--disk", f"{disk},{format},xvda,rw",
                       "--append", words, memory="128M", apart=True)
 
 
@@ -59,6 +62,45 @@ def series(host: Pinfold, images: Images, work: Path, power: Callable[[Path], It
         assert reported is not None and (last is None or reported > last)
         last = reported
         wrong = complaints_about(image, work, last)
+        assert not wrong, f"life {life}, {last} reported: " + "\n".join(wrong[:10])
+
+
+def kill_servers(guest: Guest) -> None:
+    """Kills those that serve the guest's images. The guest goes on."""
+    for pid in guest.processes():
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "qemu-nbd":
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("victim", ["all", "server"])
+def test_what_serves_a_qcow2_image_is_killed(host: Pinfold, images: Images, work: Path, victim: str) -> None:
+    """As a series, with the image's content in a qcow2 file, and its server among the victims."""
+    if not shutil.which("qemu-img"):
+        pytest.skip("no qemu-img here")
+    chance = random.Random(SEED)
+    print(f"PINFOLD_SEED={SEED}")
+    raw, image = work / "disk.img", work / "disk.qcow2"
+    make_file_system(raw, 64)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True)
+    last = None
+    for life in range(ROUNDS):
+        guest = start(host, images, image, 0 if last is None else last + 1, "qcow2")
+        guest.wait_for(REPORT, BOOT)
+        time.sleep(chance.uniform(0, 1.5))
+        if victim == "server":
+            kill_servers(guest)
+            end = time.monotonic() + DEATH
+            while not guest.messages.has("qemu-nbd was killed"):
+                assert time.monotonic() < end, "nobody says that the server has died"
+                time.sleep(0.02)
+        kill_all(guest)
+        reported = last_report(guest.console)
+        print(f"life {life}: {reported} is the last record that the guest reported")
+        assert reported is not None and (last is None or reported > last)
+        last = reported
+        subprocess.run(["qemu-img", "check", "-q", "-r", "leaks", image], check=True)
+        subprocess.run(["qemu-img", "convert", "-O", "raw", image, raw], check=True)
+        wrong = complaints_about(raw, work, last)
         assert not wrong, f"life {life}, {last} reported: " + "\n".join(wrong[:10])
 
 

@@ -24,8 +24,6 @@ class Fd {
 
   [[nodiscard]] bool open() const { return fd_ >= 0; }
   [[nodiscard]] int get() const { return fd_; }
-  /// The caller closes it from here on.
-  [[nodiscard]] int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_ = -1;

@@ -33,9 +33,11 @@ TEST(Doctor, usable_host_is_reported_with_all_findings) {
   ASSERT_EQ(doctor(true, out), 0) << out.str();
   const auto report = nlohmann::json::parse(out.str());
   EXPECT_EQ(report["usable"], true);
-  for (const char* key : {"device", "shadow_paging", "mprotect", "userfaultfd", "max_map_count", "slot_256",
-                          "syscall_cpl", "int_n", "cpuid_intercepted", "tsc_offset", "address_bits",
-                          "tsc_khz", "tsc_invariant", "seccomp", "landlock"}) {
+  for (const char* key :
+       {"device",        "shadow_paging", "mprotect",          "userfaultfd", "max_map_count", "slot_256",
+        "syscall_cpl",   "int_n",         "cpuid_intercepted", "tsc_offset",  "address_bits",  "tsc_khz",
+        "tsc_invariant", "seccomp",       "landlock",          "qemu-nbd",    "qemu-img",      "grub-fstest",
+        "passt",         "libnbd"}) {
     EXPECT_TRUE(report["host"].contains(key)) << key;
   }
 }

@@ -34,12 +34,13 @@ TEST(NotYet, every_action_is_possible) {
 TEST(NotYet, disks_are_judged_one_by_one) {
   GuestConfig guest;
   guest.disks.resize(3);
-  guest.disks[1].format = DiskFormat::qcow2;
+  guest.disks[0].format = DiskFormat::qcow2;
+  guest.disks[1].backend = "storage";
   guest.disks[2].script = "block-x";
   bool second = false, third = false;
   for (const auto& [key, index, message] : not_yet(guest)) {
     EXPECT_EQ(key, "disk");
-    second = second || (index == 1 && message.find("qcow2") != std::string::npos);
+    second = second || (index == 1 && message.find("other domains") != std::string::npos);
     third = third || (index == 2 && message.find("script") != std::string::npos);
   }
   EXPECT_TRUE(second);
