@@ -13,6 +13,7 @@
 #include "cli/bootloader/guest_files.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
+#include "cli/images/remote_image.hpp"
 #include "loader/load_error.hpp"
 
 namespace pinfold::cli::bootloader {
@@ -30,8 +31,9 @@ tl::expected<std::vector<vmm::Fd>, std::string> open_disks(const GuestConfig& gu
   std::vector<vmm::Fd> disks;
   for (const DiskConfig& disk : guest.disks) {
     if (disks.size() == most_boot_disks) break;
-    const bool usable =
-        disk.format == DiskFormat::raw && !disk.target.empty() && disk.script.empty() && disk.backend.empty();
+    const bool usable = disk.format == DiskFormat::raw && !disk.target.empty() &&
+                        !images::remote_image(disk.target.string()) && disk.script.empty() &&
+                        disk.backend.empty();
     if (!usable && disks.empty())
       return tl::unexpected(fmt::format(
           "bootloader: the first disk ({}) has no raw image, and only in such a kernel can be looked for",

@@ -13,6 +13,7 @@
 #include "cli/config/vdev.hpp"
 #include "cli/control/client.hpp"
 #include "cli/hotplug/keeper.hpp"
+#include "cli/images/remote_image.hpp"
 #include "cli/json_number.hpp"
 #include "cli/networks/networks.hpp"
 #include "devices/block/inspect.hpp"
@@ -99,6 +100,11 @@ tl::expected<MadeForDevice, std::string> make_host_side(const VifConfig& vif, st
 }  // namespace
 
 ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk) {
+  if (disk.format != DiskFormat::raw || disk.target.empty() || images::remote_image(disk.target.string()))
+    return Failed(
+        fmt::format("{}: only raw images of this host can be attached to a guest that runs; others are in "
+                    "its configuration",
+                    disk.vdev));
   const auto number = vdev_number(disk.vdev);
   if (!number) return Failed(fmt::format("{}: no name of a virtual device", disk.vdev));
   // First of all: the image of a disk that the guest has already is locked, which says less.

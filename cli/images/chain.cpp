@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "cli/images/qemu_words.hpp"
 #include "cli/tools/tool.hpp"
@@ -129,6 +131,7 @@ tl::expected<void, std::string> find_chain(ImageFiles& files, const DiskConfig& 
   auto added = files.add_image(disk.target, !disk.read_only);
   if (!added) return Failed(added.error());
   const ImageFile* image = *added;
+  std::vector<const ImageFile*> chain{image};
   DiskFormat format = disk.format;
   for (unsigned depth = 0;; ++depth) {
     if (depth == deepest_chain)
@@ -143,10 +146,12 @@ tl::expected<void, std::string> find_chain(ImageFiles& files, const DiskConfig& 
     if (!next_format) return Failed(next_format.error());
     auto next = files.add_named_by(image->name, facts->backing, false);
     if (!next) return Failed(next.error());
-    if (files.same_as(**next) != nullptr || *next == image || (*next)->writable)
+    const bool is_known = std::find(chain.begin(), chain.end(), *next) != chain.end();
+    if (is_known || files.same_as(**next) != nullptr)
       return Failed(fmt::format("{} is based on {}, which is a part of the same disk already", image->name,
                                 (*next)->name));
     image = *next;
+    chain.push_back(image);
     format = *next_format;
   }
 }

@@ -15,7 +15,7 @@ std::string name_of(const DiskConfig& disk) {
 
 tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& options) {
   ImageServers servers;
-  const auto connections = std::min<std::size_t>(options.guest.all_vcpus(), devices::block::max_queues);
+  const auto connections = std::min<std::size_t>(options.guest.vcpus, devices::block::max_queues);
   for (const DiskConfig& disk : options.guest.disks) {
     auto& sockets = servers.sockets_.emplace_back();
     const auto failed = [&disk](const std::string& why) {

@@ -9,7 +9,7 @@
 #include "cli/config/vdev.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/images/remote_image.hpp"
-#include "devices/block/empty_drive.hpp"
+#include "devices/block/empty_image.hpp"
 #include "devices/block/nbd_image.hpp"
 #include "devices/block/raw_image.hpp"
 
@@ -49,7 +49,7 @@ tl::expected<DiskImages, std::string> open_images(const GuestConfig& config, Dis
     const DiskConfig& disk = config.disks[n];
     // A CD-ROM drive without a medium.
     if (disk.target.empty()) {
-      images.emplace_back();
+      images.push_back(std::make_unique<block::EmptyImage>());
       continue;
     }
     auto opened = sockets[n].empty() ? open_raw(disk) : open_served(disk, std::move(sockets[n]));
@@ -67,10 +67,6 @@ tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const Guest
     const auto number = vdev_number(config_of.vdev);
     if (!number) return tl::unexpected(fmt::format("disk {}: no name of a virtual device", config_of.vdev));
     block::DiskNodes nodes{*number, config_of.vdev, config_of.cdrom};
-    if (!images[n]) {
-      bus.add({"vbd", guest, *number}, std::make_unique<block::EmptyDrive>(std::move(nodes)));
-      continue;
-    }
     auto disk = block::Disk::make(std::move(images[n]), std::move(nodes), links, config.vcpus);
     if (!disk) return tl::unexpected(fmt::format("disk {}: {}", config_of.vdev, disk.error()));
     bus.add({"vbd", guest, *number}, std::move(*disk));

@@ -14,8 +14,7 @@
 
 namespace pinfold::cli {
 
-/// The images of a guest's disks, open and locked, in the order of GuestConfig::disks. Null: a drive
-/// without a medium.
+/// The images of a guest's disks, open and locked, in the order of GuestConfig::disks.
 using DiskImages = std::vector<std::unique_ptr<devices::block::Image>>;
 
 /// Opens each image, or negotiates with its server. An error is one line that names the image and says what

@@ -38,8 +38,12 @@ auto fields(Is<CpuLists> auto& cpus) {
 
 auto fields(Is<GuestConfig> auto& guest) {
   auto& [kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus, max_vcpus,
-         cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot, on_crash,
-         on_watchdog, max_grant_frames, max_maptrack_frames, early_console, quirks] = guest;
+         cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot,
+         on_crash, on_watchdog, max_grant_frames, max_maptrack_frames, early_console, quirks] = guest;
+  return std::tie(kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus,
+                  max_vcpus, cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid,
+                  on_poweroff, on_reboot, on_crash, on_watchdog, max_grant_frames, max_maptrack_frames,
+                  early_console, quirks);
   return std::tie(kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus,
                   max_vcpus, cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid,
                   on_poweroff, on_reboot, on_crash, on_watchdog, max_grant_frames, max_maptrack_frames,

@@ -43,9 +43,7 @@ class RequestLink final : public QueueLink {
   [[nodiscard]] const char* fault() const override {
     return queue_->is_broken() ? "the frontend's ring claims more requests than it holds" : nullptr;
   }
-  void add_descriptors(std::vector<pollfd>& all) const override {
-    parts_.transfers->add_descriptors(all);
-  }
+  void add_descriptors(std::vector<pollfd>& all) const override { parts_.transfers->add_descriptors(all); }
 
  private:
   std::unique_ptr<MonitorEnd> end_;

@@ -41,8 +41,6 @@ class Backend {
 
   /// Nodes that a frontend needs to choose its parameters; written before the state InitWait.
   [[nodiscard]] virtual DeviceNodes features() const = 0;
-  /// Can a frontend be connected at all? Until then it waits.
-  [[nodiscard]] virtual bool is_ready() const { return true; }
   /// The frontend has chosen: reads its nodes, connects to it, and returns the nodes that are written before
   /// the state Connected. An error is why the device closes; then disconnect() follows.
   [[nodiscard]] virtual tl::expected<DeviceNodes, std::string> connect(const FrontendNodes& frontend) = 0;

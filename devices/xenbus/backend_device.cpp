@@ -60,7 +60,7 @@ void BackendDevice::look() {
       break;
     case BusState::initialised:
     case BusState::connected:
-      if (state_ == BusState::init_wait && backend_->is_ready()) connect();
+      if (state_ == BusState::init_wait) connect();
       break;
     case BusState::closing: begin_closing(); break;
     case BusState::closed:

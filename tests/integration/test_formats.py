@@ -161,9 +161,8 @@ DRIVES = """#!/bin/sh
 mount -t proc proc /proc; mount -t devtmpfs dev /dev; mount -t sysfs sys /sys
 exec </dev/hvc0 >/dev/hvc0 2>&1
 insmod /modules/xen-blkfront.ko
-while ! [ -b /dev/xvdc ]; do sleep 0.1; done
-sleep 1
-for disk in xvda xvdb xvdc xvdd; do [ -b /dev/$disk ] && echo "disk $disk $(cat /sys/block/$disk/ro) $(cat /sys/block/$disk/removable)"; done
+while ! [ -b /dev/xvdd ]; do sleep 0.1; done
+for disk in xvda xvdb xvdc xvdd; do [ -b /dev/$disk ] && echo "disk $disk $(cat /sys/block/$disk/ro) $(cat /sys/block/$disk/removable) $(cat /sys/block/$disk/size)"; done
 dd if=/dev/zero of=/dev/xvdb bs=4096 count=1 2>/dev/null && echo "xvdb was written"
 echo "read $(dd if=/dev/xvdc bs=1M 2>/dev/null | md5sum)"
 poweroff -f
@@ -182,7 +181,7 @@ def test_drives_and_read_only_disks(host: Pinfold, images: Images, work: Path) -
     assert guest.exit_code(120) == 0
     said = guest.console.all()
     print(guest.console.text(), guest.messages.text())
-    assert [line for line in said if line.startswith("disk ")] == ["disk xvda 1 0", "disk xvdb 1 0", "disk xvdc 1 1"]
+    assert [line for line in said if line.startswith("disk ")] == ["disk xvda 1 0 2048", "disk xvdb 1 0 2048", "disk xvdc 1 1 2048", "disk xvdd 1 1 0"]
     assert "xvdb was written" not in said and (work / "disk.qcow2").read_bytes() == before
     assert f"read {md5_of(content)}" in guest.console.text()
 
@@ -303,7 +302,6 @@ def test_without_qemu_there_is_a_hint(host: Pinfold, images: Images, work: Path)
 # -- Servers on other machines.
 
 MAGIC = b"NBDMAGICIHAVEOPT"
-OLD_STYLE = b"NBDMAGIC" + struct.pack(">QQI", 0x00420281861253, MIB, 1) + bytes(124)
 
 
 def greet(connection: socket.socket, size: int, flags: int = 0b101) -> None:
@@ -315,12 +313,9 @@ def greet(connection: socket.socket, size: int, flags: int = 0b101) -> None:
         connection.recv(length, socket.MSG_WAITALL) if length else b""
         if option == 1:
             connection.sendall(struct.pack(">QH", size, flags) + bytes(124))
+            connection.recv(1)
             return
         connection.sendall(struct.pack(">QIII", 0x3E889045565A9, option, (1 << 31) + 1, 0))
-
-
-def say_nothing(connection: socket.socket) -> None:
-    connection.recv(1)
 
 
 BAD_SERVERS: dict[str, tuple[Callable[[socket.socket], None], str]] = {

@@ -16,9 +16,9 @@
 #include "cli/bootloader/guest_files.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/menu_prompt.hpp"
-#include "cli/tools/open_requests.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
 #include "cli/config/xl_child.hpp"
+#include "cli/tools/open_requests.hpp"
 
 namespace pinfold::cli::bootloader::test {
 namespace {

@@ -50,7 +50,7 @@ class Peer {
     return ::recv(fd_, bytes.data(), count, MSG_WAITALL) == static_cast<ssize_t>(count) ? bytes : "";
   }
   template <class T>
-  bool take(T& value) {
+  bool read(T& value) {
     const std::string bytes = take(sizeof value);
     if (bytes.empty()) return false;
     std::memcpy(&value, bytes.data(), sizeof value);
@@ -66,8 +66,8 @@ class Peer {
     send(std::uint16_t{1});
     std::uint32_t client = 0, option = 0, length = 0;
     std::uint64_t magic = 0;
-    if (!take(client)) return false;
-    while (take(magic) && take(option) && take(length)) {
+    if (!read(client)) return false;
+    while (read(magic) && read(option) && read(length)) {
       if (length > 0) name = take(length);
       if (option == 1) {
         send(bytes);
@@ -86,8 +86,8 @@ class Peer {
   bool take(Request& request) {
     std::uint32_t magic = 0;
     std::uint16_t flags = 0;
-    if (!take(magic) || !take(flags) || !take(request.type) || !take(request.cookie) ||
-        !take(request.offset) || !take(request.length))
+    if (!read(magic) || !read(flags) || !read(request.type) || !read(request.cookie) ||
+        !read(request.offset) || !read(request.length))
       return false;
     if (request.type == 1) request.data = take(request.length);
     return magic == 0x25609513;
