@@ -246,9 +246,9 @@ def test_a_loop_of_images_ends(host: Pinfold, images: Images, work: Path) -> Non
 
 
 @pytest.mark.parametrize(("place", "form", "value"), [(24, ">Q", (1 << 63) - 512), (24, ">Q", 1 << 62), (36, ">I", (1 << 32) - 1),
-                                                      (20, ">I", 31), (48, ">Q", 1 << 62), (56, ">I", (1 << 32) - 1), (60, ">I", 1 << 31)])
+                                                      (20, ">I", 31), (56, ">I", (1 << 32) - 1), (60, ">I", 1 << 31)])
 def test_absurd_sizes_are_refused(host: Pinfold, images: Images, work: Path, place: int, form: str, value: int) -> None:
-    """The header's size, L1 entries, cluster bits, refcount table and its clusters, snapshots."""
+    """The header's size, L1 entries, cluster bits, clusters of the refcount table, snapshots."""
     make_qcow2(work / "disk.qcow2")
     content = bytearray((work / "disk.qcow2").read_bytes())
     struct.pack_into(form, content, place, value)
