@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -135,12 +136,13 @@ ImageServer::~ImageServer() {
   (void)process_.wait(milliseconds_to_end);
 }
 
-std::optional<std::string> ImageServer::trouble() {
+std::optional<ImageServer::End> ImageServer::ended() {
   const auto status = process_.wait(0);
   if (!status) return std::nullopt;
   const std::string said = tools::text_of(process_.complaints(), 1);
-  return fmt::format("its server, qemu-nbd, {}{}", how_it_ended(*status),
-                     said.empty() ? "" : " (" + complaint_of(process_, "qemu-nbd") + ")");
+  return End{fmt::format("its server, qemu-nbd, {}{}", how_it_ended(*status),
+                         said.empty() ? "" : " (" + complaint_of(process_, "qemu-nbd") + ")"),
+             WIFSIGNALED(*status)};
 }
 
 }  // namespace pinfold::cli::images

@@ -34,8 +34,13 @@ class ImageServer {
 
   /// For the monitor.
   [[nodiscard]] std::vector<vmm::Fd> take_sockets() { return std::move(sockets_); }
-  /// Has it ended? How, once.
-  [[nodiscard]] std::optional<std::string> trouble();
+  /// How it ended.
+  struct End {
+    std::string how;
+    bool was_killed;
+  };
+  /// Has it ended? Only the first time.
+  [[nodiscard]] std::optional<End> ended();
 
  private:
   explicit ImageServer(tools::ConfinedTool process) : process_(std::move(process)) {}

@@ -42,11 +42,12 @@ tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& opt
 std::vector<HelperTrouble> ImageServers::troubles() {
   std::vector<HelperTrouble> all;
   for (auto& [disk, server] : servers_)
-    if (const auto trouble = server.trouble())
+    if (const auto end = server.ended())
       all.push_back(
-          {fmt::format("disk {}: {}", disk, *trouble),
+          {fmt::format("disk {}: {}", disk, end->how),
            "the guest gets I/O errors of this disk until it is started anew; what it had flushed is "
-           "in the image"});
+           "in the image",
+           end->was_killed});
   return all;
 }
 

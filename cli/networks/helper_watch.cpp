@@ -1,5 +1,6 @@
 #include "cli/networks/helper_watch.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace pinfold::cli {
@@ -9,7 +10,9 @@ std::vector<std::string> HelperWatch::lines(bool guest_runs) {
     if (troubles_.empty()) since_ = Clock::now();
     troubles_.push_back(std::move(trouble));
   }
-  if (troubles_.empty() || (guest_runs && Clock::now() - since_ < until_told)) return {};
+  const bool is_sure = std::any_of(troubles_.begin(), troubles_.end(),
+                                   [](const HelperTrouble& trouble) { return trouble.was_killed; });
+  if (troubles_.empty() || (guest_runs && !is_sure && Clock::now() - since_ < until_told)) return {};
   std::vector<std::string> lines;
   for (const HelperTrouble& trouble : std::exchange(troubles_, {}))
     lines.push_back(guest_runs ? trouble.what + "; " + trouble.consequence : trouble.what);

@@ -13,9 +13,11 @@ namespace pinfold::cli {
 struct HelperTrouble {
   std::string what;         ///< In one line: which one, and how.
   std::string consequence;  ///< What that means for a guest that runs.
+  bool was_killed = false;  ///< Then it did not end because the monitor has.
 };
 
-/// A helper also ends because the monitor does. So its end is told only if the monitor goes on for a while.
+/// A helper also ends because the monitor does. So its end is told only if it was killed, or if the monitor
+/// goes on for a while.
 ///
 /// Concurrency: used by one thread.
 class HelperWatch {

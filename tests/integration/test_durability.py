@@ -90,8 +90,8 @@ def test_what_serves_a_qcow2_image_is_killed(host: Pinfold, images: Images, work
         if victim == "server":
             kill_servers(guest)
             end = time.monotonic() + DEATH
-            while not guest.messages.has("qemu-nbd was killed"):
-                assert time.monotonic() < end, "nobody says that the server has died"
+            while not guest.messages.has("qemu-nbd, was killed"):
+                assert time.monotonic() < end, f"nobody says that the server has died:\n{guest.messages.text()}"
                 time.sleep(0.02)
         kill_all(guest)
         reported = last_report(guest.console)
