@@ -82,6 +82,7 @@ std::optional<DeviceRequests::Answer> DeviceRequests::answer(const Request& requ
   if (request.command == "block-attach") return attach_disk(request.arguments, descriptors);
   if (request.command == "network-attach") return attach_interface(request.arguments, descriptors);
   if (request.command == "device-detach") return detach(request.arguments);
+  if (request.command == "block-resize") return resize(request.arguments);
   if (request.command == "devices") return list();
   if (request.command == "device") return look_at(request.arguments);
   return std::nullopt;
@@ -148,6 +149,20 @@ DeviceRequests::Answer DeviceRequests::detach(const Json& arguments) {
   if (auto done = hot_plug_.detach(text_in(arguments, "kind"), *number, flag_in(arguments, "force")); !done)
     return Failed(done.error());
   return Json{{"state", "leaving"}};
+}
+
+DeviceRequests::Answer DeviceRequests::resize(const Json& arguments) {
+  const auto number = small_number(arguments, "number");
+  if (!number) return Failed(number.error());
+  std::optional<std::uint64_t> bytes;
+  if (arguments.contains("bytes")) {
+    const auto wanted = number_in(arguments, "bytes");
+    if (!wanted) return Failed(wanted.error());
+    bytes = *wanted;
+  }
+  const auto now = hot_plug_.resize_disk(*number, bytes);
+  if (!now) return Failed(now.error());
+  return Json{{"kind", "vbd"}, {"number", *number}, {"bytes", *now}};
 }
 
 DeviceRequests::Answer DeviceRequests::look_at(const Json& arguments) {

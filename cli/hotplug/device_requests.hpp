@@ -11,7 +11,7 @@
 
 namespace pinfold::cli {
 
-/// Answers block-attach, network-attach, device-detach, devices, device (docs/control.md).
+/// Answers block-attach, block-resize, network-attach, device-detach, devices, device (docs/control.md).
 ///
 /// Concurrency: any thread.
 class DeviceRequests {
@@ -33,6 +33,7 @@ class DeviceRequests {
   [[nodiscard]] Answer attach_disk(const Json& arguments, Descriptors& descriptors);
   [[nodiscard]] Answer attach_interface(const Json& arguments, Descriptors& descriptors);
   [[nodiscard]] Answer detach(const Json& arguments);
+  [[nodiscard]] Answer resize(const Json& arguments);
   [[nodiscard]] Answer list();
   [[nodiscard]] Answer look_at(const Json& arguments);
   [[nodiscard]] Json describe(const devices::xenbus::DeviceStatus& device);

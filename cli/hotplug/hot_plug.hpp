@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 
@@ -39,6 +40,12 @@ class HotPlug {
   [[nodiscard]] Done attach_interface(const VifConfig& vif, std::uint32_t index, VifDescriptors descriptors);
   /// Begins a device's end, which has come when has() is false. `forced`: the guest is not waited for.
   [[nodiscard]] Done detach(const std::string& kind, std::uint32_t number, bool forced);
+
+  /// Makes a disk larger, or tells the guest how large it is now; returns its bytes.
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> resize_disk(std::uint32_t number,
+                                                                     std::optional<std::uint64_t> bytes) {
+    return bus_.grow("vbd", number, bytes);
+  }
 
   [[nodiscard]] const devices::xenbus::Bus& bus() const { return bus_; }
 

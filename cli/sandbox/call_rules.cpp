@@ -134,7 +134,7 @@ constexpr auto rules = std::to_array<CallRule>({
     // Logs.
     {SYS_pread64, log | reading | keeping, {}, "a log of a console or of messages, when it becomes an old one; a file with names"},
     {SYS_pwrite64, log | keeping, {}, "a log of a console or of messages"},
-    {SYS_ftruncate, log | control | keeping, {}, "the console log starts anew; a log on a full disk ends with a whole block"},
+    {SYS_ftruncate, log | control | keeping, {}, "the console log starts anew; a log on a full disk ends with a whole block; a disk becomes larger"},
 
     // Before the guest's first instruction.
     {SYS_clone, preparing, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before the guest"},

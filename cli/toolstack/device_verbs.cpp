@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cli/config/device_texts.hpp"
 #include "cli/config/vdev.hpp"
@@ -15,6 +17,7 @@
 #include "cli/exit_codes.hpp"
 #include "cli/hotplug/client.hpp"
 #include "cli/hotplug/devices_text.hpp"
+#include "cli/usage.hpp"
 #include "sandbox/helper.hpp"
 
 namespace pinfold::cli {
@@ -24,6 +27,7 @@ namespace {
 struct Options {
   std::string guest, device;  ///< The guest's name or ID; "xvdb", "1", "00:16:3e:…".
   std::vector<std::string> guests, words;
+  std::optional<std::uint64_t> bytes;
   bool json = false, force = false;
 };
 using Shared = std::shared_ptr<Options>;
@@ -98,6 +102,19 @@ int block_detach(const Options& options) {
   const auto guest = find(options.guest);
   if (!guest) return complain(guest.error());
   return detach(options, *guest, {"vbd", *number});
+}
+
+int block_resize(const Options& options) {
+  const auto number = vdev_number(options.device);
+  if (!number) return complain(fmt::format("{} is not the name of a disk, such as xvda", options.device));
+  const auto guest = find(options.guest);
+  if (!guest) return complain(guest.error());
+  Json arguments{{"number", *number}};
+  if (options.bytes) arguments["bytes"] = *options.bytes;
+  const auto answer = ask_guest_named(guest->name, "block-resize", arguments);
+  if (!answer) return complain(fmt::format("{}: {}: {}", guest->name, options.device, answer.error()));
+  return report(options, *guest, answer,
+                fmt::format("{} has {} bytes", options.device, answer->at("bytes").dump()));
 }
 
 int network_detach(const Options& options) {
@@ -214,6 +231,11 @@ void add_device_verbs(CLI::App& app, Action& action) {
              "As in disk=[…]: IMAGE,raw,xvdb,rw; several words are joined by commas", block_attach);
   add_detach(app, action, o, "block-detach", "Take a disk from a running guest", "VDEV",
              "The disk's name in the guest, such as xvdb", block_detach);
+  CLI::App* resize = add(app, action, o, "block-resize", "Make a running guest's disk larger", block_resize);
+  resize->add_option("GUEST", o->guest, "The guest's name or ID")->required();
+  resize->add_option("VDEV", o->device, "The disk's name in the guest, such as xvdb")->required();
+  resize->add_option("SIZE", o->bytes, "Such as 20G; without it, tell the guest how large the image is now")
+      ->transform(size_in_bytes());
   add_list(app, action, o, "block-list", "List guests' disks", "vbd", disks_text);
   CLI::App* insert = add(app, action, o, "cd-insert", "Put a medium into a guest's CD-ROM drive", cd_insert);
   insert->add_option("GUEST", o->guest, "The guest's name or ID")->required();

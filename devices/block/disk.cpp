@@ -71,7 +71,7 @@ DeviceNodes Disk::features() const {
 DeviceNodes Disk::properties() const {
   const unsigned info =
       (nodes_.cdrom ? VDISK_CDROM | VDISK_REMOVABLE : 0) | (geometry_.read_only ? VDISK_READONLY : 0);
-  return {{"sectors", std::to_string(geometry_.sectors)},
+  return {{"sectors", std::to_string(image_->geometry().sectors)},
           {"info", std::to_string(info)},
           {"sector-size", std::to_string(geometry_.logical_sector_bytes)},
           {"physical-sector-size", std::to_string(geometry_.physical_sector_bytes)}};
@@ -122,8 +122,21 @@ tl::expected<void, std::string> Disk::connect_queue(Queue& queue, const Frontend
       });
   if (!end) return tl::unexpected(std::string("event-channel is no port that waits for this domain"));
   queue.thread->connect(
-      std::make_unique<RequestLink>(std::move(*end), std::move(*ring), queue.parts, geometry_));
+      std::make_unique<RequestLink>(std::move(*end), std::move(*ring), queue.parts, *image_));
   return {};
+}
+
+tl::expected<std::uint64_t, std::string> Disk::grow(std::optional<std::uint64_t> bytes) {
+  const std::uint64_t before = image_->geometry().sectors;
+  const auto sectors = image_->grow(bytes);
+  if (!sectors) return tl::unexpected(sectors.error());
+  if (*sectors != before) grown_ = true;
+  return *sectors * sector_bytes;
+}
+
+DeviceNodes Disk::news() {
+  if (!grown_.exchange(false)) return {};
+  return {{"sectors", std::to_string(image_->geometry().sectors)}};
 }
 
 void Disk::disconnect() {

@@ -1,6 +1,7 @@
 // A disk of a guest: an image behind the block protocol (xen/io/blkif.h).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -50,6 +51,8 @@ class Disk final : public xenbus::Backend {
   [[nodiscard]] xenbus::DeviceNodes features() const override;
   [[nodiscard]] tl::expected<xenbus::DeviceNodes, std::string> connect(
       const xenbus::FrontendNodes& frontend) override;
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) override;
+  [[nodiscard]] xenbus::DeviceNodes news() override;
   void disconnect() override;
   [[nodiscard]] bool is_disconnected() override;
   [[nodiscard]] std::optional<std::string> failure() override;
@@ -70,7 +73,8 @@ class Disk final : public xenbus::Backend {
   [[nodiscard]] xenbus::DeviceNodes properties() const;
 
   std::unique_ptr<Image> image_;
-  Geometry geometry_;
+  const Geometry geometry_;  ///< Its sectors are those at the start.
+  std::atomic<bool> grown_ = false;
   DiskNodes nodes_;
   DiskLinks links_;
   GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.

@@ -84,7 +84,15 @@ class TransferQueue {
 class Image {
  public:
   virtual ~Image() = default;
+  /// The sectors may become more while the image is open; nothing else of it changes.
   [[nodiscard]] virtual Geometry geometry() const = 0;
+  /// Makes the image `bytes` long, which must not be shorter than it is; nullopt: somebody else did, and this
+  /// finds out how long it is now. Opens no path, and does not wait for transfers. Returns the sectors that
+  /// it has now. An error is one line without the image's name, and nothing has changed.
+  [[nodiscard]] virtual tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t>) {
+    return tl::unexpected(
+        std::string("its size can't change while it is attached: only that of a raw image can"));
+  }
   /// How many queues can be made.
   [[nodiscard]] virtual std::size_t most_queues() const { return max_queues; }
   /// A queue for up to `depth` transfers at a time (1 to max_queue_depth); an error, in one line, if the host

@@ -24,6 +24,9 @@ class ReservedImage final : public Image {
         file_(std::move(passed.fd), std::move(passed.name), passed.geometry, passed.alignment),
         reserve_(std::move(reserve)) {}
   [[nodiscard]] Geometry geometry() const override { return file_.geometry(); }
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) override {
+    return file_.grow(bytes);
+  }
   [[nodiscard]] tl::expected<std::unique_ptr<TransferQueue>, std::string> make_queue(
       std::size_t depth) override {
     return reserve_->queue_for(file_, depth);

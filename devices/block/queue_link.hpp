@@ -23,10 +23,10 @@ struct QueueParts {
 class RequestLink final : public QueueLink {
  public:
   /// `parts` outlive this.
-  RequestLink(std::unique_ptr<MonitorEnd> end, GrantedPage ring, QueueParts& parts, const Geometry& geometry)
+  RequestLink(std::unique_ptr<MonitorEnd> end, GrantedPage ring, QueueParts& parts, const Image& image)
       : end_(std::move(end)),
         parts_(parts),
-        queue_(std::in_place, std::move(ring), parts.grants, *parts.transfers, geometry, *parts.counts) {}
+        queue_(std::in_place, std::move(ring), parts.grants, *parts.transfers, image, *parts.counts) {}
   ~RequestLink() override {
     queue_.reset();
     parts_.grants.settle();

@@ -25,6 +25,9 @@ class RawImage final : public Image {
   }
 
   [[nodiscard]] Geometry geometry() const override { return file_.geometry(); }
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) override {
+    return file_.grow(bytes);
+  }
 
   [[nodiscard]] tl::expected<std::unique_ptr<TransferQueue>, std::string> make_queue(
       std::size_t depth) override {

@@ -56,7 +56,7 @@ void RequestQueue::begin(const blkif_request& raw) {
     if (page) page->copy_out(0, to);
     return page.has_value();
   };
-  auto request = check_request(raw, geometry_, read_granted);
+  auto request = check_request(raw, image_.geometry(), read_granted);
   if (!request) return respond(raw.id, operation_to_echo(raw), request.error());
   const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) { return !s.used; });
   if (slot == slots_.end()) std::abort();  // the ring gives no more requests than it has room for

@@ -24,13 +24,9 @@ namespace pinfold::devices::block {
 class RequestQueue {
  public:
   /// `transfers` has room for RequestRing::size transfers. All parameters outlive the queue.
-  RequestQueue(GrantedPage ring, GrantAccess& grants, TransferQueue& transfers, const Geometry& geometry,
+  RequestQueue(GrantedPage ring, GrantAccess& grants, TransferQueue& transfers, const Image& image,
                QueueCounts& counts)
-      : ring_(std::move(ring)),
-        grants_(grants),
-        transfers_(transfers),
-        geometry_(geometry),
-        counts_(counts) {}
+      : ring_(std::move(ring)), grants_(grants), transfers_(transfers), image_(image), counts_(counts) {}
 
   /// Responds to what is done, takes the requests that are there (at most a ring of them), and starts their
   /// transfers. True: the frontend is to be notified.
@@ -73,7 +69,7 @@ class RequestQueue {
   RequestRing ring_;
   GrantAccess& grants_;
   TransferQueue& transfers_;
-  Geometry geometry_;
+  const Image& image_;
   QueueCounts& counts_;
   Pacing pacing_;
   bool taking_ = true;

@@ -23,8 +23,8 @@ struct DeviceCounts {
 /// A backend has threads of its own, which may change what is_disconnected() and failure() return at any
 /// time; they wake the bus then.
 ///
-/// Concurrency: start() is called before the bus's thread exists, counts() by any thread, all others by the
-/// bus's.
+/// Concurrency: start() is called before the bus's thread exists, counts() and grow() by any thread, all
+/// others by the bus's.
 class Backend {
  public:
   Backend() = default;
@@ -44,6 +44,14 @@ class Backend {
   /// The frontend has chosen: reads its nodes, connects to it, and returns the nodes that are written before
   /// the state Connected. An error is why the device closes; then disconnect() follows.
   [[nodiscard]] virtual tl::expected<DeviceNodes, std::string> connect(const FrontendNodes& frontend) = 0;
+  /// By any thread: makes what is behind the device larger (block::Image::grow()), and returns its bytes. An
+  /// error is one line without the device's name.
+  [[nodiscard]] virtual tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t>) {
+    return tl::unexpected(std::string("it has no size"));
+  }
+  /// Nodes of which connect() would say something else now. They are written while the device is connected,
+  /// and then its state once more, so that the frontend looks at them.
+  [[nodiscard]] virtual DeviceNodes news() { return {}; }
   /// Begins to end the connection, if there is one.
   virtual void disconnect() = 0;
   /// Is there no connection, and nothing of one left? Then connect() may be called.

@@ -53,6 +53,7 @@ void BackendDevice::look() {
     if (const auto reason = backend_->failure()) fail_with(*reason);
   }
   if (departure_ != Departure::none) return leave();
+  if (state_ == BusState::connected) tell_news();
   switch (frontend_state()) {
     case BusState::initialising:
       if (state_ == BusState::connected) backend_->disconnect();
@@ -141,6 +142,15 @@ void BackendDevice::begin_closing() {
   if (state_ == BusState::closing || state_ == BusState::closed) return;
   backend_->disconnect();
   set_state(BusState::closing);
+}
+
+/// As Linux's backend does it: a frontend that finds the state Connected again reads the nodes anew
+/// (drivers/block/xen-blkfront.c). One that is not connected reads them when it connects.
+void BackendDevice::tell_news() {
+  const DeviceNodes news = backend_->news();
+  if (news.empty()) return;
+  write(news);
+  set_state(BusState::connected);
 }
 
 void BackendDevice::fail_with(const std::string& reason) {

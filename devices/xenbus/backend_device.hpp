@@ -35,7 +35,8 @@ enum class Departure : std::uint8_t {
 /// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It serves the
 /// frontend until that closes, offers no new connection, and is_gone() when nothing of one is left.
 ///
-/// Concurrency: used by one thread at a time, except for depart(), departure(), state() and counts().
+/// Concurrency: used by one thread at a time, except for depart(), departure(), state(), counts()
+/// and grow().
 class BackendDevice {
  public:
   /// `store` outlives this.
@@ -59,6 +60,9 @@ class BackendDevice {
   [[nodiscard]] const DeviceName& name() const { return name_; }
   [[nodiscard]] BusState state() const { return state_; }
   [[nodiscard]] DeviceCounts counts() const { return backend_->counts(); }
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) {
+    return backend_->grow(bytes);
+  }
 
  private:
   [[nodiscard]] Status write_folders();
@@ -66,6 +70,7 @@ class BackendDevice {
   void offer();
   void connect();
   void begin_closing();
+  void tell_news();
   void leave();
   [[nodiscard]] bool is_held_by(BusState frontend) const;
   void fail_with(const std::string& reason);

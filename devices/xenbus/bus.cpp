@@ -82,6 +82,19 @@ bool Bus::unplug(std::string_view kind, std::uint32_t number, Departure how) {
   return found;
 }
 
+tl::expected<std::uint64_t, std::string> Bus::grow(std::string_view kind, std::uint32_t number,
+                                                   std::optional<std::uint64_t> bytes) {
+  tl::expected<std::uint64_t, std::string> done = tl::unexpected(std::string("the guest has no such device"));
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto* list : {&devices_, &arrivals_})
+      for (const auto& device : *list)
+        if (device->name().kind == kind && device->name().number == number) done = device->grow(bytes);
+  }
+  waker_->wake();
+  return done;
+}
+
 bool Bus::has(std::string_view kind, std::uint32_t number) const {
   const std::lock_guard lock(mutex_);
   return taken_.contains(Key(kind, number));

@@ -57,6 +57,9 @@ class Bus final : public Device {
   [[nodiscard]] tl::expected<void, std::string> plug(DeviceName name, std::unique_ptr<Backend> backend);
   /// By any thread: begins a device's departure. False: there is no such device.
   [[nodiscard]] bool unplug(std::string_view kind, std::uint32_t number, Departure how);
+  /// By any thread: Backend::grow(). An error is one line.
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::string_view kind, std::uint32_t number,
+                                                              std::optional<std::uint64_t> bytes);
   /// By any thread: is the name a device's? It is until nothing of the device is left, its image included.
   [[nodiscard]] bool has(std::string_view kind, std::uint32_t number) const;
   /// By any thread.

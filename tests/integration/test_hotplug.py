@@ -104,6 +104,35 @@ def test_a_disk_comes_is_used_and_goes(machine: Machine, work: Path) -> None:
     machine.end()
 
 
+def test_disks_grow_under_load(host: Pinfold, images: Images, work: Path) -> None:
+    """A disk of the configuration and an attached one, while the guest writes to one of them."""
+    own, other = image(work, "own.img"), image(work, "other.img", 8 * MIB)
+    machine = Machine(host, images, "--vcpus", 2, "--disk", f"{own},raw,xvda,rw")
+    try:
+        machine("block-attach", f"{other},raw,xvdb,rw")
+        machine.until("[ -b /dev/xvdb ]")
+        machine.run("(while [ ! -e /tmp/stop ]; do dd if=/dev/zero of=/dev/xvda bs=64k count=64 conv=fsync 2>/dev/null; done; echo over >/tmp/over) &")
+        for device, path, mib in (("xvda", own, 100), ("xvdb", other, 200)):
+            assert machine("block-resize", device, f"{mib}M") == f"one: {device} has {mib * MIB} bytes\n"
+            machine.until(f"[ $(cat /sys/block/{device}/size) = {mib * MIB // 512} ]")
+            assert path.stat().st_size == mib * MIB
+        with other.open("r+b") as file:
+            file.truncate(300 * MIB)
+        machine("block-resize", "xvdb")
+        machine.until(f"[ $(cat /sys/block/xvdb/size) = {300 * MIB // 512} ]")
+        said = machine.run("dd if=/dev/urandom of=/dev/xvdb bs=1M seek=298 count=2 conv=fsync 2>/dev/null; sha256sum </dev/xvdb", 60)
+        assert sha256(other) in said
+        assert "never made shorter" in machine.refuses("block-resize", "xvdb", "1M")
+        assert "multiple of 512" in machine.refuses("block-resize", "xvdb", str(300 * MIB + 1))
+        assert "no such device" in machine.refuses("block-resize", "xvdc")
+        assert other.stat().st_size == 300 * MIB
+        machine.run("touch /tmp/stop")
+        machine.until("[ -e /tmp/over ]")
+        machine.end()
+    finally:
+        machine.terminal.close()
+
+
 def test_attaching_and_detaching_under_load(machine: Machine, work: Path) -> None:
     """One disk is written without end while another one comes, is written, and goes, by the guest's leave or by force."""
     kept, other = image(work, "kept.img"), image(work, "other.img")

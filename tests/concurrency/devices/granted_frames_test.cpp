@@ -40,7 +40,7 @@ struct GrantedFrames : testing::Test {
     QueueCounts counts;
     {
       RequestQueue queue(std::move(*access.use(GrantRef(ring_ref), GrantUse::write)), access, *transfers,
-                         image.geometry(), counts);
+                         image, counts);
       Pacing::Clock::time_point now{};
       while (!over || !queue.is_idle()) {
         image.stuck = !over && random() % 4 != 0;

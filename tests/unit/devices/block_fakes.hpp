@@ -28,6 +28,13 @@ class FakeImage final : public Image {
   [[nodiscard]] Geometry geometry() const override { return shape; }
   [[nodiscard]] tl::expected<std::unique_ptr<TransferQueue>, std::string> make_queue(
       std::size_t depth) override;
+  /// Only while nothing is on the way.
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> size) override {
+    if (!size) return tl::unexpected(std::string("a fake needs a size"));
+    const std::lock_guard lock(mutex);
+    bytes.resize(*size);
+    return shape.sectors = *size / sector_bytes;
+  }
 
   /// Does a transfer, and returns its errno.
   int perform(const Transfer& transfer) {

@@ -124,6 +124,30 @@ TEST_F(DiskOnBus, requests_are_served_by_a_thread) {
   EXPECT_EQ(status_of(ring, transfer_request(BLKIF_OP_READ, 2, 999, {{100, 0, 1}})), BLKIF_RSP_ERROR);
 }
 
+TEST_F(DiskOnBus, a_disk_that_grows_is_told_and_usable_up_to_its_new_end) {
+  auto& ring = connect();
+  const auto last = transfer_request(BLKIF_OP_WRITE, 1, 1999, {{100, 0, 0}});
+  EXPECT_EQ(status_of(ring, last), BLKIF_RSP_ERROR);
+  ASSERT_EQ(bus.grow("vbd", 51712, 2000 * sector_bytes), 2000 * sector_bytes);
+  EXPECT_TRUE(soon([&] { return back("sectors") == "2000"; }));
+  EXPECT_EQ(back("state"), "4");
+  EXPECT_EQ(status_of(ring, last), BLKIF_RSP_OKAY);
+}
+
+TEST_F(DiskOnBus, a_disk_that_grew_without_a_frontend_is_told_to_the_next) {
+  ASSERT_TRUE(bus.grow("vbd", 51712, 3000 * sector_bytes));
+  connect();
+  EXPECT_EQ(back("sectors"), "3000");
+}
+
+TEST_F(DiskOnBus, a_disk_that_can_not_grow_stays_as_it_is) {
+  connect();
+  EXPECT_EQ(bus.grow("vbd", 51712, std::nullopt).error(), "a fake needs a size");
+  EXPECT_EQ(bus.grow("vbd", 51728, 1 << 20).error(), "the guest has no such device");
+  EXPECT_EQ(bus.grow("vif", 51712, 1 << 20).error(), "the guest has no such device");
+  EXPECT_EQ(back("sectors"), "1000");
+}
+
 TEST_F(DiskOnBus, what_it_did_for_all_frontends_is_counted) {
   for (int frontend = 0; frontend < 2; ++frontend) {
     auto& ring = connect();

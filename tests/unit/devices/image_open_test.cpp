@@ -48,6 +48,35 @@ TEST_F(OpenImageTest, a_sound_image_is_opened_without_a_notice) {
   EXPECT_TRUE(is.can_flush);
 }
 
+TEST_F(OpenImageTest, an_image_grows_and_never_shrinks) {
+  const auto path = folder.image(1 << 20);
+  const auto opened = open_raw_image(path, {});
+  ASSERT_TRUE(opened) << opened.error();
+  Image& image = *opened->image;
+  EXPECT_EQ(image.grow(2 << 20), 4096U);
+  EXPECT_EQ(std::filesystem::file_size(path), std::uintmax_t{2 << 20});
+  EXPECT_EQ(image.grow(2 << 20), 4096U) << "as long as it is";
+  EXPECT_THAT(image.grow((2 << 20) - 512).error(), HasSubstr("never made shorter"));
+  EXPECT_THAT(image.grow((2 << 20) + 100).error(), HasSubstr("multiple of 512"));
+  EXPECT_FALSE(image.grow(1ULL << 63));
+  EXPECT_EQ(std::filesystem::file_size(path), std::uintmax_t{2 << 20});
+  std::filesystem::resize_file(path, (3 << 20) + 100);
+  EXPECT_EQ(image.grow(std::nullopt), 6144U) << "whole sectors";
+  EXPECT_EQ(image.geometry().sectors, 6144U);
+  std::filesystem::resize_file(path, 1 << 20);
+  EXPECT_THAT(image.grow(std::nullopt).error(), HasSubstr("shorter than it was"));
+  EXPECT_EQ(image.geometry().sectors, 6144U);
+}
+
+TEST_F(OpenImageTest, an_image_for_reading_grows_only_by_others) {
+  const auto path = folder.image(1 << 20);
+  const auto opened = open_raw_image(path, {.read_only = true});
+  ASSERT_TRUE(opened) << opened.error();
+  EXPECT_THAT(opened->image->grow(2 << 20).error(), HasSubstr("read-only"));
+  std::filesystem::resize_file(path, 2 << 20);
+  EXPECT_EQ(opened->image->grow(std::nullopt), 4096U);
+}
+
 TEST_F(OpenImageTest, a_missing_file_is_said_to_be_missing) {
   EXPECT_THAT(error_of(folder.path() / "no.img"),
               HasSubstr("there is no such file; correct the path, or make"));

@@ -18,8 +18,8 @@ struct QueueFixture {
   }
   /// Begins to use the ring, as for a frontend that connects.
   void connect() {
-    queue.emplace(std::move(*access.use(GrantRef(ring_ref), GrantUse::write)), access, *transfers,
-                  image.geometry(), counts);
+    queue.emplace(std::move(*access.use(GrantRef(ring_ref), GrantUse::write)), access, *transfers, image,
+                  counts);
   }
 
   GrantingGuest guest;
