@@ -53,9 +53,14 @@ TEST_F(ImageFilesTest, what_is_in_the_images_folder_may_be_named) {
 TEST_F(ImageFilesTest, nothing_else_may) {
   for (const std::string name : {"../there/base", "/etc/passwd", "link", "/dev/null", ".", "/proc/self/mem"})
     EXPECT_NE(error_of(name), "") << name;
+}
+
+TEST(FileNamed, takes_no_protocol) {
   for (const std::string name :
        {"json:{}", "nbd:localhost:1", "nbd://host/x", "file:base", "http://host/x", "", ":"})
-    EXPECT_NE(error_of(name), "") << name;
+    EXPECT_FALSE(file_named("/here/disk", name)) << name;
+  EXPECT_EQ(file_named("/here/disk", "a/b:c"), "/here/a/b:c");
+  EXPECT_EQ(file_named("/here/disk", "/a:b"), "/a:b");
 }
 
 TEST_F(ImageFilesTest, unless_the_user_names_it) {
