@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <algorithm>
 #include <cstdint>
-#include <latch>
 #include <new>
 #include <system_error>
 
@@ -30,6 +29,10 @@ Domain::Domain(Machine& machine, const DomainConfig& config, Vm vm, VmMemory mem
       outcomes_(config.audit_interval) {}
 
 Domain::~Domain() {
+  if (!threads_.empty()) {
+    end(Ending::left, "it never ran");
+    (void)run();
+  }
   machine_.leave(*this);
   if (mmu_ != nullptr && !view().closed()) (void)tear_down(false);
 }
@@ -186,11 +189,9 @@ tl::expected<void, std::string> Domain::adopt(Mfn l4, GuestVaddr entry, GuestVad
   return {};
 }
 
-End Domain::run() {
+void Domain::create_threads() {
+  has_threads_ = true;
   install_kick_handler();
-  std::vector<std::thread> threads;
-  std::latch confined(1);
-  // Makes all threads that the domain will ever need, before its first instruction.
   try {
     if (!watchdog_.start()) end(Ending::host_failure, "the host has no thread for the watchdog");
     for (std::size_t i = 0; i < cpus_.size(); ++i) {
@@ -198,8 +199,8 @@ End Domain::run() {
       // The new thread inherits it: no other thread needs the system call, and none once the guest runs.
       std::optional<Binding> binding;
       if (!config_.processors.empty()) binding.emplace(config_.processors[i]);
-      threads.push_back(start_thread(ThreadKind::vcpu, [this, &confined, &cpu = *cpu] {
-        confined.wait();
+      threads_.push_back(start_thread(ThreadKind::vcpu, [this, &cpu = *cpu] {
+        may_run_.wait();
         try {
           cpu.run();
         } catch (const std::bad_alloc&) {
@@ -210,9 +211,13 @@ End Domain::run() {
   } catch (const std::system_error& error) {
     end(Ending::host_failure, std::string("the host has no thread for a vCPU: ") + error.what());
   }
-  become(ThreadKind::control);  // it only waits, and then looks at what is left
-  confined.count_down();
-  for (auto& thread : threads) thread.join();
+}
+
+End Domain::run() {
+  if (!has_threads_) create_threads();
+  may_run_.count_down();
+  for (auto& thread : threads_) thread.join();
+  threads_.clear();
   watchdog_.stop();
   return end_.result();
 }

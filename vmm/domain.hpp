@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <ctime>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,7 +54,7 @@ struct DomainConfig {
 };
 
 /// One domain. Create, let devices register hypercalls, build the guest into `frames()`, `adopt` its tables,
-/// `run`.
+/// `create_threads`, `run`, which is called if `create_threads` was.
 ///
 /// Has more members than other classes because most of them only hand out a part: hypercall handlers, vCPUs
 /// and commands find the parts here. What a part does, and under which lock, is in its own header. Nobody is
@@ -78,7 +79,9 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   [[nodiscard]] tl::expected<void, std::string> adopt(Mfn l4, GuestVaddr entry, GuestVaddr stack,
                                                       GuestVaddr start_info);
 
-  /// Runs all vCPUs until the domain ends.
+  /// Makes all threads that it will ever need. They wait for run(). Whatever fails ends the domain.
+  void create_threads();
+  /// Runs all vCPUs until the domain ends; creates the threads if there are none yet.
   [[nodiscard]] End run();
   /// Ends it, from any thread. The first reason stays.
   void end(Ending ending, std::string why) { end_.end(ending, std::move(why)); }
@@ -200,6 +203,9 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   EventSource* events_ = nullptr;
   Debugger* debugger_ = nullptr;
   std::vector<std::unique_ptr<GuestCpu>> cpus_;
+  std::vector<std::thread> threads_;  ///< Of the vCPUs, from create_threads() until run() returns.
+  bool has_threads_ = false;
+  std::latch may_run_{1};
   std::vector<Mfn> frames_;
   SharedInfo shared_info_;
   std::atomic<std::uint32_t> pollers_{0};

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 
@@ -15,15 +14,16 @@
 namespace pinfold::cli {
 namespace {
 
-/// What a pipe that has room takes at once.
-constexpr std::size_t piece = 4096;
-
 /// The signal that interrupts a write; its handler does nothing in this thread.
 constexpr int interruption = SIGUSR1;
 
+/// A terminal in raw mode goes to the beginning of a line only if it is told to.
+const char* line_break(int fd) { return ::isatty(fd) == 1 ? "\r\n" : "\n"; }
+
 }  // namespace
 
-OutputWriter::OutputWriter(int fd) : fd_(fd) {
+OutputWriter::OutputWriter(int fd, std::vector<std::string> names)
+    : fd_(fd), waiting_(names, names.size() > 1 ? line_break(fd) : ""), guests_(names.size()) {
   vmm::install_kick_handler();
   thread_ = service_thread(ThreadKind::log, [this] {
     sigset_t set;
@@ -40,26 +40,28 @@ OutputWriter::~OutputWriter() {
   thread_.join();
 }
 
-std::size_t OutputWriter::offer(std::span<const std::byte> bytes) {
+std::size_t OutputWriter::offer(std::span<const std::byte> bytes, std::size_t guest) {
   const std::lock_guard lock(mutex_);
   if (given_up_) return bytes.size();
-  const std::size_t room = unlimited_ ? bytes.size() : limit - std::min(limit, waiting_.size());
+  Guest& of = guests_[guest];
+  const std::size_t room = of.unlimited ? bytes.size() : limit - std::min(limit, waiting_.waiting(guest));
   const auto taken = bytes.first(std::min(room, bytes.size()));
-  waiting_.insert(waiting_.end(), taken.begin(), taken.end());
-  refused_ = refused_ || taken.size() < bytes.size();
+  waiting_.add(guest, taken, Clock::now());
+  of.refused = of.refused || taken.size() < bytes.size();
   changed_.notify_all();
   return taken.size();
 }
 
-void OutputWriter::on_room(std::function<void()> tell) {
+void OutputWriter::on_room(std::function<void()> tell, std::size_t guest) {
   const std::lock_guard lock(mutex_);
-  tell_ = std::move(tell);
+  guests_[guest].tell = std::move(tell);
+  guests_[guest].unlimited = false;
 }
 
-void OutputWriter::take_everything() {
+void OutputWriter::take_everything(std::size_t guest) {
   std::unique_lock lock(mutex_);
-  unlimited_ = true;
-  tell_ = {};
+  guests_[guest].unlimited = true;
+  guests_[guest].tell = {};
   changed_.wait(lock, [this] { return !telling_; });
 }
 
@@ -73,6 +75,7 @@ void OutputWriter::hurry() {
 void OutputWriter::finish() {
   std::unique_lock lock(mutex_);
   closing_ = true;
+  for (std::size_t guest = 0; guest < guests_.size(); ++guest) waiting_.end(guest);
   changed_.notify_all();
   while (!done_) {
     const auto deadline = std::min(progress_ + patience, hurried_at_ + most_patience);
@@ -91,22 +94,28 @@ void OutputWriter::finish() {
 
 void OutputWriter::loop() {
   std::unique_lock lock(mutex_);
-  while (!given_up_) {
-    changed_.wait(lock, [this] { return !waiting_.empty() || closing_; });
-    if (waiting_.empty()) break;
+  while (!given_up_ && await_output(lock)) {
     write_some(lock);
-    tell_of_room(lock);
+    for (std::size_t guest = 0; guest < guests_.size(); ++guest) tell_of_room(lock, guest);
   }
   done_ = true;
   changed_.notify_all();
 }
 
+bool OutputWriter::await_output(std::unique_lock<std::mutex>& lock) {
+  while (next_.empty() && (next_ = waiting_.next(Clock::now())).empty()) {
+    if (given_up_ || closing_) return false;
+    if (const auto due = waiting_.due())
+      changed_.wait_until(lock, *due);
+    else
+      changed_.wait(lock);
+  }
+  return true;
+}
+
 void OutputWriter::write_some(std::unique_lock<std::mutex>& lock) {
-  std::array<std::byte, piece> bytes;
-  const std::size_t size = std::min(bytes.size(), waiting_.size());
-  std::copy_n(waiting_.begin(), size, bytes.begin());
   lock.unlock();
-  const ssize_t n = ::write(fd_, bytes.data(), size);
+  const ssize_t n = ::write(fd_, next_.data(), next_.size());
   const int error = n < 0 ? errno : 0;
   if (error == EAGAIN) {
     pollfd fd{fd_, POLLOUT, 0};
@@ -114,18 +123,19 @@ void OutputWriter::write_some(std::unique_lock<std::mutex>& lock) {
   }
   lock.lock();
   if (n > 0) {
-    waiting_.erase(waiting_.begin(), waiting_.begin() + n);
+    next_.erase(0, static_cast<std::size_t>(n));
     progress_ = Clock::now();
   } else if (error != EINTR && error != EAGAIN) {
     given_up_ = true;  // the reader is gone
   }
 }
 
-void OutputWriter::tell_of_room(std::unique_lock<std::mutex>& lock) {
-  if (!refused_ || !tell_ || (waiting_.size() > limit / 2 && !given_up_)) return;
-  refused_ = false;
+void OutputWriter::tell_of_room(std::unique_lock<std::mutex>& lock, std::size_t guest) {
+  Guest& of = guests_[guest];
+  if (!of.refused || !of.tell || (waiting_.waiting(guest) > limit / 2 && !given_up_)) return;
+  of.refused = false;
   telling_ = true;
-  const auto tell = tell_;
+  const auto tell = of.tell;
   lock.unlock();
   tell();
   lock.lock();
