@@ -100,7 +100,7 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
 void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& name) {
   CLI::App* command = app.add_subcommand("monitor", "")->group("");
   command->add_option("--name", name);
-  command->add_option("--options", descriptors.options)->required();
+  command->add_option("--options", descriptors.options)->delimiter(',')->required();
   command->add_option("--link", descriptors.link)->required();
   command->add_option("--sockets", descriptors.sockets)->delimiter(',');
   command->add_option("--debugger", descriptors.debugger);
@@ -115,6 +115,14 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options)
   }
   report.add_option("--system-map", options.system_map,
                     "The guest kernel's System.map, for names of functions");
+}
+
+/// An option that was given and that only a guest alone can have; null: there is none.
+const char* option_of_one_guest(const RunOptions& options) {
+  if (options.watch.trace.to) return "--trace-mmu";
+  if (!options.watch.gdb.empty()) return "--gdb";
+  if (!options.console.log.empty()) return "--console-log";
+  return nullptr;
 }
 
 /// What the monitor's answer does not contain, or contains in another form, is found out where it is used.
@@ -141,9 +149,10 @@ int run_command_line(int argc, char** argv, const char* version) {
   RunOptions options;
   GuestOptions guest;
   std::string stats, trace_to;
-  CLI::App* run = app.add_subcommand("run", "Run a guest; its console is on stdin and stdout, Ctrl-] leaves");
+  CLI::App* run = app.add_subcommand(
+      "run", "Run a guest, or several in one machine; the console is on stdin and stdout, Ctrl-] leaves");
   run->footer(exit_code_help);
-  add_guest_options(*run, guest);
+  add_guest_options(*run, guest, Guests::several);
   add_run(*run, options, stats);
   add_trace(*run, options.watch.trace, trace_to);
   bool json = false, attach = false;
@@ -152,7 +161,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   create->add_flag("-c,--attach", attach, "Then attach to its console, as the command console does");
   create->add_flag("-p,--paused", options.paused, "The guest starts paused: unpause lets it go on");
   create->add_flag("--json", json, "Print the guest's name and the path of its log as JSON");
-  add_guest_options(*create, guest);
+  add_guest_options(*create, guest, Guests::one);
   add_run(*create, options, stats);
   add_trace(*create, options.watch.trace, trace_to);
 
@@ -201,10 +210,15 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (command.count("--trace-mmu") != 0) options.watch.trace.to = trace_to;
   try {
     if (doctor->parsed()) return cli::doctor(json, std::cout, device.c_str());
-    auto chosen = chosen_guest(command, guest);
+    auto chosen = chosen_guests(command, guest);
     if (!chosen) return chosen.error();
-    options.guest = std::move(*chosen);
-    if (!create->parsed()) return supervise(options);
+    if (const char* single = option_of_one_guest(options); single != nullptr && chosen->size() > 1)
+      return usage_error(command,
+                         std::string(single) + " is for one guest; with several it is not supported");
+    MachineOptions machine(chosen->size(), options);
+    for (std::size_t n = 0; n < machine.size(); ++n) machine[n].guest = std::move((*chosen)[n]);
+    if (!create->parsed()) return supervise(machine);
+    options = std::move(machine[0]);
     // In the background there is no stdio.
     if (options.console.place == ConsolePlace::stdio) options.console.place = ConsolePlace::none;
     return cli::create(options, {.json = json, .attach = attach});

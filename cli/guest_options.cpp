@@ -97,12 +97,44 @@ void print(const Remarks& remarks) {
   if (remarks.size() > most) fmt::print(stderr, "pinfold: and {} more\n", remarks.size() - most);
 }
 
+bool describes_a_guest(const GuestFlags& flags) {
+  return flags.kernel || flags.initrd || flags.command_line || flags.bootloader ||
+         !flags.bootloader_args.empty() || flags.memory_bytes || flags.max_memory_bytes || flags.vcpus ||
+         flags.max_vcpus || !flags.cpus.empty() || flags.name || flags.uuid || flags.on_poweroff ||
+         flags.on_reboot || flags.on_crash || flags.on_watchdog || flags.localtime ||
+         flags.rtc_offset_seconds || !flags.disks.empty() || !flags.vifs.empty();
+}
+
+/// An error is the exit code of a command that has nothing more to do with this file.
+tl::expected<GuestConfig, int> chosen_guest(const std::filesystem::path& file, const GuestOptions& options) {
+  auto config = load_config(file, options.flags);
+  if (!config) {
+    print(config.error());
+    return tl::unexpected<int>(exit_bad_image);
+  }
+  print(config->remarks);
+  if (options.check_only) {
+    BootAnswer boot;
+    if (!config->guest.bootloader.empty()) boot = bootloader::find_boot(config->guest);
+    fmt::print("{}\n", config_json(*config, boot));
+    return tl::unexpected<int>(exit_powered_off);
+  }
+  print(config->not_yet);
+  if (!config->not_yet.empty()) return tl::unexpected<int>(exit_bad_image);
+  return std::move(config->guest);
+}
+
 }  // namespace
 
-void add_guest_options(CLI::App& command, GuestOptions& options) {
+void add_guest_options(CLI::App& command, GuestOptions& options, Guests most) {
   GuestFlags& flags = options.flags;
-  command.add_option("CONFIG", options.file, "A guest's configuration, in the syntax of xl.cfg(5)")
-      ->type_name("");
+  CLI::Option* files =
+      command.add_option("CONFIG", options.files,
+                         most == Guests::one ? "A guest's configuration, in the syntax of xl.cfg(5)"
+                                             : "A guest's configuration, in the syntax of xl.cfg(5). Several "
+                                               "guests share one machine, and one process");
+  files->type_name("");
+  if (most == Guests::one) files->expected(0, 1);
   command.add_flag("-n,--dry-run", options.check_only,
                    "Check the configuration and print it as JSON; make no guest");
   command.add_flag("--strict", flags.strict, "A key of CONFIG that xl does not know is an error");
@@ -127,24 +159,24 @@ void add_guest_options(CLI::App& command, GuestOptions& options) {
                    "Leave the command line alone, also where the kernel would not boot on this host");
 }
 
-tl::expected<GuestConfig, int> chosen_guest(const CLI::App& command, const GuestOptions& options) {
-  if (options.file.empty() && !options.flags.kernel && !options.flags.bootloader)
+tl::expected<std::vector<GuestConfig>, int> chosen_guests(const CLI::App& command,
+                                                          const GuestOptions& options) {
+  if (options.files.empty() && !options.flags.kernel && !options.flags.bootloader)
     return tl::unexpected(usage_error(command, "a configuration file, --kernel or --bootloader is required"));
-  auto config = load_config(options.file, options.flags);
-  if (!config) {
-    print(config.error());
-    return tl::unexpected<int>(exit_bad_image);
+  if (options.files.size() > 1 && describes_a_guest(options.flags))
+    return tl::unexpected(
+        usage_error(command, "with several configurations, what describes a guest belongs into its own"));
+  std::vector<GuestConfig> guests;
+  int code = exit_powered_off;
+  for (const auto& file : options.files.empty() ? std::vector<std::filesystem::path>{{}} : options.files) {
+    auto guest = chosen_guest(file, options);
+    if (guest)
+      guests.push_back(std::move(*guest));
+    else
+      code = std::max(code, guest.error());
   }
-  print(config->remarks);
-  if (options.check_only) {
-    BootAnswer boot;
-    if (!config->guest.bootloader.empty()) boot = bootloader::find_boot(config->guest);
-    fmt::print("{}\n", config_json(*config, boot));
-    return tl::unexpected<int>(exit_powered_off);
-  }
-  print(config->not_yet);
-  if (!config->not_yet.empty()) return tl::unexpected<int>(exit_bad_image);
-  return std::move(config->guest);
+  if (options.check_only || code != exit_powered_off) return tl::unexpected(code);
+  return guests;
 }
 
 }  // namespace pinfold::cli

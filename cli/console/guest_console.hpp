@@ -38,7 +38,11 @@ class GuestConsole {
   /// Writes console/tty, where a toolstack finds the terminal.
   void announce(devices::xenstore::Store& store, DomId domain) const;
   /// From here on readers come and type.
-  void start(Attachment::Input input) { server_.start(std::move(input)); }
+  void start(Attachment::Input input) {
+    started_ = true;
+    server_.start(std::move(input));
+  }
+  [[nodiscard]] bool started() const { return started_; }
   /// The guest has printed its last: the log is complete.
   void finish_log() { log_.reset(); }
   /// Those who are attached now have to come again.
@@ -51,6 +55,7 @@ class GuestConsole {
   Pty pty_;
   ConsoleServer server_;
   std::optional<ConsoleLog> log_;
+  bool started_ = false;
 };
 
 }  // namespace pinfold::cli

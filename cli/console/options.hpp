@@ -16,7 +16,9 @@ struct ConsoleOptions {
   ConsolePlace place = ConsolePlace::stdio;
   std::filesystem::path log;                         ///< Empty: no log.
   std::uint64_t log_bytes = std::uint64_t{1} << 20;  ///< A log of this size becomes an old one.
-  std::uint32_t old_logs = 4;                        ///< How many old ones are kept: LOG.1 is the newest.
+  bool named =
+      false;  ///< On stdout and stderr, lines of and about the guest have its name: there are others.
+  std::uint32_t old_logs = 4;  ///< How many old ones are kept: LOG.1 is the newest.
 };
 
 /// The most old logs that are kept: each is an open file.

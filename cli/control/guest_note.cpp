@@ -7,7 +7,8 @@
 namespace pinfold::cli {
 
 std::string GuestNote::text() const {
-  return fmt::format("{} {} {}{}\n", id, supervisor, monitor, preserved ? " preserved" : "");
+  return fmt::format("{} {} {} {}{}{}\n", id, supervisor, monitor, life, shared ? " shared" : "",
+                     preserved ? " preserved" : "");
 }
 
 GuestNote GuestNote::parse(std::string_view text) {
@@ -21,9 +22,11 @@ GuestNote GuestNote::parse(std::string_view text) {
     return true;
   };
   GuestNote note;
-  if (number(note.id) && number(note.supervisor) && number(note.monitor) && note.supervisor > 0 &&
-      note.monitor >= 0) {
-    note.preserved = std::string_view(at, static_cast<std::size_t>(end - at)).starts_with("preserved");
+  if (number(note.id) && number(note.supervisor) && number(note.monitor) && number(note.life) &&
+      note.supervisor > 0 && note.monitor >= 0) {
+    const std::string_view words(at, static_cast<std::size_t>(end - at));
+    note.shared = words.starts_with("shared");
+    note.preserved = words.find("preserved") != std::string_view::npos;
     return note;
   }
   return {};

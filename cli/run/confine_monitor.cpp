@@ -33,8 +33,11 @@ Result<void> can_confine_monitor(const RunOptions& options) {
   return {};
 }
 
-Result<void> confine_monitor(const RunOptions& options) {
-  const sandbox::Policy policy{options.sandbox.mode, options.sandbox.user, later_descriptors(options.guest)};
+Result<void> confine_monitor(const MachineOptions& guests) {
+  std::uint64_t descriptors = 0;
+  for (const RunOptions& guest : guests) descriptors += later_descriptors(guest.guest);
+  const SandboxOptions& options = guests.front().sandbox;
+  const sandbox::Policy policy{options.mode, options.user, descriptors};
   if (auto confined = sandbox::confine(policy); !confined)
     return failure(exit_no_usable_kvm, confined.error());
   return {};

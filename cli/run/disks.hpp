@@ -14,8 +14,9 @@
 
 namespace pinfold::cli {
 
-/// The images of a guest's disks, open and locked, in the order of GuestConfig::disks.
-using DiskImages = std::vector<std::unique_ptr<devices::block::Image>>;
+/// The images of a guest's disks, open and locked, in the order of GuestConfig::disks. Lives of the guest in
+/// one machine use the same ones, one after the other.
+using DiskImages = std::vector<std::shared_ptr<devices::block::Image>>;
 
 /// Opens each image, or negotiates with its server. An error is one line that names the image and says what
 /// to do.

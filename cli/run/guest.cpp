@@ -6,7 +6,6 @@
 #include <cstdio>
 
 #include "cli/run/host.hpp"
-#include "cli/run/interfaces.hpp"
 #include "cli/run/quirks.hpp"
 #include "devices/console_io.hpp"
 #include "devices/grant_table.hpp"
@@ -74,7 +73,7 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   if (!hot_plug) return tl::unexpected(hot_plug.error());
   hot_plug_ = std::move(*hot_plug);
   if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
-  return add_interfaces(bus, config_, std::move(links.networks), id,
+  return add_interfaces(bus, config_, std::move(links.wirings), id,
                         {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus});
 }
 

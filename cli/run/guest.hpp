@@ -10,8 +10,8 @@
 
 #include "cli/config/guest_config.hpp"
 #include "cli/hotplug/hot_plug.hpp"
-#include "cli/networks/descriptors.hpp"
 #include "cli/run/disks.hpp"
+#include "cli/run/interfaces.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
 #include "devices/xenbus/bus.hpp"
@@ -26,7 +26,7 @@ class Host;
 struct GuestLinks {
   devices::ConsoleSink console_output;
   DiskImages images;                        ///< One for each disk of the configuration.
-  NetworkDescriptors networks;              ///< One for each interface of the configuration.
+  Wirings wirings;                          ///< One for each interface of the configuration.
   pvmmu::TraceSink* trace = nullptr;        ///< Outlives the guest.
   std::uint64_t audit_interval = 0;         ///< MMU hypercalls between two audits; 0: none but the last.
   std::int64_t wall_offset_seconds = 0;     ///< How far the guest's wall clock is ahead of UTC.

@@ -41,7 +41,8 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
 
 }  // namespace
 
-Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks) {
+Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks,
+                               std::optional<ProbedKvm>& kvm) {
   const GuestConfig& guest = options.guest;
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());
@@ -58,15 +59,17 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks) {
   if (!initrd) return tl::unexpected(initrd.error());
   auto images = open_images(guest, std::move(disks));
   if (!images) return failure(exit_bad_image, images.error());
-  auto kvm = ProbedKvm::open(host_options(options));
-  if (!kvm) return failure(exit_no_usable_kvm, kvm.error());
+  if (!kvm) {
+    auto opened = ProbedKvm::open(host_options(options));
+    if (!opened) return failure(exit_no_usable_kvm, opened.error());
+    kvm.emplace(std::move(*opened));
+  }
   auto trace_log = open_trace_log(options.watch.trace);
   if (!trace_log) return failure(exit_usage, trace_log.error());
   auto console = ConsoleFiles::open(options.console);
   if (!console) return failure(exit_bad_image, console.error());
-  return OpenInputs{std::move(*kvm),       std::move(*kernel), std::move(*initrd),
-                    std::move(*symbols),   std::move(*images), std::move(*console),
-                    std::move(*trace_log), wall_offset(guest), std::move(*processors)};
+  return OpenInputs{std::move(*kernel),  std::move(*initrd),    std::move(*symbols), std::move(*images),
+                    std::move(*console), std::move(*trace_log), wall_offset(guest),  std::move(*processors)};
 }
 
 Result<Inputs> read_inputs(OpenInputs& open) {

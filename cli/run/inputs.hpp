@@ -1,4 +1,4 @@
-// All that a life of the guest needs from outside its process: first opened, then read.
+// All that the lives of a guest in one machine need from outside its process: first opened, then read.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,6 @@ namespace pinfold::cli {
 /// What has to be opened by a path, and what the host says about itself. The content of these files is
 /// untrusted, and nothing here has parsed it.
 struct OpenInputs {
-  ProbedKvm kvm;
   loader::KernelFile kernel;
   std::optional<loader::Initrd> initrd;
   SymbolFile symbols;
@@ -32,9 +31,11 @@ struct OpenInputs {
   std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
 };
 
-/// Opens everything; `disks` are connections to the servers of disks that have one. When it returns, the
-/// process has one thread, as before, and needs no path any more.
-[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks);
+/// Opens everything, and the host's KVM if it is not open yet; `disks` are connections to the servers of disks
+/// that have one. When it returns, the process has one thread, as before, and needs no path any more for this
+/// guest.
+[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks,
+                                             std::optional<ProbedKvm>& kvm);
 
 /// What was in them.
 struct Inputs {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/config/vif_rate.hpp"
@@ -71,16 +72,25 @@ tl::expected<std::unique_ptr<net::Interface>, std::string> make_interface(const 
                                                                           VifDescriptors descriptors,
                                                                           const net::InterfaceLinks& links,
                                                                           std::uint32_t queues) {
-  return net::Interface::make(wiring_of(vif, std::move(descriptors)), nodes_of(vif, index), links, queues);
+  return net::Interface::make(std::make_shared<net::Wiring>(wiring_of(vif, std::move(descriptors))),
+                              nodes_of(vif, index), links, queues);
+}
+
+Wirings wirings_of(const GuestConfig& config, NetworkDescriptors networks) {
+  Wirings wirings;
+  for (std::size_t n = 0; n < std::min(networks.size(), config.vifs.size()); ++n)
+    wirings.push_back(std::make_shared<net::Wiring>(wiring_of(config.vifs[n], std::move(networks[n]))));
+  return wirings;
 }
 
 tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus, const GuestConfig& config,
-                                               NetworkDescriptors networks, DomId guest,
+                                               Wirings wirings, DomId guest,
                                                const net::InterfaceLinks& links) {
-  if (networks.size() != config.vifs.size())
+  if (wirings.size() != config.vifs.size())
     return tl::unexpected(std::string("interfaces without descriptors"));
-  for (std::size_t n = 0; n < networks.size(); ++n) {
-    auto made = make_interface(config.vifs[n], n, std::move(networks[n]), links, config.all_vcpus());
+  for (std::size_t n = 0; n < wirings.size(); ++n) {
+    auto made =
+        net::Interface::make(std::move(wirings[n]), nodes_of(config.vifs[n], n), links, config.all_vcpus());
     if (!made) return tl::unexpected(fmt::format("vif {}: {}", n, made.error()));
     bus.add({"vif", guest, static_cast<std::uint32_t>(n)}, std::move(*made));
   }

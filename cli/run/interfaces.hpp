@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "cli/config/guest_config.hpp"
 #include "cli/networks/descriptors.hpp"
@@ -17,10 +18,17 @@ namespace pinfold::cli {
     const VifConfig& vif, std::size_t index, VifDescriptors descriptors,
     const devices::net::InterfaceLinks& links, std::uint32_t queues);
 
+/// The host's side of a guest's interfaces, in the order of GuestConfig::vifs. Lives of the guest in one
+/// machine use the same, one after the other.
+using Wirings = std::vector<std::shared_ptr<devices::net::Wiring>>;
+
+/// Of the descriptors of each.
+[[nodiscard]] Wirings wirings_of(const GuestConfig& config, NetworkDescriptors networks);
+
 /// Adds a backend for each interface to the bus. An error is one line.
 [[nodiscard]] tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus,
-                                                             const GuestConfig& config,
-                                                             NetworkDescriptors networks, DomId guest,
+                                                             const GuestConfig& config, Wirings wirings,
+                                                             DomId guest,
                                                              const devices::net::InterfaceLinks& links);
 
 }  // namespace pinfold::cli

@@ -42,7 +42,7 @@ std::size_t LineMerger::part_of(const Guest& guest) {
 
 std::string LineMerger::next(Clock::time_point now) {
   std::string text;
-  if (guests_.size() == 1) {
+  if (nameless()) {
     std::deque<std::byte>& bytes = guests_[0].bytes;
     const auto end = bytes.begin() + static_cast<std::ptrdiff_t>(std::min(piece, bytes.size()));
     std::transform(bytes.begin(), end, std::back_inserter(text), [](std::byte b) { return char(b); });
@@ -82,7 +82,7 @@ void LineMerger::print(std::size_t guest, char byte, std::string& to) {
 
 std::optional<LineMerger::Clock::time_point> LineMerger::due() const {
   std::optional<Clock::time_point> first;
-  if (guests_.size() == 1) return first;
+  if (nameless()) return first;
   for (const Guest& g : guests_)
     if (!g.bytes.empty()) first = std::min(first.value_or(g.latest + patience), g.latest + patience);
   return first;

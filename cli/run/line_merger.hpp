@@ -11,11 +11,11 @@
 
 namespace pinfold::cli {
 
-/// Of one guest the bytes pass unchanged. Of several, each line starts with its guest's name: `web: …`. A
-/// line is passed on when it is whole, so that lines do not mix. An unfinished one waits for `patience`, or
-/// until it has `longest_part` bytes: a prompt is seen, too. If another guest's line comes then, it begins on
-/// a line of its own, and the rest of the first one later on another, again with the name. After a carriage
-/// return the name is printed again, so that no guest prints over it. The guests take turns.
+/// Of one guest without a name the bytes pass unchanged. Else each line starts with its guest's name: `web:
+/// …`. A line is passed on when it is whole, so that lines do not mix. An unfinished one waits for
+/// `patience`, or until it has `longest_part` bytes: a prompt is seen, too. If another guest's line comes
+/// then, it begins on a line of its own, and the rest of the first one later on another, again with the name.
+/// After a carriage return the name is printed again, so that no guest prints over it. The guests take turns.
 ///
 /// Not thread-safe. Guests are numbered in the order of their names.
 class LineMerger {
@@ -50,6 +50,7 @@ class LineMerger {
   };
   static constexpr std::size_t nobody = ~std::size_t{0};
 
+  [[nodiscard]] bool nameless() const { return guests_.size() == 1 && guests_[0].name.empty(); }
   [[nodiscard]] bool is_due(std::size_t guest, Clock::time_point now) const;
   /// How many of its bytes come next: up to the end of a line.
   [[nodiscard]] static std::size_t part_of(const Guest& guest);

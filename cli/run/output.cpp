@@ -23,7 +23,7 @@ const char* line_break(int fd) { return ::isatty(fd) == 1 ? "\r\n" : "\n"; }
 }  // namespace
 
 OutputWriter::OutputWriter(int fd, std::vector<std::string> names)
-    : fd_(fd), waiting_(names, names.size() > 1 ? line_break(fd) : ""), guests_(names.size()) {
+    : fd_(fd), waiting_(names, names.front().empty() ? "" : line_break(fd)), guests_(names.size()) {
   vmm::install_kick_handler();
   thread_ = service_thread(ThreadKind::log, [this] {
     sigset_t set;

@@ -28,7 +28,7 @@ class OutputWriter {
   /// After hurry(): how long it may take altogether.
   static constexpr std::chrono::seconds most_patience{2};
 
-  /// `names`: of the guests, which are numbered in this order.
+  /// `names`: of the guests, which are numbered in this order; of one guest alone it may be empty.
   explicit OutputWriter(int fd, std::vector<std::string> names = {""});
   /// Calls hurry() and finish().
   ~OutputWriter();

@@ -17,18 +17,19 @@ bool is_preserved(const GuestConfig& config, GuestEnd end) {
   return action == EndAction::preserve || action == EndAction::rename_restart;
 }
 
-void preserve(GuestEnd end, const PreservationLinks& links) {
-  const sigset_t ends = ending_signals();
-  ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  const char preserved = link::preserved_after(end);
-  (void)::send(links.supervisor.get(), &preserved, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+void preserve(const PreservationLinks& links) {
+  const int from_supervisor = links.supervisor == nullptr ? -1 : links.supervisor->get();
+  if (from_supervisor >= 0) {
+    const sigset_t ends = ending_signals();
+    ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+  }
   for (;;) {
-    std::array<pollfd, 2> fds{{{links.supervisor.get(), POLLIN, 0}, {links.destroyed.fd(), POLLIN, 0}}};
+    std::array<pollfd, 2> fds{{{from_supervisor, POLLIN, 0}, {links.destroyed.fd(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), -1) < 0 && errno != EINTR) return;
     if (fds[1].revents != 0) return;
     if (fds[0].revents == 0) continue;
     char byte = link::leave;
-    const ssize_t n = ::recv(links.supervisor.get(), &byte, 1, MSG_DONTWAIT);
+    const ssize_t n = ::recv(from_supervisor, &byte, 1, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (n != 1 || byte != link::renamed) return;
     links.disconnect_readers();

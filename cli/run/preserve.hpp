@@ -15,13 +15,13 @@ namespace pinfold::cli {
 
 /// What ends the preservation, and what a supervisor says meanwhile (monitor_process.hpp).
 struct PreservationLinks {
-  const vmm::Fd& supervisor;
-  const WakeUp& destroyed;                   ///< Signalled when a command destroys the guest.
+  const vmm::Fd* supervisor;                 ///< The link; null: somebody else reads it.
+  const WakeUp& destroyed;                   ///< Signalled when the guest is to go.
   std::function<void()> disconnect_readers;  ///< The guest has got another name.
 };
 
-/// Tells the supervisor, and waits until the supervisor or a command ends it. Signals that ask the program to
-/// end are for the supervisor: from here on they do nothing here.
-void preserve(GuestEnd end, const PreservationLinks& links);
+/// Waits until the supervisor or a command ends it. With a link, signals that ask the program to end are for
+/// the supervisor: from here on they do nothing here.
+void preserve(const PreservationLinks& links);
 
 }  // namespace pinfold::cli

@@ -1,292 +1,225 @@
 #include "cli/run/run.hpp"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <chrono>
+#include <condition_variable>
 #include <cstdio>
+#include <deque>
+#include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 
-#include "cli/control/published_guest.hpp"
-#include "cli/control/store_server.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
 #include "cli/run/boot_source.hpp"
 #include "cli/run/confine_monitor.hpp"
-#include "cli/run/crash_report.hpp"
-#include "cli/run/guest.hpp"
-#include "cli/run/host.hpp"
-#include "cli/run/inputs.hpp"
-#include "cli/run/output.hpp"
-#include "cli/run/preserve.hpp"
-#include "cli/run/stats_report.hpp"
+#include "cli/run/resident.hpp"
 #include "cli/run/terminal.hpp"
 #include "cli/supervisor/link.hpp"
+#include "pvmmu/service_thread.hpp"
 
 namespace pinfold::cli {
 namespace {
 
-int complain(int code, const std::string& what) {
-  fmt::print(stderr, "pinfold: {}\n", what);
-  return code;
+LifeEnd no_life(const Failure& failure) {
+  fmt::print(stderr, "pinfold: {}\n", failure.message);
+  return {std::nullopt, failure.code, 0, {}};
 }
 
-/// Milliseconds since a life of the guest began.
-class Stopwatch {
+/// What a guest's first life in this machine needs, opened and then read.
+struct Prepared {
+  BootSource source;
+  OpenInputs open;
+  std::optional<Inputs> inputs;
+};
+
+/// A machine with its guests, from the first instruction of any to the last one's end.
+class MachineRun {
  public:
-  [[nodiscard]] double elapsed_ms() const {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+  MachineRun(const MachineOptions& options, MachineLinks links)
+      : options_(options), links_(std::move(links)) {
+    common_.supervisor = &links_.supervisor;
+    common_.guests = common_.here = options.size();
   }
 
+  /// Makes all guests, of their inputs.
+  [[nodiscard]] Result<void> make(ProbedKvm kvm, std::vector<Prepared> prepared, const Stopwatch& watch);
+  /// Until the last guest's end.
+  [[nodiscard]] LifeEnd run();
+
  private:
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start_ = Clock::now();
-};
-
-/// A life of the guest, and what watches it. Destroyed in the reverse order.
-struct Life {
-  Stopwatch watch;
-  Milestones times;
-  std::unique_ptr<Host> host;
-  std::unique_ptr<trace::LogSink> trace;
-  std::unique_ptr<OutputWriter> output;
-  std::unique_ptr<GuestConsole> console;
-  std::unique_ptr<Guest> guest;
-  bool left = false;          ///< The user ended it.
-  bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
-};
-
-/// Makes the guest of its inputs, in `life`. The images are given back when they are in its memory.
-Result<void> make(const RunOptions& options, OpenInputs& open, Inputs& inputs, Life& life,
-                  LifeLinks& from_supervisor) {
-  const GuestConfig& config = options.guest;
-  auto host = Host::create(std::move(open.kvm));
-  if (!host) return failure(exit_no_usable_kvm, host.error());
-  life.host = std::move(*host);
-  auto trace =
-      make_trace_sink(options.watch.trace, std::move(open.trace_log), inputs.symbols, config.all_vcpus());
-  if (!trace) return failure(exit_usage, trace.error());
-  life.trace = std::move(*trace);
-  life.output = std::make_unique<OutputWriter>(STDOUT_FILENO);
-  ConsoleHub::Lossless to_stdout;
-  if (options.console.place == ConsolePlace::stdio)
-    to_stdout = [&output = *life.output](auto bytes) { return output.offer(bytes); };
-  life.console = std::make_unique<GuestConsole>(
-      std::move(open.console), from_supervisor.socket(GuestSocket::console), std::move(to_stdout));
-
-  GuestLinks links;
-  links.trace = life.trace.get();
-  links.audit_interval = options.watch.audit ? options.watch.audit_interval : 0;
-  links.wall_offset_seconds = open.wall_offset_seconds;
-  links.processors = std::move(open.processors);
-  links.console_output = [&life](std::span<const std::byte> bytes) {
-    if (life.times.first_console_byte == 0) life.times.first_console_byte = life.watch.elapsed_ms();
-    return life.console->offer(bytes);
+  /// A guest's life that has ended, at one of the threads below.
+  struct Ended {
+    std::size_t guest;
+    LifeEnd how;
   };
-  links.images = std::move(open.images);
-  links.networks = std::move(from_supervisor.networks);
-  auto guest = life.host->make_guest(config, std::move(links));
-  if (!guest) return failure(exit_no_usable_kvm, guest.error());
-  life.guest = std::move(*guest);
-  const auto initrd = open.initrd ? open.initrd->bytes() : std::span<const std::byte>{};
-  if (auto built = life.guest->build(inputs.kernel, initrd); !built)
-    return failure(exit_bad_image, built.error());
-  life.console->announce(*life.host->store(), life.guest->domain().id());
-  inputs.kernel.bytes = {};
-  open.initrd.reset();
+
+  void leave();
+  [[nodiscard]] std::size_t type(std::span<const std::byte> bytes) { return residents_[0]->type(bytes); }
+  /// One thread a guest: what it does at its end may take its time.
+  void run_in_thread(std::size_t guest);
+  [[nodiscard]] Ended next_end();
+  [[nodiscard]] LifeEnd run_several();
+  /// nullopt: the guest started again.
+  [[nodiscard]] std::optional<LifeEnd> after(Ended ended);
+
+  const MachineOptions& options_;
+  MachineLinks links_;
+  CommonParts common_;
+  std::vector<std::unique_ptr<Resident>> residents_;
+  std::vector<std::thread> threads_;  ///< By guest.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Ended> ended_;  ///< Guarded by the mutex.
+};
+
+Result<void> MachineRun::make(ProbedKvm kvm, std::vector<Prepared> prepared, const Stopwatch& watch) {
+  const double image_loaded_ms = watch.elapsed_ms();
+  auto host = Host::create(std::move(kvm));
+  if (!host) return failure(exit_no_usable_kvm, host.error());
+  common_.host = std::move(*host);
+  std::vector<std::string> names;
+  for (const RunOptions& options : options_) names.push_back(options.console.named ? options.guest.name : "");
+  common_.output = std::make_unique<OutputWriter>(STDOUT_FILENO, names);
+  for (std::size_t n = 0; n < prepared.size(); ++n) {
+    Prepared& of = prepared[n];
+    residents_.push_back(std::make_unique<Resident>(options_[n], std::move(of.open), std::move(*of.inputs),
+                                                    std::move(links_.guests[n]), n, common_));
+    if (auto made = residents_[n]->make(watch, image_loaded_ms); !made) return made;
+  }
+  for (const auto& resident : residents_) resident->publish();
   return {};
 }
 
-/// nullopt: the guest did not do it.
-std::optional<GuestEnd> guests_own(vmm::Ending ending) {
-  switch (ending) {
-    case vmm::Ending::power_off:
-    case vmm::Ending::suspend: return GuestEnd::poweroff;
-    case vmm::Ending::reboot: return GuestEnd::reboot;
-    case vmm::Ending::crash: return GuestEnd::crash;
-    case vmm::Ending::watchdog: return GuestEnd::watchdog;
-    case vmm::Ending::none:
-    case vmm::Ending::left:
-    case vmm::Ending::isolation_fault:
-    case vmm::Ending::host_failure: break;
-  }
-  return std::nullopt;
+void MachineRun::leave() {
+  common_.leaving = true;
+  for (const auto& resident : residents_) resident->leave();
+  common_.output->hurry();
 }
 
-bool will_stay(const GuestConfig& config, const vmm::End& end) {
-  const auto own = guests_own(end.ending);
-  return own && is_preserved(config, *own);
-}
-
-/// From here on the supervisor asks for the end over the link. Nobody reads it if the supervisor is gone.
-void say_that_it_runs(const vmm::Fd& supervisor) {
-  (void)::send(supervisor.get(), &link::runs, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
-/// Those who serve clients while the guest is there.
-struct Servers {
-  WakeUp destroyed;  ///< Signalled when a command destroys a guest that has ended.
-  std::optional<PublishedGuest> control;
-  std::optional<StoreServer> store;
-
-  Servers(const RunOptions& options, Life& life, const LifeLinks& links) {
-    if (links.socket().open())
-      control.emplace(options.guest.name, life.guest->domain(), life.guest->hot_plug(), life.host->store(),
-                      links.socket(), [this] { destroyed.signal(); });
-    if (const vmm::Fd& listener = links.socket(GuestSocket::store); listener.open())
-      store.emplace(life.host->store(), listener);
-  }
-};
-
-/// Runs the guest until its end.
-vmm::End run_to_the_end(const RunOptions& options, Life& life, const LifeLinks& links) {
-  vmm::Domain& domain = life.guest->domain();
-  OutputWriter& output = *life.output;
-  vmm::End end;
-  std::atomic<bool> leaving = false;
+LifeEnd MachineRun::run() {
+  std::optional<LifeEnd> how;
   {
     std::optional<gdb::Server> debugger;
-    if (links.debugger.open()) {
-      debugger.emplace(links.debugger, domain);
+    if (links_.debugger.open()) {
+      debugger.emplace(links_.debugger, residents_[0]->domain());
+      const std::string& place = options_[0].watch.gdb;
       fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
-                 options.watch.gdb.substr(options.watch.gdb.find(':') + 1));
+                 place.substr(place.find(':') + 1));
     }
-    devices::ConsoleDevice& console = life.guest->console();
-    const auto type = [&](std::span<const std::byte> bytes) { return console.write_input(bytes); };
-    const bool on_stdio = options.console.place == ConsolePlace::stdio;
-    if (!life.console->terminal().empty())
-      fmt::print(stderr, "pinfold: the console is {}\n", life.console->terminal());
-    life.console->start(type);
-    TerminalInput input([&](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); },
-                        [&] {
-                          leaving = true;
-                          domain.end(vmm::Ending::left, "left by the user, or ended by a signal");
-                          output.hurry();
-                        },
-                        links.supervisor);
-    if (options.paused) domain.stop(pvmmu::DomainLock(domain.mutex()), vmm::StopReason::user);
-    say_that_it_runs(links.supervisor);
-    output.on_room([&] { console.on_room(); });
-    end = domain.run();
-    output.take_everything();
-    life.guest->quiesce();
-    life.console->finish_log();
-    if (!will_stay(options.guest, end)) life.console->close();
-    // While the input is still there: a signal ends the program when nobody reads the guest's last output.
-    output.finish();
+    const bool on_stdio = options_[0].console.place == ConsolePlace::stdio;
+    TerminalInput input([&](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); }, [&] { leave(); },
+                        links_.supervisor);
+    for (const auto& resident : residents_) resident->start();
+    // From here on the supervisor asks for the end over the link.
+    link::say(links_.supervisor, {0, link::runs});
+    if (residents_.size() == 1) {
+      become(ThreadKind::control);  // it only waits, and then looks at what is left
+      residents_[0]->run();
+    } else {
+      how = run_several();
+    }
+    // While the input is still there: a signal ends the program when nobody reads the guests' last output.
+    common_.output->finish();
   }
-  life.left = leaving;
-  // The guest may have asked for a reboot a moment before the user left: then it does not start again.
-  if (leaving && end.ending == vmm::Ending::reboot) end.ending = vmm::Ending::left;
-  life.times.end = life.watch.elapsed_ms();
-  return end;
+  return how ? *how : residents_[0]->conclude();
 }
 
-ExitCode exit_code(vmm::Ending ending) {
-  switch (ending) {
-    case vmm::Ending::none:
-    case vmm::Ending::power_off:
-    case vmm::Ending::reboot:
-    case vmm::Ending::suspend:
-    case vmm::Ending::left: return exit_powered_off;
-    case vmm::Ending::isolation_fault: return exit_isolation_fault;
-    case vmm::Ending::crash:
-    case vmm::Ending::watchdog:
-    case vmm::Ending::host_failure: break;
+void MachineRun::run_in_thread(std::size_t guest) {
+  threads_[guest] = service_thread(ThreadKind::control, [this, guest] {
+    Resident& resident = *residents_[guest];
+    resident.run();
+    LifeEnd how = resident.conclude();
+    if (!resident.starts_again()) --common_.here;
+    const std::lock_guard lock(mutex_);
+    ended_.push_back({guest, std::move(how)});
+    changed_.notify_all();
+  });
+}
+
+MachineRun::Ended MachineRun::next_end() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !ended_.empty(); });
+  Ended ended = std::move(ended_.front());
+  ended_.pop_front();
+  return ended;
+}
+
+/// This thread keeps the right to make threads and virtual machines, for guests that start again.
+LifeEnd MachineRun::run_several() {
+  threads_.resize(residents_.size());
+  for (std::size_t n = 0; n < residents_.size(); ++n) run_in_thread(n);
+  std::size_t left = residents_.size();
+  for (;;) {
+    Ended ended = next_end();
+    const std::size_t guest = ended.guest;
+    threads_[guest].join();
+    const auto how = after(std::move(ended));
+    if (!how) continue;
+    residents_[guest]->give_up();
+    if (--left == 0) return *how;
+    link::say(links_.supervisor, {static_cast<std::uint8_t>(guest),
+                                  link::ended_with(how->guest ? code_of(*how->guest) : how->code)});
   }
-  return exit_crashed;
 }
 
-void close_trace(Life& life) {
-  if (life.trace && !std::exchange(life.trace_closed, true)) close_trace_sink(*life.trace);
-}
-
-/// Takes the guest apart, and says what is left of it. False: something is, or an audit found a difference.
-bool tear_down(bool audit, Life& life) {
-  life.console->close();
-  const auto left = life.guest->tear_down(audit);
-  close_trace(life);
-  for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
-  if (left.frames != 0)
-    complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));
-  const bool clean = left.findings.empty() && left.frames == 0;
-  if (audit && clean)
-    fmt::print(stderr, "pinfold: audit: {} times, all counts and mirrors right; no reference left\n",
-               life.guest->domain().statistics().audits);
-  return clean;
-}
-
-/// Says how the guest ended; the exit code.
-ExitCode report(const WatchOptions& watch, const SystemMap& symbols, const vmm::End& end, Life& life) {
-  vmm::Domain& domain = life.guest->domain();
-  const ExitCode code = exit_code(end.ending);
-  if (end.ending != vmm::Ending::power_off) fmt::print(stderr, "pinfold: {}\n", end.why);
-  if (code != exit_powered_off) fmt::print(stderr, "{}", crash_report(domain, end, symbols));
-  if (watch.stats == StatsFormat::table)
-    fmt::print(stderr, "{}", stats_table(domain, life.times, life.guest->device_counts()));
-  if (watch.stats == StatsFormat::json)
-    fmt::print(stderr, "{}", stats_json(domain, life.times, life.guest->device_counts()));
-  return code;
-}
-
-/// What the supervisor is to make of the end. A difference that was found, or a wall that stopped the guest,
-/// is final.
-LifeEnd describe(const vmm::End& end, ExitCode code) {
-  LifeEnd life{std::nullopt, code, 0, {}};
-  if (code != exit_isolation_fault) life.guest = guests_own(end.ending);
-  return life;
-}
-
-/// The guest stays as it is, without what a next life of it may need. Returns when it is to go.
-void stay(GuestEnd end, Life& life, Servers& servers, const LifeLinks& links) {
-  life.guest->release_backends();
-  close_trace(life);
-  if (servers.control) servers.control->set_preserved();
-  preserve(end, {links.supervisor, servers.destroyed, [&life] { life.console->disconnect_readers(); }});
-}
-
-LifeEnd no_life(const Failure& failure) {
-  complain(failure.code, failure.message);
-  return {std::nullopt, failure.code, 0, {}};
+std::optional<LifeEnd> MachineRun::after(Ended ended) {
+  Resident& resident = *residents_[ended.guest];
+  if (!resident.starts_again()) return ended.how;
+  if (!common_.leaving) {
+    if (auto made = resident.make(Stopwatch()); made) {
+      resident.publish();
+      resident.start();
+      run_in_thread(ended.guest);
+      link::say(links_.supervisor, {static_cast<std::uint8_t>(ended.guest), link::started_again});
+      return std::nullopt;
+    } else {
+      ended.how =
+          no_life({made.error().code, resident.name() + " does not start again: " + made.error().message});
+    }
+  } else {
+    ended.how = {std::nullopt, exit_powered_off, 0, {}};
+  }
+  --common_.here;
+  return ended.how;
 }
 
 }  // namespace
 
-LifeEnd live(const RunOptions& given, LifeLinks links) {
-  Life life;
-  if (auto possible = can_confine_monitor(given); !possible) return no_life(possible.error());
-  auto source = BootSource::find(given);
-  if (!source) return no_life({exit_bad_image, source.error()});
-  const RunOptions& options = source->options();
-  const auto failed = [&source](const Failure& failure) {
-    return no_life({failure.code, source->with_names(failure.message)});
+LifeEnd live(const MachineOptions& given, MachineLinks links) {
+  const Stopwatch watch;
+  if (auto possible = can_confine_monitor(given.front()); !possible) return no_life(possible.error());
+  std::vector<Prepared> prepared;
+  std::optional<ProbedKvm> kvm;
+  // Says which guest can't be made, if there are others.
+  const auto failed = [&given](const RunOptions& guest, const Failure& failure) {
+    return no_life({failure.code, (guest.console.named ? guest.guest.name + ": " : "") + failure.message});
   };
-  auto open = open_inputs(options, std::move(links.disks));
-  if (!open) return failed(open.error());
-  source->forget_files();
+  for (std::size_t n = 0; n < given.size(); ++n) {
+    auto source = BootSource::find(given[n]);
+    if (!source) return failed(given[n], {exit_bad_image, source.error()});
+    auto open = open_inputs(source->options(), std::move(links.guests[n].disks), kvm);
+    if (!open) return failed(given[n], {open.error().code, source->with_names(open.error().message)});
+    source->forget_files();
+    prepared.push_back({std::move(*source), std::move(*open), std::nullopt});
+  }
 
-  if (auto confined = confine_monitor(options); !confined) return no_life(confined.error());
+  if (auto confined = confine_monitor(given); !confined) return no_life(confined.error());
 
-  auto inputs = read_inputs(*open);
-  if (!inputs) return failed(inputs.error());
-  life.times.image_loaded = life.watch.elapsed_ms();
-  if (auto made = make(options, *open, *inputs, life, links); !made) return no_life(made.error());
-  life.times.first_instruction = life.watch.elapsed_ms();
-  std::optional<Servers> servers;
-  servers.emplace(options, life, links);
-  const vmm::End end = run_to_the_end(options, life, links);
-  const ExitCode code = report(options.watch, *inputs->symbols, end, life);
-  LifeEnd how = describe(end, code);
-  const bool preserved = how.guest && !life.left && is_preserved(options.guest, *how.guest);
-  if (preserved) stay(*how.guest, life, *servers, links);
-  servers.reset();
-  if (!tear_down(options.watch.audit, life)) return {std::nullopt, exit_isolation_fault, 0, {}};
-  // What follows from the guest's end has happened already.
-  if (preserved) how.guest.reset();
-  return how;
+  for (std::size_t n = 0; n < given.size(); ++n) {
+    Prepared& of = prepared[n];
+    auto inputs = read_inputs(of.open);
+    if (!inputs) return failed(given[n], {inputs.error().code, of.source.with_names(inputs.error().message)});
+    of.inputs.emplace(std::move(*inputs));
+  }
+  MachineOptions options;
+  for (const Prepared& of : prepared) options.push_back(of.source.options());
+  MachineRun machine(options, std::move(links));
+  if (auto made = machine.make(std::move(*kvm), std::move(prepared), watch); !made)
+    return no_life(made.error());
+  return machine.run();
 }
 
 }  // namespace pinfold::cli

@@ -1,7 +1,8 @@
-// One life of a guest, from its image to its end.
+// A machine with its guests, from their images to their ends.
 #pragma once
 
 #include <array>
+#include <vector>
 
 #include "cli/control/socket.hpp"
 #include "cli/images/descriptors.hpp"
@@ -12,21 +13,27 @@
 
 namespace pinfold::cli {
 
-/// What a monitor has from its supervisor.
+/// What a monitor has from its supervisor for one guest.
 struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
-  vmm::Fd debugger;                           ///< Listening for GDB; not open: none is wanted.
   NetworkDescriptors networks;                ///< One for each interface of the configuration.
   DiskSockets disks;                          ///< One for each disk of the configuration, or none at all.
-  vmm::Fd supervisor;  ///< A byte is written when the guest runs; one that comes asks for the end.
 
   [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {
     return sockets[static_cast<std::size_t>(which)];
   }
 };
 
-/// Runs the guest on stdin and stdout; messages and statistics go to stderr. Says how it ended. Lives have
-/// nothing in common but the options.
-[[nodiscard]] LifeEnd live(const RunOptions& options, LifeLinks links);
+/// What a monitor has from its supervisor.
+struct MachineLinks {
+  std::vector<LifeLinks> guests;  ///< In the order of the options.
+  vmm::Fd debugger;               ///< Listening for GDB; not open: none is wanted.
+  vmm::Fd supervisor;             ///< The link (link.hpp).
+};
+
+/// Runs the guests on stdin and stdout; messages and statistics go to stderr. Says how the last of them
+/// ended. A guest that restarts while others are in the machine does so in the machine; the last one does
+/// not: its next life is a new process's, and has nothing in common with this one but the options.
+[[nodiscard]] LifeEnd live(const MachineOptions& guests, MachineLinks links);
 
 }  // namespace pinfold::cli

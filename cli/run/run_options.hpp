@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/config/guest_config.hpp"
 #include "cli/console/options.hpp"
@@ -40,5 +41,11 @@ struct RunOptions {
   SandboxOptions sandbox;
   bool paused = false;  ///< The guest starts paused, in each life.
 };
+
+/// The guests of one machine, at least one; they differ in `guest` alone.
+using MachineOptions = std::vector<RunOptions>;
+
+/// Each has its own memory, vCPUs and devices in one process.
+inline constexpr std::size_t most_guests_of_a_machine = 16;
 
 }  // namespace pinfold::cli

@@ -11,7 +11,7 @@
 namespace pinfold::cli {
 
 ClaimedName::ClaimedName(std::string text, ControlName name, std::uint32_t id)
-    : text_(std::move(text)), name_(std::move(name)), note_{id, ::getpid(), 0} {}
+    : text_(std::move(text)), name_(std::move(name)), note_{.id = id, .supervisor = ::getpid()} {}
 
 tl::expected<ClaimedName, std::string> ClaimedName::claim(const std::string& name) {
   const auto directory = runtime_directory();
@@ -32,7 +32,7 @@ tl::expected<ClaimedName, std::string> ClaimedName::set_aside() {
     if (!moved) return tl::unexpected(moved.error().message);
     ClaimedName aside(std::move(other), std::move(*moved), note_.id);
     aside.write_note();
-    note_ = {take_guest_id(*directory), ::getpid(), 0};
+    note_ = {.id = take_guest_id(*directory), .supervisor = ::getpid()};
     write_note();
     return aside;
   }
@@ -40,6 +40,12 @@ tl::expected<ClaimedName, std::string> ClaimedName::set_aside() {
 
 void ClaimedName::note_monitor(pid_t monitor) {
   note_.monitor = monitor;
+  note_.life = 0;
+  write_note();
+}
+
+void ClaimedName::note_next_life() {
+  ++note_.life;
   write_note();
 }
 

@@ -25,6 +25,10 @@ class ClaimedName {
   /// Tell commands of the user what is there under the name: a monitor (0: none, between two lives), or one
   /// of a guest that is preserved.
   void note_monitor(pid_t monitor);
+  /// The monitor has other guests, too.
+  void note_shared(bool shared) { note_.shared = shared; }
+  /// The guest started again in its monitor.
+  void note_next_life();
   void note_preserved(pid_t monitor);
 
  private:

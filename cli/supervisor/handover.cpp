@@ -62,8 +62,8 @@ auto fields(Is<HostOptions> auto& host) {
 }
 
 auto fields(Is<ConsoleOptions> auto& console) {
-  auto& [place, log, log_bytes, old_logs] = console;
-  return std::tie(place, log, log_bytes, old_logs);
+  auto& [place, log, log_bytes, named, old_logs] = console;
+  return std::tie(place, log, log_bytes, named, old_logs);
 }
 
 auto fields(Is<sandbox::User> auto& user) {

@@ -1,27 +1,56 @@
-// The bytes on the link between a supervisor and a monitor.
+// What a supervisor and a monitor write to each other on their link.
 #pragma once
 
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdint>
 #include <optional>
 
 #include "cli/supervisor/life_end.hpp"
+#include "vmm/for_devices/fd.hpp"
 
 namespace pinfold::cli::link {
 
-// -- from the monitor
-inline constexpr char runs = 0;  ///< The first byte: the guest runs.
-/// The second: the guest has ended in this way, and stays for inspection.
-[[nodiscard]] constexpr char preserved_after(GuestEnd end) {
-  return static_cast<char>(1 + static_cast<int>(end));
+/// From the monitor: two bytes, the guest's number in the order of the options, and a word about it.
+struct Message {
+  std::uint8_t guest = 0;
+  std::uint8_t word = 0;
+};
+
+inline constexpr std::uint8_t runs = 0;  ///< All guests run; of guest 0, and the first message.
+/// The guest has ended in this way, and stays for inspection.
+[[nodiscard]] constexpr std::uint8_t preserved_after(GuestEnd end) {
+  return static_cast<std::uint8_t>(1 + static_cast<int>(end));
 }
-/// nullopt: no monitor writes this byte.
-[[nodiscard]] constexpr std::optional<GuestEnd> preserved_end(char byte) {
+/// nullopt: it is another word.
+[[nodiscard]] constexpr std::optional<GuestEnd> preserved_end(std::uint8_t word) {
   for (const auto end : {GuestEnd::poweroff, GuestEnd::reboot, GuestEnd::crash, GuestEnd::watchdog})
-    if (byte == preserved_after(end)) return end;
+    if (word == preserved_after(end)) return end;
+  return std::nullopt;
+}
+inline constexpr std::uint8_t started_again = 16;  ///< In the same machine, after a reboot or a crash.
+/// The guest has ended for good, with this exit code, and others are still there. What became of the last
+/// one, the monitor's own exit status says.
+[[nodiscard]] constexpr std::uint8_t ended_with(ExitCode code) {
+  return static_cast<std::uint8_t>(128 + code);
+}
+/// nullopt: it is another word.
+[[nodiscard]] constexpr std::optional<ExitCode> end_code(std::uint8_t word) {
+  for (const auto code : {exit_powered_off, exit_usage, exit_bad_image, exit_no_usable_kvm, exit_crashed,
+                          exit_isolation_fault, exit_monitor_failed})
+    if (word == ended_with(code)) return code;
   return std::nullopt;
 }
 
-// -- from the supervisor
-inline constexpr char leave = 0;    ///< End the guest, and then yourself.
+/// Nobody reads it if the supervisor is gone.
+inline void say(const vmm::Fd& supervisor, Message message) {
+  const std::array bytes{message.guest, message.word};
+  (void)::send(supervisor.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+// -- from the supervisor, one byte
+inline constexpr char leave = 0;    ///< End the guests, and then yourself.
 inline constexpr char renamed = 1;  ///< The guest, which is preserved, has another name.
 
 }  // namespace pinfold::cli::link

@@ -1,4 +1,4 @@
-// The program as a monitor: what a supervisor executes for one life of its guest.
+// The program as a monitor: what a supervisor executes for its guests.
 #pragma once
 
 #include <string>
@@ -8,19 +8,19 @@ namespace pinfold::cli {
 
 /// Descriptors that the monitor inherits from its supervisor.
 struct MonitorDescriptors {
-  int options = -1;          ///< A file: encode_options().
+  std::vector<int> options;  ///< For each guest, a file: encode_options().
   int link = -1;             ///< To the supervisor (monitor_process.hpp).
-  std::vector<int> sockets;  ///< SocketNumbers.
+  std::vector<int> sockets;  ///< SocketNumbers of each guest.
   int debugger = -1;         ///< A listening socket for GDB; -1: none.
-  std::string networks;      ///< NetworkDescriptors, as a text.
-  std::string disks;         ///< DiskSockets, as a text.
+  std::string networks;      ///< NetworkDescriptors of each guest, as texts with `+` between them.
+  std::string disks;         ///< DiskSockets of each guest, likewise.
 };
 
 /// The monitor's command line. The name is there for people who list processes.
 [[nodiscard]] std::vector<std::string> monitor_words(const std::string& name,
                                                      const MonitorDescriptors& descriptors);
 
-/// Runs the life; the exit status (life_end.hpp).
+/// Runs the guests; the exit status (life_end.hpp).
 int monitor(const MonitorDescriptors& descriptors);
 
 }  // namespace pinfold::cli

@@ -1,6 +1,7 @@
 #include "cli/supervisor/monitor_process.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -41,33 +42,38 @@ tl::unexpected<std::string> failure(const char* what) {
 
 }  // namespace
 
-tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions& options,
-                                                                const Inheritance& inherited,
-                                                                const sigset_t& mask) {
-  const vmm::Fd file = file_with(encode_options(options));
-  if (!file.open()) return failure("memfd_create");
+tl::expected<MonitorProcess, std::string> MonitorProcess::start(const std::vector<GuestHandover>& guests,
+                                                                int debugger, const sigset_t& mask) {
   std::array<int, 2> ends{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return failure("socketpair");
   MonitorProcess monitor;
   monitor.link_ = vmm::Fd(ends[0]);
   const vmm::Fd its_end(ends[1]);
+  std::vector<vmm::Fd> files;
+  std::vector<std::string> names;
+  MonitorDescriptors descriptors{{}, its_end.get(), {}, debugger, {}, {}};
+  std::vector<int> kept{its_end.get()};
+  if (debugger >= 0) kept.push_back(debugger);
+  for (const GuestHandover& guest : guests) {
+    files.push_back(file_with(encode_options(guest.options)));
+    if (!files.back().open()) return failure("memfd_create");
+    names.push_back(guest.options.guest.name);
+    descriptors.options.push_back(files.back().get());
+    descriptors.sockets.insert(descriptors.sockets.end(), guest.sockets.begin(), guest.sockets.end());
+    const std::string separator = names.size() > 1 ? "+" : "";
+    descriptors.networks += separator + text_of(guest.networks);
+    descriptors.disks += separator + text_of(guest.disks);
+    kept.push_back(files.back().get());
+    for (const auto& numbers : {numbers_of(guest.networks), numbers_of(guest.disks)})
+      kept.insert(kept.end(), numbers.begin(), numbers.end());
+  }
+  std::copy_if(descriptors.sockets.begin(), descriptors.sockets.end(), std::back_inserter(kept),
+               [](int fd) { return fd >= 0; });
 
-  std::vector<std::string> words =
-      monitor_words(options.guest.name, {file.get(),
-                                         its_end.get(),
-                                         {inherited.sockets.begin(), inherited.sockets.end()},
-                                         inherited.debugger,
-                                         text_of(inherited.networks),
-                                         text_of(inherited.disks)});
+  std::vector<std::string> words = monitor_words(fmt::format("{}", fmt::join(names, ",")), descriptors);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-  std::vector<int> kept{file.get(), its_end.get()};
-  if (inherited.debugger >= 0) kept.push_back(inherited.debugger);
-  std::copy_if(inherited.sockets.begin(), inherited.sockets.end(), std::back_inserter(kept),
-               [](int fd) { return fd >= 0; });
-  for (const auto& numbers : {numbers_of(inherited.networks), numbers_of(inherited.disks)})
-    kept.insert(kept.end(), numbers.begin(), numbers.end());
 
   const pid_t parent = ::getpid();
   monitor.pid_ = ::fork();
@@ -76,18 +82,29 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const RunOptions
   return monitor;
 }
 
-void MonitorProcess::read_link() {
-  char byte = 0;
-  const ssize_t n = ::read(link_.get(), &byte, 1);
-  if (n < 0 && errno == EINTR) return;
-  const bool first = !runs_;
-  if (n == 1 && first && byte == link::runs) {
-    runs_ = true;
-    return;
+std::vector<link::Message> MonitorProcess::read_link() {
+  std::array<std::uint8_t, 64> bytes{};
+  const ssize_t n = ::recv(link_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return {};
+  if (n <= 0) {
+    closed_ = true;
+    return {};
   }
-  if (n == 1 && !first) preserved_ = link::preserved_end(byte);
-  // Anything else is the end of the file, or what no intact monitor writes.
-  if (!preserved_) link_ = vmm::Fd();
+  read_.insert(read_.end(), bytes.begin(), bytes.begin() + n);
+  std::vector<link::Message> messages;
+  std::size_t used = 0;
+  for (; used + 2 <= read_.size(); used += 2) messages.push_back({read_[used], read_[used + 1]});
+  read_.erase(read_.begin(), read_.begin() + static_cast<std::ptrdiff_t>(used));
+  // The first message says that the guests run; no intact monitor writes anything else before.
+  if (!runs_ && !messages.empty()) {
+    if (messages.front().guest == 0 && messages.front().word == link::runs)
+      runs_ = true;
+    else
+      closed_ = true;
+    messages.erase(messages.begin());
+    if (closed_) messages.clear();
+  }
+  return messages;
 }
 
 void MonitorProcess::say_renamed() const {

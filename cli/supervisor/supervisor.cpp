@@ -4,12 +4,15 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "cli/gdb/listener.hpp"
 #include "cli/images/image_servers.hpp"
@@ -17,6 +20,7 @@
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/monitor_process.hpp"
+#include "cli/supervisor/neighbours.hpp"
 #include "cli/supervisor/preserved_guests.hpp"
 #include "cli/supervisor/restart_rule.hpp"
 #include "cli/supervisor/signals.hpp"
@@ -32,44 +36,94 @@ int complain(int code, const std::string& what) {
 
 bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGHUP; }
 
-/// A life of the guest, at its end.
+/// One guest of the machine.
+struct Member {
+  RunOptions options;
+  std::optional<ClaimedName> name{};  ///< None: commands don't find the guest.
+  std::optional<Networks> networks{};
+  std::optional<ImageServers> images{};
+  std::optional<HelperWatch> helpers{};  ///< Of both.
+  bool preserved = false;                ///< In a machine with others.
+  bool gone = false;                     ///< It has ended for good.
+
+  /// Starts what serves the guest. An error is one line.
+  [[nodiscard]] tl::expected<void, std::string> start_helpers();
+  /// Returns when all that the guest wrote is in its images.
+  void end_helpers();
+};
+
+tl::expected<void, std::string> Member::start_helpers() {
+  auto opened = Networks::open(options.guest, name ? name->id() : static_cast<std::uint32_t>(::getpid()));
+  if (!opened) return tl::unexpected(opened.error());
+  networks.emplace(std::move(*opened));
+  auto served = ImageServers::open(options);
+  if (!served) return tl::unexpected(served.error());
+  images.emplace(std::move(*served));
+  helpers.emplace([this] {
+    auto troubles = networks->troubles();
+    for (HelperTrouble& trouble : images->troubles()) troubles.push_back(std::move(trouble));
+    return troubles;
+  });
+  return {};
+}
+
+void Member::end_helpers() {
+  helpers.reset();
+  images.reset();
+  networks.reset();
+}
+
+/// In the order in which the machine's monitor knows them.
+using Members = std::vector<std::unique_ptr<Member>>;
+
+/// A machine, at its end.
 struct Life {
-  LifeEnd end;
-  std::optional<MonitorProcess> preserved;  ///< Its monitor, if that keeps the guest for inspection.
+  LifeEnd end;                              ///< Of the last guest, or of the monitor.
+  std::optional<MonitorProcess> preserved;  ///< Its monitor, if that keeps its only guest for inspection.
 };
 
 class Supervisor {
  public:
   /// `debugger` is a listening socket for GDB, or -1.
-  Supervisor(const RunOptions& options, std::optional<ClaimedName> name, int debugger,
-             std::function<void()> on_running)
-      : options_(options), name_(std::move(name)), debugger_(debugger), on_running_(std::move(on_running)) {}
+  Supervisor(Members members, int debugger, std::function<void()> on_running)
+      : members_(std::move(members)), debugger_(debugger), on_running_(std::move(on_running)) {}
 
   /// Until the last life has ended and no guest is preserved any more; the exit code.
   int run();
 
  private:
-  /// One life after the other; the exit code.
+  /// One machine after the other; the exit code.
   int live();
-  /// An error is the exit code: none could be started.
+  /// One machine, until its monitor ends or preserves its only guest. Those that have ended are no members
+  /// any more. An error is the exit code: none could be started.
   tl::expected<Life, int> live_once();
+  tl::expected<MonitorProcess, int> start();
   /// Waits for a signal, or for what `monitor` writes if there is one, and does what follows; for at most
-  /// `milliseconds`, if that is not -1.
-  void wait(MonitorProcess* monitor, int milliseconds = -1);
+  /// `milliseconds`, if that is not -1. What the monitor wrote.
+  std::vector<link::Message> wait(MonitorProcess* monitor, int milliseconds = -1);
   void on_signals(MonitorProcess* monitor);
+  /// Of a machine with several guests.
+  void on_message(const MonitorProcess& monitor, link::Message message);
+  /// Says what became of helpers. False: the guests can't start.
+  [[nodiscard]] bool look_at_helpers(const MonitorProcess& monitor);
+  [[nodiscard]] int patience() const;
   /// Keeps a guest that has ended, under its name or, if another life is to begin, under another one. The
   /// exit code; nullopt: another life is to begin.
-  std::optional<int> keep(MonitorProcess monitor, GuestEnd end, const RestartRule& rule);
-  [[nodiscard]] bool starts_beside(GuestEnd end, const RestartRule& rule) const;
+  std::optional<int> keep(Member& member, MonitorProcess monitor, GuestEnd end);
+  [[nodiscard]] bool starts_beside(const Member& member, GuestEnd end) const;
   void note_monitor(pid_t monitor);
+  int complain_of(const Member& member, int code, const std::string& what) const;
+  /// The exit code is the worst of all guests': the largest.
+  int worst(int code) { return worst_ = std::max(worst_, code); }
 
-  const RunOptions& options_;
-  std::optional<ClaimedName> name_;  ///< None: commands don't find the guest.
+  Members members_;  ///< Those that have not ended.
   const int debugger_;
   std::function<void()> on_running_;  ///< Empty once it was called.
   SupervisorSignals signals_;
   TerminalModes terminal_;
   PreservedGuests preserved_;
+  RestartRule rule_;
+  int worst_ = exit_powered_off;
   bool leaving_ = false;  ///< The user asked for the end.
   int hurrying_ = 0;      ///< The signal by which the user asked for it again; 0: none.
 };
@@ -89,64 +143,132 @@ void Supervisor::on_signals(MonitorProcess* monitor) {
   }
 }
 
-void Supervisor::note_monitor(pid_t monitor) {
-  if (name_) name_->note_monitor(monitor);
+int Supervisor::complain_of(const Member& member, int code, const std::string& what) const {
+  return complain(code, (member.options.console.named ? member.options.guest.name + ": " : "") + what);
 }
 
-void Supervisor::wait(MonitorProcess* monitor, int milliseconds) {
+void Supervisor::note_monitor(pid_t monitor) {
+  for (const auto& member : members_) {
+    if (!member->name) continue;
+    member->name->note_shared(members_.size() > 1);
+    member->name->note_monitor(monitor);
+  }
+}
+
+std::vector<link::Message> Supervisor::wait(MonitorProcess* monitor, int milliseconds) {
   std::array<pollfd, 2> fds{
       {{signals_.fd(), POLLIN, 0}, {monitor == nullptr ? -1 : monitor->link(), POLLIN, 0}}};
   if (::poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) {
     if (monitor != nullptr) monitor->kill();
     preserved_.kill();
   }
-  if (fds[1].revents != 0) monitor->read_link();
+  std::vector<link::Message> messages;
+  if (fds[1].revents != 0) messages = monitor->read_link();
   on_signals(monitor);
   preserved_.forget_ended();
+  return messages;
 }
 
-tl::expected<Life, int> Supervisor::live_once() {
-  const SocketNumbers sockets = name_ ? name_->listeners() : SocketNumbers{-1, -1, -1};
-  auto networks =
-      Networks::open(options_.guest, name_ ? name_->id() : static_cast<std::uint32_t>(::getpid()));
-  if (!networks) return tl::unexpected(complain(exit_bad_image, networks.error()));
-  auto images = ImageServers::open(options_);
-  if (!images) return tl::unexpected(complain(exit_bad_image, images.error()));
-  HelperWatch helpers([&] {
-    auto troubles = networks->troubles();
-    for (HelperTrouble& trouble : images->troubles()) troubles.push_back(std::move(trouble));
-    return troubles;
-  });
-  bool helper_failed = false;  // before the guest ran
-  auto monitor = MonitorProcess::start(
-      options_, {sockets, debugger_, networks->descriptors(), images->sockets()}, signals_.mask_before());
+tl::expected<MonitorProcess, int> Supervisor::start() {
+  std::vector<GuestHandover> guests;
+  for (const auto& member : members_) {
+    if (auto started = member->start_helpers(); !started)
+      return tl::unexpected(complain_of(*member, exit_bad_image, started.error()));
+    guests.push_back({member->options, member->name ? member->name->listeners() : SocketNumbers{-1, -1, -1},
+                      member->networks->descriptors(), member->images->sockets()});
+  }
+  auto monitor = MonitorProcess::start(guests, debugger_, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
-  networks->drop_descriptors();
-  images->drop_sockets();
+  for (const auto& member : members_) {
+    member->networks->drop_descriptors();
+    member->images->drop_sockets();
+  }
   note_monitor(monitor->pid());
-  for (;;) {
-    wait(&*monitor, helpers.patience());
-    if (monitor->guest_runs() && on_running_) std::exchange(on_running_, nullptr)();
-    // Helpers end with the monitor, which is no trouble.
-    if (const auto status = monitor->ended()) {
-      terminal_.restore();
-      note_monitor(0);
-      if (helper_failed) return tl::unexpected(int{exit_bad_image});
-      return Life{life_end(*status), std::nullopt};
+  return std::move(*monitor);
+}
+
+int Supervisor::patience() const {
+  int shortest = -1;
+  for (const auto& member : members_) {
+    const int its = member->helpers ? member->helpers->patience() : -1;
+    if (its >= 0) shortest = shortest < 0 ? its : std::min(shortest, its);
+  }
+  return shortest;
+}
+
+bool Supervisor::look_at_helpers(const MonitorProcess& monitor) {
+  bool failed = false;
+  for (const auto& member : members_) {
+    if (!member->helpers) continue;
+    for (const std::string& line : member->helpers->lines(monitor.guests_run())) {
+      complain_of(*member, 0, line);
+      failed = failed || !monitor.guests_run();
     }
-    for (const std::string& line : helpers.lines(monitor->guest_runs())) {
-      complain(0, line);
-      if (monitor->guest_runs() || helper_failed) continue;
-      helper_failed = true;
-      monitor->kill();
-    }
-    if (const auto end = monitor->preserved()) return Life{{end, code_of(*end), 0, {}}, std::move(*monitor)};
+  }
+  return !failed;
+}
+
+void Supervisor::on_message(const MonitorProcess& monitor, link::Message message) {
+  if (message.guest >= members_.size() || members_[message.guest]->gone) return;
+  Member& member = *members_[message.guest];
+  if (message.word == link::started_again) {
+    rule_ = RestartRule();
+    if (member.name) member.name->note_next_life();
+  } else if (const auto end = link::preserved_end(message.word)) {
+    if (member.preserved) return;
+    member.preserved = true;
+    member.end_helpers();
+    worst(code_of(*end));
+    if (!member.name) return;
+    member.name->note_preserved(monitor.pid());
+    complain_of(member, 0,
+                fmt::format("the guest is preserved; `pinfold destroy {}` ends it", member.name->text()));
+  } else if (const auto code = link::end_code(message.word)) {
+    worst(*code);
+    member.gone = true;
+    // Whoever takes the name may want the images, too.
+    member.end_helpers();
+    member.name.reset();
   }
 }
 
-bool Supervisor::starts_beside(GuestEnd end, const RestartRule& rule) const {
-  if (leaving_ || action_for(options_.guest, end) != EndAction::rename_restart) return false;
-  auto objection = rule.objection_to_restart(end);
+tl::expected<Life, int> Supervisor::live_once() {
+  rule_ = RestartRule();
+  const bool alone = members_.size() == 1;
+  auto monitor = start();
+  if (!monitor) return tl::unexpected(monitor.error());
+  bool helper_failed = false;  // before the guests ran
+  for (;;) {
+    const auto messages = wait(&*monitor, patience());
+    if (monitor->guests_run() && on_running_) std::exchange(on_running_, nullptr)();
+    for (const link::Message message : messages) {
+      if (!alone) {
+        on_message(*monitor, message);
+      } else if (const auto end = link::preserved_end(message.word)) {
+        monitor->stop_reading();
+        members_[0]->end_helpers();
+        return Life{{end, code_of(*end), 0, {}}, std::move(*monitor)};
+      }
+    }
+    // Helpers end with the monitor, which is no trouble.
+    if (const auto status = monitor->ended()) {
+      // What it wrote last.
+      if (!alone)
+        for (const link::Message message : monitor->read_link()) on_message(*monitor, message);
+      terminal_.restore();
+      note_monitor(0);
+      std::erase_if(members_, [](const auto& member) { return member->gone; });
+      for (const auto& member : members_) member->end_helpers();
+      if (helper_failed) return tl::unexpected(int{exit_bad_image});
+      return Life{life_end(*status), std::nullopt};
+    }
+    if (!look_at_helpers(*monitor) && !std::exchange(helper_failed, true)) monitor->kill();
+  }
+}
+
+bool Supervisor::starts_beside(const Member& member, GuestEnd end) const {
+  if (leaving_ || action_for(member.options.guest, end) != EndAction::rename_restart) return false;
+  auto objection = rule_.objection_to_restart(end);
   if (!objection && preserved_.size() + 1 >= PreservedGuests::most)
     objection =
         fmt::format("the guest is not started again: {} of its lives are preserved", PreservedGuests::most);
@@ -154,27 +276,27 @@ bool Supervisor::starts_beside(GuestEnd end, const RestartRule& rule) const {
   return !objection;
 }
 
-std::optional<int> Supervisor::keep(MonitorProcess monitor, GuestEnd end, const RestartRule& rule) {
-  const EndAction action = action_for(options_.guest, end);
+std::optional<int> Supervisor::keep(Member& member, MonitorProcess monitor, GuestEnd end) {
+  const EndAction action = action_for(member.options.guest, end);
   if (action != EndAction::preserve && action != EndAction::rename_restart) {
     monitor.kill();
     return complain(exit_monitor_failed, "the guest's monitor keeps a guest that is not to be preserved");
   }
   // It has no eye for the user's wish between the guest's end and now.
   if (leaving_) monitor.ask_to_leave();
-  bool another = starts_beside(end, rule);
+  bool another = starts_beside(member, end);
   std::optional<ClaimedName> its_name;
-  if (another && name_) {
-    if (auto aside = name_->set_aside()) {
+  if (another && member.name) {
+    if (auto aside = member.name->set_aside()) {
       its_name.emplace(std::move(*aside));
     } else {
       another = false;
       complain(0, "the guest is not started again: " + aside.error());
     }
   }
-  if (!another && name_) {
-    its_name.emplace(std::move(*name_));
-    name_.reset();
+  if (!another && member.name) {
+    its_name.emplace(std::move(*member.name));
+    member.name.reset();
   }
   if (its_name) {
     its_name->note_preserved(monitor.pid());
@@ -187,55 +309,65 @@ std::optional<int> Supervisor::keep(MonitorProcess monitor, GuestEnd end, const 
 
 int Supervisor::live() {
   for (;;) {
-    RestartRule rule;
     auto life = live_once();
-    if (!life) return life.error();
+    if (!life) return worst(life.error());
     const LifeEnd& end = life->end;
     if (life->preserved) {
-      if (const auto code = keep(std::move(*life->preserved), *end.guest, rule)) return *code;
+      if (const auto code = keep(*members_[0], std::move(*life->preserved), *end.guest)) return worst(*code);
       continue;
     }
-    if (hurrying_ != 0) return end.code;
-    // Before the guest ran, only a signal could end the monitor.
-    if (leaving_ && is_request_to_end(end.signal)) return exit_powered_off;
-    if (!end.complaint.empty()) return complain(end.code, end.complaint);
-    if (!end.guest || leaving_) return end.code;
-    if (action_for(options_.guest, *end.guest) != EndAction::restart) return end.code;
-    if (const auto objection = rule.objection_to_restart(*end.guest)) return complain(end.code, *objection);
+    if (hurrying_ != 0) return worst(end.code);
+    // Before the guests ran, only a signal could end the monitor.
+    if (leaving_ && is_request_to_end(end.signal)) return worst(exit_powered_off);
+    if (!end.complaint.empty()) return complain(worst(end.code), end.complaint);
+    // Of the last guest alone: the others have ended before.
+    if (!end.guest || leaving_ || members_.size() != 1 || members_[0]->preserved) return worst(end.code);
+    if (action_for(members_[0]->options.guest, *end.guest) != EndAction::restart) return worst(end.code);
+    if (const auto objection = rule_.objection_to_restart(*end.guest))
+      return complain_of(*members_[0], worst(end.code), *objection);
   }
 }
 
 int Supervisor::run() {
   const int code = live();
-  name_.reset();
-  while (preserved_.size() != 0) wait(nullptr);
+  members_.clear();
+  while (preserved_.size() != 0) (void)wait(nullptr);
   if (hurrying_ != 0) end_by(hurrying_);
   return code;
 }
 
 }  // namespace
 
-int supervise(const RunOptions& given, SupervisorEvents events) {
-  RunOptions options = given;
-  // Completed once: the guest keeps its name and its UUID when it restarts.
-  auto config = completed(std::move(options.guest));
-  if (!config) return complain(exit_bad_image, in_terms_of_flags(config.error()));
-  options.guest = std::move(*config);
-  // Without a socket the guest runs all the same, unless the user gave it a name to be found by.
-  auto name = ClaimedName::claim(options.guest.name);
-  if (!name && !given.guest.name.empty()) return complain(exit_bad_image, "--name: " + name.error());
-  if (!name) complain(0, "no control socket: " + name.error());
-  std::optional<gdb::Listener> debugger;
-  if (!options.watch.gdb.empty()) {
-    auto place = gdb::Listener::open(options.watch.gdb);
-    if (!place) return complain(exit_bad_image, place.error());
-    debugger.emplace(std::move(*place));
+int supervise(const MachineOptions& given, SupervisorEvents events) {
+  MachineOptions guests = given;
+  for (RunOptions& options : guests) {
+    // Completed once: the guest keeps its name and its UUID when it restarts.
+    if (guests.size() > 1 && options.guest.name.empty())
+      options.guest.name = fmt::format("guest-{}-{}", ::getpid(), &options - guests.data() + 1);
+    auto config = completed(std::move(options.guest));
+    if (!config) return complain(exit_bad_image, in_terms_of_flags(config.error()));
+    options.guest = std::move(*config);
+    options.console.named = guests.size() > 1;
   }
-  std::optional<ClaimedName> claimed;
-  if (name) claimed.emplace(std::move(*name));
-  if (claimed && events.named) events.named();
-  return Supervisor(options, std::move(claimed), debugger ? debugger->socket().get() : -1,
-                    std::move(events.running))
+  if (const auto objection = objection_to_neighbours(guests)) return complain(exit_bad_image, *objection);
+  Members members;
+  for (std::size_t n = 0; n < guests.size(); ++n) {
+    // Without a socket the guest runs all the same, unless the user gave it a name to be found by.
+    auto name = ClaimedName::claim(guests[n].guest.name);
+    if (!name && !given[n].guest.name.empty())
+      return complain(exit_bad_image, (guests.size() == 1 ? "--name: " : "") + name.error());
+    if (!name) complain(0, "no control socket: " + name.error());
+    auto& member = members.emplace_back(std::make_unique<Member>(Member{.options = guests[n]}));
+    if (name) member->name.emplace(std::move(*name));
+  }
+  std::optional<gdb::Listener> debugger;
+  if (const std::string& place = guests[0].watch.gdb; !place.empty()) {
+    auto listener = gdb::Listener::open(place);
+    if (!listener) return complain(exit_bad_image, listener.error());
+    debugger.emplace(std::move(*listener));
+  }
+  if (members[0]->name && events.named) events.named();
+  return Supervisor(std::move(members), debugger ? debugger->socket().get() : -1, std::move(events.running))
       .run();
 }
 

@@ -1,4 +1,4 @@
-// `pinfold run`: supervises the monitors of one guest.
+// `pinfold run`: supervises the monitors of one machine.
 #pragma once
 
 #include <functional>
@@ -9,15 +9,17 @@ namespace pinfold::cli {
 
 /// What the caller of supervise() is told, each once and by a call; empty: nothing.
 struct SupervisorEvents {
-  std::function<void()> named;    ///< The guest has its name: its sockets listen. It does not run yet.
-  std::function<void()> running;  ///< The guest runs, for the first time.
+  std::function<void()> named;    ///< The guests have their names: their sockets listen. They don't run yet.
+  std::function<void()> running;  ///< The guests run, for the first time.
 };
 
-/// Runs the guest on stdin and stdout until its last end; messages and statistics go to stderr. Returns the
-/// exit code (exit_codes.hpp).
+/// Runs the guests, which differ in RunOptions::guest alone, in one machine on stdin and stdout until their
+/// last ends; messages and statistics go to stderr. Returns the exit code (exit_codes.hpp): the largest of
+/// all guests'.
 ///
-/// Each life of the guest runs in a monitor of its own (monitor_process.hpp). This process reads nothing that
-/// a guest wrote. It holds the guest's name, passes on signals, and restores the terminal. It has one thread.
-int supervise(const RunOptions& options, SupervisorEvents events = {});
+/// A machine runs in a monitor of its own (monitor_process.hpp). A guest that restarts while others are there
+/// stays in it; the last one gets a new monitor. This process reads nothing that a guest wrote. It holds the
+/// guests' names, passes on signals, and restores the terminal. It has one thread.
+int supervise(const MachineOptions& guests, SupervisorEvents events = {});
 
 }  // namespace pinfold::cli

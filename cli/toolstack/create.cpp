@@ -103,7 +103,7 @@ int exit_code_of(pid_t process) {
     running = Ends();
     console = vmm::Fd();
   };
-  const int code = supervise(options, {connect, say_that_it_runs});
+  const int code = supervise({options}, {connect, say_that_it_runs});
   std::fflush(stderr);
   ::_exit(code);
 }

@@ -30,16 +30,6 @@ bool is_supervised(const std::filesystem::path& directory, const RunningGuest& g
   });
 }
 
-bool supervisor_ends_within(const std::filesystem::path& directory, const RunningGuest& guest,
-                            std::chrono::milliseconds patience) {
-  const auto start = std::chrono::steady_clock::now();
-  while (is_supervised(directory, guest)) {
-    if (std::chrono::steady_clock::now() - start >= patience) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
-}
-
 }  // namespace
 
 RunningGuest with_whole_note(const std::filesystem::path& directory, RunningGuest guest) {
@@ -59,6 +49,16 @@ bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& gu
     if (patience.count() != 0 && std::chrono::steady_clock::now() - start >= patience) return false;
     if (while_waiting) while_waiting();
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return true;
+}
+
+bool supervisor_ends_within(const std::filesystem::path& directory, const RunningGuest& guest,
+                            std::chrono::milliseconds patience) {
+  const auto start = std::chrono::steady_clock::now();
+  while (is_supervised(directory, guest)) {
+    if (std::chrono::steady_clock::now() - start >= patience) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return true;
 }

@@ -19,6 +19,10 @@ namespace pinfold::cli {
 bool wait_for_end(const std::filesystem::path& directory, const RunningGuest& guest,
                   std::chrono::milliseconds patience, const std::function<void()>& while_waiting = {});
 
+/// Waits until no guest has the name any more, but for one of another supervisor's. False: one still has.
+[[nodiscard]] bool supervisor_ends_within(const std::filesystem::path& directory, const RunningGuest& guest,
+                                          std::chrono::milliseconds patience);
+
 /// Kills the guest's monitor, if it is still this one. The guest's supervisor reports it.
 void kill_monitor(const std::filesystem::path& directory, const RunningGuest& guest);
 

@@ -128,6 +128,16 @@ int ask_all(const Options& options, const char* command, const Json& arguments, 
   return code;
 }
 
+/// A guest that shares its monitor: that one is not killed, because the others would end with it. A guest
+/// that reboots just now may start again once more.
+bool destroy_in_company(const std::filesystem::path& directory, const RunningGuest& guest) {
+  for (int tries = 0; tries < 5; ++tries) {
+    (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
+    if (supervisor_ends_within(directory, guest, 2s)) return true;
+  }
+  return false;
+}
+
 /// Also a guest whose monitor does not answer, or is not in a state to end.
 int destroy(const Options& options) {
   const auto directory = runtime_directory();
@@ -135,12 +145,18 @@ int destroy(const Options& options) {
   const auto guests = chosen(*directory, options, false);
   if (!guests) return complain(guests.error());
   const RunningGuest guest = with_whole_note(*directory, guests->front());
-  (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
-  if (!wait_for_end(*directory, guest, 5s)) {
-    kill_monitor(*directory, guest);
-    if (!wait_for_end(*directory, guest, 5s)) return complain(guest.name + " does not end");
+  if (guest.note.shared) {
+    if (!destroy_in_company(*directory, guest))
+      return complain(fmt::format("{} does not end, and its monitor, process {}, has other guests, too",
+                                  guest.name, guest.note.monitor));
+  } else {
+    (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
+    if (!wait_for_end(*directory, guest, 5s)) {
+      kill_monitor(*directory, guest);
+      if (!wait_for_end(*directory, guest, 5s)) return complain(guest.name + " does not end");
+    }
+    if (!end_supervisor(*directory, guest)) return complain(guest.name + " starts again and again");
   }
-  if (!end_supervisor(*directory, guest)) return complain(guest.name + " starts again and again");
   if (options.json)
     fmt::print("{}\n", Json{{"name", guest.name}, {"id", guest.note.id}, {"state", "destroyed"}}.dump(2));
   return exit_powered_off;

@@ -8,14 +8,14 @@ namespace pinfold::devices::block {
 using xenbus::DeviceNodes;
 using xenbus::FrontendNodes;
 
-Disk::Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links)
+Disk::Disk(std::shared_ptr<Image> image, DiskNodes nodes, DiskLinks links)
     : image_(std::move(image)),
       geometry_(image_->geometry()),
       nodes_(std::move(nodes)),
       links_(std::move(links)),
       rings_(links_.grants, links_.frame_holder()) {}
 
-tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::unique_ptr<Image> image, DiskNodes nodes,
+tl::expected<std::unique_ptr<Disk>, std::string> Disk::make(std::shared_ptr<Image> image, DiskNodes nodes,
                                                             DiskLinks links, std::uint32_t queues) {
   std::unique_ptr<Disk> disk(new Disk(std::move(image), std::move(nodes), std::move(links)));
   const std::size_t most = std::min<std::size_t>(most_queues, disk->image_->most_queues());

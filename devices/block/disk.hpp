@@ -41,7 +41,7 @@ class Disk final : public xenbus::Backend {
   static constexpr std::uint32_t most_queues = max_queues;
 
   /// `image` and what `links` names outlive this. An error is one line.
-  [[nodiscard]] static tl::expected<std::unique_ptr<Disk>, std::string> make(std::unique_ptr<Image> image,
+  [[nodiscard]] static tl::expected<std::unique_ptr<Disk>, std::string> make(std::shared_ptr<Image> image,
                                                                              DiskNodes nodes, DiskLinks links,
                                                                              std::uint32_t queues);
 
@@ -65,14 +65,14 @@ class Disk final : public xenbus::Backend {
     OwnedQueueThread thread;  ///< Ends before what it uses.
   };
 
-  Disk(std::unique_ptr<Image> image, DiskNodes nodes, DiskLinks links);
+  Disk(std::shared_ptr<Image> image, DiskNodes nodes, DiskLinks links);
   [[nodiscard]] tl::expected<std::uint32_t, std::string> queues_of(
       const xenbus::FrontendNodes& frontend) const;
   [[nodiscard]] tl::expected<void, std::string> connect_queue(Queue& queue,
                                                               const xenbus::FrontendNodes& nodes);
   [[nodiscard]] xenbus::DeviceNodes properties() const;
 
-  std::unique_ptr<Image> image_;
+  std::shared_ptr<Image> image_;
   const Geometry geometry_;  ///< Its sectors are those at the start.
   std::atomic<bool> grown_ = false;
   DiskNodes nodes_;

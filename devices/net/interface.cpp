@@ -39,13 +39,14 @@ tl::expected<RxFeatures, std::string> features_of(const FrontendNodes& nodes) {
 
 }  // namespace
 
-Interface::Interface(Wiring wiring, InterfaceNodes nodes, InterfaceLinks links)
+Interface::Interface(std::shared_ptr<Wiring> wiring, InterfaceNodes nodes, InterfaceLinks links)
     : wiring_(std::move(wiring)),
       nodes_(std::move(nodes)),
       links_(std::move(links)),
       rings_(links_.grants, links_.frame_holder()) {}
 
-tl::expected<std::unique_ptr<Interface>, std::string> Interface::make(Wiring wiring, InterfaceNodes nodes,
+tl::expected<std::unique_ptr<Interface>, std::string> Interface::make(std::shared_ptr<Wiring> wiring,
+                                                                      InterfaceNodes nodes,
                                                                       InterfaceLinks links,
                                                                       std::uint32_t queues) {
   std::unique_ptr<Interface> made(new Interface(std::move(wiring), std::move(nodes), std::move(links)));
@@ -107,7 +108,7 @@ tl::expected<DeviceNodes, std::string> Interface::connect(const FrontendNodes& f
     rings->features = *features;
     Queue& queue = *queues_[n];
     queue.thread->connect(
-        std::make_unique<NetQueue>(wiring_, queue.grants, *queue.counts, std::move(*rings), n, queues));
+        std::make_unique<NetQueue>(*wiring_, queue.grants, *queue.counts, std::move(*rings), n, queues));
   }
   return DeviceNodes{};
 }

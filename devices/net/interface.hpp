@@ -40,10 +40,8 @@ class Interface final : public xenbus::Backend {
   static constexpr std::uint32_t most_queues = 8;
 
   /// What `links` names outlives this. An error is one line.
-  [[nodiscard]] static tl::expected<std::unique_ptr<Interface>, std::string> make(Wiring wiring,
-                                                                                  InterfaceNodes nodes,
-                                                                                  InterfaceLinks links,
-                                                                                  std::uint32_t queues);
+  [[nodiscard]] static tl::expected<std::unique_ptr<Interface>, std::string> make(
+      std::shared_ptr<Wiring> wiring, InterfaceNodes nodes, InterfaceLinks links, std::uint32_t queues);
 
   [[nodiscard]] xenbus::DeviceNodes backend_nodes() const override;
   [[nodiscard]] xenbus::DeviceNodes frontend_nodes() const override;
@@ -65,7 +63,7 @@ class Interface final : public xenbus::Backend {
     OwnedQueueThread thread;              ///< Ends before the rest.
   };
 
-  Interface(Wiring wiring, InterfaceNodes nodes, InterfaceLinks links);
+  Interface(std::shared_ptr<Wiring> wiring, InterfaceNodes nodes, InterfaceLinks links);
   [[nodiscard]] tl::expected<RingPair, std::string> rings_of(Queue& queue,
                                                              const xenbus::FrontendNodes& nodes);
   [[nodiscard]] tl::expected<std::unique_ptr<MonitorEnd>, std::string> bind(
@@ -73,7 +71,7 @@ class Interface final : public xenbus::Backend {
   [[nodiscard]] tl::expected<GrantedPage, std::string> ring_page(const xenbus::FrontendNodes& nodes,
                                                                  const char* name);
 
-  Wiring wiring_;
+  std::shared_ptr<Wiring> wiring_;
   InterfaceNodes nodes_;
   InterfaceLinks links_;
   GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.

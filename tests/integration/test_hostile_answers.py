@@ -92,7 +92,7 @@ def monitor(pinfold: Pinfold, work: Path) -> Iterator[Monitor]:
     folder.mkdir(mode=0o700)
     with (folder / "one.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(f"7 {os.getpid()} {os.getpid()}\n")
+        lock.write(f"7 {os.getpid()} {os.getpid()} 0\n")
         lock.flush()
         monitor = Monitor(folder / "one.sock")
         yield monitor

@@ -93,7 +93,7 @@ def test_notes_that_others_wrote_are_no_ids(host: Pinfold) -> None:
     """Only the user can write there, but nothing that stands there may make a command kill another process."""
     guest = calling(host, "one")
     lock = host.folder / "pinfold/one.lock"
-    for text in ("", "x", "1", "1 2", "-1 2 3\n", f"1 {os.getpid()} -1\n", "99999999999999999999 1 1\n", "\0" * 100):
+    for text in ("", "x", "1", "1 2", "-1 2 3\n", f"1 {os.getpid()} -1 0\n", f"1 {os.getpid()} 1\n", "99999999999999999999 1 1\n", "\0" * 100):
         lock.write_text(text)
         assert listed(host)[0]["id"] == 0
     assert host("destroy", "one").returncode == 0

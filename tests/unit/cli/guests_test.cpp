@@ -76,7 +76,7 @@ TEST_F(Guests, sockets_move_to_another_name_and_both_stay_held) {
   const int before = one.listener().get();
   auto aside = one.move_sockets_to("one-2");
   ASSERT_TRUE(aside) << aside.error().message;
-  aside->note(GuestNote{7, 100, 101, true}.text());
+  aside->note(GuestNote{.id = 7, .supervisor = 100, .monitor = 101, .preserved = true}.text());
   EXPECT_EQ(aside->listener().get(), before);
   EXPECT_NE(one.listener().get(), before);
   one.note(GuestNote{9, 100, 102}.text());
@@ -109,7 +109,7 @@ class Sleeper {
 TEST_F(Guests, the_supervisor_of_a_preserved_one_is_not_asked_to_end) {
   const Sleeper supervisor;
   std::optional<ControlName> name = guest("one", 7);
-  const GuestNote note{7, supervisor.pid(), 0, true};
+  const GuestNote note{.id = 7, .supervisor = supervisor.pid(), .preserved = true};
   name->note(note.text());
   std::thread slow([&] {
     std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -138,10 +138,12 @@ TEST_F(Guests, an_id_is_not_given_through_a_link) {
 }
 
 TEST(GuestNote, is_read_as_it_was_written) {
-  for (const GuestNote& note : {GuestNote{7, 1234, 0}, GuestNote{7, 1234, 1235, true}})
+  for (const GuestNote& note :
+       {GuestNote{7, 1234, 0}, GuestNote{7, 1234, 1235, 3, true, false},
+        GuestNote{7, 1234, 1235, 0, false, true}, GuestNote{7, 1234, 1235, 0, true, true}})
     EXPECT_EQ(GuestNote::parse(note.text()), note);
-  for (const char* text :
-       {"", "7", "7 1", "7 1 2", "-7 1 2\n", "7 0 2\n", "7 1 -2\n", "x 1 2\n", "4294967296 1 2\n"})
+  for (const char* text : {"", "7", "7 1", "7 1 2", "7 1 2\n", "-7 1 2 0\n", "7 0 2 0\n", "7 1 -2 0\n",
+                           "x 1 2 0\n", "4294967296 1 2 0\n"})
     EXPECT_EQ(GuestNote::parse(text), GuestNote{}) << text;
 }
 

@@ -21,8 +21,8 @@ struct Merged {
   LineMerger::Clock::time_point now{};
 };
 
-TEST(LineMerger, one_guests_bytes_pass_unchanged) {
-  Merged m({"a"});
+TEST(LineMerger, the_bytes_of_a_guest_without_a_name_pass_unchanged) {
+  Merged m({""});
   m.say(0, "login: ");
   EXPECT_EQ(m.next(), "login: ");
   m.say(0, "\r\r\nx");

@@ -80,15 +80,24 @@ TEST(LifeEnd, each_end_has_its_own_action) {
   EXPECT_EQ(action_for(config, GuestEnd::watchdog), EndAction::restart);
 }
 
-TEST(Link, a_byte_is_a_preserved_end_or_none) {
-  int known = 0;
-  for (int byte = 0; byte < 256; ++byte)
-    if (const auto end = link::preserved_end(static_cast<char>(byte))) {
-      ++known;
-      EXPECT_EQ(link::preserved_after(*end), static_cast<char>(byte));
+TEST(Link, a_word_has_one_meaning_or_none) {
+  int preserved = 0, ended = 0;
+  for (int word = 0; word < 256; ++word) {
+    const auto byte = static_cast<std::uint8_t>(word);
+    if (const auto end = link::preserved_end(byte)) {
+      ++preserved;
+      EXPECT_EQ(link::preserved_after(*end), byte);
+      EXPECT_FALSE(link::end_code(byte));
     }
-  EXPECT_EQ(known, 4);
-  EXPECT_FALSE(link::preserved_end(link::runs));
+    if (const auto code = link::end_code(byte)) {
+      ++ended;
+      EXPECT_EQ(link::ended_with(*code), byte);
+    }
+  }
+  EXPECT_EQ(preserved, 4);
+  EXPECT_EQ(ended, 7);
+  for (const auto word : {link::runs, link::started_again})
+    EXPECT_FALSE(link::preserved_end(word) || link::end_code(word));
 }
 
 TEST(RestartRule, a_guest_that_crashes_soon_after_its_start_stays_ended) {

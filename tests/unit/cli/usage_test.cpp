@@ -38,8 +38,8 @@ TEST(Usage, an_unknown_option_is_named_even_if_a_required_one_is_missing) {
 }
 
 TEST(Usage, a_word_too_many_is_named) {
-  EXPECT_EQ(said_of({"run", "guest.cfg", "word"}),
-            "pinfold run: not understood: word\n`pinfold run --help` lists the options.\n");
+  EXPECT_EQ(said_of({"create", "guest.cfg", "word"}),
+            "pinfold create: not understood: word\n`pinfold create --help` lists the options.\n");
 }
 
 TEST(Usage, a_missing_option_is_named_if_all_words_were_understood) {

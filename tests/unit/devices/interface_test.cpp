@@ -73,8 +73,8 @@ struct InterfaceOnBus : testing::Test {
     const InterfaceLinks links{domain.channels, guest.entries,
                                [this] { return std::make_unique<FakeHolder>(guest.target); },
                                [waker = bus.waker()] { waker->wake(); }};
-    bus.add({"vif", DomId(1), 0},
-            *Interface::make(std::move(wiring), {0, "00:16:3e:01:02:03", 9000, {}}, links, queues));
+    bus.add({"vif", DomId(1), 0}, *Interface::make(std::make_shared<Wiring>(std::move(wiring)),
+                                                   {0, "00:16:3e:01:02:03", 9000, {}}, links, queues));
     EXPECT_TRUE(bus.start(domain.lock.held, {}));
   }
 

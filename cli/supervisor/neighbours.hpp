@@ -1,0 +1,15 @@
+// Guests that can't be in one machine.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cli/run/run_options.hpp"
+
+namespace pinfold::cli {
+
+/// Why these guests, whose configurations are completed(), can't run together, as one line: something that
+/// one has is another's, or one wants what only a guest alone has. nullopt: they can.
+[[nodiscard]] std::optional<std::string> objection_to_neighbours(const MachineOptions& guests);
+
+}  // namespace pinfold::cli
