@@ -194,7 +194,7 @@ LifeEnd live(const MachineOptions& given, MachineLinks links) {
   std::vector<Prepared> prepared;
   std::optional<ProbedKvm> kvm;
   // Says which guest can't be made, if there are others.
-  const auto failed = [&given](const RunOptions& guest, const Failure& failure) {
+  const auto failed = [](const RunOptions& guest, const Failure& failure) {
     return no_life({failure.code, (guest.console.named ? guest.guest.name + ": " : "") + failure.message});
   };
   for (std::size_t n = 0; n < given.size(); ++n) {

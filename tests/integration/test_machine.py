@@ -1,0 +1,233 @@
+"""Several guests in one machine and one process: `pinfold run a.cfg b.cfg`. Each lives and ends as if it were alone, and
+leaves the others as they were."""
+import json
+import re
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from harness.images import Images
+from harness.pinfold import Guest, Pinfold
+
+AUDITED = "audit: .*no reference left"
+
+
+def config(host: Pinfold, name: str, kernel: str | Path, extra: str = "", *lines: str, memory: int = 32) -> Path:
+    """A configuration file; `kernel` is a test guest's name, or a file."""
+    file = host.folder / f"{name}.cfg"
+    path = host.build.guest(kernel) if isinstance(kernel, str) else kernel
+    file.write_text("\n".join([f'name = "{name}"', f'kernel = "{path}"', f"memory = {memory}", f'extra = "{extra}"', *lines]) + "\n")
+    return file
+
+
+def run(host: Pinfold, *words: object, apart: bool = False) -> Guest:
+    return host.start_command([str(host.build.pinfold), "run", "--early-console", *map(str, words)], apart)
+
+
+def caller(host: Pinfold, name: str, *lines: str) -> Path:
+    """A guest that makes hypercalls until it is killed."""
+    return config(host, name, "control_keeps_calling", "", *lines)
+
+
+def listed(host: Pinfold) -> dict[str, dict]:
+    return {guest["name"]: guest for guest in json.loads(host("list", "--json").stdout)}
+
+
+def goes_on(host: Pinfold, guest: Guest, name: str) -> bool:
+    """Whether a guest that calls still does."""
+    def calls() -> int:
+        status = json.loads(host("list", name, "--json").stdout)[0]
+        return status["cpu_time_ms"] if "cpu_time_ms" in status else -1
+    before = calls()
+    if before < 0:
+        return listed(host)[name]["state"] == "running"
+    for _ in range(100):
+        if calls() > before:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+# -- together
+
+def test_each_line_has_its_guests_name_and_each_guest_is_listed(host: Pinfold) -> None:
+    guest = run(host, caller(host, "one"), caller(host, "two"), "--audit")
+    for name in ("one", "two"):
+        guest.wait_for(f"^{name}: calling")
+    both = listed(host)
+    assert sorted(both) == ["one", "two"]
+    assert both["one"]["id"] != both["two"]["id"]
+    assert len(guest.processes()) == 2, "a supervisor and one monitor"
+    guest.signal(signal.SIGTERM)
+    assert guest.exit_code() == 0
+    for name in ("one", "two"):
+        assert guest.console.has(f"{name}: {AUDITED}")
+    assert guest.all_end() and listed(host) == {}
+
+
+@pytest.mark.parametrize("ends, code, line", [
+    ("powers_off", 0, "all 8 checks hold"),
+    ("crashes", 5, "has no handler for it"),
+], ids=["powers_off", "crashes"])
+def test_a_guest_that_ends_leaves_the_other_as_it_was(host: Pinfold, ends: str, code: int, line: str) -> None:
+    kernel = {"powers_off": "boots_powers_off", "crashes": "bad_jumps_to_nowhere"}[ends]
+    guest = run(host, caller(host, "stays"), config(host, "ends", kernel), "--audit")
+    guest.wait_for(f"ends: .*{line}")
+    guest.wait_for(f"ends: {AUDITED}")
+    guest.wait_for("stays: calling")
+    for _ in range(100):
+        if list(listed(host)) == ["stays"]:
+            break
+        time.sleep(0.05)
+    assert list(listed(host)) == ["stays"]
+    assert "every type reference has its user" in host("tables", "stays").stdout
+    assert goes_on(host, guest, "stays")
+    assert host("destroy", "stays").returncode == 0
+    assert guest.exit_code() == code, "the worst of all"
+    assert guest.console.has(f"stays: {AUDITED}")
+
+
+def test_a_guest_that_reboots_starts_again_beside_the_others(host: Pinfold) -> None:
+    guest = run(host, caller(host, "stays"), config(host, "again", "bad_shuts_down", "reboot"), "--audit")
+    guest.wait_for("again: the guest asked for a reboot", times=5)
+    guest.wait_for(f"again: {AUDITED}", times=5)
+    monitor = guest.child()
+    assert goes_on(host, guest, "stays")
+    assert guest.child() == monitor, "the same process"
+    assert host("destroy", "again").returncode == 0
+    assert list(listed(host)) == ["stays"]
+    guest.signal(signal.SIGTERM)
+    assert guest.exit_code() == 0
+
+
+def test_the_last_guest_starts_again_in_a_process_of_its_own(host: Pinfold) -> None:
+    guest = run(host, config(host, "again", "bad_shuts_down", "reboot"), config(host, "ends", "boots_powers_off"))
+    guest.wait_for("ends: all 8 checks hold")
+    monitors = set()
+    for _ in range(200):
+        for process in guest.processes():
+            if process != guest.pid:
+                monitors.add(process)
+        if len(monitors) > 2:
+            break
+        time.sleep(0.05)
+    assert len(monitors) > 2, "each life has another process"
+    assert guest.console.all()[-1].startswith("pinfold: again: "), "and its name still"
+    guest.signal(signal.SIGTERM)
+    guest.exit_code()
+
+
+def test_destroy_ends_one_and_pause_stops_one(host: Pinfold) -> None:
+    guest = run(host, caller(host, "one"), caller(host, "two"), caller(host, "three"))
+    for name in ("one", "two", "three"):
+        guest.wait_for(f"^{name}: calling")
+    assert host("pause", "two").returncode == 0
+    assert {name: of["state"] for name, of in listed(host).items()} == {"one": "running", "two": "paused", "three": "running"}
+    assert host("destroy", "one").returncode == 0
+    assert sorted(listed(host)) == ["three", "two"]
+    assert host("destroy", "two").returncode == 0
+    assert host("destroy", "three").returncode == 0
+    assert guest.exit_code() == 0
+    assert guest.all_end()
+
+
+def test_a_preserved_guest_stays_beside_the_others(host: Pinfold) -> None:
+    guest = run(host, caller(host, "stays"), config(host, "kept", "bad_jumps_to_nowhere", "", 'on_crash = "preserve"'))
+    guest.wait_for("kept: the guest is preserved")
+    assert listed(host)["kept"]["state"] == "crashed"
+    assert "every type reference has its user" in host("tables", "kept").stdout
+    assert host("destroy", "kept").returncode == 0
+    assert list(listed(host)) == ["stays"]
+    assert host("destroy", "stays").returncode == 0
+    assert guest.exit_code() == 5
+
+
+def test_the_monitors_end_is_the_end_of_all(host: Pinfold) -> None:
+    guest = run(host, caller(host, "one"), caller(host, "two"))
+    guest.wait_for("^two: calling")
+    import os
+    os.kill(guest.child(), signal.SIGKILL)
+    assert guest.exit_code() == 7
+    assert listed(host) == {}
+
+
+# -- one store
+
+def ask_store(host: Pinfold, name: str, kind: int, payload: str) -> str:
+    """One request of domain 0's at a guest's socket (xen/io/xs_wire.h)."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(host.folder / f"pinfold/{name}.xenstore"))
+        bytes_ = payload.encode() + b"\0"
+        client.sendall(b"".join(n.to_bytes(4, "little") for n in (kind, 1, 0, len(bytes_))) + bytes_)
+        header = client.recv(16, socket.MSG_WAITALL)
+        length = int.from_bytes(header[12:16], "little")
+        return client.recv(length, socket.MSG_WAITALL).decode().rstrip("\0")
+
+
+def test_the_store_is_one_and_each_guest_has_its_domain_in_it(host: Pinfold) -> None:
+    guest = run(host, caller(host, "one"), caller(host, "two"))
+    guest.wait_for("^one: calling")
+    guest.wait_for("^two: calling")
+    directory, read = 1, 2
+    for socket_of in ("one", "two"):
+        assert sorted(ask_store(host, socket_of, directory, "/local/domain").split("\0")) == ["1", "2"]
+        assert ask_store(host, socket_of, read, "/local/domain/1/name") == "one"
+        assert ask_store(host, socket_of, read, "/local/domain/2/name") == "two"
+    assert host("destroy", "one").returncode == 0
+    assert ask_store(host, "two", directory, "/local/domain") == "2"
+
+
+# -- what is refused
+
+def refused(host: Pinfold, *words: object) -> str:
+    done = host("run", *words)
+    assert done.returncode == 3, f"{done.returncode}: {done.stderr}"
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_what_another_guest_has_is_refused(host: Pinfold, work: Path) -> None:
+    one = caller(host, "one")
+    assert refused(host, one, one) == "pinfold: two guests have the name one\n"
+    uuid = 'uuid = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"'
+    assert "one and two have the same UUID" in refused(host, caller(host, "one", uuid), caller(host, "two", uuid))
+    disk = work / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    line = f'disk = [ "{disk},raw,xvda,rw" ]'
+    assert "have the same disk" in refused(host, caller(host, "one", line), caller(host, "two", line))
+
+
+def test_a_name_that_runs_already_is_refused(host: Pinfold) -> None:
+    guest = run(host, caller(host, "one"))
+    guest.wait_for("calling")
+    assert "a guest named one is running already" in refused(host, caller(host, "two"), caller(host, "one"))
+    assert listed(host)["one"]["state"] == "running"
+
+
+def test_a_guest_that_can_t_start_lets_none_start(host: Pinfold) -> None:
+    assert "two: " in refused(host, caller(host, "one"), config(host, "two", Path("/nonexistent")))
+    assert listed(host) == {}
+
+
+def test_options_of_one_guest_are_refused(host: Pinfold) -> None:
+    files = (caller(host, "one"), caller(host, "two"))
+    for words in (("--memory", "64M"), ("--trace-mmu",), ("--gdb", "unix:x"), ("--console-log", "x")):
+        done = host("run", *files, *words)
+        assert done.returncode == 2, f"{words}: {done.stderr}"
+
+
+# -- Debian
+
+def test_two_debians_boot_to_a_shell_and_one_outlives_the_others_crash(host: Pinfold, images: Images) -> None:
+    words = "console=hvc0 quiet pinfold.check=20"
+    files = [config(host, name, images.kernel, extra, f'ramdisk = "{images.initrd}"', memory=256)
+             for name, extra in (("good", words), ("bad", "console=hvc0 panic=1 rdinit=/nonexistent init=/nonexistent"))]
+    guest = run(host, *files, "--audit", apart=True)
+    assert guest.exit_code(300) == 5
+    assert guest.console.has("^bad: .*Kernel panic"), guest.console.text()
+    assert guest.console.has("^good: .*reboot: (Power down|System halted)"), guest.console.text()
+    assert all(re.match("(good|bad): ", line) for line in guest.console.all())
+    for name in ("good", "bad"):
+        assert guest.messages.has(f"{name}: {AUDITED}")

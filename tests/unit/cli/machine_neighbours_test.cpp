@@ -1,0 +1,68 @@
+// Which guests can't be in one machine, and what is said about it.
+#include "cli/supervisor/neighbours.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace pinfold::cli::test {
+namespace {
+
+RunOptions guest(const std::string& name) {
+  RunOptions options;
+  options.guest.name = name;
+  options.guest = completed(options.guest).value();
+  return options;
+}
+
+std::string said_of(const MachineOptions& guests) { return objection_to_neighbours(guests).value_or(""); }
+
+TEST(Neighbours, that_have_nothing_in_common_share_a_machine) {
+  EXPECT_EQ(said_of({guest("a"), guest("b")}), "");
+}
+
+TEST(Neighbours, have_a_name_a_uuid_and_a_mac_address_of_their_own) {
+  EXPECT_EQ(said_of({guest("a"), guest("b"), guest("a")}), "two guests have the name a");
+  auto one = guest("a"), two = guest("b");
+  two.guest.uuid = one.guest.uuid;
+  EXPECT_EQ(said_of({one, two}), "a and b have the same UUID: " + *one.guest.uuid);
+  two = guest("b");
+  one.guest.vifs.emplace_back().mac = two.guest.vifs.emplace_back().mac = "00:16:3e:00:00:01";
+  EXPECT_EQ(said_of({one, two}), "a and b have the same MAC address: 00:16:3e:00:00:01");
+}
+
+TEST(Neighbours, write_no_disk_that_another_one_has) {
+  const auto folder = std::filesystem::temp_directory_path() / ("pinfold-disks-" + std::to_string(::getpid()));
+  std::filesystem::create_directory(folder);
+  std::ofstream(folder / "disk") << "x";
+  std::filesystem::create_symlink(folder / "disk", folder / "link");
+  auto one = guest("a"), two = guest("b");
+  one.guest.disks.emplace_back().target = folder / "disk";
+  two.guest.disks.emplace_back().target = folder / "link";
+  two.guest.disks.back().read_only = true;
+  EXPECT_EQ(said_of({one, two}),
+            "a and b have the same disk, which one of them writes: " + (folder / "link").string());
+  one.guest.disks.back().read_only = true;
+  EXPECT_EQ(said_of({one, two}), "");
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Neighbours, are_not_renamed_when_they_end) {
+  auto one = guest("a");
+  one.guest.on_crash = EndAction::rename_restart;
+  EXPECT_EQ(said_of({one, guest("b")}),
+            "a: rename-restart is for a guest that is alone in its machine; use preserve");
+  EXPECT_EQ(said_of({one}), "");
+}
+
+TEST(Neighbours, are_not_more_than_a_machine_takes) {
+  MachineOptions guests;
+  for (std::size_t n = 0; n < most_guests_of_a_machine; ++n) guests.push_back(guest("g" + std::to_string(n)));
+  EXPECT_EQ(said_of(guests), "");
+  guests.push_back(guest("one-more"));
+  EXPECT_EQ(said_of(guests), "a machine has at most 16 guests");
+}
+
+}  // namespace
+}  // namespace pinfold::cli::test
