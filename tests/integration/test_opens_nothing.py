@@ -54,7 +54,7 @@ class Life:
     def hear(self, call: str) -> None:
         if call.startswith("prctl(PR_SET_NO_NEW_PRIVS, 1"):
             self.confined = True
-        elif re.match(r'sendto\(\d+, "\\0", 1, ', call):
+        elif re.match(r'sendto\(\d+, "\\0\\0", 2, ', call):
             self.ran = True
         elif call.startswith("clone") and "CLONE_THREAD" in call:
             self.threads_before += not self.confined

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 
@@ -33,7 +35,8 @@ TEST(Neighbours, have_a_name_a_uuid_and_a_mac_address_of_their_own) {
 }
 
 TEST(Neighbours, write_no_disk_that_another_one_has) {
-  const auto folder = std::filesystem::temp_directory_path() / ("pinfold-disks-" + std::to_string(::getpid()));
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("pinfold-disks-" + std::to_string(::getpid()));
   std::filesystem::create_directory(folder);
   std::ofstream(folder / "disk") << "x";
   std::filesystem::create_symlink(folder / "disk", folder / "link");
