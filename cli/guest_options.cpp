@@ -128,13 +128,16 @@ tl::expected<GuestConfig, int> chosen_guest(const std::filesystem::path& file, c
 
 void add_guest_options(CLI::App& command, GuestOptions& options, Guests most) {
   GuestFlags& flags = options.flags;
-  CLI::Option* files =
-      command.add_option("CONFIG", options.files,
-                         most == Guests::one ? "A guest's configuration, in the syntax of xl.cfg(5)"
-                                             : "A guest's configuration, in the syntax of xl.cfg(5). Several "
-                                               "guests share one machine, and one process");
-  files->type_name("");
-  if (most == Guests::one) files->expected(0, 1);
+  const std::string file = "A guest's configuration, in the syntax of xl.cfg(5)";
+  // Not the list itself for one file: it would take the words that follow, too.
+  if (most == Guests::one)
+    command
+        .add_option_function<std::string>(
+            "CONFIG", [&options](const std::string& word) { options.files = {word}; }, file)
+        ->type_name("");
+  else
+    command.add_option("CONFIG", options.files, file + ". Several guests share one machine, and one process")
+        ->type_name("");
   command.add_flag("-n,--dry-run", options.check_only,
                    "Check the configuration and print it as JSON; make no guest");
   command.add_flag("--strict", flags.strict, "A key of CONFIG that xl does not know is an error");
