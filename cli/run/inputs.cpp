@@ -41,8 +41,7 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
 
 }  // namespace
 
-Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks,
-                               std::optional<ProbedKvm>& kvm) {
+Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks, std::optional<ProbedKvm>& kvm) {
   const GuestConfig& guest = options.guest;
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());

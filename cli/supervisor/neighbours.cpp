@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "cli/images/remote_image.hpp"
 #include "cli/supervisor/life_end.hpp"
 
 namespace pinfold::cli {
@@ -34,8 +35,10 @@ class Taken {
   std::map<std::string, std::string> owners_;
 };
 
-/// Two names of one file are one image. What can't be looked at is refused when it is opened.
+/// Two names of one file are one image. What can't be looked at is refused when it is opened. Servers have no
+/// locks: of them only the URI is compared.
 std::string file_behind(const DiskConfig& disk) {
+  if (images::remote_image(disk.target.string())) return disk.target.string();
   struct stat of {};
   if (disk.target.empty() || ::stat(disk.target.c_str(), &of) != 0) return {};
   return S_ISBLK(of.st_mode) ? fmt::format("device {}", of.st_rdev)

@@ -18,9 +18,9 @@ constexpr std::uint64_t largest_image = 1ULL << 62;
 class NbdImage final : public Image {
  public:
   NbdImage(std::vector<NbdConnection> connections, const Geometry& geometry, const NbdImageOptions& options)
-      : shared_(options.name, geometry, options.patience, options.end_is_told),
-        connections_(std::move(connections)),
-        queues_(connections_.size()) {}
+      : shared_(options.name, geometry, options.patience, options.end_is_told), queues_(connections.size()) {
+    for (NbdConnection& connection : connections) shared_.idle.put(std::move(connection));
+  }
 
   [[nodiscard]] Geometry geometry() const override { return shared_.geometry; }
   [[nodiscard]] std::size_t most_queues() const override { return queues_; }
@@ -31,17 +31,15 @@ class NbdImage final : public Image {
     };
     if (depth == 0 || depth > max_queue_depth)
       return failed("no queue is " + std::to_string(depth) + " transfers deep");
-    if (connections_.empty()) return failed("there are no more connections to its server");
     auto wake = WakeFd::make();
     if (!wake) return failed(wake.error());
-    auto queue = std::make_unique<NbdQueue>(shared_, std::move(connections_.back()), depth, std::move(*wake));
-    connections_.pop_back();
-    return queue;
+    auto connection = shared_.idle.take();
+    if (!connection) return failed("there are no more connections to its server");
+    return std::make_unique<NbdQueue>(shared_, std::move(*connection), depth, std::move(*wake));
   }
 
  private:
   NbdShared shared_;
-  std::vector<NbdConnection> connections_;  ///< That no queue has taken.
   std::size_t queues_;
 };
 

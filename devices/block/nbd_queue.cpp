@@ -1,9 +1,11 @@
 #include "devices/block/nbd_queue.hpp"
 
+#include <poll.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -16,6 +18,11 @@ namespace {
 constexpr std::uint64_t longest_discard = 1ULL << 30;
 /// What a slot keeps between transfers; most are not larger.
 constexpr std::size_t kept_buffer = 128 << 10;
+
+/// For how long a queue that ends waits for what is on its way, and how often it looks whether another one of
+/// the image has waited in vain.
+constexpr std::chrono::seconds longest_end{10};
+constexpr int most_milliseconds_of_a_turn = 100;
 
 void gather(const Transfer& transfer, std::byte* to) {
   for (const iovec& piece : transfer.memory) {
@@ -31,9 +38,23 @@ void scatter(const std::byte* from, const Transfer& transfer) {
   }
 }
 
+bool says_ended(int error) { return error == ENOTCONN || error == ESHUTDOWN; }
+
 bool has_buffer(Operation operation) { return operation == Operation::read || operation == Operation::write; }
 
 }  // namespace
+
+std::optional<NbdConnection> IdleConnections::take() {
+  const std::lock_guard lock(mutex_);
+  if (connections_.empty()) return std::nullopt;
+  NbdConnection last = std::move(connections_.back());
+  connections_.pop_back();
+  return last;
+}
+
+IdleConnections::~IdleConnections() {
+  for (NbdConnection& connection : connections_) connection.say_goodbye();
+}
 
 NbdQueue::NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t depth, WakeFd wake)
     : shared_(shared), slots_(depth), wake_(std::move(wake)), connection_(std::move(connection)) {
@@ -45,10 +66,27 @@ NbdQueue::NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t dept
 }
 
 NbdQueue::~NbdQueue() {
-  // The answers that it still waits for are of nobody's interest, and touch nothing but the slots' buffers.
-  if (!lost_ && free_.size() == slots_.size()) connection_.say_goodbye();
+  wait_for_the_last();
+  if (!lost_ && free_.size() == slots_.size()) {
+    shared_.idle.put(std::move(connection_));
+    return;
+  }
   lost_ = true;
   connection_.end({});
+}
+
+/// The answers that it still waits for are of nobody's interest, and touch nothing but the slots' buffers. A
+/// later queue can have the connection only when all have come.
+void NbdQueue::wait_for_the_last() {
+  ending_ = true;
+  for (const std::size_t n : std::exchange(rest_, {})) give_up(slots_[n], 0);
+  const auto deadline = Clock::now() + longest_end;
+  while (!lost_ && connection_.descriptor() >= 0 && free_.size() < slots_.size() && !shared_.kept_waiting) {
+    pollfd wait{connection_.descriptor(), connection_.wanted_events(), 0};
+    if (Clock::now() >= deadline) shared_.kept_waiting = true;
+    if (::poll(&wait, 1, most_milliseconds_of_a_turn) < 0 && errno != EINTR) break;
+    if (!connection_.work()) lost_ = true;
+  }
 }
 
 bool NbdQueue::submit(const Transfer& transfer) {
@@ -107,6 +145,10 @@ int NbdQueue::on_answer(void* of_slot, int* error) {
   NbdQueue& queue = *slot.queue;
   // A connection that ends calls for all that it had. on_lost() and the destructor do that themselves.
   if (queue.lost_ || !slot.used) return 1;
+  if (queue.ending_) {
+    queue.give_up(slot, *error);
+    return 1;
+  }
   queue.last_answer_ = Clock::now();
   const bool more = slot.transfer.operation == Operation::discard && slot.asked < slot.transfer.bytes;
   if (*error == 0 && more)
@@ -119,7 +161,7 @@ int NbdQueue::on_answer(void* of_slot, int* error) {
 void NbdQueue::finish(Slot& slot, int error) {
   if (error == 0 && slot.transfer.operation == Operation::read) scatter(slot.buffer.get(), slot.transfer);
   // A connection that ended is told once, and not for each kind of transfer.
-  const bool connection_ended = lost_ || error == ENOTCONN || error == ESHUTDOWN;
+  const bool connection_ended = lost_ || says_ended(error);
   if (!connection_ended) error = shared_.results.result_of(slot.transfer, error);
   done_.push_back({slot.transfer.token, connection_ended ? EIO : error});
   slot.used = false;
@@ -127,6 +169,13 @@ void NbdQueue::finish(Slot& slot, int error) {
     slot.buffer.reset();
     slot.room = 0;
   }
+  free_.push_back(slot.number);
+}
+
+/// Nobody takes the result. An image remembers a flush that failed.
+void NbdQueue::give_up(Slot& slot, int error) {
+  if (!says_ended(error)) (void)shared_.results.result_of(slot.transfer, error);
+  slot.used = false;
   free_.push_back(slot.number);
 }
 

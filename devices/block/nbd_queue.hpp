@@ -4,6 +4,9 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "devices/block/image.hpp"
@@ -13,6 +16,24 @@
 
 namespace pinfold::devices::block {
 
+/// Connections that no queue has, and on which nothing is on its way.
+///
+/// Concurrency: any thread.
+class IdleConnections {
+ public:
+  void put(NbdConnection connection) {
+    const std::lock_guard lock(mutex_);
+    connections_.push_back(std::move(connection));
+  }
+  /// nullopt: there is none.
+  [[nodiscard]] std::optional<NbdConnection> take();
+  ~IdleConnections();
+
+ private:
+  std::mutex mutex_;
+  std::vector<NbdConnection> connections_;
+};
+
 /// What the queues of an NBD image share.
 struct NbdShared {
   NbdShared(std::string name, const Geometry& is, std::chrono::nanoseconds most, bool told)
@@ -21,11 +42,14 @@ struct NbdShared {
   const Geometry geometry;
   const std::chrono::nanoseconds patience;  ///< For an answer, while something is on its way.
   const bool end_is_told;                   ///< The supervisor says it when the server has ended.
+  IdleConnections idle;
   std::atomic<bool> said_lost = false;
+  std::atomic<bool> kept_waiting = false;  ///< A queue that ended has waited in vain.
 };
 
 /// The server gets and fills buffers of this process, never the guest's memory. When the connection ends, all
-/// that is on its way fails, and all that comes later.
+/// that is on its way fails, and all that comes later. A queue that ends leaves its connection to a later
+/// one: a guest that starts again in its machine has new queues.
 class NbdQueue final : public TransferQueue {
  public:
   /// `shared` outlives the queue.
@@ -61,6 +85,8 @@ class NbdQueue final : public TransferQueue {
   /// Asks the server for the transfer, or for its next part. False: it does not take it.
   [[nodiscard]] bool ask(Slot& slot);
   void finish(Slot& slot, int error);
+  void give_up(Slot& slot, int error);
+  void wait_for_the_last();
   void on_lost(bool is_silent);
   void raise();
 
@@ -70,7 +96,8 @@ class NbdQueue final : public TransferQueue {
   std::vector<Completion> done_;   ///< Not collected.
   std::vector<std::size_t> rest_;  ///< Slots whose next part is to be asked for.
   Clock::time_point last_answer_;
-  bool lost_ = false;  ///< The connection has ended, and all is failed that was on its way.
+  bool ending_ = false;  ///< Nobody takes a result any more.
+  bool lost_ = false;    ///< The connection has ended, and all is failed that was on its way.
   bool raised_ = false;
   WakeFd wake_;
   NbdConnection connection_;  ///< Ends before the buffers that it uses.

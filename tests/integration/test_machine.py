@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from harness.images import Images
 from harness.pinfold import Guest, Pinfold
+from test_formats import initrd_with, qemu_img, server_of
 
 AUDITED = "audit: .*no reference left"
 
@@ -166,6 +167,63 @@ def test_the_store_is_one_and_each_guest_has_its_domain_in_it(host: Pinfold) -> 
         assert ask_store(host, socket_of, read, "/local/domain/2/name") == "two"
     assert host("destroy", "one").returncode == 0
     assert ask_store(host, "two", directory, "/local/domain") == "2"
+
+
+# -- disks with servers
+
+LIFE = """#!/bin/sh
+mount -t proc proc /proc; mount -t devtmpfs dev /dev
+exec </dev/hvc0 >/dev/hvc0 2>&1
+insmod /modules/xen-blkfront.ko
+while ! [ -b /dev/xvdb ]; do sleep 0.1; done
+for disk in xvda xvdb; do
+  n=$(dd if=/dev/$disk bs=512 count=1 2>/dev/null | tr -d '\\0')
+  n=${n:-0}
+  echo "life $n of $disk"
+  echo $((n + 1)) | dd of=/dev/$disk bs=512 conv=fsync,sync 2>/dev/null
+done
+[ $n -lt 2 ] && reboot -f
+poweroff -f
+"""
+
+
+def test_a_guests_disks_go_from_life_to_life(host: Pinfold, images: Images, work: Path) -> None:
+    """A raw disk, and one that a server has, of a guest that starts again beside another one."""
+    qemu_img("create", "-q", "-f", "qcow2", work / "disk.qcow2", "16M")
+    (work / "disk.img").write_bytes(bytes(1 << 20))
+    disks = f'disk = [ "{work}/disk.qcow2,qcow2,xvda,rw", "{work}/disk.img,raw,xvdb,rw" ]'
+    again = config(host, "again", images.kernel, "console=hvc0 quiet rdinit=/session",
+                   f'ramdisk = "{initrd_with(images, work, LIFE, "xen-blkfront")}"', disks, memory=128)
+    guest = run(host, caller(host, "stays"), again, "--audit")
+    guest.wait_for("^again: life 0 of xvda", 120)
+    server = server_of(guest)
+    for life in range(3):
+        for disk in ("xvda", "xvdb"):
+            guest.wait_for(f"^again: life {life} of {disk}", 120)
+        assert life == 2 or server_of(guest) == server, "the same server"
+    for _ in range(200):
+        if list(listed(host)) == ["stays"]:
+            break
+        time.sleep(0.05)
+    assert goes_on(host, "stays")
+    assert len(guest.processes()) == 2, "the server has ended with its guest"
+    qemu_img("check", work / "disk.qcow2")
+    assert host("destroy", "stays").returncode == 0
+    assert guest.exit_code() == 0
+    assert not guest.console.has("qemu-nbd"), guest.console.text()
+    assert len(guest.console.matching(f"again: {AUDITED}")) == 3
+
+
+def test_a_server_that_is_killed_is_told_of_its_guest(host: Pinfold, work: Path) -> None:
+    qemu_img("create", "-q", "-f", "qcow2", work / "disk.qcow2", "16M")
+    guest = run(host, caller(host, "one"), caller(host, "two", f'disk = [ "{work}/disk.qcow2,qcow2,xvda,rw" ]'))
+    for name in ("one", "two"):
+        guest.wait_for(f"^{name}: calling")
+    os.kill(server_of(guest), signal.SIGKILL)
+    guest.wait_for("two: disk xvda .*qemu-nbd was killed by signal 9.*started anew")
+    assert goes_on(host, "one") and goes_on(host, "two")
+    guest.signal(signal.SIGTERM)
+    assert guest.exit_code() == 0
 
 
 # -- what is refused

@@ -51,6 +51,14 @@ TEST(Neighbours, write_no_disk_that_another_one_has) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Neighbours, write_no_disk_of_a_server_that_another_one_has) {
+  auto one = guest("a"), two = guest("b");
+  one.guest.disks.emplace_back().target = two.guest.disks.emplace_back().target = "nbd://storage/web";
+  EXPECT_EQ(said_of({one, two}), "a and b have the same disk, which one of them writes: nbd://storage/web");
+  two.guest.disks.back().target = "nbd://storage/db";
+  EXPECT_EQ(said_of({one, two}), "");
+}
+
 TEST(Neighbours, are_not_renamed_when_they_end) {
   auto one = guest("a");
   one.guest.on_crash = EndAction::rename_restart;

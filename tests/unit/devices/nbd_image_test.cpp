@@ -333,5 +333,26 @@ TEST(NbdImage, its_queue_ends_while_something_is_on_its_way) {
   queue.reset();
 }
 
+/// A guest that starts again in its machine has new queues, and the server the same connection.
+TEST(NbdImage, a_later_queue_has_the_connection_of_one_that_ended) {
+  std::string disk(mib, 'a');
+  Server server([&](Peer& peer) { serve_disk(peer, disk); });
+  ASSERT_EQ(server.open(), "");
+  for (const char content : {'b', 'c', 'd'}) {
+    auto queue = queue_of(*server.image);
+    ASSERT_NE(queue, nullptr);
+    EXPECT_FALSE(server.image->make_queue(8)) << "it is in use";
+    Buffer written(std::string(4096, content)), read(std::string(8192, '?'));
+    EXPECT_EQ(result_of(*queue, written.transfer(Operation::write, 4096)), 0);
+    EXPECT_EQ(result_of(*queue, read.transfer(Operation::read, 0)), 0);
+    EXPECT_EQ(read.bytes, std::string(4096, 'a') + std::string(4096, content));
+    // It ends with answers to come, which the next queue must not see. Nobody writes to the buffer.
+    Buffer late(std::string(8192, '?'));
+    EXPECT_TRUE(queue->submit(late.transfer(Operation::read, 0)));
+    queue.reset();
+    EXPECT_EQ(late.bytes, std::string(8192, '?'));
+  }
+}
+
 }  // namespace
 }  // namespace pinfold::devices::block::test
