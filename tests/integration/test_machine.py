@@ -220,7 +220,7 @@ def test_a_server_that_is_killed_is_told_of_its_guest(host: Pinfold, work: Path)
     for name in ("one", "two"):
         guest.wait_for(f"^{name}: calling")
     os.kill(server_of(guest), signal.SIGKILL)
-    guest.wait_for("two: disk xvda .*qemu-nbd was killed by signal 9.*started anew")
+    guest.wait_for("two: disk xvda .*qemu-nbd, was killed by signal 9.*started anew")
     assert goes_on(host, "one") and goes_on(host, "two")
     guest.signal(signal.SIGTERM)
     assert guest.exit_code() == 0

@@ -83,7 +83,10 @@ KvmResult<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
 }
 
 KvmResult<Vm> Kvm::create_vm() const {
-  Fd fd(call(fd_, KVM_CREATE_VM, 0UL));
+  // A signal that comes meanwhile interrupts it, as mm_take_all_locks() of Linux says, and nothing is made.
+  Fd fd;
+  do fd = Fd(call(fd_, KVM_CREATE_VM, 0UL));
+  while (!fd.open() && errno == EINTR);
   if (!fd.open()) return failed("cannot create a virtual machine");
   // Intel hosts need these before the first vCPU runs. Elsewhere they do no harm; a host without
   // these calls needs none.
