@@ -2,6 +2,8 @@
 
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -16,6 +18,13 @@ bool can_discard(int fd) {
 }
 
 }  // namespace
+
+bool ask_kind(int fd, struct stat& is) { return ::syscall(SYS_fstat, fd, &is) == 0; }
+
+std::optional<std::uint64_t> bytes_of(int fd, const struct stat& is) {
+  if (S_ISREG(is.st_mode)) return static_cast<std::uint64_t>(is.st_size);
+  return device_bytes(fd);
+}
 
 std::optional<std::uint64_t> device_bytes(int fd) {
   std::uint64_t bytes = 0;

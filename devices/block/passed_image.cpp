@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <bit>
 #include <cerrno>
@@ -37,15 +35,6 @@ class ReservedImage final : public Image {
   ImageFile file_;
   std::shared_ptr<TransferReserve> reserve_;
 };
-
-/// fstat(2) of the C library may be a call that takes a path, too, which a monitor must not make.
-bool ask_kind(int fd, struct stat& is) { return ::syscall(SYS_fstat, fd, &is) == 0; }
-
-/// The file's length; nullopt, with errno: the host does not say.
-std::optional<std::uint64_t> bytes_of(int fd, const struct stat& is) {
-  if (S_ISREG(is.st_mode)) return static_cast<std::uint64_t>(is.st_size);
-  return device_bytes(fd);
-}
 
 const char* error_in_descriptor(int fd, const struct stat& is, bool read_only) {
   if (!S_ISREG(is.st_mode) && !S_ISBLK(is.st_mode)) return "a disk is an image file or a block device";
