@@ -7,6 +7,7 @@
 #include "devices/deferred_kick.hpp"
 #include "devices/event_channels.hpp"
 #include "devices/virq_kind.hpp"
+#include "devices/woken_domain.hpp"
 
 namespace pinfold::devices {
 namespace {
@@ -93,15 +94,17 @@ Status EventChannels::bind_interdomain(evtchn_bind_interdomain& args) {
   auto* remote = domain(args.remote_dom);
   if (remote == nullptr) return fail(Errno::esrch);
   const Port remote_port(args.remote_port);
-
-  const auto* waiting = remote->ports_.find(remote_port);
-  const auto* unbound = waiting != nullptr ? waiting->as<port_state::Unbound>() : nullptr;
-  if (unbound == nullptr || unbound->remote != self_) return fail(Errno::einval);
+  // First, as on Xen: to a domain whose table is full, every port is ENOSPC.
   const auto local = open_port(port_state::Interdomain{remote->self_, remote_port}, VcpuId(0));
   if (!local) return fail(local.error());
 
-  // Looked up again: in a loopback, opening a port may have moved the table.
-  remote->ports_.find(remote_port)->state = port_state::Interdomain{self_, *local};
+  auto* waiting = remote->ports_.find(remote_port);
+  const auto* unbound = waiting != nullptr ? waiting->as<port_state::Unbound>() : nullptr;
+  if (unbound == nullptr || unbound->remote != self_) {
+    ports_.close(*local, false);
+    return fail(Errno::einval);
+  }
+  waiting->state = port_state::Interdomain{self_, *local};
   // What the peer sent before it was connected got lost, so it is always made up for (event_channel.h).
   raise(*local, kick);
   args.local_port = local->raw();
@@ -155,12 +158,13 @@ Status EventChannels::close(const evtchn_close& args) {
 Status EventChannels::send(vmm::Hypercall& call, const evtchn_send& args) {
   std::shared_ptr<const MonitorChannel> on_send;
   {
+    WokenDomain woken(*network_);
     DeferredKick kick;
     const Lock lock(network_->mutex_);
     const auto* port = ports_.find(Port(args.port));
     if (port == nullptr || port->is<port_state::Virq>()) return fail(Errno::einval);
     if (port->is<port_state::Ipi>()) raise(Port(args.port), kick);
-    if (const auto* peer = port->as<port_state::Interdomain>()) send_to_peer(Port(args.port), *peer, kick);
+    if (port->is<port_state::Interdomain>()) send_to_peer(call, Port(args.port), kick, woken);
     if (const auto* monitor = port->as<port_state::Monitor>()) on_send = monitor->on_guest_send;
     // An unbound port drops what is sent.
   }

@@ -5,6 +5,7 @@
 #include "devices/deferred_kick.hpp"
 #include "devices/event_channels.hpp"
 #include "devices/virq_kind.hpp"
+#include "devices/woken_domain.hpp"
 
 namespace pinfold::devices {
 EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_ptr<EventSwitch> network,
@@ -21,19 +22,35 @@ EventChannels::EventChannels(DomId self, vmm::EventTarget& target, std::shared_p
 // Locking a mutex throws only when it is misused.
 // NOLINTNEXTLINE(bugprone-exception-escape)
 EventChannels::~EventChannels() {
-  const Lock lock(network_->mutex_);
-  network_->domains_.erase(self_);
-  // The target and its pages may be gone.
-  unbind_peers();
+  std::unique_lock lock(network_->mutex_);
+  leave_switch(lock);
 }
 
-void EventChannels::unbind_peers() {
+/// In pieces: a domain has up to 131,071 ports, and its neighbours' sends wait for the lock.
+void EventChannels::leave_switch(std::unique_lock<std::mutex>& lock) {
+  if (const auto found = network_->domains_.find(self_);
+      found != network_->domains_.end() && found->second == this)
+    network_->domains_.erase(found);
+  constexpr std::uint32_t piece = 1024;
   for (Port port{1}; port < ports_.end(); port = port.plus(1)) {
-    const auto* open_port = ports_.find(port);
-    const auto* peer = open_port != nullptr ? open_port->as<port_state::Interdomain>() : nullptr;
-    auto* other = peer != nullptr ? domain(peer->remote.raw()) : nullptr;
-    if (other != nullptr) other->ports_.find(peer->remote_port)->state = port_state::Unbound{self_};
+    unbind_peer(port);
+    if (port.raw() % piece != 0) continue;
+    lock.unlock();
+    lock.lock();
   }
+  network_->woken_.wait(lock, [this] { return wakers_ == 0; });
+}
+
+void EventChannels::unbind_peer(Port port) {
+  const auto* open_port = ports_.find(port);
+  const auto* peer = open_port != nullptr ? open_port->as<port_state::Interdomain>() : nullptr;
+  auto* other = peer != nullptr ? domain(peer->remote.raw()) : nullptr;
+  auto* theirs = other != nullptr ? other->ports_.find(peer->remote_port) : nullptr;
+  if (theirs == nullptr) return;
+  // While this domain leaves, its peer may have closed its end, and used the number again.
+  const auto* back = theirs->as<port_state::Interdomain>();
+  if (back != nullptr && back->remote == self_ && back->remote_port == port)
+    theirs->state = port_state::Unbound{self_};
 }
 
 void EventChannels::register_with(vmm::HypercallTable& table) {
@@ -44,8 +61,8 @@ void EventChannels::register_with(vmm::HypercallTable& table) {
 
 void EventChannels::detach() {
   prepare();  // The target is asked for its pages once, so from here on never again.
-  const Lock lock(network_->mutex_);
-  unbind_peers();
+  std::unique_lock lock(network_->mutex_);
+  leave_switch(lock);
   ports_ = PortTable(std::min(max_ports_, EventBits::ports));
   fifo_.reset();
   bits_ = EventBits();
@@ -162,13 +179,16 @@ void EventChannels::clear_pending(Port port) {
   fifo_ ? fifo_->clear_pending(port) : bits_.clear_pending(port);
 }
 
-void EventChannels::send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick) {
-  auto* other = domain(peer.remote.raw());
+void EventChannels::send_to_peer(vmm::Hypercall& call, Port port, DeferredKick& kick, WokenDomain& woken) {
+  const auto* peer = ports_.find(port)->as<port_state::Interdomain>();
+  auto* other = domain(peer->remote.raw());
   if (other == nullptr) return;
-  const auto* theirs = other->ports_.find(peer.remote_port);
+  const auto* theirs = other->ports_.find(peer->remote_port);
   const auto* back = theirs != nullptr ? theirs->as<port_state::Interdomain>() : nullptr;
-  if (back != nullptr && back->remote == self_ && back->remote_port == port)
-    other->raise(peer.remote_port, kick);
+  if (back == nullptr || back->remote != self_ || back->remote_port != port) return;
+  call.spend(other->vcpu_infos_.size());  // each of them may poll
+  if (other != this) woken.keep(*other);
+  other->raise(peer->remote_port, kick);
 }
 
 void EventChannels::close_port(Port port) {
@@ -179,11 +199,7 @@ void EventChannels::close_port(Port port) {
       if (bound[virq->virq] == port) bound[virq->virq] = Port(0);
     }
   }
-  if (const auto* peer = closing->as<port_state::Interdomain>()) {
-    auto* other = domain(peer->remote.raw());
-    auto* theirs = other != nullptr ? other->ports_.find(peer->remote_port) : nullptr;
-    if (theirs != nullptr) theirs->state = port_state::Unbound{self_};
-  }
+  unbind_peer(port);
   ports_.close(port, fifo_ && fifo_->is_linked(port));
   // The next port with this number must not begin with an old event.
   clear_pending(port);

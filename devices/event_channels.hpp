@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@ namespace pinfold::devices {
 
 class DeferredKick;
 class EventChannels;
+class WokenDomain;
 
 /// The monitor's end of a channel that the guest opened. Destroyed, it leaves the guest's port unbound, as a
 /// peer that closes its end does. It is destroyed before its EventChannels; a call of the callback that is
@@ -51,18 +53,20 @@ class EventSwitch {
  private:
   friend class EventChannels;
   friend class MonitorEnd;
+  friend class WokenDomain;
   std::mutex mutex_;
   std::unordered_map<DomId, EventChannels*> domains_;
+  std::condition_variable woken_;  ///< Signalled when nobody wakes vCPUs of some domain any more.
 };
 
 /// The ports of one domain, and the hypercall that works on them.
 ///
 /// Offers: event_channel_op with Xen's errors; virtual interrupts; channels whose other end is the monitor.
 /// Needs: an EventTarget that answers from register_with on, or else from the first operation other than
-/// open_monitor_channel, and that calls vcpu_info_moved when it says something new. Two domains on one switch
-/// must both exist while either runs. Concurrency: any thread may call anything. The target and the monitor's
-/// callbacks are called without any lock of this class; callbacks run in the sending vCPU's hypercall, i.e.
-/// with the domain's lock held.
+/// open_monitor_channel, and that calls vcpu_info_moved when it says something new. Domains on one switch
+/// come and go independently: the target is not called by neighbours after detach(). Concurrency: any thread
+/// may call anything. The target and the monitor's callbacks are called without any lock of this class;
+/// callbacks run in the sending vCPU's hypercall, i.e. with the domain's lock held.
 class EventChannels final : public Device, public vmm::EventSource {
  public:
   /// A domain alone is a switch of its own. `max_ports` bounds the port numbers, besides what the guest's ABI
@@ -74,6 +78,7 @@ class EventChannels final : public Device, public vmm::EventSource {
   void register_with(vmm::HypercallTable& table);
   void attach(vmm::HypercallTable& hypercalls, BootRings&) override { register_with(hypercalls); }
   /// Closes all ports. Peers that were connected find their ends unbound. What is raised later is dropped.
+  /// Waits until no neighbour wakes a vCPU of this domain any more.
   void detach() override;
   /// Hypercall 32: RDI the operation (EVTCHNOP_*), RSI its structure.
   std::int64_t event_channel_op(vmm::Hypercall& call);
@@ -96,6 +101,7 @@ class EventChannels final : public Device, public vmm::EventSource {
 
  private:
   friend class MonitorEnd;
+  friend class WokenDomain;
   using Lock = std::lock_guard<std::mutex>;
 
   Status alloc_unbound(evtchn_alloc_unbound& args);
@@ -124,10 +130,12 @@ class EventChannels final : public Device, public vmm::EventSource {
   [[nodiscard]] bool is_connected_to(Port port, const std::shared_ptr<const MonitorChannel>& channel);
   void clear_pending(Port port);
   void switch_to_fifo();
-  /// The peers of connected ports find their ends unbound.
-  void unbind_peers();
-  void send_to_peer(Port port, const port_state::Interdomain& peer, DeferredKick& kick);
+  /// The peer of a connected port finds its end unbound.
+  void unbind_peer(Port port);
+  void send_to_peer(vmm::Hypercall& call, Port port, DeferredKick& kick, WokenDomain& woken);
   void close_port(Port port);
+  /// From here on no neighbour finds this domain. Releases the lock now and then.
+  void leave_switch(std::unique_lock<std::mutex>& lock);
 
   DomId self_;
   vmm::EventTarget& target_;
@@ -141,6 +149,7 @@ class EventChannels final : public Device, public vmm::EventSource {
   std::vector<vmm::VcpuInfoPlace> vcpu_infos_;
   /// Per vCPU, which port each VIRQ is bound to (0: none); those that are not per vCPU are vCPU 0's.
   std::vector<std::array<Port, NR_VIRQS>> virq_ports_;
+  unsigned wakers_ = 0;  ///< Neighbours that are about to wake a vCPU of this domain.
 };
 
 }  // namespace pinfold::devices

@@ -1,5 +1,6 @@
 #include "cli/run/host.hpp"
 
+#include "cli/run/domain_ids.hpp"
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
@@ -29,7 +30,8 @@ tl::expected<std::unique_ptr<Guest>, std::string> Host::make_guest(const GuestCo
                                                                    GuestLinks links) {
   if (auto room = machine_->make_room_for(config.max_frames() + vmm::spare_frames); !room)
     return tl::unexpected("no memory for guest '" + config.name + "': " + room.error());
-  return Guest::create(*this, DomId(next_domain_++), config, std::move(links));
+  last_domain_ = next_domain_id(last_domain_, [this](DomId id) { return store_->is_introduced(id); });
+  return Guest::create(*this, last_domain_, config, std::move(links));
 }
 
 }  // namespace pinfold::cli

@@ -61,7 +61,7 @@ class Host {
   std::shared_ptr<devices::EventSwitch> event_switch_ = std::make_shared<devices::EventSwitch>();
   std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
   devices::xenstore::NodeWatcher node_watcher_{store_};
-  std::uint16_t next_domain_ = 1;
+  DomId last_domain_{0};
 };
 
 }  // namespace pinfold::cli

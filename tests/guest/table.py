@@ -293,7 +293,7 @@ BESIDE = ScriptTest("walls.other_guests_go_on", "beside", (
     "pinfold_fallen_gate", "guest_walls_fallen_gate", "root"), rig_options=("--own-machine",), limit=300)
 
 # The folders with guests; each source file is one guest.
-FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "net", "questions", "refused", "time", "vcpus", "walls",
+FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "machine", "net", "questions", "refused", "time", "vcpus", "walls",
            "xsa")
 ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
                    *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE]

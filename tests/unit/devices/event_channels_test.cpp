@@ -169,7 +169,57 @@ TEST(EventChannels, two_domains_on_one_switch_talk_and_a_dead_peer_leaves_an_unb
     EXPECT_EQ(a.call(EVTCHNOP_alloc_unbound, foreign), esrch);
   }
   EXPECT_EQ(a.status(port).status, unsigned{EVTCHNSTAT_unbound});
+  EXPECT_EQ(a.status(port).u.unbound.dom, 2);
   EXPECT_EQ(a.port_op(EVTCHNOP_send, port), 0);
+}
+
+TEST(EventChannels, a_domain_that_left_is_found_by_no_neighbour) {
+  auto network = std::make_shared<EventSwitch>();
+  Guest leaves(1, network), stays(2, network);
+  const auto port = leaves.listen(2);
+  leaves.channels.detach();
+  evtchn_bind_interdomain bind{1, port, 0};
+  EXPECT_EQ(stays.call(EVTCHNOP_bind_interdomain, bind), esrch);
+  // The next domain with its number is another one.
+  Guest next(1, network);
+  EXPECT_EQ(stays.call(EVTCHNOP_bind_interdomain, bind), einval);
+}
+
+TEST(EventChannels, either_side_may_close_and_connect_again) {
+  auto network = std::make_shared<EventSwitch>();
+  Guest a(1, network), b(2, network);
+  const auto port = a.listen(2);
+  evtchn_bind_interdomain bind{1, port, 0};
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_EQ(b.call(EVTCHNOP_bind_interdomain, bind), 0);
+    EXPECT_EQ(b.status(bind.local_port).u.interdomain.port, port);
+    evtchn_bind_interdomain again{1, port, 0};
+    EXPECT_EQ(b.call(EVTCHNOP_bind_interdomain, again), einval) << "it waits for nobody now";
+    EXPECT_EQ(b.port_op(EVTCHNOP_close, bind.local_port), 0);
+    const auto s = a.status(port);
+    EXPECT_EQ(s.status, unsigned{EVTCHNSTAT_unbound});
+    EXPECT_EQ(s.u.unbound.dom, 2);
+  }
+  ASSERT_EQ(b.call(EVTCHNOP_bind_interdomain, bind), 0);
+  EXPECT_EQ(a.port_op(EVTCHNOP_close, port), 0);
+  EXPECT_EQ(b.status(bind.local_port).status, unsigned{EVTCHNSTAT_unbound});
+  EXPECT_EQ(b.status(bind.local_port).u.unbound.dom, 1);
+  EXPECT_EQ(b.port_op(EVTCHNOP_send, bind.local_port), 0) << "dropped";
+}
+
+TEST(EventChannels, a_full_table_is_enospc_whatever_port_is_named) {
+  auto network = std::make_shared<EventSwitch>();
+  Guest full(1, network, 4), other(2, network);
+  const auto port = other.listen(1);
+  for (int i = 0; i < 3; ++i) full.listen(0);
+  for (const std::uint32_t named : {port, port + 1, ~0u}) {
+    evtchn_bind_interdomain bind{2, named, 0};
+    EXPECT_EQ(full.call(EVTCHNOP_bind_interdomain, bind), enospc) << named;
+  }
+  EXPECT_EQ(full.port_op(EVTCHNOP_close, 1), 0);
+  evtchn_bind_interdomain bind{2, port + 1, 0};
+  EXPECT_EQ(full.call(EVTCHNOP_bind_interdomain, bind), einval);
+  EXPECT_EQ(full.listen(0), 1u) << "a refused bind takes no port";
 }
 
 TEST(EventChannels, bind_vcpu_moves_what_may_move) {

@@ -1,6 +1,8 @@
 // Stand-ins for the domain: pages, memory and vCPUs without a virtual machine.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -37,8 +39,14 @@ class FakeTarget : public vmm::EventTarget {
     if (moved_to != nullptr && vcpu == moved) return {moved_to->shared(), 128};
     return {info.shared(), vcpu.raw() * std::size_t{64}};
   }
-  void kick(VcpuId vcpu) override { ++kicks[vcpu.raw()]; }
-  void wake_pollers(Port) override { ++poller_wakes; }
+  void kick(VcpuId vcpu) override {
+    EXPECT_FALSE(ended);
+    ++kicks[vcpu.raw()];
+  }
+  void wake_pollers(Port) override {
+    EXPECT_FALSE(ended);
+    ++poller_wakes;
+  }
   /// Frames below frame_count are the guest's data.
   static constexpr std::uint64_t frame_count = 200;
   [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold_frame(pvmmu::Held, Mfn frame) override {
@@ -84,6 +92,7 @@ class FakeTarget : public vmm::EventTarget {
   FakePage info;
   std::vector<std::atomic<int>> kicks;
   std::atomic<int> poller_wakes{0};
+  std::atomic<bool> ended{false};  ///< Set by a test: nobody may wake its vCPUs any more.
   std::vector<FakePage> frames{frame_count};
   std::array<unsigned, 64> handled{};
   VcpuId moved;
