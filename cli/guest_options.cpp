@@ -7,6 +7,7 @@
 
 #include "cli/config/config_json.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/run/boot_source.hpp"
 #include "cli/usage.hpp"
 #include "vmm/domain.hpp"
 
@@ -115,7 +116,7 @@ tl::expected<GuestConfig, int> chosen_guest(const std::filesystem::path& file, c
   print(config->remarks);
   if (options.check_only) {
     BootAnswer boot;
-    if (!config->guest.bootloader.empty()) boot = bootloader::find_boot(config->guest);
+    if (!config->guest.bootloader.empty()) boot = look_for_boot(config->guest);
     fmt::print("{}\n", config_json(*config, boot));
     return tl::unexpected<int>(exit_powered_off);
   }

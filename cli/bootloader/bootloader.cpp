@@ -1,6 +1,5 @@
 #include "cli/bootloader/bootloader.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -10,10 +9,10 @@
 #include <cstring>
 #include <memory>
 
+#include "cli/bootloader/boot_disks.hpp"
 #include "cli/bootloader/guest_files.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
-#include "cli/images/remote_image.hpp"
 #include "loader/load_error.hpp"
 
 namespace pinfold::cli::bootloader {
@@ -23,31 +22,7 @@ using boot_menu::Boot;
 using boot_menu::FilePlace;
 using boot_menu::Menu;
 
-constexpr std::size_t most_boot_disks = 8;
 constexpr std::uint64_t most_file_bytes = std::uint64_t{1} << 30;
-
-/// The images that can be looked at, for reading. Disk 0 has to be one of them.
-tl::expected<std::vector<vmm::Fd>, std::string> open_disks(const GuestConfig& guest) {
-  std::vector<vmm::Fd> disks;
-  for (const DiskConfig& disk : guest.disks) {
-    if (disks.size() == most_boot_disks) break;
-    const bool usable = disk.format == DiskFormat::raw && !disk.target.empty() &&
-                        !images::remote_image(disk.target.string()) && disk.script.empty() &&
-                        disk.backend.empty();
-    if (!usable && disks.empty())
-      return tl::unexpected(fmt::format(
-          "bootloader: the first disk ({}) has no raw image, and only in such a kernel can be looked for",
-          disk.vdev));
-    if (!usable) break;
-    vmm::Fd file(::open(disk.target.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (!file.open())
-      return tl::unexpected(fmt::format("disk {}: {}", disk.target.string(), std::strerror(errno)));
-    disks.push_back(std::move(file));
-  }
-  if (disks.empty())
-    return tl::unexpected(std::string("bootloader: the guest has no disk to find a kernel on"));
-  return disks;
-}
 
 /// Words of the configuration come last: the kernel takes the last one of two.
 void append(std::string& arguments, const std::string& more) {
@@ -61,11 +36,12 @@ class Bootloader {
   explicit Bootloader(const GuestConfig& guest)
       : guest_(guest), arguments_(parse_pygrub_arguments(guest.bootloader_args)) {}
 
-  tl::expected<void, std::string> open() {
+  tl::expected<void, std::string> open(const BootImages& images) {
     if (!arguments_.errors.empty()) return tl::unexpected("bootloader_args: " + arguments_.errors.front());
-    auto disks = open_disks(guest_);
+    auto disks = BootDisks::open(guest_, images);
     if (!disks) return tl::unexpected(disks.error());
-    auto fstest = Fstest::find(std::move(*disks));
+    disks_ = std::move(*disks);
+    auto fstest = Fstest::find(disks_.take());
     if (!fstest) return tl::unexpected(fstest.error().message);
     files_ = std::make_unique<GuestFiles>(std::move(*fstest));
     (void)files_->devices();
@@ -76,7 +52,11 @@ class Bootloader {
   tl::expected<FoundBoot, std::string> find(const Prompt& prompt) {
     auto found = named_kernel().empty() ? from_menu(prompt) : from_names();
     if (!files_->trouble().empty()) return tl::unexpected(files_->trouble());
-    if (!found) return tl::unexpected(disks_text() + loader::printable(found.error(), 500));
+    if (!found) {
+      const std::string trouble = disks_.trouble();
+      return tl::unexpected(disks_text() +
+                            (trouble.empty() ? loader::printable(found.error(), 500) : trouble));
+    }
     append(found->boot.arguments, arguments_.arguments);
     append(found->boot.arguments, guest_.command_line);
     return found;
@@ -123,6 +103,7 @@ class Bootloader {
 
   const GuestConfig& guest_;
   PygrubArguments arguments_;
+  BootDisks disks_;
   std::unique_ptr<GuestFiles> files_;
 };
 
@@ -172,15 +153,16 @@ tl::expected<LoadedBoot, std::string> Bootloader::load(const FoundBoot& found) {
 
 }  // namespace
 
-tl::expected<FoundBoot, std::string> find_boot(const GuestConfig& guest) {
+tl::expected<FoundBoot, std::string> find_boot(const GuestConfig& guest, const BootImages& images) {
   Bootloader bootloader(guest);
-  if (auto opened = bootloader.open(); !opened) return tl::unexpected(opened.error());
+  if (auto opened = bootloader.open(images); !opened) return tl::unexpected(opened.error());
   return bootloader.find({});
 }
 
-tl::expected<LoadedBoot, std::string> load_boot(const GuestConfig& guest, const Prompt& prompt) {
+tl::expected<LoadedBoot, std::string> load_boot(const GuestConfig& guest, const BootImages& images,
+                                                const Prompt& prompt) {
   Bootloader bootloader(guest);
-  if (auto opened = bootloader.open(); !opened) return tl::unexpected(opened.error());
+  if (auto opened = bootloader.open(images); !opened) return tl::unexpected(opened.error());
   const auto found = bootloader.find(prompt);
   if (!found) return tl::unexpected(found.error());
   return bootloader.load(*found);

@@ -7,6 +7,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "cli/bootloader/boot_disks.hpp"
 #include "cli/config/guest_config.hpp"
 #include "loader/boot_menu/boot_menu.hpp"
 #include "vmm/for_devices/fd.hpp"
@@ -32,9 +33,11 @@ struct LoadedBoot {
 };
 
 /// Looks on the guest's disks. It forks: call it before the process has threads. An error is one line.
-[[nodiscard]] tl::expected<FoundBoot, std::string> find_boot(const GuestConfig& guest);
+[[nodiscard]] tl::expected<FoundBoot, std::string> find_boot(const GuestConfig& guest,
+                                                             const BootImages& images);
 
 /// Looks, asks if the configuration says so, and copies.
-[[nodiscard]] tl::expected<LoadedBoot, std::string> load_boot(const GuestConfig& guest, const Prompt& prompt);
+[[nodiscard]] tl::expected<LoadedBoot, std::string> load_boot(const GuestConfig& guest,
+                                                              const BootImages& images, const Prompt& prompt);
 
 }  // namespace pinfold::cli::bootloader

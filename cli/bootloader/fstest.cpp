@@ -37,12 +37,18 @@ tl::unexpected<FstestError> failed(std::string why) {
 /// The path of disk `index` in the eyes of the program. No such path has to exist.
 std::string path_of_disk(std::size_t index) { return fmt::format("/disk{}", index); }
 
-/// Disks that are open for reading, under their paths.
-tools::Opener opener_of(const std::vector<vmm::Fd>& disks) {
-  return [&disks](const std::string& path, int flags) -> tl::expected<vmm::Fd, int> {
+tools::Opened opened(const FstestDisk& disk) {
+  if (const auto* file = std::get_if<vmm::Fd>(&disk))
+    return vmm::Fd(::fcntl(file->get(), F_DUPFD_CLOEXEC, 3));
+  return std::get<std::unique_ptr<tools::ServedFile>>(disk).get();
+}
+
+/// Disks under their paths, for reading.
+tools::Opener opener_of(const std::vector<FstestDisk>& disks) {
+  return [&disks](const std::string& path, int flags) -> tl::expected<tools::Opened, int> {
     if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0) return tl::unexpected(EACCES);
     for (std::size_t i = 0; i < disks.size(); ++i)
-      if (path == path_of_disk(i)) return vmm::Fd(::fcntl(disks[i].get(), F_DUPFD_CLOEXEC, 3));
+      if (path == path_of_disk(i)) return opened(disks[i]);
     return tl::unexpected(ENOENT);
   };
 }
@@ -59,7 +65,7 @@ std::string complaint(const vmm::Fd& words) {
 
 }  // namespace
 
-tl::expected<Fstest, FstestError> Fstest::find(std::vector<vmm::Fd> disks) {
+tl::expected<Fstest, FstestError> Fstest::find(std::vector<FstestDisk> disks) {
   if (!tools::is_installed("grub-fstest")) return not_installed();
   Fstest fstest;
   fstest.disks_ = std::move(disks);

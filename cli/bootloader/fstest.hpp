@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <tl/expected.hpp>
+#include <variant>
 #include <vector>
 
+#include "cli/tools/served_files.hpp"
 #include "cli/tools/tool.hpp"
 #include "vmm/for_devices/fd.hpp"
 
@@ -30,11 +33,14 @@ struct FstestOutput {
   std::uint64_t size = 0;
 };
 
-/// Runs commands on disks that are open for reading. One at a time. It forks: without threads, please.
+/// A disk: an image that is open for reading, or that this process reads for the program (never null).
+using FstestDisk = std::variant<vmm::Fd, std::unique_ptr<tools::ServedFile>>;
+
+/// Runs commands on disks. One at a time. It forks: without threads, please.
 class Fstest {
  public:
   /// Finds the program in $PATH. An error says what to install.
-  [[nodiscard]] static tl::expected<Fstest, FstestError> find(std::vector<vmm::Fd> disks);
+  [[nodiscard]] static tl::expected<Fstest, FstestError> find(std::vector<FstestDisk> disks);
 
   /// Such as {"cat", "(loop0)/boot/grub/grub.cfg"}; disk n is loop{n}. Words that come from a guest must not
   /// contain '(': the program takes `(host)` for the host's files (and finds none in the sandbox).
@@ -46,7 +52,7 @@ class Fstest {
  private:
   Fstest() = default;
 
-  std::vector<vmm::Fd> disks_;
+  std::vector<FstestDisk> disks_;
 };
 
 using tools::text_of;

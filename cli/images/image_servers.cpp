@@ -13,6 +13,11 @@ std::string name_of(const DiskConfig& disk) {
   return disk.target.empty() ? disk.vdev : fmt::format("{} ({})", disk.vdev, disk.target.string());
 }
 
+bool has_server(const DiskConfig& disk) {
+  return !disk.target.empty() &&
+         (disk.format != DiskFormat::raw || images::remote_image(disk.target.string()));
+}
+
 tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& options) {
   ImageServers servers;
   const auto connections = std::min<std::size_t>(options.guest.vcpus, devices::block::max_queues);

@@ -24,6 +24,8 @@ class ImageServers {
   /// For the monitor. The supervisor then drops its copies, because servers end when all copies are closed.
   [[nodiscard]] const DiskSockets& sockets() const { return sockets_; }
   void drop_sockets() { sockets_.clear(); }
+  /// For this process itself.
+  [[nodiscard]] DiskSockets take_sockets() { return std::move(sockets_); }
   /// About servers that have ended since the last call.
   [[nodiscard]] std::vector<HelperTrouble> troubles();
 
@@ -31,6 +33,9 @@ class ImageServers {
   DiskSockets sockets_;
   std::vector<std::pair<std::string, images::ImageServer>> servers_;  ///< With their disks' names.
 };
+
+/// Whether a disk's image is read through a server: it is not raw, or on another machine.
+[[nodiscard]] bool has_server(const DiskConfig& disk);
 
 /// "xvda (/srv/web.qcow2)"
 [[nodiscard]] std::string name_of(const DiskConfig& disk);

@@ -5,6 +5,7 @@
 #include <tl/expected.hpp>
 
 #include "cli/bootloader/bootloader.hpp"
+#include "cli/run/disks.hpp"
 #include "cli/run/run_options.hpp"
 
 namespace pinfold::cli {
@@ -12,9 +13,10 @@ namespace pinfold::cli {
 /// Done anew in each life: a guest that has a new kernel on its disk boots it when it restarts.
 class BootSource {
  public:
-  /// With a boot loader, copies kernel and RAM disk from the guest's disks; it asks on stdin and stdout
-  /// which, if it is to. Call it before the process has threads. An error is one line.
-  [[nodiscard]] static tl::expected<BootSource, std::string> find(const RunOptions& options);
+  /// With a boot loader, copies kernel and RAM disk from the guest's disks, whose images are open; it asks on
+  /// stdin and stdout which, if it is to. Call it before the process has threads. An error is one line.
+  [[nodiscard]] static tl::expected<BootSource, std::string> find(const RunOptions& options,
+                                                                  const DiskImages& images);
 
   /// The options with the kernel, the RAM disk and the command line of this life. Paths in them may be those
   /// of descriptors of this process, until forget_files().
@@ -32,5 +34,9 @@ class BootSource {
   RunOptions options_;
   bootloader::LoadedBoot loaded_;  ///< Without a boot loader: nothing.
 };
+
+/// What a boot loader would boot, for a guest that is not to run: it starts servers for images that need
+/// them, to read them. An error is one line. Call it before the process has threads.
+[[nodiscard]] tl::expected<bootloader::FoundBoot, std::string> look_for_boot(const GuestConfig& guest);
 
 }  // namespace pinfold::cli

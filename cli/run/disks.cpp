@@ -40,22 +40,42 @@ Opened open_served(const DiskConfig& disk, std::vector<vmm::Fd> sockets) {
   return block::open_nbd_image(std::move(sockets), options);
 }
 
+/// The image; what there is to say about it goes to stderr.
+tl::expected<std::unique_ptr<block::Image>, std::string> taken(Opened opened) {
+  if (!opened) return tl::unexpected(opened.error());
+  for (const std::string& notice : opened->notices) fmt::print(stderr, "pinfold: {}\n", notice);
+  return std::move(opened->image);
+}
+
 }  // namespace
 
 tl::expected<DiskImages, std::string> open_images(const GuestConfig& config, DiskSockets sockets) {
-  DiskImages images;
-  sockets.resize(config.disks.size());
+  auto images = open_served_images(config, std::move(sockets));
+  if (!images) return images;
   for (std::size_t n = 0; n < config.disks.size(); ++n) {
     const DiskConfig& disk = config.disks[n];
+    auto& image = (*images)[n];
+    if (image != nullptr) continue;
     // A CD-ROM drive without a medium.
     if (disk.target.empty()) {
-      images.push_back(std::make_unique<block::EmptyImage>());
+      image = std::make_unique<block::EmptyImage>();
       continue;
     }
-    auto opened = sockets[n].empty() ? open_raw(disk) : open_served(disk, std::move(sockets[n]));
+    auto opened = taken(open_raw(disk));
     if (!opened) return tl::unexpected(opened.error());
-    for (const std::string& notice : opened->notices) fmt::print(stderr, "pinfold: {}\n", notice);
-    images.push_back(std::move(opened->image));
+    image = std::move(*opened);
+  }
+  return images;
+}
+
+tl::expected<DiskImages, std::string> open_served_images(const GuestConfig& config, DiskSockets sockets) {
+  DiskImages images(config.disks.size());
+  sockets.resize(config.disks.size());
+  for (std::size_t n = 0; n < config.disks.size(); ++n) {
+    if (sockets[n].empty()) continue;
+    auto opened = taken(open_served(config.disks[n], std::move(sockets[n])));
+    if (!opened) return tl::unexpected(opened.error());
+    images[n] = std::move(*opened);
   }
   return images;
 }

@@ -23,6 +23,10 @@ using DiskImages = std::vector<std::shared_ptr<devices::block::Image>>;
 [[nodiscard]] tl::expected<DiskImages, std::string> open_images(const GuestConfig& config,
                                                                 DiskSockets sockets);
 
+/// Those that have a server; null for the others.
+[[nodiscard]] tl::expected<DiskImages, std::string> open_served_images(const GuestConfig& config,
+                                                                       DiskSockets sockets);
+
 /// Adds a backend for each disk to the bus. An error is one line.
 [[nodiscard]] tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const GuestConfig& config,
                                                         DiskImages images, DomId guest,

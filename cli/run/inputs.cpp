@@ -41,7 +41,7 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
 
 }  // namespace
 
-Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks, std::optional<ProbedKvm>& kvm) {
+Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images, std::optional<ProbedKvm>& kvm) {
   const GuestConfig& guest = options.guest;
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());
@@ -56,8 +56,6 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks, std
   if (!kernel) return failure(exit_bad_image, kernel.error().message);
   auto initrd = open_initrd(guest.initrd);
   if (!initrd) return tl::unexpected(initrd.error());
-  auto images = open_images(guest, std::move(disks));
-  if (!images) return failure(exit_bad_image, images.error());
   if (!kvm) {
     auto opened = ProbedKvm::open(host_options(options));
     if (!opened) return failure(exit_no_usable_kvm, opened.error());
@@ -67,7 +65,7 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks, std
   if (!trace_log) return failure(exit_usage, trace_log.error());
   auto console = ConsoleFiles::open(options.console);
   if (!console) return failure(exit_bad_image, console.error());
-  return OpenInputs{std::move(*kernel),  std::move(*initrd),    std::move(*symbols), std::move(*images),
+  return OpenInputs{std::move(*kernel),  std::move(*initrd),    std::move(*symbols), std::move(images),
                     std::move(*console), std::move(*trace_log), wall_offset(guest),  std::move(*processors)};
 }
 

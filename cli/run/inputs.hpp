@@ -31,10 +31,9 @@ struct OpenInputs {
   std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
 };
 
-/// Opens everything, and the host's KVM if it is not open yet; `disks` are connections to the servers of
-/// disks that have one. When it returns, the process has one thread, as before, and needs no path any more
-/// for this guest.
-[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskSockets disks,
+/// Opens everything else, and the host's KVM if it is not open yet. When it returns, the process has one
+/// thread, as before, and needs no path any more for this guest.
+[[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images,
                                              std::optional<ProbedKvm>& kvm);
 
 /// What was in them.

@@ -198,9 +198,11 @@ LifeEnd live(const MachineOptions& given, MachineLinks links) {
     return no_life({failure.code, (guest.console.named ? guest.guest.name + ": " : "") + failure.message});
   };
   for (std::size_t n = 0; n < given.size(); ++n) {
-    auto source = BootSource::find(given[n]);
+    auto images = open_images(given[n].guest, std::move(links.guests[n].disks));
+    if (!images) return failed(given[n], {exit_bad_image, images.error()});
+    auto source = BootSource::find(given[n], *images);
     if (!source) return failed(given[n], {exit_bad_image, source.error()});
-    auto open = open_inputs(source->options(), std::move(links.guests[n].disks), kvm);
+    auto open = open_inputs(source->options(), std::move(*images), kvm);
     if (!open) return failed(given[n], {open.error().code, source->with_names(open.error().message)});
     source->forget_files();
     prepared.push_back({std::move(*source), std::move(*open), std::nullopt});

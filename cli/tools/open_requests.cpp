@@ -4,13 +4,13 @@
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <climits>
 #include <initializer_list>
+
+#include "cli/tools/asker_memory.hpp"
 
 namespace pinfold::cli::tools {
 namespace {
@@ -36,7 +36,7 @@ vmm::Fd open_library(std::string_view path) {
 OpenRequests::OpenRequests(vmm::Fd questions, pid_t asker, Opener opener)
     : questions_(std::move(questions)), asker_(asker), opener_(std::move(opener)) {}
 
-tl::expected<vmm::Fd, int> OpenRequests::open(const std::string& path, int flags) const {
+tl::expected<Opened, int> OpenRequests::open(const std::string& path, int flags) const {
   auto given = opener_(path, flags);
   if (given || given.error() != ENOENT) return given;
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0) return tl::unexpected(EACCES);
@@ -47,55 +47,73 @@ tl::expected<vmm::Fd, int> OpenRequests::open(const std::string& path, int flags
   return opened;
 }
 
-bool OpenRequests::read_path(std::uint64_t address, std::string& path) const {
-  // To the end of a page at a time: what follows it may not be mapped.
-  constexpr std::uint64_t page = 4096;
-  path.clear();
-  while (path.size() < PATH_MAX) {
-    std::array<char, page> piece{};
-    const std::uint64_t length = page - address % page;
-    const iovec here{piece.data(), length};
-    const iovec there{reinterpret_cast<void*>(address), length};  // of the other process
-    const auto got = ::process_vm_readv(asker_, &here, 1, &there, 1, 0);
-    if (got <= 0) return false;
-    const std::string_view text(piece.data(), static_cast<std::size_t>(got));
-    path += text.substr(0, text.find('\0'));
-    if (text.find('\0') != std::string_view::npos) return true;
-    address += length;
+bool OpenRequests::respond(const seccomp_notif& question, int error, std::int64_t result) const {
+  seccomp_notif_resp answer{};
+  answer.id = question.id;
+  answer.error = -error;
+  answer.val = result;
+  (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
+  return true;
+}
+
+/// A wild pointer is its own mistake. That nothing can be reached at all is ours.
+bool OpenRequests::respond_to_mistake(const seccomp_notif& question, int error) const {
+  respond(question, EFAULT);
+  errno = error;
+  return error == EFAULT || error == ENAMETOOLONG || error == ESRCH;
+}
+
+bool OpenRequests::answer_open(const seccomp_notif& question) {
+  const auto path = read_text(asker_, question.data.args[1]);
+  if (!path) return respond_to_mistake(question, path.error());
+  const auto opened = open(*path, static_cast<int>(question.data.args[2]));
+  if (!opened) return respond(question, opened.error());
+  seccomp_notif_addfd gift{};
+  gift.id = question.id;
+  gift.flags = SECCOMP_ADDFD_FLAG_SEND;
+  gift.newfd_flags = O_CLOEXEC;
+  if (const auto* file = std::get_if<vmm::Fd>(&*opened)) {
+    gift.srcfd = static_cast<std::uint32_t>(file->get());
+  } else {
+    const auto place = served_.open(*std::get<ServedFile*>(*opened));
+    if (!place) return respond(question, place.error());
+    gift.srcfd = static_cast<std::uint32_t>(place->descriptor);
+    gift.newfd = static_cast<std::uint32_t>(place->number);
+    gift.flags |= SECCOMP_ADDFD_FLAG_SETFD;
   }
-  errno = ENAMETOOLONG;
-  return false;
+  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) < 0 && errno != ENOENT)
+    return respond(question, errno);
+  return true;
+}
+
+bool OpenRequests::answer_read(const seccomp_notif& question) {
+  const int number = static_cast<int>(question.data.args[0]);
+  const auto got = served_.read(number, question.data.args[2]);
+  if (!got) return respond(question, got.error());
+  if (auto written = write_bytes(asker_, question.data.args[1], *got); !got->empty() && !written)
+    return respond_to_mistake(question, written.error());
+  served_.advance(number, got->size());
+  return respond(question, 0, static_cast<std::int64_t>(got->size()));
+}
+
+bool OpenRequests::answer_close(const seccomp_notif& question) {
+  served_.close(static_cast<int>(question.data.args[0]));
+  seccomp_notif_resp answer{};
+  answer.id = question.id;
+  answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;  // the kernel closes what the program has
+  (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
+  return true;
 }
 
 bool OpenRequests::answer_one() {
   seccomp_notif question{};
   if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_RECV, &question) != 0)
     return errno == ENOENT || errno == EINTR;  // it was killed meanwhile
-  const auto respond = [&](int error) {
-    seccomp_notif_resp answer{};
-    answer.id = question.id;
-    answer.error = -error;
-    (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-    return true;
-  };
-  std::string path;
-  if (!read_path(question.data.args[1], path)) {
-    // A wild pointer is its own mistake. That nothing can be read at all is ours.
-    const int error = errno;
-    respond(EFAULT);
-    errno = error;
-    return error == EFAULT || error == ENAMETOOLONG || error == ESRCH;
+  switch (question.data.nr) {
+    case SYS_read: return answer_read(question);
+    case SYS_close: return answer_close(question);
+    default: return answer_open(question);
   }
-  const auto opened = open(path, static_cast<int>(question.data.args[2]));
-  if (!opened) return respond(opened.error());
-  seccomp_notif_addfd gift{};
-  gift.id = question.id;
-  gift.flags = SECCOMP_ADDFD_FLAG_SEND;
-  gift.srcfd = static_cast<std::uint32_t>(opened->get());
-  gift.newfd_flags = O_CLOEXEC;
-  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) < 0 && errno != ENOENT)
-    return respond(errno);
-  return true;
 }
 
 }  // namespace pinfold::cli::tools

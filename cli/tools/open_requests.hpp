@@ -1,4 +1,5 @@
-// What a confined program gets when it opens a path: its parent decides, and gives the descriptor.
+// What a confined program gets when it opens a path: its parent decides, and gives the descriptor, or reads
+// the file for it.
 #pragma once
 
 #include <sys/types.h>
@@ -7,13 +8,20 @@
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <variant>
 
+#include "cli/tools/served_files.hpp"
 #include "vmm/for_devices/fd.hpp"
+
+struct seccomp_notif;
 
 namespace pinfold::cli::tools {
 
-/// What a program gets that opens `path` with `flags` (open(2)): a descriptor, or an errno.
-using Opener = std::function<tl::expected<vmm::Fd, int>(const std::string& path, int flags)>;
+/// A descriptor, or a file that this process reads for the program (only with ToolCalls::reads). The file
+/// outlives the program.
+using Opened = std::variant<vmm::Fd, ServedFile*>;
+/// What a program gets that opens `path` with `flags` (open(2)); else an errno.
+using Opener = std::function<tl::expected<Opened, int>(const std::string& path, int flags)>;
 
 /// Answers the questions of one confined process. It gets shared libraries of the system and a folder `/`
 /// without entries, for reading, and else what an Opener gives it.
@@ -23,16 +31,24 @@ class OpenRequests {
   OpenRequests(vmm::Fd questions, pid_t asker, Opener opener);
 
   [[nodiscard]] int fd() const { return questions_.get(); }
-  /// One question, when fd() is readable. False, with errno: the asker's words can't be read.
+  /// One question, when fd() is readable. False, with errno: the asker's memory can't be reached.
   [[nodiscard]] bool answer_one();
 
  private:
-  [[nodiscard]] tl::expected<vmm::Fd, int> open(const std::string& path, int flags) const;
-  [[nodiscard]] bool read_path(std::uint64_t address, std::string& path) const;
+  /// Each answers a question, and returns as answer_one().
+  [[nodiscard]] bool answer_open(const seccomp_notif& question);
+  [[nodiscard]] bool answer_read(const seccomp_notif& question);
+  [[nodiscard]] bool answer_close(const seccomp_notif& question);
+  /// With an error (an errno), or a result.
+  bool respond(const seccomp_notif& question, int error, std::int64_t result = 0) const;
+  [[nodiscard]] bool respond_to_mistake(const seccomp_notif& question, int error) const;
+
+  [[nodiscard]] tl::expected<Opened, int> open(const std::string& path, int flags) const;
 
   vmm::Fd questions_;
   pid_t asker_;
   Opener opener_;
+  ServedFiles served_;
 };
 
 /// A shared library of the host, such as /usr/lib/x86_64-linux-gnu/libc.so.6, or the linker's list of them:

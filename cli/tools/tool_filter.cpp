@@ -24,13 +24,31 @@ namespace {
 
 /// For descriptors that the program has, for its memory, and for its end.
 constexpr int harmless[] = {
-    SCMP_SYS(read),       SCMP_SYS(pread64),      SCMP_SYS(lseek),          SCMP_SYS(write),
-    SCMP_SYS(writev),     SCMP_SYS(close),        SCMP_SYS(fstat),          SCMP_SYS(mmap),
-    SCMP_SYS(munmap),     SCMP_SYS(mprotect),     SCMP_SYS(mremap),         SCMP_SYS(madvise),
-    SCMP_SYS(brk),        SCMP_SYS(arch_prctl),   SCMP_SYS(futex),          SCMP_SYS(set_tid_address),
-    SCMP_SYS(rseq),       SCMP_SYS(getrandom),    SCMP_SYS(exit),           SCMP_SYS(set_robust_list),
-    SCMP_SYS(exit_group), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(clock_gettime),
+    SCMP_SYS(lseek),
+    SCMP_SYS(write),
+    SCMP_SYS(writev),
+    SCMP_SYS(fstat),
+    SCMP_SYS(mmap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mprotect),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(arch_prctl),
+    SCMP_SYS(futex),
+    SCMP_SYS(set_tid_address),
+    SCMP_SYS(rseq),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(exit),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(clock_gettime),
 };
+
+/// For descriptors, too, but for those of files that the parent reads.
+constexpr int of_readers[] = {SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(close)};
 
 /// For images that are written, threads, and a socket that listens. openat(2) is a question here, too.
 constexpr int serving[] = {
@@ -122,6 +140,7 @@ class Rules {
 };
 
 void add_serving(Rules& rules) {
+  for (const int call : of_readers) rules.add(SCMP_ACT_ALLOW, call);
   for (const int call : serving) rules.add(SCMP_ACT_ALLOW, call);
   rules.add(SCMP_ACT_ALLOW, SCMP_SYS(clone), {argument(0, thread_flags, thread_flags | other_clone_flags)});
   for (const int command : descriptor_commands)
@@ -131,6 +150,16 @@ void add_serving(Rules& rules) {
     rules.add(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {argument(1, request, 0xffffffff)});
   rules.add(SCMP_ACT_ALLOW, SCMP_SYS(prctl), {argument(0, PR_SET_NAME, 0xffffffff)});
   rules.add(SCMP_ACT_ALLOW, SCMP_SYS(prctl), {argument(0, PR_SET_TIMERSLACK, 0xffffffff)});
+}
+
+void add_reading(Rules& rules, int parent) {
+  const auto compare = [](scmp_compare how) {
+    return scmp_arg_cmp{0, how, static_cast<std::uint64_t>(first_served_descriptor), 0};
+  };
+  for (const int call : of_readers) rules.add(SCMP_ACT_ALLOW, call, {compare(SCMP_CMP_LT)});
+  for (const int call : {SCMP_SYS(read), SCMP_SYS(close)})
+    rules.add(SCMP_ACT_NOTIFY, call, {compare(SCMP_CMP_GE)});
+  rules.add(SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), {argument(0, static_cast<std::uint64_t>(parent))});
 }
 
 int add_rules(scmp_filter_ctx context, ToolCalls calls, const FilterDescriptors& descriptors) {
@@ -149,8 +178,7 @@ int add_rules(scmp_filter_ctx context, ToolCalls calls, const FilterDescriptors&
   if (calls == ToolCalls::serves)
     add_serving(rules);
   else
-    rules.add(SCMP_ACT_ALLOW, SCMP_SYS(sendmsg),
-              {argument(0, static_cast<std::uint64_t>(descriptors.parent))});
+    add_reading(rules, descriptors.parent);
   return rules.error();
 }
 

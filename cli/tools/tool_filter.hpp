@@ -14,9 +14,13 @@ namespace pinfold::cli::tools {
 
 /// What a program needs besides its descriptors, its memory, and its end.
 enum class ToolCalls : std::uint8_t {
-  reads,   ///< Nothing.
+  reads,   ///< Nothing. Files may be read for it (ServedFiles).
   serves,  ///< Threads, images that are written, and clients of a socket that it has (qemu-nbd, qemu-img).
 };
+
+/// With ToolCalls::reads, descriptors from here on are those of ServedFiles: read(2) and close(2) of them are
+/// questions. The kernel gives a program the lowest numbers that are free, which are far below.
+inline constexpr int first_served_descriptor = 100, most_served_descriptors = 64;
 
 /// The descriptors that the filter names. They are closed when the program is executed.
 struct FilterDescriptors {
@@ -24,8 +28,8 @@ struct FilterDescriptors {
   int parent;   ///< May send a message (sendmsg(2)).
 };
 
-/// A seccomp filter in which openat(2) is a question to another process. The program can open nothing by
-/// itself, can't make or connect a socket, and can't start, signal or see any process.
+/// A seccomp filter in which openat(2) is a question to another process (OpenRequests). The program can open
+/// nothing by itself, can't make or connect a socket, and can't start, signal or see any process.
 class ToolFilter {
  public:
   /// An error is a reason why this host has no such sandbox.

@@ -6,14 +6,17 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "cli/bootloader/confine_reader.hpp"
 #include "cli/bootloader/fstest.hpp"
 #include "cli/bootloader/guest_files.hpp"
+#include "cli/bootloader/image_reader.hpp"
 #include "cli/bootloader/menu_child.hpp"
 #include "cli/bootloader/menu_prompt.hpp"
 #include "cli/bootloader/pygrub_arguments.hpp"
@@ -203,12 +206,16 @@ class ConfinedFstest : public ::testing::Test {
  protected:
   /// The answer to a command about a disk of zeroes, or the error.
   static std::string answer(const std::vector<std::string>& words, std::uint64_t most_bytes = 1 << 20) {
-    std::vector<vmm::Fd> disks;
-    disks.push_back(file_of(std::string(1 << 20, '\0')));
+    std::vector<FstestDisk> disks;
+    disks.emplace_back(file_of(std::string(1 << 20, '\0')));
+    return answer_about(std::move(disks), words, most_bytes);
+  }
+  static std::string answer_about(std::vector<FstestDisk> disks, const std::vector<std::string>& words,
+                                  std::uint64_t most_bytes = 1 << 20) {
     const auto fstest = Fstest::find(std::move(disks));
     if (!fstest) return fstest.error().message;
     const auto output = fstest->run(words, {most_bytes, 10});
-    return output ? text_of(output->file, 4096) : output.error().message;
+    return output ? text_of(output->file, most_bytes) : output.error().message;
   }
   void SetUp() override {
     if (answer({"ls"}).find("not installed") != std::string::npos)
@@ -229,6 +236,157 @@ TEST_F(ConfinedFstest, sees_no_file_of_the_host) {
 
 TEST_F(ConfinedFstest, has_bounds) {
   EXPECT_EQ(answer({"hex", "(loop0)0+2048"}, 4096), "it has more than 4096 bytes");
+}
+
+/// Each sector begins with its number. Sectors from `broken` on can't be read.
+class NumberedSectors final : public tools::ServedFile {
+ public:
+  explicit NumberedSectors(std::uint64_t sectors, std::uint64_t broken = ~0ULL)
+      : sectors_(sectors), broken_(broken) {}
+  [[nodiscard]] std::uint64_t bytes() const override { return sectors_ * 512; }
+  [[nodiscard]] int read(std::uint64_t offset, std::span<std::byte> to) override {
+    if (offset + to.size() > bytes()) return EINVAL;
+    if ((offset + to.size() + 511) / 512 > broken_) return EIO;
+    for (std::size_t n = 0; n < to.size(); ++n) {
+      const std::uint64_t sector = (offset + n) / 512, byte = (offset + n) % 512;
+      to[n] = static_cast<std::byte>(byte < 8 ? sector >> (8 * byte) : 0);
+    }
+    return 0;
+  }
+
+ private:
+  std::uint64_t sectors_, broken_;
+};
+
+std::vector<FstestDisk> numbered_disk(std::uint64_t sectors, std::uint64_t broken = ~0ULL) {
+  std::vector<FstestDisk> disks;
+  disks.emplace_back(std::make_unique<NumberedSectors>(sectors, broken));
+  return disks;
+}
+
+/// grub-fstest's `cat` of blocks: the numbers in the sectors.
+std::vector<std::uint64_t> numbers_in(const std::string& bytes) {
+  std::vector<std::uint64_t> numbers;
+  for (std::size_t at = 0; at + 512 <= bytes.size(); at += 512) {
+    std::uint64_t number = 0;
+    std::memcpy(&number, bytes.data() + at, sizeof number);
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+TEST_F(ConfinedFstest, reads_a_disk_that_is_served) {
+  EXPECT_EQ(answer_about(numbered_disk(2048), {"ls"}), "(proc) (loop0) (host) \n");
+  // As much as several reads, from the disk's end, and from behind 2 TiB.
+  for (const std::uint64_t first :
+       {std::uint64_t{1}, std::uint64_t{5} << 31, (std::uint64_t{6} << 31) - 1000}) {
+    std::vector<std::uint64_t> wanted;
+    for (std::uint64_t n = 0; n < 1000; ++n) wanted.push_back(first + n);
+    EXPECT_EQ(numbers_in(answer_about(numbered_disk(std::uint64_t{6} << 31),
+                                      {"cat", "(loop0)" + std::to_string(first) + "+1000"})),
+              wanted);
+  }
+}
+
+TEST_F(ConfinedFstest, is_told_that_a_served_disk_cant_be_read) {
+  EXPECT_EQ(numbers_in(answer_about(numbered_disk(2048, 600), {"cat", "(loop0)0+512"})).size(), 512U);
+  EXPECT_NE(answer_about(numbered_disk(2048, 600), {"cat", "(loop0)512+512"}).find("Input/output error"),
+            std::string::npos);
+}
+
+TEST(ServedFiles, have_places_of_their_own) {
+  NumberedSectors content(4);
+  tools::ServedFiles files;
+  const auto one = files.open(content), other = files.open(content);
+  ASSERT_TRUE(one && other);
+  EXPECT_NE(one->number, other->number);
+  EXPECT_GE(one->number, tools::first_served_descriptor);
+  ASSERT_EQ(files.read(one->number, 512)->size(), 512U);
+  files.advance(one->number, 512);
+  EXPECT_EQ(static_cast<int>((*files.read(one->number, 512))[0]), 1);
+  EXPECT_EQ(static_cast<int>((*files.read(other->number, 512))[0]), 0);
+  // The program's lseek(2) is one of the descriptor that it was given.
+  ASSERT_EQ(::lseek(one->descriptor, -100, SEEK_END), 4 * 512 - 100);
+  EXPECT_EQ(files.read(one->number, 512)->size(), 100U);
+  ASSERT_EQ(::lseek(one->descriptor, 100'000, SEEK_SET), 100'000);
+  EXPECT_TRUE(files.read(one->number, 512)->empty());
+  char byte = 0;
+  EXPECT_EQ(::write(one->descriptor, &byte, 1), -1);
+}
+
+TEST(ServedFiles, are_a_bounded_number) {
+  NumberedSectors content(4);
+  tools::ServedFiles files;
+  std::vector<int> numbers;
+  for (int n = 0; n < tools::most_served_descriptors; ++n) numbers.push_back(files.open(content)->number);
+  EXPECT_EQ(files.open(content).error(), EMFILE);
+  files.close(numbers[7]);
+  EXPECT_EQ(files.read(numbers[7], 1).error(), EBADF);
+  EXPECT_EQ(files.open(content)->number, numbers[7]);
+  for (const int number : {-1, 0, 99, 100 + tools::most_served_descriptors})
+    EXPECT_EQ(files.read(number, 1).error(), EBADF);
+}
+
+// -- A disk behind a server.
+
+/// An image of numbered sectors that is read in blocks of 4096 bytes, or never answers.
+class SlowImage final : public devices::block::Image {
+ public:
+  explicit SlowImage(bool answers) : answers_(answers) {}
+  [[nodiscard]] devices::block::Geometry geometry() const override { return {64, 4096, 4096}; }
+  [[nodiscard]] tl::expected<std::unique_ptr<devices::block::TransferQueue>, std::string> make_queue(
+      std::size_t) override {
+    return std::make_unique<Queue>(answers_, transfers);
+  }
+  int transfers = 0;
+
+ private:
+  class Queue final : public devices::block::TransferQueue {
+   public:
+    Queue(bool answers, int& transfers) : answers_(answers), transfers_(transfers) {}
+    [[nodiscard]] bool submit(const devices::block::Transfer& transfer) override {
+      ++transfers_;
+      EXPECT_EQ(transfer.offset % 4096, 0U);
+      EXPECT_EQ(transfer.bytes % 4096, 0U);
+      auto* const to = static_cast<std::byte*>(transfer.memory[0].iov_base);
+      error_ = NumberedSectors(64).read(transfer.offset, {to, transfer.memory[0].iov_len});
+      on_the_way_ = true;
+      return true;
+    }
+    void start() override {}
+    void collect(const std::function<void(const devices::block::Completion&)>& take) override {
+      if (!answers_ || !on_the_way_) return;
+      on_the_way_ = false;
+      take({0, error_});
+    }
+    [[nodiscard]] int descriptor() const override { return -1; }
+    [[nodiscard]] std::size_t on_the_way() const override { return on_the_way_ ? 1 : 0; }
+
+   private:
+    bool answers_, on_the_way_ = false;
+    int& transfers_;
+    int error_ = 0;
+  };
+  bool answers_;
+};
+
+TEST(ImageReader, reads_whole_blocks) {
+  auto reader = *ImageReader::make(std::make_shared<SlowImage>(true));
+  EXPECT_EQ(reader->bytes(), 64U * 512);
+  std::array<std::byte, 1024> bytes{};
+  ASSERT_EQ(reader->read(7 * 512, bytes), 0);
+  EXPECT_EQ(static_cast<int>(bytes[0]), 7);
+  EXPECT_EQ(static_cast<int>(bytes[512]), 8);
+  EXPECT_EQ(reader->trouble(), "");
+}
+
+TEST(ImageReader, does_not_wait_twice_for_a_server_that_is_silent) {
+  const auto image = std::make_shared<SlowImage>(false);
+  auto reader = *ImageReader::make(image, std::chrono::milliseconds(1000));
+  std::array<std::byte, 512> bytes{};
+  for (int n = 0; n < 3; ++n) EXPECT_EQ(reader->read(0, bytes), EIO);
+  EXPECT_EQ(image->transfers, 1);
+  EXPECT_EQ(reader->trouble(), "a read took longer than 1 seconds");
 }
 
 TEST(FstestProgram, is_named_when_it_is_not_there) {
