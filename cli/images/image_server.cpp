@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -25,7 +26,7 @@ namespace fs = std::filesystem;
 using tools::ConfinedTool;
 using Failed = tl::unexpected<std::string>;
 
-constexpr int milliseconds_to_end = 30'000;
+constexpr std::chrono::seconds time_to_end{30};
 /// A large image that was not closed cleanly is checked first.
 constexpr std::chrono::seconds time_to_start{60};
 
@@ -131,9 +132,17 @@ tl::expected<ImageServer, std::string> ImageServer::start(const DiskConfig& disk
 }
 
 ImageServer::~ImageServer() {
+  ask_to_end();
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(*deadline_ - ConfinedTool::Clock::now());
+  (void)process_.wait(std::max(0, static_cast<int>(left.count())));
+}
+
+void ImageServer::ask_to_end() {
+  if (deadline_) return;
+  deadline_ = ConfinedTool::Clock::now() + time_to_end;
   sockets_.clear();
   process_.terminate();
-  (void)process_.wait(milliseconds_to_end);
 }
 
 std::optional<ImageServer::End> ImageServer::ended() {

@@ -29,8 +29,14 @@ class ImageServer {
                                                                     const std::optional<sandbox::User>& user);
   ImageServer(ImageServer&&) noexcept = default;
   ImageServer& operator=(ImageServer&&) = delete;
-  /// Has it end, and waits until all that was written is in the image; after a while, kills it.
+  /// Has it end, and waits until all that was written is in the image; half a minute after it was asked,
+  /// kills it.
   ~ImageServer();
+
+  /// Has it end, and does not wait. ended() says when it has.
+  void ask_to_end();
+  /// Until when the destructor waits, at most; after ask_to_end().
+  [[nodiscard]] tools::ConfinedTool::Clock::time_point deadline() const { return *deadline_; }
 
   /// For the monitor.
   [[nodiscard]] std::vector<vmm::Fd> take_sockets() { return std::move(sockets_); }
@@ -46,6 +52,7 @@ class ImageServer {
   explicit ImageServer(tools::ConfinedTool process) : process_(std::move(process)) {}
   tools::ConfinedTool process_;
   std::vector<vmm::Fd> sockets_;
+  std::optional<tools::ConfinedTool::Clock::time_point> deadline_;
 };
 
 /// Its command line.

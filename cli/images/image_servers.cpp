@@ -44,6 +44,16 @@ tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& opt
   return servers;
 }
 
+void ImageServers::ask_to_end() {
+  for (auto& [disk, server] : servers_) server.ask_to_end();
+}
+
+std::optional<tools::ConfinedTool::Clock::time_point> ImageServers::deadline() {
+  servers_.remove_if([](auto& of) { return of.second.ended().has_value(); });
+  if (servers_.empty()) return std::nullopt;
+  return servers_.front().second.deadline();
+}
+
 std::vector<HelperTrouble> ImageServers::troubles() {
   std::vector<HelperTrouble> all;
   for (auto& [disk, server] : servers_)

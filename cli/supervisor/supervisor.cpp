@@ -18,6 +18,7 @@
 #include "cli/images/image_servers.hpp"
 #include "cli/networks/networks.hpp"
 #include "cli/supervisor/claimed_name.hpp"
+#include "cli/supervisor/ending_servers.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/monitor_process.hpp"
 #include "cli/supervisor/neighbours.hpp"
@@ -48,8 +49,9 @@ struct Member {
 
   /// Starts what serves the guest. An error is one line.
   [[nodiscard]] tl::expected<void, std::string> start_helpers();
-  /// Returns when all that the guest wrote is in its images.
-  void end_helpers();
+  /// Servers of images go on, into `ending`, until all that the guest wrote is in its images; so does the
+  /// name, unless it is kept.
+  void end_helpers(EndingServers& ending, bool keeps_name);
 };
 
 tl::expected<void, std::string> Member::start_helpers() {
@@ -67,10 +69,16 @@ tl::expected<void, std::string> Member::start_helpers() {
   return {};
 }
 
-void Member::end_helpers() {
+void Member::end_helpers(EndingServers& ending, bool keeps_name) {
   helpers.reset();
-  images.reset();
   networks.reset();
+  std::optional<ClaimedName> its_name;
+  if (name && !keeps_name) {
+    its_name.emplace(std::move(*name));
+    name.reset();
+  }
+  if (images) ending.take(std::move(*images), std::move(its_name));
+  images.reset();
 }
 
 /// In the order in which the machine's monitor knows them.
@@ -122,6 +130,7 @@ class Supervisor {
   SupervisorSignals signals_;
   TerminalModes terminal_;
   PreservedGuests preserved_;
+  EndingServers ending_;
   RestartRule rule_;
   int worst_ = exit_powered_off;
   bool leaving_ = false;  ///< The user asked for the end.
@@ -166,6 +175,7 @@ std::vector<link::Message> Supervisor::wait(MonitorProcess* monitor, int millise
   if (fds[1].revents != 0) messages = monitor->read_link();
   on_signals(monitor);
   preserved_.forget_ended();
+  ending_.forget_ended();
   return messages;
 }
 
@@ -188,7 +198,7 @@ tl::expected<MonitorProcess, int> Supervisor::start() {
 }
 
 int Supervisor::patience() const {
-  int shortest = -1;
+  int shortest = ending_.patience();
   for (const auto& member : members_) {
     const int its = member->helpers ? member->helpers->patience() : -1;
     if (its >= 0) shortest = shortest < 0 ? its : std::min(shortest, its);
@@ -217,7 +227,7 @@ void Supervisor::on_message(const MonitorProcess& monitor, link::Message message
   } else if (const auto end = link::preserved_end(message.word)) {
     if (member.preserved) return;
     member.preserved = true;
-    member.end_helpers();
+    member.end_helpers(ending_, true);
     worst(code_of(*end));
     if (!member.name) return;
     member.name->note_preserved(monitor.pid());
@@ -227,8 +237,7 @@ void Supervisor::on_message(const MonitorProcess& monitor, link::Message message
     worst(*code);
     member.gone = true;
     // Whoever takes the name may want the images, too.
-    member.end_helpers();
-    member.name.reset();
+    member.end_helpers(ending_, false);
   }
 }
 
@@ -246,7 +255,7 @@ tl::expected<Life, int> Supervisor::live_once() {
         on_message(*monitor, message);
       } else if (const auto end = link::preserved_end(message.word)) {
         monitor->stop_reading();
-        members_[0]->end_helpers();
+        members_[0]->end_helpers(ending_, true);
         return Life{{end, code_of(*end), 0, {}}, std::move(*monitor)};
       }
     }
@@ -258,7 +267,9 @@ tl::expected<Life, int> Supervisor::live_once() {
       terminal_.restore();
       note_monitor(0);
       std::erase_if(members_, [](const auto& member) { return member->gone; });
-      for (const auto& member : members_) member->end_helpers();
+      for (const auto& member : members_) member->end_helpers(ending_, true);
+      // The next life needs the images.
+      ending_.wait_for_all();
       if (helper_failed) return tl::unexpected(int{exit_bad_image});
       return Life{life_end(*status), std::nullopt};
     }

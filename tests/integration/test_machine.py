@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -224,6 +225,35 @@ def test_a_server_that_is_killed_is_told_of_its_guest(host: Pinfold, work: Path)
     assert goes_on(host, "one") and goes_on(host, "two")
     guest.signal(signal.SIGTERM)
     assert guest.exit_code() == 0
+
+
+def test_a_server_that_takes_long_to_end_makes_no_other_guest_wait(host: Pinfold, work: Path) -> None:
+    for name in ("one", "two"):
+        qemu_img("create", "-q", "-f", "qcow2", work / f"{name}.qcow2", "16M")
+    files = [caller(host, name, f'disk = [ "{work}/{name}.qcow2,qcow2,xvda,rw" ]') for name in ("one", "two")]
+    guest = run(host, *files)
+    for name in ("one", "two"):
+        guest.wait_for(f"^{name}: calling")
+    servers = {name: next(pid for pid in guest.processes() if f"{name}.qcow2" in Path(f"/proc/{pid}/cmdline").read_text())
+               for name in ("one", "two")}
+    os.kill(servers["one"], signal.SIGSTOP)
+    destroy = threading.Thread(target=lambda: host("destroy", "one"))  # it waits for the name to be free
+    destroy.start()
+    guest.wait_for("one: destroyed by a command")
+    # The supervisor goes on with what concerns the other guest.
+    os.kill(servers["two"], signal.SIGKILL)
+    guest.wait_for("two: disk xvda .*qemu-nbd, was killed by signal 9", 10)
+    assert "running already" in refused(host, caller(host, "three"), files[0]), "its image is still being written"
+    os.kill(servers["one"], signal.SIGCONT)
+    for _ in range(200):
+        if servers["one"] not in guest.processes():
+            break
+        time.sleep(0.05)
+    assert servers["one"] not in guest.processes()
+    destroy.join()
+    assert host("destroy", "two").returncode == 0
+    assert guest.exit_code() == 0
+    assert guest.all_end()
 
 
 # -- what is refused
