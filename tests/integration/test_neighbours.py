@@ -2,7 +2,7 @@
 store they share."""
 import pytest
 from harness.pinfold import Guest, Pinfold
-from test_machine import AUDITED, caller, config, goes_on, run
+from test_machine import AUDITED, ask_store, caller, config, goes_on, run
 
 HOLD = "all [0-9]+ checks hold"
 
@@ -52,3 +52,15 @@ def test_guests_that_start_again_find_each_other_no_more(host: Pinfold) -> None:
     assert host("destroy", "stays").returncode == 0
     assert guest.exit_code() == 0, guest.console.text()
     assert guest.console.has(f"stays: {AUDITED}") and not guest.console.has("FAILED")
+
+
+# -- the store
+
+def test_the_store_keeps_two_guests_apart_and_lets_them_share(host: Pinfold) -> None:
+    guest = both(host, "machine_store")
+    guest.wait_for("two: ready for the right to hear", 60)
+    # As a toolstack gives it to a driver domain: to hear of others' ends.
+    set_permissions, write = 14, 11
+    assert ask_store(host, "two", set_permissions, "@releaseDomain\0n0\0r2") == "OK"
+    assert ask_store(host, "two", write, "/local/domain/2/data/may-hear\0001") == "OK"
+    hold(guest)

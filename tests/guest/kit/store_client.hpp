@@ -13,8 +13,10 @@ struct Message {
   xsd_sockmsg header;
   char payload[XENSTORE_PAYLOAD_MAX + 1];  ///< Ends with a NUL.
 };
-/// The last reply, the last event, and how many events there have been.
-inline Message reply, event;
+inline Message reply;
+/// The paths of the latest events, as far as they fit, and how many events there have been.
+inline constexpr u32 kept_events = 16;
+inline char event_paths[kept_events][64];
 inline u32 events = 0;
 
 inline u64 length_of(const char* text) {
@@ -51,14 +53,21 @@ inline void get(Message& message, const xsd_sockmsg& header) {
   get_bytes(message.payload, header.len);
   message.payload[header.len] = 0;
 }
+inline void get_event(const xsd_sockmsg& header) {
+  static Message event;
+  get(event, header);
+  char* const path = event_paths[events++ % kept_events];
+  u64 i = 0;
+  for (; i < sizeof event_paths[0] - 1 && event.payload[i] != 0; ++i) path[i] = event.payload[i];
+  path[i] = 0;
+}
 /// Takes what the store sent, up to the reply.
 inline void await_reply() {
   for (;;) {
     xsd_sockmsg header;
     get_bytes(&header, sizeof header);
     if (header.type != XS_WATCH_EVENT) return get(reply, header);
-    get(event, header);
-    ++events;
+    get_event(header);
   }
 }
 /// Takes an event if one waits.
@@ -70,9 +79,18 @@ inline bool take_event() {
   xsd_sockmsg header;
   get_bytes(&header, sizeof header);
   CHECK_EQ(header.type, XS_WATCH_EVENT);
-  get(event, header);
-  ++events;
+  get_event(header);
   return true;
+}
+
+/// Was there an event about `path`? Each is found once.
+inline bool has_heard_of(const char* path) {
+  for (auto& heard : event_paths)
+    if (same(heard, path)) {
+      heard[0] = 0;
+      return true;
+    }
+  return false;
 }
 
 /// The store's word for an error ("EACCES"), or "" if there is none.
