@@ -36,6 +36,8 @@ class MonitorEnd {
   MonitorEnd& operator=(const MonitorEnd&) = delete;
   /// Raises the guest's port; dropped if the guest has closed it.
   void notify_guest();
+  /// Has the guest not closed its port since it was bound?
+  [[nodiscard]] bool is_connected();
 
  private:
   friend class EventChannels;

@@ -20,6 +20,11 @@ bool EventChannels::is_connected_to(Port port, const std::shared_ptr<const Monit
   return monitor != nullptr && monitor->on_guest_send == channel;
 }
 
+bool MonitorEnd::is_connected() {
+  const EventChannels::Lock lock(channels_.network_->mutex_);
+  return channels_.is_connected_to(port_, channel_);
+}
+
 MonitorEnd::~MonitorEnd() {
   const EventChannels::Lock lock(channels_.network_->mutex_);
   if (channels_.is_connected_to(port_, channel_))

@@ -68,6 +68,11 @@ const char* QueueThread::fault() {
   return fault_;
 }
 
+bool QueueThread::see_off() {
+  const std::lock_guard lock(mutex_);
+  return link_ == nullptr || link_->see_off();
+}
+
 void QueueThread::run() {
   for (;;) {
     bell_->silence();

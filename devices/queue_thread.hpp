@@ -43,6 +43,8 @@ class QueueLink {
   [[nodiscard]] virtual const char* fault() const = 0;
   /// Adds what else is to wake the thread.
   virtual void add_descriptors(std::vector<pollfd>& all) const = 0;
+  /// By any thread while the link exists: raises the frontend's ports, and says whether it has closed them.
+  [[nodiscard]] virtual bool see_off() = 0;
 };
 
 /// Serves a frontend's queue from connect() on until disconnect() and the end of what is on its way then; any
@@ -71,6 +73,8 @@ class QueueThread {
   /// Disconnects, and waits until it is idle.
   void settle();
   [[nodiscard]] const char* fault();
+  /// QueueLink::see_off() of the frontend that is connected; true if none is.
+  [[nodiscard]] bool see_off();
   /// What wakes the thread. It may be rung when the thread is gone.
   [[nodiscard]] std::shared_ptr<Bell> bell() const { return bell_; }
 

@@ -139,6 +139,12 @@ DeviceNodes Disk::news() {
   return {{"sectors", std::to_string(image_->geometry().sectors)}};
 }
 
+bool Disk::see_off() {
+  bool all = true;
+  for (const auto& queue : queues_) all = queue->thread->see_off() && all;
+  return all;
+}
+
 void Disk::disconnect() {
   for (const auto& queue : queues_) queue->thread->disconnect();
 }

@@ -53,6 +53,7 @@ class Disk final : public xenbus::Backend {
       const xenbus::FrontendNodes& frontend) override;
   [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) override;
   [[nodiscard]] xenbus::DeviceNodes news() override;
+  [[nodiscard]] bool see_off() override;
   void disconnect() override;
   [[nodiscard]] bool is_disconnected() override;
   [[nodiscard]] std::optional<std::string> failure() override;

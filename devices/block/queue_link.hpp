@@ -44,6 +44,10 @@ class RequestLink final : public QueueLink {
     return queue_->is_broken() ? "the frontend's ring claims more requests than it holds" : nullptr;
   }
   void add_descriptors(std::vector<pollfd>& all) const override { parts_.transfers->add_descriptors(all); }
+  [[nodiscard]] bool see_off() override {
+    end_->notify_guest();
+    return !end_->is_connected();
+  }
 
  private:
   std::unique_ptr<MonitorEnd> end_;

@@ -155,6 +155,12 @@ tl::expected<std::unique_ptr<MonitorEnd>, std::string> Interface::bind(Queue& qu
   return std::move(*end);
 }
 
+bool Interface::see_off() {
+  bool all = true;
+  for (const auto& queue : queues_) all = queue->thread->see_off() && all;
+  return all;
+}
+
 void Interface::disconnect() {
   for (const auto& queue : queues_) queue->thread->disconnect();
 }

@@ -49,6 +49,7 @@ class Interface final : public xenbus::Backend {
   [[nodiscard]] xenbus::DeviceNodes features() const override;
   [[nodiscard]] tl::expected<xenbus::DeviceNodes, std::string> connect(
       const xenbus::FrontendNodes& frontend) override;
+  [[nodiscard]] bool see_off() override;
   void disconnect() override;
   [[nodiscard]] bool is_disconnected() override;
   [[nodiscard]] std::optional<std::string> failure() override;

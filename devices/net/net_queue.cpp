@@ -188,4 +188,14 @@ void NetQueue::add_descriptors(std::vector<pollfd>& all) const {
   if (out_.waits_to_send()) all.push_back({out_.descriptor(), POLLOUT, 0});
 }
 
+bool NetQueue::see_off() {
+  bool all = true;
+  for (MonitorEnd* end : {tx_end_.get(), rx_end_.get()})
+    if (end != nullptr) {
+      end->notify_guest();
+      all = !end->is_connected() && all;
+    }
+  return all;
+}
+
 }  // namespace pinfold::devices::net

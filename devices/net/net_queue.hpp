@@ -64,6 +64,7 @@ class NetQueue final : public QueueLink {
   [[nodiscard]] bool is_idle() const override { return true; }
   [[nodiscard]] const char* fault() const override;
   void add_descriptors(std::vector<pollfd>& all) const override;
+  [[nodiscard]] bool see_off() override;
 
  private:
   /// While the host takes nothing. poll(2) says when it does, but not if another queue with the same lane has

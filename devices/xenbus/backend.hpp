@@ -52,6 +52,11 @@ class Backend {
   /// Nodes of which connect() would say something else now. They are written while the device is connected,
   /// and then its state once more, so that the frontend looks at them.
   [[nodiscard]] virtual DeviceNodes news() { return {}; }
+  /// The frontend is Closed, and its nodes are gone: raises its event channels, and says whether it has
+  /// closed them all. It is served until then, because it may be Closed with requests of its queues still to
+  /// come: Linux stops its queues first, and starts them again when an event comes
+  /// (drivers/block/xen-blkfront.c).
+  [[nodiscard]] virtual bool see_off() { return true; }
   /// Begins to end the connection, if there is one.
   virtual void disconnect() = 0;
   /// Is there no connection, and nothing of one left? Then connect() may be called.

@@ -48,11 +48,11 @@ Status BackendDevice::write_folders() {
   return {};
 }
 
-void BackendDevice::look() {
+void BackendDevice::look(Clock::time_point now) {
   if (state_ == BusState::connected) {
     if (const auto reason = backend_->failure()) fail_with(*reason);
   }
-  if (departure_ != Departure::none) return leave();
+  if (departure_ != Departure::none) return leave(now);
   if (state_ == BusState::connected) tell_news();
   switch (frontend_state()) {
     case BusState::initialising:
@@ -101,20 +101,40 @@ bool BackendDevice::is_held_by(BusState frontend) const {
   return state_ == BusState::connected;
 }
 
-void BackendDevice::leave() {
+void BackendDevice::leave(Clock::time_point now) {
   if (gone_) return;
   if (!std::exchange(announced_, true)) write({{"online", "0"}, {"state", text_of(BusState::closing)}});
-  if (const BusState frontend = frontend_state(); departure_ == Departure::asked && is_held_by(frontend)) {
-    if (frontend == BusState::closing) begin_closing();
-    return;
+  if (departure_ == Departure::asked && !may_end_connection(now)) return;
+  if (state_ != BusState::closing) {
+    backend_->disconnect();
+    set_state(BusState::closing);
   }
-  begin_closing();
   if (!backend_->is_disconnected()) return;
   set_state(BusState::closed);
+  remove_nodes();
   gone_ = true;
 }
 
+/// A frontend that is Closed may still have the device: it gives it up when it finds that the nodes are gone,
+/// and its driver may wait then for requests that it has yet to send. So the nodes go first, and the
+/// connection when the frontend has closed its event channels. A new device of this name comes after that: a
+/// frontend that finds the nodes there again takes it for the old one.
+bool BackendDevice::may_end_connection(Clock::time_point now) {
+  if (leaves_at_) return backend_->see_off() || now >= *leaves_at_;
+  const BusState frontend = frontend_state();
+  if (is_held_by(frontend)) {
+    if (frontend == BusState::closing) begin_closing();
+    return false;
+  }
+  if (state_ != BusState::connected || frontend != BusState::closed) return true;
+  set_state(BusState::closed);
+  remove_nodes();
+  leaves_at_ = now + patience;
+  return backend_->see_off();
+}
+
 void BackendDevice::remove_nodes() {
+  removed_ = true;
   (void)store_.remove(name_.backend_folder());
   (void)store_.remove(name_.frontend_folder());
   (void)store_.remove(name_.error_node().parent());
@@ -166,6 +186,7 @@ void BackendDevice::set_state(BusState state) {
 
 /// Below an existing folder, so the permissions are inherited.
 void BackendDevice::write(const DeviceNodes& nodes) {
+  if (removed_) return;
   const Path folder = name_.backend_folder();
   for (const auto& [name, value] : nodes) (void)store_.write(folder.child(name), value);
 }

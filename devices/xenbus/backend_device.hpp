@@ -2,7 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "devices/xenbus/backend.hpp"
@@ -33,12 +35,17 @@ enum class Departure : std::uint8_t {
 /// a frontend does, or leaves undone when it dies, makes the device useless for the next one.
 ///
 /// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It serves the
-/// frontend until that closes, offers no new connection, and is_gone() when nothing of one is left.
+/// frontend until that is Closed and has closed its event channels, offers no new connection, and is_gone()
+/// when nothing of one is left.
 ///
 /// Concurrency: used by one thread at a time, except for depart(), departure(), state(), counts()
 /// and grow().
 class BackendDevice {
  public:
+  using Clock = std::chrono::steady_clock;
+  /// How long a frontend that is Closed may keep its event channels when the device departs.
+  static constexpr std::chrono::seconds patience{5};
+
   /// `store` outlives this.
   BackendDevice(xenstore::Store& store, DeviceName name, std::unique_ptr<Backend> backend)
       : store_(store), name_(std::move(name)), backend_(std::move(backend)) {}
@@ -46,7 +53,7 @@ class BackendDevice {
   /// Writes both folders as a toolstack does, offers the device, and starts the backend's threads.
   [[nodiscard]] Status publish();
   /// Looks at the frontend's state and at the backend, and does what follows from them.
-  void look();
+  void look(Clock::time_point now = Clock::now());
   /// Ends the connection for good: the guest is over.
   void shut() { backend_->disconnect(); }
   [[nodiscard]] bool is_disconnected() { return backend_->is_disconnected(); }
@@ -55,7 +62,9 @@ class BackendDevice {
   [[nodiscard]] Departure departure() const { return departure_; }
   /// Has it departed? Then it may be destroyed.
   [[nodiscard]] bool is_gone() const { return gone_; }
-  /// Removes both folders.
+  /// Does the frontend still have event channels to close? They say nothing when they are; look() asks.
+  [[nodiscard]] bool is_seen_off() const { return leaves_at_ && !gone_; }
+  /// Removes both folders. Nothing is written after that.
   void remove_nodes();
   [[nodiscard]] const DeviceName& name() const { return name_; }
   [[nodiscard]] BusState state() const { return state_; }
@@ -71,7 +80,8 @@ class BackendDevice {
   void connect();
   void begin_closing();
   void tell_news();
-  void leave();
+  void leave(Clock::time_point now);
+  [[nodiscard]] bool may_end_connection(Clock::time_point now);
   [[nodiscard]] bool is_held_by(BusState frontend) const;
   void fail_with(const std::string& reason);
   void set_state(BusState state);
@@ -83,7 +93,10 @@ class BackendDevice {
   std::atomic<BusState> state_ = BusState::initialising;
   std::atomic<Departure> departure_ = Departure::none;
   bool announced_ = false;  ///< The frontend was asked to close.
+  bool removed_ = false;    ///< Its nodes.
   bool gone_ = false;
+  std::optional<Clock::time_point>
+      leaves_at_;  ///< When the frontend's event channels are waited for no more.
 };
 
 }  // namespace pinfold::devices::xenbus

@@ -22,6 +22,12 @@ void Waker::wait() {
   changed_.wait(lock, [this] { return std::exchange(woken_, false); });
 }
 
+void Waker::wait_for(std::chrono::milliseconds time) {
+  std::unique_lock lock(mutex_);
+  (void)changed_.wait_for(lock, time, [this] { return woken_; });
+  woken_ = false;
+}
+
 void Bus::add(DeviceName name, std::unique_ptr<Backend> backend) {
   taken_.insert(key_of(name));
   devices_.push_back(std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend)));
@@ -166,7 +172,11 @@ void Bus::run() {
       for (const auto& device : devices_) device->shut();
       if (all_disconnected()) break;
     }
-    if (drained) waker_->wait();
+    if (!drained) continue;
+    if (std::ranges::any_of(devices_, [](const auto& d) { return d->is_seen_off(); }))
+      waker_->wait_for(between_looks);
+    else
+      waker_->wait();
   }
   const std::lock_guard lock(mutex_);
   disconnected_ = true;

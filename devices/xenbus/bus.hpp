@@ -24,6 +24,7 @@ class Waker final : public xenstore::EventListener {
   void events_ready() override { wake(); }
   /// Waits until wake() is called; returns at once if it was since the last wait.
   void wait();
+  void wait_for(std::chrono::milliseconds time);
 
  private:
   std::mutex mutex_;
@@ -78,6 +79,8 @@ class Bus final : public Device {
   [[nodiscard]] std::vector<DeviceCounts> counts() const;
 
   static constexpr std::chrono::seconds patience{30};
+  /// At a device whose frontend is to close its event channels.
+  static constexpr std::chrono::milliseconds between_looks{5};
 
  private:
   /// What tells the devices of the guest apart.

@@ -150,6 +150,19 @@ def test_attaching_and_detaching_under_load(machine: Machine, work: Path) -> Non
     machine.end()
 
 
+def test_a_disk_that_is_written_through_the_page_cache_goes_and_comes_again(machine: Machine, work: Path) -> None:
+    """Linux stops a disk's queues with requests in them, and waits for these when it gives the disk up: with all that
+    it would do about devices later."""
+    disk = image(work, size=256 * MIB)
+    for _ in range(6):
+        machine("block-attach", f"{disk},raw,xvdb,rw")
+        machine.until("head -c 6 /dev/xvdb >/dev/null 2>&1")
+        machine.run("(dd if=/dev/zero of=/dev/xvdb bs=64k count=3000 2>/dev/null) &")
+        machine.run("sleep 0.2")
+        machine("block-detach", "xvdb")
+    machine.end()
+
+
 def test_what_cant_be_attached_or_detached_is_said_in_a_line(machine: Machine, work: Path) -> None:
     disk, empty = image(work), image(work, "empty", 0)
     machine("block-attach", f"{disk},raw,xvdb,rw")

@@ -71,6 +71,26 @@ TEST_F(States, a_frontend_connects_and_closes) {
   EXPECT_EQ(after("3"), "4");
 }
 
+TEST_F(States, a_frontend_that_keeps_its_ports_is_waited_for_only_so_long) {
+  EXPECT_EQ(after("3"), "4");
+  script.keeps_ports = true;
+  device.depart(Departure::asked);
+  EXPECT_EQ(after("4"), "5");
+  write(front + std::string("state"), "6");
+  const auto now = BackendDevice::Clock::now();
+  device.look(now);
+  EXPECT_EQ(read(back + std::string("state")), "(none)");
+  EXPECT_EQ(read(front + std::string("state")), "(none)");
+  device.look(now + BackendDevice::patience - std::chrono::milliseconds(1));
+  EXPECT_TRUE(device.is_seen_off());
+  EXPECT_TRUE(script.connected);
+  device.look(now + BackendDevice::patience);
+  EXPECT_TRUE(device.is_gone());
+  EXPECT_FALSE(device.is_seen_off());
+  EXPECT_FALSE(script.connected);
+  EXPECT_EQ(read(back + std::string("state")), "(none)") << "the nodes do not come again";
+}
+
 TEST_F(States, a_frontend_that_dies_in_any_state_leaves_the_backend_ready) {
   for (const char* died_in : {"1", "2", "3", "4", "5", "6", "7", "8", "0", "x", "", "33"}) {
     if (*died_in != '1') {

@@ -32,6 +32,8 @@ class CountedBackend final : public Backend {
  public:
   struct Life {
     std::atomic<bool> connected = false, lingers = false, over = false;
+    std::atomic<bool> keeps_ports = false;  ///< The frontend, when it is Closed.
+    std::atomic<int> raised = 0;            ///< Its ports, then.
   };
   explicit CountedBackend(std::shared_ptr<Life> life) : life_(std::move(life)) {}
   ~CountedBackend() override { life_->over = true; }
@@ -42,6 +44,10 @@ class CountedBackend final : public Backend {
   [[nodiscard]] tl::expected<DeviceNodes, std::string> connect(const FrontendNodes&) override {
     life_->connected = true;
     return DeviceNodes{};
+  }
+  [[nodiscard]] bool see_off() override {
+    ++life_->raised;
+    return !life_->keeps_ports;
   }
   void disconnect() override {
     if (!life_->lingers) life_->connected = false;
@@ -121,6 +127,32 @@ TEST_F(Plugging, a_frontend_is_asked_to_close_and_served_until_it_does) {
   std::this_thread::sleep_for(10ms);
   EXPECT_TRUE(bus.has("vbd", vdev)) << "a frontend that is Closing is not Closed";
   set("6");
+  EXPECT_TRUE(goes());
+  expect_nothing_left(life);
+}
+
+TEST_F(Plugging, a_frontend_that_is_closed_is_served_until_it_has_closed_its_ports) {
+  const auto life = connected();
+  life->keeps_ports = true;
+  ASSERT_TRUE(unplug(Departure::asked));
+  EXPECT_TRUE(soon([&] { return back("online") == "0"; }));
+  EXPECT_EQ(life->raised, 0);
+  set("6");
+  EXPECT_TRUE(soon([&] { return back("state") == "(none)" && life->raised > 2; })) << "it is looked at again";
+  EXPECT_TRUE(life->connected) << "it may have requests that it has not sent";
+  EXPECT_TRUE(bus.has("vbd", vdev)) << "a new device of this name would be taken for the old one";
+  life->keeps_ports = false;
+  EXPECT_TRUE(goes());
+  expect_nothing_left(life);
+}
+
+TEST_F(Plugging, a_frontend_that_keeps_its_ports_does_not_withstand_force) {
+  const auto life = connected();
+  life->keeps_ports = true;
+  ASSERT_TRUE(unplug(Departure::asked));
+  set("6");
+  EXPECT_TRUE(soon([&] { return life->raised > 0; }));
+  ASSERT_TRUE(unplug(Departure::forced));
   EXPECT_TRUE(goes());
   expect_nothing_left(life);
 }

@@ -229,6 +229,31 @@ TEST_F(DiskOnBus, several_queues_are_served) {
   EXPECT_EQ(status_of(second, transfer_request(BLKIF_OP_READ, 2, 0, {{101, 0, 7}})), BLKIF_RSP_OKAY);
 }
 
+TEST_F(DiskOnBus, a_frontend_that_is_closed_is_served_until_all_its_ports_are_closed) {
+  set("multi-queue-num-queues", "2");
+  auto& first = make_ring("queue-0/", 0);
+  const auto first_port = port;
+  auto& second = make_ring("queue-1/", 1);
+  const auto second_port = port;
+  set("state", "3");
+  ASSERT_TRUE(reaches("4"));
+  for (const auto of_queue : {first_port, second_port})
+    EXPECT_FALSE(domain.channels.is_pending(Port(of_queue)));
+  ASSERT_TRUE(bus.unplug("vbd", 51712, xenbus::Departure::asked));
+  set("state", "6");
+  ASSERT_TRUE(reaches("")) << "the nodes go first";
+  for (const auto of_queue : {first_port, second_port})
+    EXPECT_TRUE(soon([&] { return domain.channels.is_pending(Port(of_queue)); }))
+        << "an event starts its queue";
+  for (auto* ring : {&first, &second}) {
+    port = ring == &first ? first_port : second_port;
+    EXPECT_EQ(status_of(*ring, transfer_request(BLKIF_OP_WRITE, 1, 0, {{100, 0, 7}})), BLKIF_RSP_OKAY);
+    EXPECT_TRUE(bus.has("vbd", 51712));
+    EXPECT_EQ(domain.port_op(EVTCHNOP_close, port), 0);
+  }
+  EXPECT_TRUE(soon([&] { return !bus.has("vbd", 51712); }));
+}
+
 TEST_F(DiskOnBus, nodes_that_make_no_connection_are_refused_with_a_reason) {
   const struct {
     const char* name;

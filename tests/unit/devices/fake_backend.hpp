@@ -17,6 +17,7 @@ class FakeBackend : public Backend {
     int connects = 0;
     std::string refusal;
     std::optional<std::string> failure;
+    bool keeps_ports = false;  ///< The frontend does when it is Closed.
   };
   explicit FakeBackend(Script& script) : script_(script) {}
   [[nodiscard]] DeviceNodes backend_nodes() const override { return {{"mode", "w"}}; }
@@ -31,6 +32,7 @@ class FakeBackend : public Backend {
     script_.connected = true;
     return DeviceNodes{{"sectors", "8"}};
   }
+  [[nodiscard]] bool see_off() override { return !script_.keeps_ports; }
   void disconnect() override {
     if (!script_.lingers) script_.connected = false;
   }

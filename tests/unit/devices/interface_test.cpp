@@ -224,6 +224,23 @@ TEST_F(InterfaceWithPeer, each_direction_has_its_port_if_the_frontend_wants_that
   EXPECT_TRUE(soon([&] { return fronts.back().rx.take().has_value(); }));
 }
 
+TEST_F(InterfaceWithPeer, both_ports_are_closed_before_an_interface_is_gone) {
+  make_rings();
+  const std::uint32_t tx_port = domain.listen(0), rx_port = domain.listen(0);
+  set("event-channel-tx", std::to_string(tx_port));
+  set("event-channel-rx", std::to_string(rx_port));
+  set("state", "4");
+  ASSERT_TRUE(reaches("4"));
+  ASSERT_TRUE(bus.unplug("vif", 0, xenbus::Departure::asked));
+  set("state", "6");
+  ASSERT_TRUE(reaches(""));
+  EXPECT_EQ(domain.port_op(EVTCHNOP_close, tx_port), 0);
+  std::this_thread::sleep_for(20ms);
+  EXPECT_TRUE(bus.has("vif", 0));
+  EXPECT_EQ(domain.port_op(EVTCHNOP_close, rx_port), 0);
+  EXPECT_TRUE(soon([&] { return !bus.has("vif", 0); }));
+}
+
 TEST_F(InterfaceWithPeer, several_queues_are_served) {
   set("multi-queue-num-queues", "2");
   make_rings("queue-0/", 0);

@@ -25,6 +25,7 @@ struct StuckLink final : QueueLink {
   [[nodiscard]] bool is_idle() const override { return is_idle_; }
   [[nodiscard]] const char* fault() const override { return nullptr; }
   void add_descriptors(std::vector<pollfd>&) const override {}
+  [[nodiscard]] bool see_off() override { return true; }
   std::atomic<bool>&is_idle_, &over_;
 };
 
