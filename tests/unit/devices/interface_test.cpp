@@ -234,10 +234,10 @@ TEST_F(InterfaceWithPeer, both_ports_are_closed_before_an_interface_is_gone) {
   ASSERT_TRUE(bus.unplug("vif", 0, xenbus::Departure::asked));
   set("state", "6");
   ASSERT_TRUE(reaches(""));
-  EXPECT_EQ(domain.port_op(EVTCHNOP_close, tx_port), 0);
+  EXPECT_EQ(domain.port_op(EVTCHNOP_close, rx_port), 0);
   std::this_thread::sleep_for(20ms);
   EXPECT_TRUE(bus.has("vif", 0));
-  EXPECT_EQ(domain.port_op(EVTCHNOP_close, rx_port), 0);
+  EXPECT_EQ(domain.port_op(EVTCHNOP_close, tx_port), 0);
   EXPECT_TRUE(soon([&] { return !bus.has("vif", 0); }));
 }
 
