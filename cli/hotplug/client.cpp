@@ -3,52 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "cli/config/mac.hpp"
-#include "cli/config/vdev.hpp"
 #include "cli/control/client.hpp"
 #include "cli/hotplug/keeper.hpp"
-#include "cli/images/remote_image.hpp"
 #include "cli/json_number.hpp"
 #include "cli/networks/networks.hpp"
-#include "devices/block/inspect.hpp"
-#include "devices/block/raw_image.hpp"
 
 namespace pinfold::cli {
 namespace {
 
-namespace block = devices::block;
 using Failed = tl::unexpected<std::string>;
-
-void print_notices(const std::vector<std::string>& notices) {
-  for (const std::string& notice : notices) fmt::print(stderr, "pinfold: {}\n", notice);
-}
-
-/// The end of a path says more than its beginning, and a request has a limit.
-std::string short_name(const std::string& path) {
-  constexpr std::size_t most = 1024;
-  return path.size() <= most ? path : "…" + path.substr(path.size() - most);
-}
-
-Json describe(const DiskConfig& disk, std::uint32_t number, const block::Inspected& is) {
-  return {{"vdev", disk.vdev},
-          {"number", number},
-          {"cdrom", disk.cdrom},
-          {"image", short_name(disk.target.string())},
-          {"read_only", is.geometry.read_only},
-          {"sectors", is.geometry.sectors},
-          {"sector_bytes", is.geometry.logical_sector_bytes},
-          {"physical_sector_bytes", is.geometry.physical_sector_bytes},
-          {"discard", is.geometry.can_discard},
-          {"discard_granularity", is.geometry.discard_granularity},
-          {"address_alignment", is.alignment.address},
-          {"length_alignment", is.alignment.length}};
-}
 
 std::string text_of(const Json& object, const char* key) { return text_in(object, key); }
 
@@ -98,37 +66,6 @@ tl::expected<MadeForDevice, std::string> make_host_side(const VifConfig& vif, st
 }
 
 }  // namespace
-
-ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk) {
-  if (disk.format != DiskFormat::raw || disk.target.empty() || images::remote_image(disk.target.string()))
-    return Failed(
-        fmt::format("{}: only raw images of this host can be attached to a guest that runs; others are in "
-                    "its configuration",
-                    disk.vdev));
-  const auto number = vdev_number(disk.vdev);
-  if (!number) return Failed(fmt::format("{}: no name of a virtual device", disk.vdev));
-  // First of all: the image of a disk that the guest has already is locked, which says less.
-  const auto there = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
-  if (!there) return Failed(there.error());
-  if (flag_in(*there, "present")) return Failed(fmt::format("the guest has a disk {} already", disk.vdev));
-  block::RawImageOptions options;
-  options.read_only = disk.read_only;
-  options.discard = disk.discard;
-  options.direct_io = disk.direct_io;
-  const std::string name = disk.target.string();
-  const auto fd = block::open_image_file(disk.target, options);
-  if (!fd) return Failed(fd.error());
-  const auto is = block::inspect(fd->get(), name, options);
-  if (!is) return Failed(is.error());
-  const auto locked = block::lock_for_use(fd->get(), name, options);
-  if (!locked) return Failed(locked.error());
-  const std::array<int, 1> passed{fd->get()};
-  auto answer = ask_guest_named(guest.name, "block-attach", describe(disk, *number, *is), 10, passed);
-  if (!answer) return Failed(fmt::format("{}: {}", disk.vdev, answer.error()));
-  print_notices(is->notices);
-  print_notices(*locked);
-  return answer;
-}
 
 ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text, const VifConfig& vif) {
   const auto interfaces = devices_of(guest, "vif");

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "cli/config/disk_config.hpp"
 #include "cli/config/vif_config.hpp"
@@ -16,8 +17,11 @@ namespace pinfold::cli {
 
 using ClientAnswer = tl::expected<Json, std::string>;
 
-/// Opens, inspects and locks the image, and passes it to the guest's monitor. Notices go to stderr.
-[[nodiscard]] ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk);
+/// Opens, inspects and locks the image, and passes it to the guest's monitor. Of an image that is not raw, it
+/// starts a server, which may open what `allowed` names besides the image's own folder (--allow-image).
+/// Returns when the guest has the disk. Notices go to stderr.
+[[nodiscard]] ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
+                                       const std::vector<std::string>& allowed);
 
 /// Makes the host's side of the interface, and passes it to the guest's monitor. The guest gets the interface
 /// as the number behind its last one; an address that is not given is made of its UUID.

@@ -97,7 +97,24 @@ Json DeviceRequests::counts() {
   return all;
 }
 
-/// Descriptors: the image, and a tie if there is one.
+/// Descriptors: a connection to the server, and a tie if there is one.
+DeviceRequests::Answer DeviceRequests::attach_served_disk(block::DiskNodes nodes, const Json& arguments,
+                                                          Descriptors& descriptors) {
+  if (const char* error = error_in_lane(descriptors[0].get(), VifNet::connect)) return Failed(error);
+  ServedDisk disk;
+  disk.options.name = text_in(arguments, "image");
+  disk.options.export_name = text_in(arguments, "export");
+  disk.options.read_only = flag_in(arguments, "read_only");
+  disk.options.discard = flag_in(arguments, "discard");
+  disk.socket = std::move(descriptors[0]);
+  if (descriptors.size() == 2) disk.tie = std::move(descriptors[1]);
+  const std::uint32_t number = nodes.number;
+  disk.nodes = std::move(nodes);
+  if (const auto begun = hot_plug_.attach_served_disk(std::move(disk)); !begun) return Failed(begun.error());
+  return Json{{"kind", "vbd"}, {"number", number}, {"state", "arriving"}};
+}
+
+/// Descriptors: the image, or a connection to its server; and a tie if there is one.
 DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descriptors& descriptors) {
   if (descriptors.empty() || descriptors.size() > 2)
     return Failed("block-attach takes a descriptor of an image, and may take a tie");
@@ -107,10 +124,12 @@ DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descri
   block::PassedImage image;
   image.name = text_in(arguments, "image");
   if (vdev.empty() || image.name.empty()) return Failed("no text \"vdev\" or \"image\"");
+  block::DiskNodes nodes{*number, vdev, flag_in(arguments, "cdrom")};
+  if (flag_in(arguments, "served")) return attach_served_disk(std::move(nodes), arguments, descriptors);
   if (auto read = read_geometry(arguments, image); !read) return Failed(read.error());
   image.fd = std::move(descriptors[0]);
   if (descriptors.size() == 2) image.tie = std::move(descriptors[1]);
-  const auto done = hot_plug_.attach_disk({*number, vdev, flag_in(arguments, "cdrom")}, std::move(image));
+  const auto done = hot_plug_.attach_disk(std::move(nodes), std::move(image));
   if (!done) return Failed(done.error());
   return Json{{"kind", "vbd"}, {"number", *number}};
 }
@@ -169,7 +188,13 @@ DeviceRequests::Answer DeviceRequests::look_at(const Json& arguments) {
   const auto number = small_number(arguments, "number");
   if (!number) return Failed(number.error());
   const std::string kind = text_in(arguments, "kind");
-  if (!hot_plug_.bus().has(kind, *number)) return Json{{"present", false}};
+  // In this order: a disk that has come is no arrival any more.
+  if (const auto arrival = kind == "vbd" ? hot_plug_.arrival_of(*number) : Arrivals::Outcome{};
+      !hot_plug_.bus().has(kind, *number)) {
+    Json answer{{"present", false}, {"arriving", arrival.coming}};
+    if (arrival.failure) answer["failure"] = *arrival.failure;
+    return answer;
+  }
   for (const DeviceStatus& device : hot_plug_.bus().devices()) {
     if (device.name.kind != kind || device.name.number != *number) continue;
     Json answer = describe(device);

@@ -31,6 +31,8 @@ class DeviceRequests {
 
  private:
   [[nodiscard]] Answer attach_disk(const Json& arguments, Descriptors& descriptors);
+  [[nodiscard]] Answer attach_served_disk(devices::block::DiskNodes nodes, const Json& arguments,
+                                          Descriptors& descriptors);
   [[nodiscard]] Answer attach_interface(const Json& arguments, Descriptors& descriptors);
   [[nodiscard]] Answer detach(const Json& arguments);
   [[nodiscard]] Answer resize(const Json& arguments);

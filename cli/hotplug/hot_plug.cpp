@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/run/interfaces.hpp"
+#include "devices/block/nbd_library.hpp"
 #include "devices/block/request_ring.hpp"
 #include "devices/queue_thread_reserve.hpp"
 
@@ -22,6 +23,12 @@ tl::expected<std::unique_ptr<HotPlug>, std::string> HotPlug::make(devices::xenbu
   auto transfers = block::TransferReserve::make(most, block::RequestRing::size);
   if (!transfers) return tl::unexpected(transfers.error());
   made->transfers_ = std::move(*transfers);
+  auto wakes = devices::WakeReserve::make(most);
+  if (!wakes) return tl::unexpected(wakes.error());
+  made->wakes_ = std::move(*wakes);
+  made->arrivals_ = std::make_unique<Arrivals>([&hot_plug = *made](auto nodes, auto image) {
+    return hot_plug.add_disk(std::move(nodes), std::move(image));
+  });
   return made;
 }
 
@@ -40,8 +47,24 @@ HotPlug::Done HotPlug::attach_disk(block::DiskNodes nodes, block::PassedImage im
   if (links_.threads->free() == 0) return no_room();
   auto taken = block::take_over_image(std::move(image), transfers_);
   if (!taken) return tl::unexpected(taken.error());
+  return add_disk(std::move(nodes), std::move(*taken));
+}
+
+HotPlug::Done HotPlug::attach_served_disk(ServedDisk disk) {
+  if (bus_.has("vbd", disk.nodes.number))
+    return tl::unexpected(std::string("the guest has this device already"));
+  if (links_.threads->free() == 0) return no_room();
+  // Loaded before the guest ran, or never.
+  if (const auto library = block::NbdLibrary::load(); !library)
+    return tl::unexpected(library.error() + "; and start the guest anew");
+  disk.options.wakes = wakes_;
+  return arrivals_->add(std::move(disk));
+}
+
+HotPlug::Done HotPlug::add_disk(block::DiskNodes nodes, std::shared_ptr<block::Image> image) {
   const std::uint32_t number = nodes.number;
-  auto disk = block::Disk::make(std::move(*taken), std::move(nodes), links_, 1);
+  if (links_.threads->free() == 0) return no_room();
+  auto disk = block::Disk::make(std::move(image), std::move(nodes), links_, 1);
   if (!disk) return tl::unexpected(disk.error());
   return bus_.plug({"vbd", guest_, number}, std::move(*disk));
 }

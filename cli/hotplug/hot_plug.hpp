@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 
 #include "cli/config/vif_config.hpp"
+#include "cli/hotplug/arrivals.hpp"
 #include "cli/networks/descriptors.hpp"
 #include "devices/block/disk.hpp"
 #include "devices/block/passed_image.hpp"
@@ -26,8 +27,8 @@ class HotPlug {
   /// How many attached devices a guest can have at a time, besides those of its configuration.
   static constexpr std::size_t most = 8;
   /// Descriptors of such a device: what carries it, its tie, a capture, a peer that connects; what wakes its
-  /// queue, and its ring's two.
-  static constexpr std::size_t descriptors_of_each = 7;
+  /// queue, its ring's two, and what wakes the queue of a disk with a server.
+  static constexpr std::size_t descriptors_of_each = 8;
 
   using Done = tl::expected<void, std::string>;
 
@@ -37,6 +38,10 @@ class HotPlug {
 
   /// Errors are one line, without the device's name.
   [[nodiscard]] Done attach_disk(devices::block::DiskNodes nodes, devices::block::PassedImage image);
+  /// Returns at once; the disk comes when its server has answered.
+  [[nodiscard]] Done attach_served_disk(ServedDisk disk);
+  /// What became of that.
+  [[nodiscard]] Arrivals::Outcome arrival_of(std::uint32_t number) const { return arrivals_->of(number); }
   [[nodiscard]] Done attach_interface(const VifConfig& vif, std::uint32_t index, VifDescriptors descriptors);
   /// Begins a device's end, which has come when has() is false. `forced`: the guest is not waited for.
   [[nodiscard]] Done detach(const std::string& kind, std::uint32_t number, bool forced);
@@ -47,16 +52,23 @@ class HotPlug {
     return bus_.grow("vbd", number, bytes);
   }
 
+  /// From here on nothing comes. Call it while `bus` is there.
+  void stop() { arrivals_->stop(); }
+
   [[nodiscard]] const devices::xenbus::Bus& bus() const { return bus_; }
 
  private:
   HotPlug(devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links)
       : bus_(bus), guest_(guest), links_(std::move(links)) {}
 
+  [[nodiscard]] Done add_disk(devices::block::DiskNodes nodes, std::shared_ptr<devices::block::Image> image);
+
   devices::xenbus::Bus& bus_;
   const DomId guest_;
   devices::block::DiskLinks links_;
   std::shared_ptr<devices::block::TransferReserve> transfers_;
+  std::shared_ptr<devices::WakeReserve> wakes_;
+  std::unique_ptr<Arrivals> arrivals_;
 };
 
 }  // namespace pinfold::cli

@@ -117,6 +117,7 @@ std::vector<devices::xenbus::DeviceCounts> Guest::device_counts() const {
 
 void Guest::detach_devices() {
   if (devices_.empty()) return;
+  if (hot_plug_) hot_plug_->stop();
   // Not views::reverse: clang 14 does not understand libstdc++'s.
   std::for_each(devices_.rbegin(), devices_.rend(), [](const auto& device) { device->detach(); });
   domain_->set_events(nullptr);

@@ -4,6 +4,7 @@
 
 #include "cli/run/progress_line.hpp"
 #include "cli/run/unpack_child.hpp"
+#include "devices/block/nbd_library.hpp"
 
 namespace pinfold::cli {
 namespace {
@@ -63,6 +64,8 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images, std
   }
   auto trace_log = open_trace_log(options.watch.trace);
   if (!trace_log) return failure(exit_usage, trace_log.error());
+  // For images that the guest may be given later; if it is missing, who attaches one is told.
+  (void)devices::block::NbdLibrary::load();
   auto console = ConsoleFiles::open(options.console);
   if (!console) return failure(exit_bad_image, console.error());
   return OpenInputs{std::move(*kernel),  std::move(*initrd),    std::move(*symbols), std::move(images),

@@ -26,7 +26,8 @@ namespace {
 /// What the commands take; each uses some of it.
 struct Options {
   std::string guest, device;  ///< The guest's name or ID; "xvdb", "1", "00:16:3e:…".
-  std::vector<std::string> guests, words;
+  std::vector<std::string> guests, words, allowed_images;
+  std::string format = "raw";
   std::optional<std::uint64_t> bytes;
   bool json = false, force = false;
 };
@@ -71,7 +72,8 @@ int block_attach(const Options& options) {
   complain(disk->remarks);
   const auto guest = find(options.guest);
   if (!guest) return complain(guest.error());
-  return report(options, *guest, attach_disk(*guest, disk->config), disk->config.vdev + " attached");
+  return report(options, *guest, attach_disk(*guest, disk->config, options.allowed_images),
+                disk->config.vdev + " attached");
 }
 
 int network_attach(const Options& options) {
@@ -143,14 +145,14 @@ int take_drive(const Options& options, const RunningGuest& guest, bool has_to_be
 
 int cd_insert(const Options& options) {
   // As xl has it.
-  const auto disk = read_disk(
-      fmt::format("vdev={},access=r,devtype=cdrom,target={}", options.device, joined(options.words)));
+  const auto disk = read_disk(fmt::format("format={},vdev={},access=r,devtype=cdrom,target={}",
+                                          options.format, options.device, joined(options.words)));
   if (!disk) return complain(disk.error());
   complain(disk->remarks);
   const auto guest = find(options.guest);
   if (!guest) return complain(guest.error());
   if (const int code = take_drive(options, *guest, false); code != exit_powered_off) return code;
-  return report(options, *guest, attach_disk(*guest, disk->config),
+  return report(options, *guest, attach_disk(*guest, disk->config, options.allowed_images),
                 fmt::format("{} in {}", disk->config.target.string(), disk->config.vdev));
 }
 
@@ -201,11 +203,19 @@ CLI::App* add(CLI::App& app, Action& action, const Shared& o, const char* name, 
   return command;
 }
 
-void add_attach(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
-                const char* word, const char* about, int (*act)(const Options&)) {
+CLI::App* add_attach(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
+                     const char* word, const char* about, int (*act)(const Options&)) {
   CLI::App* command = add(app, action, o, name, help, act);
   command->add_option("GUEST", o->guest, "The guest's name or ID")->required();
   command->add_option(word, o->words, about);
+  return command;
+}
+
+void add_allowed_images(CLI::App& command, const Shared& o) {
+  command
+      .add_option("--allow-image", o->allowed_images,
+                  "A file on which the image may be based, or a folder with a slash at its end")
+      ->allow_extra_args(false);
 }
 
 void add_detach(CLI::App& app, Action& action, const Shared& o, const char* name, const char* help,
@@ -227,8 +237,10 @@ void add_list(CLI::App& app, Action& action, const Shared& o, const char* name, 
 
 void add_device_verbs(CLI::App& app, Action& action) {
   const auto o = std::make_shared<Options>();
-  add_attach(app, action, o, "block-attach", "Give a running guest another disk", "DISK",
-             "As in disk=[…]: IMAGE,raw,xvdb,rw; several words are joined by commas", block_attach);
+  add_allowed_images(
+      *add_attach(app, action, o, "block-attach", "Give a running guest another disk", "DISK",
+                  "As in disk=[…]: IMAGE,raw,xvdb,rw; several words are joined by commas", block_attach),
+      o);
   add_detach(app, action, o, "block-detach", "Take a disk from a running guest", "VDEV",
              "The disk's name in the guest, such as xvdb", block_detach);
   CLI::App* resize = add(app, action, o, "block-resize", "Make a running guest's disk larger", block_resize);
@@ -241,6 +253,8 @@ void add_device_verbs(CLI::App& app, Action& action) {
   insert->add_option("GUEST", o->guest, "The guest's name or ID")->required();
   insert->add_option("VDEV", o->device, "The drive's name in the guest, such as xvdc")->required();
   insert->add_option("FILE", o->words, "The image")->required()->expected(1);
+  insert->add_option("--format", o->format, "The image's format, such as qcow2; raw if not given");
+  add_allowed_images(*insert, o);
   add_detach(app, action, o, "cd-eject", "Take the medium out of a guest's CD-ROM drive", "VDEV",
              "The drive's name in the guest, such as xvdc", cd_eject);
   add_attach(app, action, o, "network-attach", "Give a running guest another network interface", "VIF",

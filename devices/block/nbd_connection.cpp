@@ -27,7 +27,8 @@ std::uint64_t known(std::int64_t number) { return number > 0 ? static_cast<std::
 }  // namespace
 
 tl::expected<NbdConnection, std::string> NbdConnection::make(vmm::Fd socket, const std::string& export_name,
-                                                             std::chrono::milliseconds patience) {
+                                                             std::chrono::milliseconds patience,
+                                                             const std::atomic<bool>* given_up) {
   const auto library = NbdLibrary::load();
   if (!library) return tl::unexpected(library.error());
   nbd_handle* const handle = (*library)->create();
@@ -44,16 +45,21 @@ tl::expected<NbdConnection, std::string> NbdConnection::make(vmm::Fd socket, con
   if (connection.descriptor_ < 0) return tl::unexpected(std::string("too many open files"));
   if ((*library)->aio_connect_socket(handle, connection.descriptor_) != 0)
     return tl::unexpected(last_error(**library));
-  if (auto done = connection.negotiate(Clock::now() + patience); !done) return tl::unexpected(done.error());
+  if (auto done = connection.negotiate(Clock::now() + patience, given_up); !done)
+    return tl::unexpected(done.error());
   return connection;
 }
 
-tl::expected<void, std::string> NbdConnection::negotiate(Clock::time_point deadline) {
+tl::expected<void, std::string> NbdConnection::negotiate(Clock::time_point deadline,
+                                                         const std::atomic<bool>* given_up) {
   while (library_->aio_is_ready(handle_.get()) != 1) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) return tl::unexpected(std::string("the server does not answer"));
+    if (given_up != nullptr && *given_up) return tl::unexpected(std::string("it is not waited for any more"));
+    constexpr decltype(left) between_looks = 50;
     pollfd wait{descriptor_, wanted_events(), 0};
-    if (::poll(&wait, 1, static_cast<int>(left)) > 0 && !work()) return tl::unexpected(why_);
+    if (::poll(&wait, 1, static_cast<int>(std::min(left, between_looks))) > 0 && !work())
+      return tl::unexpected(why_);
   }
   return {};
 }

@@ -1,6 +1,7 @@
 // A connection to an NBD server (the protocol: doc/proto.md of the NetworkBlockDevice project).
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -27,10 +28,11 @@ class NbdConnection {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Negotiates, for as long as `patience`. An error is a reason, in one line.
-  [[nodiscard]] static tl::expected<NbdConnection, std::string> make(vmm::Fd socket,
-                                                                     const std::string& export_name,
-                                                                     std::chrono::milliseconds patience);
+  /// Negotiates, for as long as `patience`, or until `given_up` is true (null: never). An error is a reason,
+  /// in one line.
+  [[nodiscard]] static tl::expected<NbdConnection, std::string> make(
+      vmm::Fd socket, const std::string& export_name, std::chrono::milliseconds patience,
+      const std::atomic<bool>* given_up = nullptr);
   [[nodiscard]] NbdExport what_is_served() const;
 
   [[nodiscard]] const NbdLibrary& library() const { return *library_; }
@@ -54,7 +56,8 @@ class NbdConnection {
   };
   NbdConnection(const NbdLibrary& library, nbd_handle* handle)
       : library_(&library), handle_(handle, Close{&library}) {}
-  [[nodiscard]] tl::expected<void, std::string> negotiate(Clock::time_point deadline);
+  [[nodiscard]] tl::expected<void, std::string> negotiate(Clock::time_point deadline,
+                                                          const std::atomic<bool>* given_up);
 
   const NbdLibrary* library_;
   std::unique_ptr<nbd_handle, Close> handle_;  ///< Null: it has ended.

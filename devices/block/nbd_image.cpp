@@ -17,8 +17,12 @@ constexpr std::uint64_t largest_image = 1ULL << 62;
 
 class NbdImage final : public Image {
  public:
-  NbdImage(std::vector<NbdConnection> connections, const Geometry& geometry, const NbdImageOptions& options)
-      : shared_(options.name, geometry, options.patience, options.end_is_told), queues_(connections.size()) {
+  NbdImage(std::vector<NbdConnection> connections, const Geometry& geometry, const NbdImageOptions& options,
+           vmm::Fd tie)
+      : tie_(std::move(tie)),
+        wakes_(options.wakes),
+        shared_(options.name, geometry, options.patience, options.end_is_told),
+        queues_(connections.size()) {
     for (NbdConnection& connection : connections) shared_.idle.put(std::move(connection));
   }
 
@@ -31,7 +35,7 @@ class NbdImage final : public Image {
     };
     if (depth == 0 || depth > max_queue_depth)
       return failed("no queue is " + std::to_string(depth) + " transfers deep");
-    auto wake = WakeFd::make();
+    auto wake = a_wake();
     if (!wake) return failed(wake.error());
     auto connection = shared_.idle.take();
     if (!connection) return failed("there are no more connections to its server");
@@ -39,6 +43,14 @@ class NbdImage final : public Image {
   }
 
  private:
+  [[nodiscard]] tl::expected<LentWake, std::string> a_wake() {
+    if (!wakes_) return WakeFd::make().map([](WakeFd made) { return LentWake{std::move(made)}; });
+    if (auto lent = wakes_->lend()) return std::move(*lent);
+    return tl::unexpected(std::string("no wake-up is free"));
+  }
+
+  vmm::Fd tie_;
+  std::shared_ptr<WakeReserve> wakes_;
   NbdShared shared_;
   std::size_t queues_;
 };
@@ -74,7 +86,7 @@ bool is_same(const NbdExport& one, const NbdExport& other) {
 }  // namespace
 
 tl::expected<OpenImage, std::string> open_nbd_image(std::vector<vmm::Fd> sockets,
-                                                    const NbdImageOptions& options) {
+                                                    const NbdImageOptions& options, vmm::Fd tie) {
   const auto failed = [&](const std::string& why) {
     return tl::unexpected("disk " + options.name + ": " + why);
   };
@@ -83,7 +95,8 @@ tl::expected<OpenImage, std::string> open_nbd_image(std::vector<vmm::Fd> sockets
   for (vmm::Fd& socket : sockets) {
     // A server may take fewer clients than the host made connections.
     const auto patience = connections.empty() ? options.connect_patience : further_patience;
-    auto connection = NbdConnection::make(std::move(socket), options.export_name, patience);
+    auto connection =
+        NbdConnection::make(std::move(socket), options.export_name, patience, options.given_up.get());
     if (!connection && !connections.empty()) break;
     if (!connection) return failed("its server can't be used: " + connection.error());
     const NbdExport now = connection->what_is_served();
@@ -101,7 +114,7 @@ tl::expected<OpenImage, std::string> open_nbd_image(std::vector<vmm::Fd> sockets
     open.notices.push_back(
         "disk " + options.name +
         ": its server can't flush: what the guest wrote is safe only when the server says so");
-  open.image = std::make_unique<NbdImage>(std::move(connections), *geometry, options);
+  open.image = std::make_unique<NbdImage>(std::move(connections), *geometry, options, std::move(tie));
   return open;
 }
 

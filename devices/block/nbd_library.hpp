@@ -1,4 +1,4 @@
-// libnbd, loaded when the first image needs it: it brings a dozen libraries with it.
+// libnbd, loaded at run time: it brings a dozen libraries, and a host without it runs guests with raw disks.
 #pragma once
 
 #include <libnbd.h>

@@ -56,8 +56,12 @@ IdleConnections::~IdleConnections() {
   for (NbdConnection& connection : connections_) connection.say_goodbye();
 }
 
-NbdQueue::NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t depth, WakeFd wake)
-    : shared_(shared), slots_(depth), wake_(std::move(wake)), connection_(std::move(connection)) {
+NbdQueue::NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t depth, LentWake wake)
+    : shared_(shared),
+      slots_(depth),
+      wake_(std::move(wake.wake)),
+      give_back_(std::move(wake.give_back)),
+      connection_(std::move(connection)) {
   for (std::size_t n = depth; n-- > 0;) {
     slots_[n].queue = this;
     slots_[n].number = n;
@@ -69,10 +73,11 @@ NbdQueue::~NbdQueue() {
   wait_for_the_last();
   if (!lost_ && free_.size() == slots_.size()) {
     shared_.idle.put(std::move(connection_));
-    return;
+  } else {
+    lost_ = true;
+    connection_.end({});
   }
-  lost_ = true;
-  connection_.end({});
+  if (give_back_) give_back_(std::move(wake_));
 }
 
 /// The answers that it still waits for are of nobody's interest, and touch nothing but the slots' buffers. A

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,7 +13,7 @@
 #include "devices/block/image.hpp"
 #include "devices/block/image_results.hpp"
 #include "devices/block/nbd_connection.hpp"
-#include "devices/wake_fd.hpp"
+#include "devices/wake_reserve.hpp"
 
 namespace pinfold::devices::block {
 
@@ -53,7 +54,7 @@ struct NbdShared {
 class NbdQueue final : public TransferQueue {
  public:
   /// `shared` outlives the queue.
-  NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t depth, WakeFd wake);
+  NbdQueue(NbdShared& shared, NbdConnection connection, std::size_t depth, LentWake wake);
   ~NbdQueue() override;
   NbdQueue(const NbdQueue&) = delete;
   NbdQueue& operator=(const NbdQueue&) = delete;
@@ -100,7 +101,8 @@ class NbdQueue final : public TransferQueue {
   bool lost_ = false;    ///< The connection has ended, and all is failed that was on its way.
   bool raised_ = false;
   WakeFd wake_;
-  NbdConnection connection_;  ///< Ends before the buffers that it uses.
+  std::function<void(WakeFd)> give_back_;  ///< LentWake::give_back.
+  NbdConnection connection_;               ///< Ends before the buffers that it uses.
 };
 
 }  // namespace pinfold::devices::block

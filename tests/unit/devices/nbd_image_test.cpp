@@ -2,11 +2,14 @@
 #include "devices/block/nbd_image.hpp"
 
 #include <endian.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -352,6 +355,70 @@ TEST(NbdImage, a_later_queue_has_the_connection_of_one_that_ended) {
     queue.reset();
     EXPECT_EQ(late.bytes, std::string(8192, '?'));
   }
+}
+
+/// A monitor that is confined can make none.
+TEST(NbdImage, its_queue_is_woken_by_what_it_was_lent_and_gives_it_back) {
+  std::string disk(mib, 'a');
+  Server server([&](Peer& peer) { serve_disk(peer, disk); });
+  NbdImageOptions options;
+  options.wakes = WakeReserve::make(1).value();
+  ASSERT_EQ(server.open(options), "");
+  {
+    const auto queue = queue_of(*server.image);
+    EXPECT_FALSE(options.wakes->lend());
+    // Past the end: the answer is not the server's.
+    Buffer buffer(std::string(4096, '?'));
+    EXPECT_EQ(result_of(*queue, buffer.transfer(Operation::read, mib)), EINVAL);
+    EXPECT_TRUE(queue->submit(buffer.transfer(Operation::read, mib)));
+  }
+  auto lent = options.wakes->lend();
+  ASSERT_TRUE(lent);
+  pollfd is_woken{lent->wake.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&is_woken, 1, 0), 0) << "what the last queue had to say is of nobody's interest";
+  EXPECT_FALSE(server.image->make_queue(8)) << "there was only one";
+  lent->give_back(std::move(lent->wake));
+  EXPECT_TRUE(server.image->make_queue(8));
+}
+
+TEST(NbdImage, its_tie_is_closed_after_its_connection) {
+  std::array<int, 2> tie{};
+  ASSERT_EQ(::pipe2(tie.data(), O_CLOEXEC), 0);
+  const vmm::Fd other_end(tie[0]);
+  pollfd is_closed{other_end.get(), POLLIN, 0};
+  Server server([&](Peer& peer) {
+    if (!peer.greet(mib, usual)) return;
+    while (!peer.take(1).empty()) {
+    }
+  });
+  NbdImageOptions options;
+  options.name = "test";
+  auto opened = open_nbd_image(std::move(server.sockets), options, vmm::Fd(tie[1]));
+  server.sockets.clear();
+  ASSERT_TRUE(opened) << opened.error();
+  EXPECT_EQ(::poll(&is_closed, 1, 0), 0);
+  opened->image.reset();
+  EXPECT_EQ(::poll(&is_closed, 1, 10'000), 1);
+}
+
+TEST(NbdServers, are_not_waited_for_when_the_image_is_given_up) {
+  Server server([](Peer& peer) {
+    while (!peer.take(1).empty()) {
+    }
+  });
+  const auto given_up = std::make_shared<std::atomic<bool>>(false);
+  NbdImageOptions options;
+  options.name = "test";
+  options.given_up = given_up;
+  std::thread gives_up([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    *given_up = true;
+  });
+  const auto before = std::chrono::steady_clock::now();
+  EXPECT_FALSE(open_nbd_image(std::move(server.sockets), options));
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(20));
+  gives_up.join();
+  server.sockets.clear();
 }
 
 }  // namespace
