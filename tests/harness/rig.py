@@ -16,6 +16,8 @@ from harness.guest_test import Check, files, shell_program
 
 # pinfold loads the parser of --disk and xl.cfg while it runs. ldd does not see it, so tests with disks bring it along.
 DISK_PARSER = tuple(word for file in Path("/usr/lib/x86_64-linux-gnu").glob("libxlutil.so.4.[0-9]*") for word in ("--bring", file))
+# So is this one loaded, for disks that have a server.
+NBD_LIBRARY = Path("/usr/lib/x86_64-linux-gnu/libnbd.so.0")
 MARGIN = 120  # seconds that scripts/rig may take beyond its own limit
 
 

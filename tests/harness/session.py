@@ -57,9 +57,9 @@ def run_session(pinfold: Pinfold, images: Images, words: str, *options: object, 
 MOUNTS = "mount -t proc proc /proc; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp;"
 
 
-def shell_command(build: Build, images: Images, session: str, words: str, *options: object) -> list[str]:
+def shell_command(build: Build, images: Images, session: str, words: str, *options: object, initrd: Path | None = None) -> list[str]:
     """A `pinfold run` command whose guest runs `session` in a shell, with `words` on the kernel's command line.
-    The shell is the first process, so that the guest starts nothing that the session does not need."""
+    The shell is the first process, so that the guest starts nothing that the session does not need: it loads no modules."""
     append = f'console=hvc0 quiet nowatchdog {words} rdinit=/bin/sh -- -c "{session}"'
-    return [str(word) for word in (build.pinfold, "run", "--kernel", images.kernel, "--initrd", images.initrd, *options,
+    return [str(word) for word in (build.pinfold, "run", "--kernel", images.kernel, "--initrd", initrd or images.initrd, *options,
                                    "--append", append)]

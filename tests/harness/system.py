@@ -16,6 +16,16 @@ def system_folder() -> Path:
     return script("make-system").parent
 
 
+# As pv-grub-menu and update-grub write it, shortened.
+MENU = """set default=0
+menuentry 'Debian GNU/Linux' {
+	search --no-floppy --label --set=root root
+	linux /vmlinuz root=/dev/xvda ro
+	initrd /initrd.img
+}
+"""
+
+
 def make_system(folder: Path) -> Path:
     """A copy of the system's disk in the folder, and a configuration beside it, which is returned. All else in it
     is as scripts/make-system wrote it."""
@@ -25,6 +35,21 @@ def make_system(folder: Path) -> Path:
     assert str(image) in text
     copy = folder / "guest.cfg"
     copy.write_text(text.replace(str(image), str(folder / "disk.img")), encoding="utf-8")
+    return copy
+
+
+def make_qcow2_system(folder: Path) -> Path:
+    """The same with a disk in qcow2, from which a boot loader takes the kernel: a menu is added to it."""
+    copy = make_system(folder)
+    raw, image, menu = folder / "disk.img", folder / "disk.qcow2", folder / "grub.cfg"
+    menu.write_text(MENU, encoding="utf-8")
+    for command in ("mkdir /boot/grub", f"write {menu} /boot/grub/grub.cfg"):
+        subprocess.run([shutil.which("debugfs") or "/usr/sbin/debugfs", "-w", "-R", command, raw], check=True, capture_output=True)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image], check=True)
+    raw.unlink()
+    text = copy.read_text(encoding="utf-8").replace(f"{raw},raw,", f"{image},qcow2,")
+    text = re.sub("^(kernel|ramdisk|root) .*\n", "", text, flags=re.MULTILINE)
+    copy.write_text('bootloader = "pygrub"\n' + text, encoding="utf-8")
     return copy
 
 

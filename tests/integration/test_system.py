@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import pytest
 from harness.build import ROOT, SCRIPTS, Build
 from harness.images import script
 from harness.rig import Rig
-from harness.system import Console, file_system_errors, files_of, make_system, system_folder
+from harness.system import Console, file_system_errors, files_of, make_qcow2_system, make_system, system_folder
 from harness.terminal import Terminal
 
 # The time limits of each step, such as the boot.
@@ -115,13 +117,30 @@ def nodes(listing: str) -> list[str]:
     return [line for line in listing.replace("\r", "").split("\n") if line and " compare = " not in line]
 
 
+def session_on_kvm(build: Build, folder: Path, configuration: Path) -> Session:
+    command = ["sh", "-c", START, "sh", folder / "nodes", folder, SCRIPTS / "system-parts/run", build.pinfold, busybox(),
+               system_folder(), configuration]
+    return a_session(command, dict(os.environ), folder, KVM_SECONDS)
+
+
 @pytest.fixture(scope="module")
 def kvm_session(kvm: None, build: Build) -> Iterator[Session]:
     with tempfile.TemporaryDirectory(prefix="test-") as name:
+        yield session_on_kvm(build, Path(name), make_system(Path(name)))
+
+
+@pytest.fixture(scope="module")
+def qcow2_session(kvm: None, build: Build) -> Iterator[Session]:
+    """The disk is in qcow2, and the kernel comes from it, by a boot loader."""
+    for program in ("qemu-img", "qemu-nbd", "grub-fstest"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed: scripts/setup --tests")
+    with tempfile.TemporaryDirectory(prefix="test-") as name:
         folder = Path(name)
-        command = ["sh", "-c", START, "sh", folder / "nodes", folder, SCRIPTS / "system-parts/run", build.pinfold, busybox(),
-                   system_folder(), make_system(folder)]
-        yield a_session(command, dict(os.environ), folder, KVM_SECONDS)
+        session = session_on_kvm(build, folder, make_qcow2_system(folder))
+        subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", folder / "disk.qcow2"], check=True)
+        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", folder / "disk.qcow2", session.image], check=True)
+        yield session
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +161,7 @@ def rig_session(rig: Rig, build: Build) -> Iterator[Session]:
 
 
 @pytest.fixture(params=[pytest.param("kvm_session", id="kvm", marks=pytest.mark.slow),
+                        pytest.param("qcow2_session", id="qcow2", marks=pytest.mark.slow),
                         pytest.param("rig_session", id="rig", marks=pytest.mark.slow)])
 def session(request: pytest.FixtureRequest) -> Session:
     return request.getfixturevalue(request.param)

@@ -311,7 +311,7 @@ TEST(ServedFiles, have_places_of_their_own) {
   ASSERT_EQ(::lseek(one->descriptor, 100'000, SEEK_SET), 100'000);
   EXPECT_TRUE(files.read(one->number, 512)->empty());
   char byte = 0;
-  EXPECT_EQ(::write(one->descriptor, &byte, 1), -1);
+  EXPECT_EQ(::pwrite(one->descriptor, &byte, 1, 0), -1);
 }
 
 TEST(ServedFiles, are_a_bounded_number) {

@@ -47,9 +47,10 @@ int status_of(Kinds kinds, Mode mode, const std::function<void()>& work,
 void open_something() { (void)::syscall(SYS_open, "/", 0); }
 
 /// Frees so much in an arena of its own that glibc trims it.
+/// Of more than any threshold that settle_allocator() sets.
 void trim_in_a_thread() {
   std::thread([] {
-    std::array<void*, 8> blocks{};
+    std::array<void*, 128> blocks{};
     for (void*& block : blocks) block = std::malloc(std::size_t{64} * 1024);
     for (void* const block : blocks) std::free(block);
   }).join();
@@ -97,6 +98,15 @@ TEST_F(Filters, leave_malloc_and_free_to_settled_allocators) {
   EXPECT_EQ(status_of(all_kinds, Mode::on, trim_in_a_thread), refused)
       << "glibc reads no file when it trims: settle_allocator() has nothing to do any more";
   EXPECT_EQ(status_of(all_kinds, Mode::on, trim_in_a_thread, settle_allocator), fine);
+}
+
+TEST_F(Filters, leave_malloc_and_free_to_allocators_that_had_raised_their_thresholds) {
+  const auto raise_and_settle = [] {
+    void* volatile large = std::malloc(1 << 20);
+    std::free(large);
+    settle_allocator();
+  };
+  EXPECT_EQ(status_of(all_kinds, Mode::on, trim_in_a_thread, raise_and_settle), fine);
 }
 
 /// How many instructions of the program decide about a call, and what it decides.
