@@ -25,7 +25,7 @@ SESSION = (f"{MOUNTS} uname -a; dmesg | grep Xen; pinfold-guest-check -m 4 {CHEC
 # A disk in qcow2, which a qemu-nbd serves there: what is on it, and what the guest writes at 4 MB.
 READ_BYTES = WRITTEN_BYTES = 1 << 20
 DISK = ("insmod /modules/*blkfront.ko; while ! [ -b /dev/xvda ]; do sleep 0.1; done; "
-        "echo read $(head -c 1M /dev/xvda | md5sum); dd if=/dev/urandom of=/dev/xvda bs=64k seek=64 count=16 conv=fsync; "
+        "echo read $(dd if=/dev/xvda bs=64k count=16 | md5sum); dd if=/dev/urandom of=/dev/xvda bs=64k seek=64 count=16 conv=fsync; "
         "echo wrote $(dd if=/dev/xvda bs=64k skip=64 count=16 iflag=direct | md5sum);")
 # scripts/rig copies files that are words of the command, so the script gets them as arguments.
 SCRIPT = """
