@@ -16,9 +16,9 @@ std::int16_t GrantTable::copy(vmm::Hypercall& call, const gnttab_copy& args) {
   const bool to_grant = (args.flags & GNTCOPY_dest_gref) != 0;
   if (const auto bad = check_end(args.source, from_grant); bad != GNTST_okay) return bad;
   if (const auto bad = check_end(args.dest, to_grant); bad != GNTST_okay) return bad;
-  const auto source = claim(*call.held, args.source, from_grant, GrantUse::read);
+  const auto source = claim(call, args.source, from_grant, GrantUse::read);
   if (!source) return source.error();
-  auto dest = claim(*call.held, args.dest, to_grant, GrantUse::write);
+  auto dest = claim(call, args.dest, to_grant, GrantUse::write);
   if (!dest) return dest.error();
   if (args.source.offset + args.len > int{page_size} || args.dest.offset + args.len > int{page_size})
     return GNTST_bad_copy_arg;
@@ -30,19 +30,19 @@ std::int16_t GrantTable::copy(vmm::Hypercall& call, const gnttab_copy& args) {
 /// Frames of other domains are reached by grants only.
 std::int16_t GrantTable::check_end(const gnttab_copy::gnttab_copy_ptr& end, bool by_grant) const {
   if (!by_grant && end.domid != DOMID_SELF) return GNTST_permission_denied;
-  return is_self(end.domid) ? GNTST_okay : GNTST_bad_domain;
+  return is_self(end.domid) || is_neighbour(DomId(end.domid)) ? GNTST_okay : GNTST_bad_domain;
 }
 
-tl::expected<GrantTable::CopyEnd, std::int16_t> GrantTable::claim(pvmmu::Held held,
+tl::expected<GrantTable::CopyEnd, std::int16_t> GrantTable::claim(vmm::Hypercall& call,
                                                                   const gnttab_copy::gnttab_copy_ptr& end,
                                                                   bool by_grant, GrantUse use) {
   if (by_grant) {
-    auto grant = use_own(held, end.u.ref, use);
+    auto grant = use_grant(call, is_self(end.domid) ? self_ : DomId(end.domid), end.u.ref, use);
     if (!grant) return tl::unexpected(grant.error());
     vmm::SharedPage page = grant->page();
     return CopyEnd{std::move(*grant), std::move(page)};
   }
-  auto page = target_.hold_granted(held, Mfn(end.u.gmfn), use);
+  auto page = target_.hold_granted(*call.held, Mfn(end.u.gmfn), use);
   if (page) return CopyEnd{{}, std::move(*page)};
   return tl::unexpected<std::int16_t>(page.error() == Errno::einval ? GNTST_bad_page : GNTST_general_error);
 }

@@ -33,6 +33,7 @@ Status GrantEntries::grow(pvmmu::Held held, std::uint32_t count) {
 
 void GrantEntries::drop() {
   const std::lock_guard lock(mutex_);
+  dropped_ = true;
   frames_.clear();
   pins_.clear();
 }
@@ -74,6 +75,7 @@ Status GrantEntries::mark(GrantRef ref, DomId grantee, GrantUse use) {
 
 void GrantEntries::release(GrantRef ref, GrantUse use) {
   const std::lock_guard lock(mutex_);
+  if (dropped_) return;
   if (!exists(ref)) std::abort();
   Pins& pins = pins_[ref.raw()];
   auto& count = use == GrantUse::write ? pins.writers : pins.readers;

@@ -18,6 +18,8 @@ using GrantUse = vmm::FrameUse;
 /// While it is in use, its grantee and its frame are those of the first use, whatever the entry says, as on
 /// Xen (XSA-500).
 ///
+/// It outlives its domain if a neighbour still uses a grant (GrantedPage).
+///
 /// Concurrency: any thread may call anything that takes no `Held`. The lock is held for a few loads and
 /// stores. The list of frames grows with the domain's lock held, so whoever has that may read frames().
 class GrantEntries {
@@ -32,7 +34,8 @@ class GrantEntries {
   /// At least `count` frames; ENOSPC above the maximum, otherwise the source's error.
   [[nodiscard]] Status grow(pvmmu::Held held, std::uint32_t count);
 
-  /// Drops all frames. No backend uses a grant any more.
+  /// The domain ends: drops all frames. No backend uses a grant any more. A neighbour may; its release()
+  /// finds no entry, and does nothing.
   void drop();
 
   /// Takes the grant into use, marks it so in the table, and returns the frame of the granting domain that it
@@ -63,6 +66,7 @@ class GrantEntries {
   vmm::SharedFrameSource& source_;
   std::uint32_t max_;
   std::mutex mutex_;
+  bool dropped_ = false;
   std::vector<vmm::SharedFrame> frames_;
   std::vector<Pins> pins_;  ///< By reference.
 };

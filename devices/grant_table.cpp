@@ -45,9 +45,33 @@ std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation
 
 }  // namespace
 
+GrantTable::GrantTable(DomId self, vmm::SharedFrameSource& frames, vmm::GrantTarget& target, Limits limits,
+                       Machine machine)
+    : self_(self),
+      target_(target),
+      entries_(std::make_shared<GrantEntries>(frames, limits.table)),
+      maptrack_(limits.maptrack),
+      neighbours_(std::move(machine.neighbours)) {
+  if (machine.frames_for_neighbours)
+    grantor_ = std::make_unique<Grantor>(entries_, std::move(machine.frames_for_neighbours));
+}
+
+void GrantTable::attach(vmm::HypercallTable& hypercalls, BootRings&) {
+  register_with(hypercalls);
+  if (neighbours_ && grantor_) neighbours_->join(self_, *grantor_);
+}
+
+/// A table has one frame from the start.
+tl::expected<void, std::string> GrantTable::start(pvmmu::Held held, const BootRings&) {
+  if (entries_->grow(held, 1)) return {};
+  return tl::unexpected(std::string("the machine has no frame for the grant table"));
+}
+
 void GrantTable::detach() {
-  maptrack_.clear();
-  entries_.drop();
+  if (neighbours_) neighbours_->leave(self_);
+  grantor_.reset();
+  target_.keep_to_the_end(std::make_shared<std::vector<GrantedPage>>(maptrack_.clear(self_)));
+  entries_->drop();
 }
 
 void GrantTable::register_with(vmm::HypercallTable& table) {
@@ -75,13 +99,13 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
     case GNTTABOP_unmap_grant_ref: {
       const std::int64_t rax =
           each<gnttab_unmap_grant_ref>(call, count, [&](auto& args) { return unmap(call, args); });
-      target_.flush_granted(*call.held, call.vcpu);
+      let_go(call);
       return rax;
     }
     case GNTTABOP_unmap_and_replace: {
       const std::int64_t rax =
           each<gnttab_unmap_and_replace>(call, count, [&](auto& args) { return replace(call, args); });
-      target_.flush_granted(*call.held, call.vcpu);
+      let_go(call);
       return rax;
     }
     case GNTTABOP_copy: return each<gnttab_copy>(call, count, [&](auto& args) { return copy(call, args); });
@@ -94,19 +118,16 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
 }
 
 std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& args) {
-  if (!is_self(args.dom)) {
-    args.status = GNTST_bad_domain;
-    return 0;
-  }
-  if (!entries_.grow(*call.held, args.nr_frames)) {
+  args.status = check_table_of(args.dom);
+  if (args.status != GNTST_okay) return 0;
+  if (!entries_->grow(*call.held, args.nr_frames)) {
     args.status = GNTST_general_error;
     return 0;
   }
-  args.status = GNTST_okay;
   call.spend(args.nr_frames);
   const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
   for (std::uint32_t i = 0; i < args.nr_frames; ++i) {
-    if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_.frames()[i].mfn.raw())) continue;
+    if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_->frames()[i].mfn.raw())) continue;
     args.status = GNTST_bad_virt_addr;
     break;
   }
@@ -114,18 +135,15 @@ std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& a
 }
 
 std::int64_t GrantTable::query_size(pvmmu::Held held, gnttab_query_size& args) {
-  if (!is_self(args.dom)) {
-    args.status = GNTST_bad_domain;
-    return 0;
-  }
+  args.status = check_table_of(args.dom);
+  if (args.status != GNTST_okay) return 0;
   // A table has one frame from the start.
-  if (!entries_.grow(held, 1)) {
+  if (!entries_->grow(held, 1)) {
     args.status = GNTST_general_error;
     return 0;
   }
-  args.nr_frames = static_cast<std::uint32_t>(entries_.frames().size());
-  args.max_nr_frames = entries_.max_frames();
-  args.status = GNTST_okay;
+  args.nr_frames = static_cast<std::uint32_t>(entries_->frames().size());
+  args.max_nr_frames = entries_->max_frames();
   return 0;
 }
 
@@ -137,38 +155,23 @@ std::int64_t GrantTable::set_version(gnttab_set_version& args) {
 }
 
 std::int64_t GrantTable::get_version(gnttab_get_version& args) const {
-  if (!is_self(args.dom)) return to_rax(Errno::esrch);
+  const std::int16_t permitted = check_table_of(args.dom);
+  if (permitted != GNTST_okay) return to_rax(permitted == GNTST_bad_domain ? Errno::esrch : Errno::eperm);
   args.version = 1;
   return 0;
 }
 
 /// Status frames are version 2's; a version 1 table has none.
 std::int64_t GrantTable::get_status_frames(gnttab_get_status_frames& args) const {
-  args.status = GNTST_okay;
-  if (args.nr_frames != 0) args.status = GNTST_general_error;
-  if (!is_self(args.dom)) args.status = GNTST_bad_domain;
+  args.status = check_table_of(args.dom);
+  if (args.status == GNTST_okay && args.nr_frames != 0) args.status = GNTST_general_error;
   return 0;
 }
 
 std::int16_t GrantTable::swap(const gnttab_swap_grant_ref& args) {
-  const Status done = entries_.swap(GrantRef(args.ref_a), GrantRef(args.ref_b));
+  const Status done = entries_->swap(GrantRef(args.ref_a), GrantRef(args.ref_b));
   if (done) return GNTST_okay;
   return done.error() == Errno::ebusy ? GNTST_eagain : GNTST_bad_gntref;
-}
-
-tl::expected<GrantedPage, std::int16_t> GrantTable::use_own(pvmmu::Held held, std::uint32_t ref,
-                                                            GrantUse use) {
-  // A table has one frame from the start.
-  if (!entries_.grow(held, 1)) return tl::unexpected<std::int16_t>(GNTST_general_error);
-  auto page = GrantedPage::begin(entries_, GrantRef(ref), self_, use, [&](Mfn frame, GrantUse wanted) {
-    return target_.hold_granted(held, frame, wanted);
-  });
-  if (page) return std::move(*page);
-  switch (page.error()) {
-    case Errno::erange: return tl::unexpected<std::int16_t>(GNTST_bad_gntref);
-    case Errno::einval: return tl::unexpected<std::int16_t>(GNTST_bad_page);
-    default: return tl::unexpected<std::int16_t>(GNTST_general_error);
-  }
 }
 
 }  // namespace pinfold::devices

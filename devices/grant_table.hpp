@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "devices/device.hpp"
-#include "devices/grant_entries.hpp"
+#include "devices/grantor.hpp"
 #include "devices/maptrack.hpp"
 #include "devices/xen_abi.hpp"
 #include "vmm/for_devices/grant_target.hpp"
@@ -13,8 +13,12 @@
 namespace pinfold::devices {
 
 /// A guest sets up its table and grants by writing entries; backends in the monitor use entries(). It can map
-/// and copy what it granted to itself. There is no other domain whose grants it could use: mapping and
-/// copying tell so in each operation's status, as Xen does. Called with the domain's lock held.
+/// and copy what it granted to itself, and what its neighbours, the other domains of the machine, granted to
+/// it.
+///
+/// Concurrency: called with the domain's lock held, which is let go of while a neighbour is visited
+/// (use_neighbours()). Whatever else the domain's vCPUs do meanwhile, a handle that is open and not yet
+/// mapped is nobody else's.
 class GrantTable final : public Device {
  public:
   /// In frames, for the table and for the handles of mappings. The defaults are Xen's own.
@@ -23,16 +27,23 @@ class GrantTable final : public Device {
     std::uint32_t maptrack = 1024;
   };
 
-  GrantTable(DomId self, vmm::SharedFrameSource& frames, vmm::GrantTarget& target, Limits limits)
-      : self_(self), target_(target), entries_(frames, limits.table), maptrack_(limits.maptrack) {}
+  /// The other domains, and how they reach this one's grants; neither is there in tests of one domain.
+  struct Machine {
+    std::shared_ptr<GrantNeighbours> neighbours;
+    std::unique_ptr<vmm::FrameHolder> frames_for_neighbours;
+  };
+
+  GrantTable(DomId self, vmm::SharedFrameSource& frames, vmm::GrantTarget& target, Limits limits,
+             Machine machine = {});
 
   void register_with(vmm::HypercallTable& table);
-  void attach(vmm::HypercallTable& hypercalls, BootRings&) override { register_with(hypercalls); }
+  void attach(vmm::HypercallTable& hypercalls, BootRings&) override;
+  [[nodiscard]] tl::expected<void, std::string> start(pvmmu::Held held, const BootRings&) override;
   void detach() override;
   /// RDI the operation (GNTTABOP_*), RSI the array, RDX how many.
   std::int64_t grant_table_op(vmm::Hypercall& call);
 
-  [[nodiscard]] GrantEntries& entries() { return entries_; }
+  [[nodiscard]] GrantEntries& entries() { return *entries_; }
 
  private:
   /// One end of a copy.
@@ -54,23 +65,32 @@ class GrantTable final : public Device {
   std::int16_t unmap(vmm::Hypercall& call, const gnttab_unmap_grant_ref& args);
   std::int16_t replace(vmm::Hypercall& call, const gnttab_unmap_and_replace& args);
   void part_ended(std::uint32_t handle, std::uint32_t part);
+  void let_go(vmm::Hypercall& call);
 
   // grant_copy.cpp
   std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args);
   [[nodiscard]] std::int16_t check_end(const gnttab_copy::gnttab_copy_ptr& end, bool by_grant) const;
-  [[nodiscard]] tl::expected<CopyEnd, std::int16_t> claim(pvmmu::Held held,
+  [[nodiscard]] tl::expected<CopyEnd, std::int16_t> claim(vmm::Hypercall& call,
                                                           const gnttab_copy::gnttab_copy_ptr& end,
                                                           bool by_grant, GrantUse use);
 
   [[nodiscard]] bool is_self(std::uint16_t dom) const { return dom == DOMID_SELF || DomId(dom) == self_; }
-  /// Begins a use of a grant of this domain to itself; the status if it can't.
-  [[nodiscard]] tl::expected<GrantedPage, std::int16_t> use_own(pvmmu::Held held, std::uint32_t ref,
-                                                                GrantUse use);
+  /// GNTST_permission_denied for another domain's table, GNTST_bad_domain if there is none such.
+  [[nodiscard]] std::int16_t check_table_of(std::uint16_t dom) const;
+  [[nodiscard]] bool is_neighbour(DomId domain) const;
+  // Begin a use of what a domain, or this one, or another, granted to this one; the status if that can't be.
+  using Used = tl::expected<GrantedPage, std::int16_t>;
+  [[nodiscard]] Used use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use);
+  [[nodiscard]] Used use_own(pvmmu::Held held, GrantRef ref, GrantUse use);
+  [[nodiscard]] Used use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use);
 
   DomId self_;
   vmm::GrantTarget& target_;
-  GrantEntries entries_;
+  std::shared_ptr<GrantEntries> entries_;
   Maptrack maptrack_;
+  std::vector<GrantedPage> ended_;  ///< Uses that end when their entries are flushed.
+  std::shared_ptr<GrantNeighbours> neighbours_;
+  std::unique_ptr<Grantor> grantor_;
 };
 
 }  // namespace pinfold::devices

@@ -27,20 +27,20 @@ void GrantedPage::end() {
   std::exchange(entries_, nullptr)->release(ref_, use_);
 }
 
-tl::expected<GrantedPage, Errno> GrantedPage::begin(GrantEntries& entries, GrantRef ref, DomId grantee,
-                                                    GrantUse use, const Hold& hold) {
-  const auto frame = entries.acquire(ref, grantee, use);
+tl::expected<GrantedPage, Errno> GrantedPage::begin(std::shared_ptr<GrantEntries> entries, GrantRef ref,
+                                                    DomId grantee, GrantUse use, const Hold& hold) {
+  const auto frame = entries->acquire(ref, grantee, use);
   if (!frame) return fail(frame.error());
   auto page = hold(*frame, use);
   if (!page) {
-    entries.release(ref, use);
+    entries->release(ref, use);
     return fail(page.error());
   }
-  return GrantedPage(entries, ref, use, *frame, std::move(*page));
+  return GrantedPage(std::move(entries), ref, use, *frame, std::move(*page));
 }
 
 tl::expected<GrantedPage, Errno> GrantAccess::use(GrantRef ref, GrantUse use) {
-  return GrantedPage::begin(*entries_, ref, monitor_domain, use,
+  return GrantedPage::begin(entries_, ref, monitor_domain, use,
                             [this](Mfn frame, GrantUse wanted) { return frames_->hold(frame, wanted); });
 }
 

@@ -37,8 +37,9 @@ class GrantedPage {
   /// Begins a use of a grant to `grantee`. `hold` holds a frame of the granting guest. The errors are those
   /// of GrantEntries::acquire() and of `hold`.
   using Hold = std::function<tl::expected<vmm::SharedPage, Errno>(Mfn, GrantUse)>;
-  [[nodiscard]] static tl::expected<GrantedPage, Errno> begin(GrantEntries& entries, GrantRef ref,
-                                                              DomId grantee, GrantUse use, const Hold& hold);
+  [[nodiscard]] static tl::expected<GrantedPage, Errno> begin(std::shared_ptr<GrantEntries> entries,
+                                                              GrantRef ref, DomId grantee, GrantUse use,
+                                                              const Hold& hold);
 
   [[nodiscard]] bool present() const { return entries_ != nullptr; }
   [[nodiscard]] Mfn frame() const { return frame_; }
@@ -56,11 +57,12 @@ class GrantedPage {
   }
 
  private:
-  GrantedPage(GrantEntries& entries, GrantRef ref, GrantUse use, Mfn frame, vmm::SharedPage page)
-      : entries_(&entries), ref_(ref), use_(use), frame_(frame), page_(std::move(page)) {}
+  GrantedPage(std::shared_ptr<GrantEntries> entries, GrantRef ref, GrantUse use, Mfn frame,
+              vmm::SharedPage page)
+      : entries_(std::move(entries)), ref_(ref), use_(use), frame_(frame), page_(std::move(page)) {}
   void end();
 
-  GrantEntries* entries_ = nullptr;
+  std::shared_ptr<GrantEntries> entries_;  ///< A neighbour's may be dropped before, with its domain.
   GrantRef ref_;
   GrantUse use_ = GrantUse::read;
   Mfn frame_ = no_mfn;
@@ -73,8 +75,9 @@ class GrantedPage {
 /// domain is torn down and before its grant table is detached.
 class GrantAccess {
  public:
+  /// The entries outlive all uses: so they are not counted.
   GrantAccess(GrantEntries& entries, std::unique_ptr<vmm::FrameHolder> frames)
-      : entries_(&entries), frames_(std::move(frames)) {}
+      : entries_(std::shared_ptr<void>(), &entries), frames_(std::move(frames)) {}
 
   /// Begins a use. ERANGE if the table has no such entry; EPERM if nothing is granted to the monitor's domain
   /// there, or not for writing; EAGAIN if the guest changes the entry at the same time; EINVAL if it names a
@@ -85,7 +88,7 @@ class GrantAccess {
   void settle() { frames_->settle(); }
 
  private:
-  GrantEntries* entries_;
+  std::shared_ptr<GrantEntries> entries_;
   std::unique_ptr<vmm::FrameHolder> frames_;
 };
 

@@ -1,5 +1,7 @@
 #include "devices/maptrack.hpp"
 
+#include <utility>
+
 namespace pinfold::devices {
 
 std::optional<std::uint32_t> Maptrack::open() {
@@ -18,14 +20,18 @@ GrantMapping* Maptrack::find(std::uint32_t handle) {
   return &mappings_[handle];
 }
 
-void Maptrack::close(std::uint32_t handle) {
-  mappings_[handle] = GrantMapping{};
+GrantedPage Maptrack::close(std::uint32_t handle) {
   free_.push_back(handle);
+  return std::exchange(mappings_[handle], {}).page;
 }
 
-void Maptrack::clear() {
+std::vector<GrantedPage> Maptrack::clear(DomId self) {
+  std::vector<GrantedPage> of_others;
+  for (GrantMapping& mapping : mappings_)
+    if (mapping.page.present() && mapping.owner != self) of_others.push_back(std::move(mapping.page));
   mappings_.clear();
   free_.clear();
+  return of_others;
 }
 
 }  // namespace pinfold::devices

@@ -14,6 +14,7 @@ namespace pinfold::devices {
 /// for the host, which is an entry of a page table, and the one for devices, of which only the address
 /// exists.
 struct GrantMapping {
+  DomId owner;               ///< Who granted it.
   GrantedPage page;          ///< One use of the grant, for both parts.
   std::uint32_t parts = 0;   ///< GNTMAP_host_map, GNTMAP_device_map: what is mapped still.
   bool is_by_entry = false;  ///< GNTMAP_contains_pte.
@@ -32,10 +33,10 @@ class Maptrack {
   [[nodiscard]] GrantMapping& at(std::uint32_t handle) { return mappings_[handle]; }
   /// Null for a handle by which nothing is mapped.
   [[nodiscard]] GrantMapping* find(std::uint32_t handle);
-  /// Ends the use of the grant. The handle may be given again.
-  void close(std::uint32_t handle);
-  /// Ends all.
-  void clear();
+  /// The handle may be given again. Returns what was mapped by it, whose end is the caller's.
+  GrantedPage close(std::uint32_t handle);
+  /// Ends all, but returns what other domains granted.
+  std::vector<GrantedPage> clear(DomId self);
 
  private:
   std::uint64_t most_;

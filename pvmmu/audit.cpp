@@ -27,8 +27,10 @@ class Auditor {
       if (!mmu_.owns(mfn)) continue;
       if (const FrameType type = mmu_.facts(mfn).type; is_table(type)) read_table(mfn, level_of(type));
     }
-    for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i)
+    for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i) {
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
+      compare_borrowed(Mfn(i));
+    }
     return std::move(findings_);
   }
 
@@ -70,7 +72,8 @@ class Auditor {
   /// counts.
   Pte count_entry(Mfn table, std::size_t slot, Level level, Pte entry) {
     const Mfn mfn = entry.mfn();
-    if (!mmu_.owns(mfn)) {
+    const bool borrowed = level == Level::l1 && mmu_.contains(mfn) && mmu_.facts(mfn).borrowed;
+    if (!mmu_.owns(mfn) && !borrowed) {
       report("table %#" PRIx64 " slot %zu names frame %#" PRIx64 ", which is not the domain's", table.raw(),
              slot, mfn.raw());
       return Pte();
@@ -80,7 +83,7 @@ class Auditor {
     const FrameFacts& frame = mmu_.facts(mfn);
     if (level == Level::l1) {
       if (entry.writable()) ++expected.types;
-      if (entry.writable() && frame.type != FrameType::writable)
+      if (entry.writable() && frame.type != FrameType::writable && !borrowed)
         report("table %#" PRIx64 " slot %zu maps frame %#" PRIx64 " writable, but its type is %s",
                table.raw(), slot, mfn.raw(), name(frame.type).data());
       return mirror_leaf(entry);
@@ -92,6 +95,25 @@ class Auditor {
       return Pte();
     }
     return mirror_upper(entry, mmu_.mirrors().frame(MirrorId(frame.mirror)));
+  }
+
+  /// Entries that name a frame of another domain's are there by mappings of it, one each at most.
+  void compare_borrowed(Mfn mfn) {
+    const auto mappings = mmu_.borrowed().of(mfn);
+    if (mmu_.facts(mfn).borrowed != (mappings.all() != 0))
+      report("frame %#" PRIx64 " has %u mappings by grants, and is%s marked so", mfn.raw(), mappings.all(),
+             mmu_.facts(mfn).borrowed ? "" : " not");
+    if (mappings.all() == 0) return;
+    if (mmu_.owns(mfn)) report("frame %#" PRIx64 " is the domain's, and borrowed", mfn.raw());
+    if (mmu_.frames().owner_tag(mfn) == 0) report("borrowed frame %#" PRIx64 " is nobody's", mfn.raw());
+    const Frame frame = mmu_.frame(mfn);
+    const Expected expected = expected_[mfn.raw()];
+    if (frame.refs != expected.refs || frame.type_count != expected.types)
+      report("borrowed frame %#" PRIx64 " has %u entries, %u writable; in the tables are %u and %u",
+             mfn.raw(), frame.refs, frame.type_count, expected.refs, expected.types);
+    if (expected.refs > mappings.all() || expected.types > mappings.writers)
+      report("borrowed frame %#" PRIx64 " has %u entries, %u writable, by %u mappings, %u for writing",
+             mfn.raw(), expected.refs, expected.types, mappings.all(), mappings.writers);
   }
 
   void compare(Mfn mfn) {

@@ -30,9 +30,9 @@ class OutsideReferences {
 };
 
 /// Recomputes references and type counts of all frames of the validator's domain from its live tables,
-/// compares each table with its mirror entry by entry, and checks the records' invariants. One line per
-/// finding, at most 100; none means that all is as it must be. Time: proportional to the machine's frames and
-/// the live tables' entries.
+/// compares each table with its mirror entry by entry, and checks the records' invariants, also of frames
+/// that the domain borrows. One line per finding, at most 100; none means that all is as it must be. Time:
+/// proportional to the machine's frames and the live tables' entries.
 [[nodiscard]] std::vector<std::string> audit(Held held, const Validator& mmu,
                                              const OutsideReferences& outside);
 

@@ -60,7 +60,8 @@ class DomainRecords {
     return pvmmu::transition(facts(mfn).type, is_counted(mfn), wanted);
   }
 
-  /// All that the domain knows of a frame, whose owner's tag this is: of another's, that and zeros.
+  /// All that the domain knows of a frame, whose owner's tag this is: of another's, that and, if it is
+  /// borrowed, how often the domain's entries name it.
   [[nodiscard]] Frame frame(Mfn mfn, std::uint16_t owner_tag) const {
     const FrameFacts& known = facts(mfn);
     Frame whole;

@@ -40,7 +40,8 @@ enum class Transition : std::uint8_t {
   return current == wanted ? Transition::share : Transition::refuse;
 }
 
-/// What a domain knows of a frame: 8 bytes. All zero: a frame that is not the domain's.
+/// What a domain knows of a frame: 8 bytes. All zero: a frame that is not the domain's. Of another domain's,
+/// nothing but `borrowed` is ever set.
 ///
 /// Guarded by the domain's lock. Threads that share the lock change the type to writable, by atomic stores
 /// (core/access.hpp), and nothing else.
@@ -54,6 +55,7 @@ struct FrameFacts {
   bool allocated : 1 = false;  ///< In the domain's reservation.
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.
+  bool borrowed : 1 = false;   ///< Another domain's, which granted it, and mapped here (BorrowedFrames).
 };
 static_assert(sizeof(FrameFacts) == 8 && FrameFacts{}.type == FrameType::none);
 

@@ -1,14 +1,19 @@
 // The third wall as the validator sees it: which frames the domain's virtual machine gives access to.
 #pragma once
 
+#include <cstdint>
+
 #include "pvmmu/types.hpp"
 
 namespace pinfold::pvmmu {
 
+/// What a domain may do with a frame of another domain's.
+enum class Loan : std::uint8_t { none, read_only, read_write };
+
 /// A domain's second-stage view of the machine: each frame is inaccessible, read-only, or writable. Only
-/// `protect` and `revoke` can fail, and `protect` is called before anything is changed. Once `protect`
-/// returns, no processor of the domain writes the frame through a translation that it had cached; once
-/// `revoke` returns, none reads it either.
+/// `protect`, `revoke` and `lend` can fail, and `protect` is called before anything is changed. Once
+/// `protect` returns, no processor of the domain writes the frame through a translation that it had cached;
+/// once `revoke` returns, none reads it either.
 class FrameView {
  public:
   virtual ~FrameView() = default;
@@ -27,6 +32,10 @@ class FrameView {
   /// Did the last `revoke` of the frame succeed? False: the host refused, and no other domain may get the
   /// frame.
   [[nodiscard]] virtual bool revoked(Mfn) const { return true; }
+  /// Gives access to a frame that is another domain's and stays so, or changes or ends that; the frame's
+  /// contents stay. Once this returns, no processor of the domain does more with the frame than `loan` says.
+  /// False: the host refused, and the access is what it was.
+  [[nodiscard]] virtual bool lend(Mfn mfn, Loan loan) = 0;
 };
 
 }  // namespace pinfold::pvmmu

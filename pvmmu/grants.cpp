@@ -51,10 +51,22 @@ bool Validator::is_l1_entry(MachineAddr where) const {
          facts(table).mirror != 0;
 }
 
-Verdict<> Validator::map_granted(Held held, MachineAddr where, Pte want) {
+Verdict<> Validator::map_granted(Held held, MachineAddr where, Pte want, DomId lender) {
   if (!is_l1_entry(where))
     return refuse(Rule::grant_no_l1_entry, Where{frame_of(where), slot_at(where)}, want, frame_of(where));
-  return update(held, where, want, Preserve::nothing);
+  if (lender == domain_) return update(held, where, want, Preserve::nothing);
+  if (auto intact = check_intact(where); !intact) return intact;
+  if (auto lent = borrow(want.mfn(), want.writable(), lender); !lent) return lent;
+  return store_borrowed(where, want);  // nothing is left for which that could fail
+}
+
+/// Does the mirror have what the table has there?
+Verdict<> Validator::check_intact(MachineAddr where) {
+  const Pte found = L1Memory{*this}.load(where),
+            mirrored = mirror_entry(facts(frame_of(where)), where).load();
+  if (leaf_differs(found, mirrored))
+    return refuse_breach(Where{frame_of(where), slot_at(where)}, found, mirrored);
+  return {};
 }
 
 /// Does the entry map the frame as `granted` does?
@@ -68,19 +80,28 @@ Verdict<> Validator::check_granted(MachineAddr where, Pte granted) {
   return {};
 }
 
-Verdict<> Validator::unmap_granted(Held held, MachineAddr where, Pte granted, Pte instead) {
+/// An entry that maps a grant becomes `instead`, which is in one of the domain's tables already, or empty.
+/// The grant's mapping has not ended by that.
+Verdict<> Validator::change_granted(Held held, MachineAddr where, Pte granted, Pte instead) {
   if (auto maps = check_granted(where, granted); !maps) return maps;
+  if (instead.present() && !owns(instead.mfn())) return store_borrowed(where, instead);
   return update(held, where, instead, Preserve::nothing);
+}
+
+Verdict<> Validator::unmap_granted(Held held, MachineAddr where, Pte granted) {
+  const Verdict<> cleared = change_granted(held, where, granted, Pte());
+  return cleared ? end_borrow(granted) : cleared;
 }
 
 Verdict<> Validator::replace_granted(Held held, MachineAddr where, Pte granted, MachineAddr from) {
   if (!is_l1_entry(from))
     return refuse(Rule::grant_no_l1_entry, Where{frame_of(from), slot_at(from)}, granted, frame_of(from));
   // The entry at `from` keeps its frame referenced until `where` does.
-  Verdict<> verdict = from == where ? refuse(Rule::grant_other_mapping, granted.mfn())
-                                    : unmap_granted(held, where, granted, L1Memory{*this}.load(from));
+  const Verdict<> changed = from == where ? refuse(Rule::grant_other_mapping, granted.mfn())
+                                          : change_granted(held, where, granted, L1Memory{*this}.load(from));
   const Verdict<> taken = update(held, from, Pte(), Preserve::nothing);
-  return verdict ? taken : verdict;
+  if (!changed) return changed;
+  return taken ? end_borrow(granted) : taken;
 }
 
 }  // namespace pinfold::pvmmu

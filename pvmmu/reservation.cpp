@@ -176,6 +176,12 @@ std::uint64_t Validator::give_back_everything(Held held) {
     }
     if (owns(mfn)) ++left;
   }
+  // Its tables are gone, and with them all entries that named frames of other domains.
+  const BorrowedFrames borrowed = std::exchange(borrowed_, {});
+  for (const auto& [mfn, mappings] : borrowed.all()) {
+    if (records_.uses(mfn).refs != 0) ++left;
+    records_.forget(mfn);
+  }
   return left;
 }
 

@@ -184,6 +184,12 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "Unmap at the address at which the grant was mapped, while the entry is still there; or map the grant "
      "again.",
      {234}},
+    {Rule::view_cannot_lend,
+     "A frame of another domain is mapped only while the domain's virtual machine has access to it, and a "
+     "mapping has not ended before that access has. The host can refuse a change of it for lack of "
+     "resources.",
+     "Map fewer grants at a time: each may split the host's mapping of the guest's memory.",
+     {222}},
 });
 
 constexpr bool all_in_order() {

@@ -60,7 +60,9 @@ namespace pinfold::pvmmu {
   X(grant_no_l1_entry, "grant.no-l1-entry", einval,                                                          \
     "a granted frame is mapped and unmapped only in an entry of an L1 table of the domain")                  \
   X(grant_other_mapping, "grant.other-mapping", einval,                                                      \
-    "the entry from which a granted frame is to be unmapped does not map it as the grant did")
+    "the entry from which a granted frame is to be unmapped does not map it as the grant did")               \
+  X(view_cannot_lend, "view.cannot-lend", enomem,                                                            \
+    "the host could not change the view's access to a frame that another domain granted")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

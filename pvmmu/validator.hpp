@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "pvmmu/borrowed_frames.hpp"
 #include "pvmmu/budget.hpp"
 #include "pvmmu/checked_entry.hpp"
 #include "pvmmu/commit.hpp"
@@ -56,14 +57,9 @@ struct L1Outcome;
 /// entry and a device's hold need it only shared (`Shared`, concurrent_update.cpp).
 ///
 /// Size: the class has more public methods than others have, since each is one request of the hypercall ABI
-/// or one question about the same records, under the same lock. Its parts are classes of their own: the core
-/// of L1 updates (core/plain_l1.hpp), unfinished tables, traced operations, the mirrors' arena, the pool of
-/// frames.
+/// or one question about the same records, under the same lock. Its parts are classes of their own.
 ///
-/// Tracing: with a TraceSink, each operation is a TracedOperation, which tells the sink what was asked and
-/// what the outcome was. Without a sink that costs a branch where the operation begins and where it ends; the
-/// change of an L1 entry, the shortest operation, finds out about the sink by a comparison that it makes
-/// anyway.
+/// Tracing: a TracedOperation tells the TraceSink, if there is one, what was asked and what the outcome was.
 class Validator {
  public:
   explicit Validator(const ValidatorParts& parts);
@@ -106,7 +102,7 @@ class Validator {
   [[nodiscard]] bool budget_used_up() const { return budget_.used_up(); }
   /// The budget, for other work in the same stretch.
   [[nodiscard]] Budget& budget(Held) { return budget_; }
-  /// Goes on with releases that operations left unfinished. True: all are finished.
+  /// Goes on with releases. True: all are finished.
   [[nodiscard]] bool finish_releases(Held) { return !unfinished_.has_releases() || continue_releases(); }
   /// How many of a table's entries, from the first, hold references.
   [[nodiscard]] std::size_t entries_held(Mfn table) const;
@@ -136,10 +132,11 @@ class Validator {
   void release_readable(Held, Mfn mfn);
   [[nodiscard]] bool try_hold_readable(Shared, Mfn mfn);
   [[nodiscard]] bool try_release_readable(Shared, Mfn mfn);
-  /// Maps what was granted to the domain: the L1 entry at `where` becomes `want`.
-  Verdict<> map_granted(Held, MachineAddr where, Pte want);
-  /// The entry, which must still have frame and RW of `granted`, becomes `instead`.
-  Verdict<> unmap_granted(Held, MachineAddr where, Pte granted, Pte instead = Pte());
+  /// Maps what `lender`, the domain itself or another, granted: the L1 entry at `where` becomes `want`. The
+  /// caller holds the frame in the lender's records until unmap_granted() or replace_granted() succeeds.
+  Verdict<> map_granted(Held, MachineAddr where, Pte want, DomId lender);
+  /// Clears the entry, which must still have frame and RW of `granted`.
+  Verdict<> unmap_granted(Held, MachineAddr where, Pte granted);
   /// The same; the entry at `from` moves to `where`, and leaves `from` in any case, as on Xen.
   Verdict<> replace_granted(Held, MachineAddr where, Pte granted, MachineAddr from);
 
@@ -168,16 +165,15 @@ class Validator {
   [[nodiscard]] bool make_room(std::uint64_t frames) { return records_.make_room(frames); }
   /// The machine has `frames` now, more than before, and memory for their records.
   void machine_grew(Held, std::uint64_t frames);
-  /// Drops all pins and allocations; the caller has dropped roots and holds. Returns the number of frames
-  /// that still have references, which is 0 unless a count was wrong.
+  /// Drops all pins and allocations; the caller has dropped roots and holds. How many frames still have
+  /// references: 0 unless a count was wrong, or a neighbour holds some.
   std::uint64_t destroy(Held);
 
   // -- entries that are not what was stored
   /// The first difference that was found between a table and what was stored there, or null. After one the
   /// domain must not run on.
   [[nodiscard]] const Breach* breach() const { return breach_ ? &*breach_ : nullptr; }
-  /// Copies the first descriptors of a page that is held as descriptors. False, and a breach, if one of them
-  /// can't be the result of a check.
+  /// Copies the first descriptors of a page that is held as such. False, and a breach: one was never checked.
   [[nodiscard]] bool read_descriptors(Held, Mfn mfn, std::span<std::uint64_t> to) const;
 
   // -- looking: walk.cpp
@@ -190,7 +186,7 @@ class Validator {
   /// Sets A (and D, for a write) as the processor would; the leaf's frame may then be accessed. False if the
   /// leaf does not permit the access.
   bool touch(Held, const Leaf& leaf, bool write);
-  /// The frame that the processor's CR3 shall hold for a loaded root.
+  /// What the processor's CR3 shall hold for a loaded root.
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
   /// Clears or restores the mirror's machine-to-phys slot of a root (VMASST_TYPE_m2p_strict).
   void hide_machphys(Held, Mfn root);
@@ -216,6 +212,10 @@ class Validator {
   [[nodiscard]] std::uint64_t machine_frames() const { return records_.size(); }
   [[nodiscard]] bool contains(Mfn mfn) const { return mfn.raw() < records_.size(); }
   [[nodiscard]] bool owns(Mfn mfn) const { return records_.owns(mfn); }
+  /// Frames of other domains that this one has mapped by grants.
+  [[nodiscard]] const BorrowedFrames& borrowed() const { return borrowed_; }
+  /// May a frame that an entry of the domain names be read or written for it? (borrowed.cpp)
+  [[nodiscard]] bool may_access(Mfn mfn, bool write) const;
   [[nodiscard]] DomId domain() const { return domain_; }
   [[nodiscard]] const FrameTable& frames() const { return frames_; }
   [[nodiscard]] const Pages& machine() const { return machine_; }
@@ -229,16 +229,7 @@ class Validator {
   friend struct StateAccess;   ///< Of tests that go back to earlier states.
   friend struct RecordAccess;  ///< Of tests that write records.
 
-  /// The place of an entry. Small, so that it is passed in registers.
-  struct Where {
-    Where() = default;
-    Where(Mfn in, std::size_t at, Level of = Level::l1)
-        : table(in), slot(static_cast<std::uint16_t>(at)), level(of) {}
-    Mfn table = no_mfn;
-    std::uint16_t slot = 0;
-    Level level = Level::l1;
-  };
-
+  using Where = EntryWhere;
   // validator_l1.hpp: the core for updates of L1 entries (core/plain_l1.hpp), with this validator's policies
   struct L1Memory;
   template <class Access>
@@ -354,14 +345,22 @@ class Validator {
   void give_back(Mfn mfn);
 
   // walk.cpp
-  /// The place of the L1 entry for an address, and what the levels above allow. `table` is an L1 of the
-  /// domain.
+  /// The place of the L1 entry for an address, in a table of the domain, and what the levels above allow.
   [[nodiscard]] std::optional<Leaf> find_leaf(Mfn root, GuestVaddr va) const;
   [[nodiscard]] std::optional<Leaf> follow_mirrors(Mfn root, GuestVaddr va) const;
 
-  // grants.cpp, concurrent_update.cpp
+  // borrowed.cpp
+  Verdict<> borrow(Mfn mfn, bool writable, DomId lender);
+  Verdict<> end_borrow(Pte granted);
+  [[nodiscard]] Checked check_borrowed(Pte want);
+  Verdict<> store_borrowed(MachineAddr where, Pte want);
+
+  // grants.cpp
   [[nodiscard]] bool is_l1_entry(MachineAddr where) const;
+  Verdict<> check_intact(MachineAddr where);
   Verdict<> check_granted(MachineAddr where, Pte granted);
+  Verdict<> change_granted(Held, MachineAddr where, Pte granted, Pte instead);
+  // concurrent_update.cpp
   [[nodiscard]] bool stays(Mfn mfn) const;
   [[nodiscard]] bool stays_l1(Mfn mfn) const;
 
@@ -372,6 +371,7 @@ class Validator {
   DomId domain_;
   FrameTable& frames_;
   DomainRecords records_;
+  BorrowedFrames borrowed_;
   TraceSink* trace_;
   /// Frames below this take the short way of an L1 update: all of the machine's, or none while a sink
   /// watches.

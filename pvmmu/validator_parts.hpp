@@ -29,6 +29,16 @@ struct ValidatorParts {
   TraceSink* trace = nullptr;                  ///< Gets an event of each operation; may be null.
 };
 
+/// The place of an entry. Small, so that it is passed in registers.
+struct EntryWhere {
+  EntryWhere() = default;
+  EntryWhere(Mfn in, std::size_t at, Level of = Level::l1)
+      : table(in), slot(static_cast<std::uint16_t>(at)), level(of) {}
+  Mfn table = no_mfn;
+  std::uint16_t slot = 0;
+  Level level = Level::l1;
+};
+
 /// Where an L1 entry is, and what the levels above it allow.
 struct Leaf {
   Mfn table;

@@ -237,6 +237,7 @@ Domain::Leftovers Domain::tear_down(bool audit) {
   view().close();
   left.frames = mmu_->destroy(lock);
   left.frames -= holds_->leave_to_neighbours(lock, machine_.frames());
+  granted_frames_->end();
   return left;
 }
 

@@ -11,6 +11,7 @@
 #include "cli/run/guest.hpp"
 #include "cli/run/host_options.hpp"
 #include "devices/event_channels.hpp"
+#include "devices/grantor.hpp"
 #include "devices/xenstore/node_watcher.hpp"
 #include "devices/xenstore/store.hpp"
 #include "vmm/host_traits.hpp"
@@ -48,6 +49,8 @@ class Host {
   [[nodiscard]] const vmm::HostTraits& traits() const { return traits_; }
   [[nodiscard]] vmm::Machine& machine() { return *machine_; }
   [[nodiscard]] const std::shared_ptr<devices::EventSwitch>& event_switch() const { return event_switch_; }
+  /// Who grants what to whom.
+  [[nodiscard]] const std::shared_ptr<devices::GrantNeighbours>& grants() const { return grants_; }
   [[nodiscard]] const std::shared_ptr<devices::xenstore::Store>& store() const { return store_; }
   /// Watches of devices on that store.
   [[nodiscard]] devices::xenstore::NodeWatcher& node_watcher() { return node_watcher_; }
@@ -59,6 +62,7 @@ class Host {
   vmm::HostTraits traits_;
   std::unique_ptr<vmm::Machine> machine_;
   std::shared_ptr<devices::EventSwitch> event_switch_ = std::make_shared<devices::EventSwitch>();
+  std::shared_ptr<devices::GrantNeighbours> grants_ = std::make_shared<devices::GrantNeighbours>();
   std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
   devices::xenstore::NodeWatcher node_watcher_{store_};
   DomId last_domain_{0};

@@ -81,6 +81,7 @@ class Replay {
     void grant(Mfn, std::uint64_t) override {}
     void revoke(Mfn) override {}
     [[nodiscard]] bool revoked(Mfn mfn) const override;
+    [[nodiscard]] bool lend(Mfn, pvmmu::Loan) override { return false; }  // logs have one domain
 
    private:
     Listener& listener_;

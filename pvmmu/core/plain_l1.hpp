@@ -18,12 +18,13 @@
 // - `uint64_t size()`: frames of the machine. `FrameFacts& facts(Mfn)` and `FrameUses& uses(Mfn)`: the record
 //   of one of these.
 // - `bool owns(Mfn)`: is it the domain's? Of any number.
+// - `bool borrows(Mfn)`: is it another domain's, and in the domain's entries by grants? Of any number.
 // - `bool may_count(Mfn)`: may references to the frame be added and dropped here, whatever others do
 //   meanwhile?
 // - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
 // - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
-// - `void stray(Mfn)`: called when an entry named a frame that is not the domain's, or to which no entry had
-//   a reference, so that it was forged.
+// - `void stray(Mfn)`: called when an entry named a frame that is neither the domain's nor borrowed, or to
+//   which no entry had a reference, so that it was forged.
 //
 // Locks:
 // - `auto lock(Mfn table)`: keeps others out of the entries of a table as long as the result lives. A result
@@ -116,11 +117,11 @@ class PlainL1 {
   Checked check(Pte want);
 
   /// Drops the references that an entry has held since it was checked. It was read from memory: if what it
-  /// names is not the domain's, or no entry referred to that, nothing is dropped.
+  /// names is neither the domain's nor borrowed, or no entry referred to that, nothing is dropped.
   [[gnu::always_inline]] void drop(Pte old) {
     if (!old.present()) return;
     const Mfn mfn = old.mfn();
-    if (!records_.owns(mfn)) [[unlikely]]
+    if (!records_.owns(mfn) && !records_.borrows(mfn)) [[unlikely]]
       return records_.stray(mfn);
     FrameUses& uses = records_.uses(mfn);
     if (const std::int32_t left = Records::Access::drop(uses, old.writable()); left <= 0) [[unlikely]] {

@@ -35,6 +35,7 @@ class NoView final : public FrameView {
   void unprotect(Mfn) override {}
   void grant(Mfn, std::uint64_t) override {}
   void revoke(Mfn) override {}
+  bool lend(Mfn, Loan) override { return true; }
 };
 
 enum class Order : std::uint8_t { sequential, random };

@@ -37,6 +37,10 @@ class SharedView final : public FrameView {
     for (std::uint64_t i = 0; i < count; ++i) set(first.plus(i), Access::read_write);
   }
   void revoke(Mfn mfn) override { set(mfn, Access::none); }
+  bool lend(Mfn mfn, Loan loan) override {
+    set(mfn, static_cast<Access>(loan));
+    return true;
+  }
 
   /// A store by the guest's code, through any translation, however old. False: the view stopped it.
   bool guest_store(Mfn mfn, std::size_t slot, std::uint64_t value) {

@@ -226,7 +226,7 @@ World::Outcome World::apply(const Operation& op) {
     case Kind::store_to_l1:
       // A grant is mapped and unmapped where a plain store would be accepted, and nowhere else.
       if (op.choice % 4 == 1)
-        return {error_of(mmu.map_granted(held, test::entry_at(op.mfn, op.slot), want)),
+        return {error_of(mmu.map_granted(held, test::entry_at(op.mfn, op.slot), want, mmu.domain())),
                 model_.store_to_l1(op.domain, op.mfn, op.slot, want)};
       if (op.choice % 4 == 2) return unmap_granted(op);
       return {error_of(mmu.update_l1_by_store(held, Leaf{no_mfn, 0, Pte(op.mfn, test::ro)}, op.slot, want)),
@@ -282,8 +282,7 @@ World::Outcome World::unmap_granted(const Operation& op) {
   const bool exists = op.mfn.raw() < machine_frames;
   const Pte found(exists ? model_.frames[op.mfn.raw()].content[op.slot] : 0);
   const Pte granted(found.raw() ^ (fits ? 0 : bit::writable));
-  const auto refused =
-      error_of(here.mmu.unmap_granted(here.held, test::entry_at(op.mfn, op.slot), granted, Pte()));
+  const auto refused = error_of(here.mmu.unmap_granted(here.held, test::entry_at(op.mfn, op.slot), granted));
   return {refused, fits ? model_.store_to_l1(op.domain, op.mfn, op.slot, Pte()) : Expected{Errno::einval}};
 }
 

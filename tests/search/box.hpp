@@ -49,6 +49,7 @@ class BoxView final : public FrameView {
     if (on_revoke()) access.at(mfn.raw()) = Access::none;
   }
   [[nodiscard]] bool revoked(Mfn mfn) const override { return access.at(mfn.raw()) == Access::none; }
+  [[nodiscard]] bool lend(Mfn, Loan) override { return false; }  // the search has no grants
 
   std::array<Access, most_frames> access{};
   std::function<bool(Mfn)> on_protect;

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 
 #include "pvmmu/errno.hpp"
 #include "pvmmu/lock.hpp"
@@ -21,13 +23,15 @@ struct GrantPlace {
 
 /// What such an entry says (xen/grant_table.h, GNTMAP_*).
 struct GrantedEntry {
+  DomId owner;  ///< Who granted the frame.
   Mfn frame;
   bool writable = false;
   bool for_user = false;   ///< GNTMAP_application_map.
   unsigned available = 0;  ///< GNTMAP_guest_avail: three bits that are the guest's.
 };
 
-/// Offered by the domain to its grant table, in hypercalls.
+/// Offered by the domain to its grant table, in hypercalls. What is mapped of another domain is held in that
+/// domain as long as it is mapped here.
 class GrantTarget {
  public:
   virtual ~GrantTarget() = default;
@@ -45,6 +49,11 @@ class GrantTarget {
   /// The same; what maps `from` is moved in its place.
   [[nodiscard]] virtual Status replace_granted(pvmmu::Held held, const GrantPlace& where,
                                                const GrantedEntry& entry, GuestVaddr from) = 0;
+  /// Calls `visit` without the domain's lock, and takes the lock again. What the caller knew of the domain
+  /// may have changed meanwhile.
+  virtual void without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) = 0;
+  /// Keeps this until nobody reaches the domain's tables and its view any more: what is mapped when it ends.
+  virtual void keep_to_the_end(std::shared_ptr<void> uses) = 0;
   /// Before guest code runs again on `by`, no vCPU of the domain uses a translation that was unmapped.
   virtual void flush_granted(pvmmu::Held held, VcpuId by) = 0;
 };

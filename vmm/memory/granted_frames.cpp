@@ -40,7 +40,7 @@ std::optional<MachineAddr> GrantedFrames::find(pvmmu::Held held, const GrantPlac
 Status GrantedFrames::map_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
   const auto at = find(held, where);
   if (!at) return fail(Errno::einval);
-  return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry)));
+  return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry), entry.owner));
 }
 
 Status GrantedFrames::unmap_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
@@ -56,6 +56,18 @@ Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where,
   // An address without an entry is at no place: the entry at `from` is cleared all the same.
   const auto at = find(held, where);
   return status_of(parts_.mmu.replace_granted(held, at.value_or(*taken), entry_of(entry), *taken));
+}
+
+void GrantedFrames::without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) {
+  // A flush is due: make it now. Once the lock is free another vCPU might take over this duty, and this vCPU
+  // would go on before the vCPUs in the guest have flushed.
+  if (parts_.mmu.take_flush_duty()) parts_.flush_all(by);
+  const pvmmu::Budget left = parts_.mmu.budget(held);
+  held.unlock();
+  visit();
+  held.lock();
+  // Other vCPUs answered hypercalls meanwhile, with budgets of their own.
+  parts_.mmu.set_budget(held, left);
 }
 
 void GrantedFrames::flush_granted(pvmmu::Held, VcpuId by) {

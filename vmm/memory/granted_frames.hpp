@@ -31,11 +31,17 @@ class GrantedFrames final : public GrantTarget {
                                      const GrantedEntry& entry) override;
   [[nodiscard]] Status replace_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry,
                                        GuestVaddr from) override;
+  void without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) override;
+  void keep_to_the_end(std::shared_ptr<void> uses) override { kept_ = std::move(uses); }
   void flush_granted(pvmmu::Held held, VcpuId by) override;
+
+  /// The domain's tables and view are gone.
+  void end() { kept_.reset(); }
 
  private:
   [[nodiscard]] std::optional<MachineAddr> find(pvmmu::Held held, const GrantPlace& where) const;
   Parts parts_;
+  std::shared_ptr<void> kept_;
 };
 
 }  // namespace pinfold::vmm

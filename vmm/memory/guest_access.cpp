@@ -4,10 +4,7 @@
 
 namespace pinfold::vmm {
 
-bool GuestAccess::permitted(Mfn mfn, Kind kind) const {
-  if (!mmu_.owns(mfn)) return false;
-  return kind != Kind::write || pvmmu::may_be_written(mmu_.facts(mfn));
-}
+bool GuestAccess::permitted(Mfn mfn, Kind kind) const { return mmu_.may_access(mfn, kind == Kind::write); }
 
 std::byte* GuestAccess::locate(GuestVaddr va, Kind kind) {
   const auto leaf = mmu_.walk(held_, root_, va);

@@ -84,6 +84,18 @@ bool View::revoke_run(Mfn first, std::uint64_t count) {
   return true;
 }
 
+/// By the access of the mapping, whichever way protects the domain's own frames: a page that is read-only so
+/// is rare, and needs no mark in the host's page tables.
+bool View::lend(Mfn mfn, pvmmu::Loan loan) {
+  using Access = Mapping::Access;
+  switch (loan) {
+    case pvmmu::Loan::none: return set(mfn, Access::none);
+    case pvmmu::Loan::read_only: return set(mfn, Access::read);
+    case pvmmu::Loan::read_write: break;
+  }
+  return set(mfn, Access::read_write);
+}
+
 void View::fault_around(Mfn mfn) {
   const std::uint64_t part = mfn.raw() / fault_around_frames;
   if (mfn.raw() >= mapping_.size() / page_size) return;

@@ -21,7 +21,8 @@ enum class WriteProtection : std::uint8_t {
 /// the host mapping by MMU notifiers: a change here reaches the processors before the call returns. The
 /// machine outlives it.
 ///
-/// A frame that is revoked gives its memory back to the host: this is what a guest's balloon is for.
+/// A frame that is revoked gives its memory back to the host: this is what a guest's balloon is for. A frame
+/// that was lent keeps it: it is another domain's.
 class View final : public pvmmu::FrameView {
  public:
   [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
@@ -33,6 +34,7 @@ class View final : public pvmmu::FrameView {
   void revoke(Mfn mfn) override;
   [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override;
   [[nodiscard]] bool revoked(Mfn mfn) const override { return mfn != stuck_; }
+  [[nodiscard]] bool lend(Mfn mfn, pvmmu::Loan loan) override;
 
   /// Makes the host map the frames around this one that the domain may write to. Does so once for each
   /// part of `fault_around_frames`.

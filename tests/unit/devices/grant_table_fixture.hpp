@@ -61,7 +61,16 @@ class FakeGrantTarget : public vmm::GrantTarget {
     entries[where.address] = moved;
     return {};
   }
-  void flush_granted(pvmmu::Held, VcpuId) override { ++flushes; }
+  void without_lock(pvmmu::DomainLock& held, VcpuId, const std::function<void()>& visit) override {
+    held.unlock();
+    visit();
+    held.lock();
+  }
+  void keep_to_the_end(std::shared_ptr<void> uses) override { kept = std::move(uses); }
+  void flush_granted(pvmmu::Held, VcpuId) override {
+    ++flushes;
+    if (on_flush) on_flush();
+  }
 
   [[nodiscard]] static bool is_entry(std::uint64_t at) { return at >= first_entry && at <= last_entry; }
   [[nodiscard]] std::size_t users_of(std::uint64_t frame) { return frames[frame].users(); }
@@ -70,6 +79,22 @@ class FakeGrantTarget : public vmm::GrantTarget {
   std::map<std::uint64_t, vmm::GrantedEntry> entries;
   vmm::GrantPlace last;
   int flushes = 0;
+  std::function<void()> on_flush;
+  std::shared_ptr<void> kept;
+};
+
+/// Holds that target's frames for its neighbours.
+class FakeGrantHolder : public vmm::FrameHolder {
+ public:
+  FakeGrantHolder(FakeGrantTarget& target, pvmmu::Held held) : target_(target), held_(held) {}
+  [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold(Mfn frame, GrantUse use) override {
+    return target_.hold_granted(held_, frame, use);
+  }
+  void settle() override {}
+
+ private:
+  FakeGrantTarget& target_;
+  pvmmu::Held held_;
 };
 
 class GrantTableTest : public testing::Test {

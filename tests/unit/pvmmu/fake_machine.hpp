@@ -104,6 +104,11 @@ class FakeView final : public FrameView {
     return true;
   }
   [[nodiscard]] bool revoked(Mfn mfn) const override { return access_[mfn.raw()] == Access::none; }
+  [[nodiscard]] bool lend(Mfn mfn, Loan loan) override {
+    if (mfn == stuck) return false;
+    access_[mfn.raw()] = static_cast<Access>(loan);
+    return true;
+  }
   [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
 
   static constexpr std::uint64_t never = ~0ULL;

@@ -77,7 +77,7 @@ TEST_F(GrantedFrame, is_held_for_reading_while_the_lock_is_shared_unless_it_was_
 }
 
 TEST_F(GrantedEntry, holds_its_frame_like_any_other) {
-  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw)));
+  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw), DomId(1)));
   EXPECT_EQ(one.mmu.frame(page).refs, 2U);
   EXPECT_FALSE(one.mmu.pin(one.held, Level::l1, page));
   ASSERT_TRUE(one.mmu.unmap_granted(one.held, entry(3), Pte(page, rw)));
@@ -89,22 +89,23 @@ TEST_F(GrantedEntry, is_an_aligned_entry_of_an_l1_of_the_domain) {
   const Mfn foreign = two.allocate();
   for (const MachineAddr where : {MachineAddr(entry(3).raw() + 4), entry_at(tree.l2, 3), entry_at(page, 3),
                                   entry_at(foreign, 3), entry_at(Mfn(128), 0), MachineAddr(~0ULL)}) {
-    EXPECT_EQ(one.mmu.map_granted(one.held, where, Pte(other, rw)).error().rule, Rule::grant_no_l1_entry);
+    EXPECT_EQ(one.mmu.map_granted(one.held, where, Pte(other, rw), DomId(1)).error().rule,
+              Rule::grant_no_l1_entry);
     EXPECT_EQ(one.mmu.unmap_granted(one.held, where, Pte(other, rw)).error().rule, Rule::grant_no_l1_entry);
   }
   EXPECT_EQ(machine.peek(page, 3), Pte());
 }
 
 TEST_F(GrantedEntry, names_only_frames_that_the_domain_may_map) {
-  EXPECT_EQ(one.mmu.map_granted(one.held, entry(3), Pte(two.allocate(), ro)).error().rule,
+  EXPECT_EQ(one.mmu.map_granted(one.held, entry(3), Pte(two.allocate(), ro), DomId(1)).error().rule,
             Rule::l1_foreign_frame);
-  EXPECT_EQ(one.mmu.map_granted(one.held, entry(3), Pte(tree.l2, rw)).error().rule,
+  EXPECT_EQ(one.mmu.map_granted(one.held, entry(3), Pte(tree.l2, rw), DomId(1)).error().rule,
             Rule::l1_writable_map_of_table);
   EXPECT_EQ(at(3), Pte());
 }
 
 TEST_F(GrantedEntry, is_not_unmapped_if_it_names_another_frame_or_has_another_rw_or_is_gone) {
-  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, ro)));
+  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, ro), DomId(1)));
   const auto rule = [&](Pte granted) {
     return one.mmu.unmap_granted(one.held, entry(3), granted).error().rule;
   };
@@ -115,7 +116,7 @@ TEST_F(GrantedEntry, is_not_unmapped_if_it_names_another_frame_or_has_another_rw
 }
 
 TEST_F(GrantedEntry, is_replaced_by_another_which_leaves_its_place_in_any_case) {
-  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw)));
+  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw), DomId(1)));
   ASSERT_TRUE(one.mmu.update(one.held, entry(4), Pte(other, ro), Preserve::nothing));
   const Pte moved = at(4);
   ASSERT_TRUE(one.mmu.replace_granted(one.held, entry(3), Pte(page, rw), entry(4)));
@@ -126,7 +127,7 @@ TEST_F(GrantedEntry, is_replaced_by_another_which_leaves_its_place_in_any_case) 
   EXPECT_FALSE(one.mmu.replace_granted(one.held, entry(5), Pte(page, rw), entry(3)));
   EXPECT_EQ(at(3), Pte());
   EXPECT_EQ(one.mmu.frame(other).refs, 1U);
-  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw)));
+  ASSERT_TRUE(one.mmu.map_granted(one.held, entry(3), Pte(page, rw), DomId(1)));
   EXPECT_FALSE(one.mmu.replace_granted(one.held, entry(3), Pte(page, rw), entry(3)));
   EXPECT_EQ(at(3), Pte());
   EXPECT_FALSE(one.mmu.replace_granted(one.held, entry(3), Pte(page, rw), entry_at(page, 0)));

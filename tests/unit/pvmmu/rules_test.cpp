@@ -49,11 +49,18 @@ const std::multimap<Rule, Provocation>& provocations() {
        [](Scene& s) { return s.update(s.tree.l4, 1, Pte(s.tree.l3, table | bit::cache_disable)); }},
       {Rule::grant_no_l1_entry,
        [](Scene& s) {
-         return Scene::rule_of(s.one.mmu.map_granted(s.one.held, entry_at(s.tree.l2, 1), Pte(s.page, ro)));
+         return Scene::rule_of(
+             s.one.mmu.map_granted(s.one.held, entry_at(s.tree.l2, 1), Pte(s.page, ro), DomId(1)));
        }},
       {Rule::grant_other_mapping,
        [](Scene& s) {
          return Scene::rule_of(s.one.mmu.unmap_granted(s.one.held, entry_at(s.tree.l1, 1), Pte(s.page, ro)));
+       }},
+      {Rule::view_cannot_lend,
+       [](Scene& s) {
+         s.one.view.stuck = s.foreign;
+         return Scene::rule_of(
+             s.one.mmu.map_granted(s.one.held, entry_at(s.tree.l1, 1), Pte(s.foreign, ro), DomId(2)));
        }},
       {Rule::l1_no_such_frame, [](Scene& s) { return s.update(s.tree.l1, 0, Pte(Mfn(128), ro)); }},
       {Rule::l1_no_such_frame,
@@ -287,6 +294,7 @@ TEST(Rules, have_the_codes_of_the_abi) {
       {Rule::machine_exhausted, Errno::enomem},
       {Rule::domain_limit, Errno::enomem},
       {Rule::unfinished, Errno::erestart},
+      {Rule::view_cannot_lend, Errno::enomem},
   };
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const auto found = not_einval.find(static_cast<Rule>(i));

@@ -49,6 +49,25 @@ class Views : public testing::TestWithParam<WriteProtection> {
   Pipe pipe_;
 };
 
+TEST_P(Views, lend_a_frame_that_keeps_its_contents) {
+  const auto machine = Machine::create(16).value();
+  auto made = View::create(*machine, GetParam());
+  if (!made) GTEST_SKIP() << made.error().message;
+  View& view = **made;
+  machine->pages().store(5, 7, 0x1234);
+  ASSERT_TRUE(view.lend(Mfn(5), pvmmu::Loan::read_only));
+  EXPECT_EQ(access(view, Mfn(5)), Access::read_only);
+  ASSERT_TRUE(view.lend(Mfn(5), pvmmu::Loan::read_write));
+  EXPECT_EQ(access(view, Mfn(5)), Access::read_write);
+  ASSERT_TRUE(view.lend(Mfn(5), pvmmu::Loan::read_only));
+  EXPECT_EQ(access(view, Mfn(5)), Access::read_only);
+  ASSERT_TRUE(view.lend(Mfn(5), pvmmu::Loan::none));
+  EXPECT_EQ(access(view, Mfn(5)), Access::none);
+  EXPECT_EQ(access(view, Mfn(4)), Access::none);
+  EXPECT_EQ(access(view, Mfn(6)), Access::none);
+  EXPECT_EQ(machine->pages().load(5, 7), 0x1234U);
+}
+
 TEST_P(Views, let_through_what_they_were_told_and_no_more) {
   const auto machine = Machine::create(16).value();
   auto made = View::create(*machine, GetParam());

@@ -1,0 +1,55 @@
+// Beginning uses of grants: of this domain's to itself, and of its neighbours'.
+#include "devices/grant_table.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+std::int16_t status_of(Errno error) {
+  switch (error) {
+    case Errno::erange: return GNTST_bad_gntref;
+    case Errno::einval: return GNTST_bad_page;
+    default: return GNTST_general_error;
+  }
+}
+
+}  // namespace
+
+bool GrantTable::is_neighbour(DomId domain) const {
+  return domain != self_ && neighbours_ && neighbours_->visit(domain);
+}
+
+std::int16_t GrantTable::check_table_of(std::uint16_t dom) const {
+  if (is_self(dom)) return GNTST_okay;
+  return is_neighbour(DomId(dom)) ? GNTST_permission_denied : GNTST_bad_domain;
+}
+
+GrantTable::Used GrantTable::use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use) {
+  return owner == self_ ? use_own(*call.held, GrantRef(ref), use)
+                        : use_neighbours(call, owner, GrantRef(ref), use);
+}
+
+GrantTable::Used GrantTable::use_own(pvmmu::Held held, GrantRef ref, GrantUse use) {
+  // A table has one frame from the start.
+  if (!entries_->grow(held, 1)) return tl::unexpected<std::int16_t>(GNTST_general_error);
+  auto page = GrantedPage::begin(entries_, ref, self_, use, [&](Mfn frame, GrantUse wanted) {
+    return target_.hold_granted(held, frame, wanted);
+  });
+  if (page) return std::move(*page);
+  return tl::unexpected(status_of(page.error()));
+}
+
+/// The neighbour's lock is taken, so this domain's must not be held (docs/locking.md).
+GrantTable::Used GrantTable::use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use) {
+  Used used = tl::unexpected<std::int16_t>(GNTST_bad_domain);
+  target_.without_lock(*call.held, call.vcpu, [&] {
+    const auto visit = neighbours_->visit(owner);
+    if (!visit) return;
+    if (auto page = visit->use(ref, self_, use))
+      used = std::move(*page);
+    else
+      used = tl::unexpected(status_of(page.error()));
+  });
+  return used;
+}
+
+}  // namespace pinfold::devices

@@ -1,0 +1,34 @@
+// A domain as the other domains of its machine see it: what it granted to them.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "devices/granted_page.hpp"
+#include "vmm/for_devices/neighbours.hpp"
+
+namespace pinfold::devices {
+
+/// The way to a domain's grants for the hypercalls of its neighbours. It is there as long as its domain can
+/// be visited; a use that was begun by it may outlast the domain.
+///
+/// Concurrency: any thread without any domain's lock, during a visit (vmm/for_devices/neighbours.hpp).
+/// Neighbours that use grants of one domain do so one after the other: each holds one frame, which takes an
+/// atomic count, or else the domain's lock.
+class Grantor {
+ public:
+  Grantor(std::shared_ptr<GrantEntries> entries, std::unique_ptr<vmm::FrameHolder> frames)
+      : entries_(std::move(entries)), frames_(std::move(frames)) {}
+
+  /// Begins a use. The errors are those of GrantAccess::use().
+  [[nodiscard]] tl::expected<GrantedPage, Errno> use(GrantRef ref, DomId grantee, GrantUse use);
+
+ private:
+  std::shared_ptr<GrantEntries> entries_;
+  std::mutex mutex_;
+  std::unique_ptr<vmm::FrameHolder> frames_;  ///< Guarded by the mutex.
+};
+
+using GrantNeighbours = vmm::Neighbours<Grantor>;
+
+}  // namespace pinfold::devices

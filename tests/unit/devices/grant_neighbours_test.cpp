@@ -1,0 +1,236 @@
+// Two domains of one machine, of which one maps and copies what the other grants.
+#include "grant_table_fixture.hpp"
+
+namespace pinfold::devices {
+namespace {
+
+constexpr std::uint16_t plain = GTF_permit_access, read_only = GTF_permit_access | GTF_readonly;
+constexpr std::uint16_t reading = plain | GTF_reading, writing = reading | GTF_writing;
+constexpr std::uint64_t here = FakeGrantTarget::first_entry;
+
+/// One domain of the machine, with a vCPU that makes hypercalls.
+struct Neighbour {
+  Neighbour(std::uint16_t number, const std::shared_ptr<GrantNeighbours>& all)
+      : id(number),
+        table(std::make_unique<GrantTable>(
+            DomId(number), frames, target, GrantTable::Limits{.table = 2, .maptrack = 1},
+            GrantTable::Machine{all, std::make_unique<FakeGrantHolder>(target, lock.held)})) {
+    table->attach(hypercalls, rings);
+    EXPECT_TRUE(table->start(lock.held, rings));
+  }
+  void end() {
+    table->detach();
+    table.reset();
+  }
+  template <class Args>
+  std::int64_t call(std::uint32_t op, Args& args, std::uint64_t count = 1) {
+    EXPECT_TRUE(memory.store(GuestVaddr(FakeMemory::base), args));
+    vmm::Hypercall hypercall{VcpuId(0), 20, {op, FakeMemory::base, count}, memory, &lock.held};
+    const auto rax = table->grant_table_op(hypercall);
+    args = *memory.fetch<Args>(GuestVaddr(FakeMemory::base));
+    return rax;
+  }
+  void grant(std::uint32_t ref, std::uint16_t flags, std::uint16_t dom, std::uint32_t frame) {
+    auto page = table->entries().frames().at(ref / 512).page;
+    page.store<std::uint32_t>(ref % 512 * 8 + 4, frame);
+    page.store<std::uint32_t>(ref % 512 * 8, flags | std::uint32_t{dom} << 16);
+  }
+  std::uint16_t flags(std::uint32_t ref) {
+    return table->entries().frames().at(ref / 512).page.load<std::uint16_t>(ref % 512 * 8);
+  }
+  gnttab_map_grant_ref map(std::uint16_t dom, std::uint32_t ref, std::uint32_t flags = GNTMAP_host_map,
+                           std::uint64_t at = here) {
+    gnttab_map_grant_ref args{};
+    args.host_addr = at;
+    args.flags = flags;
+    args.ref = ref;
+    args.dom = dom;
+    EXPECT_EQ(call(GNTTABOP_map_grant_ref, args), 0);
+    return args;
+  }
+  std::int16_t unmap(std::uint32_t handle, std::uint64_t at = here, std::uint64_t bus = 0) {
+    gnttab_unmap_grant_ref args{at, bus, handle, 99};
+    EXPECT_EQ(call(GNTTABOP_unmap_grant_ref, args), 0);
+    return args.status;
+  }
+
+  std::uint16_t id;
+  FakeFrames frames;
+  FakeMemory memory;
+  FakeLock lock;
+  FakeGrantTarget target;
+  vmm::HypercallTable hypercalls;
+  BootRings rings;
+  std::unique_ptr<GrantTable> table;
+};
+
+struct GrantNeighbour : testing::Test {
+  ~GrantNeighbour() override {
+    for (Neighbour* domain : {&one, &two})
+      if (domain->table) domain->end();
+  }
+  std::int16_t copy(std::uint16_t flags, const gnttab_copy::gnttab_copy_ptr& source,
+                    const gnttab_copy::gnttab_copy_ptr& dest, std::uint16_t length = 8) {
+    gnttab_copy args{};
+    args.source = source;
+    args.dest = dest;
+    args.len = length;
+    args.flags = flags;
+    args.status = 99;
+    EXPECT_EQ(one.call(GNTTABOP_copy, args), 0);
+    return args.status;
+  }
+  static gnttab_copy::gnttab_copy_ptr own(std::uint64_t frame, std::uint16_t offset = 0) {
+    gnttab_copy::gnttab_copy_ptr end{};
+    end.u.gmfn = frame;
+    end.domid = DOMID_SELF;
+    end.offset = offset;
+    return end;
+  }
+  static gnttab_copy::gnttab_copy_ptr granted(std::uint16_t dom, std::uint32_t ref,
+                                              std::uint16_t offset = 0) {
+    gnttab_copy::gnttab_copy_ptr end{};
+    end.u.ref = ref;
+    end.domid = dom;
+    end.offset = offset;
+    return end;
+  }
+
+  std::shared_ptr<GrantNeighbours> all = std::make_shared<GrantNeighbours>();
+  Neighbour one{1, all}, two{2, all};
+};
+
+TEST_F(GrantNeighbour, maps_and_unmaps_a_frame_of_the_others) {
+  two.grant(9, plain, 1, 7);
+  const auto mapped = one.map(2, 9);
+  ASSERT_EQ(mapped.status, GNTST_okay);
+  EXPECT_EQ(mapped.dev_bus_addr, 7U << 12);
+  EXPECT_EQ(two.flags(9), writing);
+  EXPECT_EQ(two.target.users_of(7), 1U);
+  EXPECT_EQ(one.target.users_of(7), 0U);
+  EXPECT_EQ(one.target.entries.at(here).owner, DomId(2));
+  EXPECT_TRUE(two.target.entries.empty());
+  EXPECT_EQ(one.unmap(mapped.handle), GNTST_okay);
+  EXPECT_EQ(two.flags(9), plain);
+  EXPECT_EQ(two.target.users_of(7), 0U);
+  EXPECT_EQ(one.unmap(mapped.handle), GNTST_bad_handle);
+}
+
+/// Else the owner could use the frame while a vCPU still reaches it.
+TEST_F(GrantNeighbour, lets_go_of_a_frame_after_the_flush) {
+  two.grant(9, plain, 1, 7);
+  const auto mapped = one.map(2, 9);
+  bool held_at_the_flush = false;
+  one.target.on_flush = [&] { held_at_the_flush = two.target.users_of(7) == 1 && two.flags(9) == writing; };
+  EXPECT_EQ(one.unmap(mapped.handle), GNTST_okay);
+  EXPECT_TRUE(held_at_the_flush);
+  EXPECT_EQ(two.target.users_of(7), 0U);
+}
+
+TEST_F(GrantNeighbour, is_not_there_or_grants_nothing) {
+  two.grant(9, plain, 3, 7);
+  two.grant(10, 0, 1, 7);
+  two.grant(11, plain, 1, 60);
+  two.grant(12, read_only, 1, 7);
+  two.grant(13, plain, 1, FakeGrantTarget::first_table);
+  EXPECT_EQ(one.map(3, 9).status, GNTST_bad_domain);
+  EXPECT_EQ(one.map(0, 9).status, GNTST_bad_domain);
+  EXPECT_EQ(one.map(DOMID_SELF, 9).status, GNTST_bad_domain);
+  EXPECT_EQ(one.map(2, 9).status, GNTST_general_error) << "to domain 3";
+  EXPECT_EQ(one.map(2, 10).status, GNTST_general_error);
+  EXPECT_EQ(one.map(2, 11).status, GNTST_bad_page);
+  EXPECT_EQ(one.map(2, 12).status, GNTST_general_error) << "for writing";
+  EXPECT_EQ(one.map(2, 13).status, GNTST_general_error) << "a table, for writing";
+  EXPECT_EQ(one.map(2, 512).status, GNTST_bad_gntref);
+  EXPECT_EQ(one.map(2, ~0U).status, GNTST_bad_gntref);
+  EXPECT_EQ(one.map(2, 12, GNTMAP_host_map | GNTMAP_readonly, 8).status, GNTST_general_error) << "no entry";
+  for (std::uint32_t ref = 9; ref < 14; ++ref) EXPECT_EQ(two.flags(ref) & (GTF_reading | GTF_writing), 0);
+  EXPECT_EQ(two.target.users_of(7), 0U);
+  EXPECT_TRUE(one.target.entries.empty());
+}
+
+TEST_F(GrantNeighbour, s_table_is_its_own) {
+  gnttab_query_size size{2, 99, 0, 0};
+  EXPECT_EQ(one.call(GNTTABOP_query_size, size), 0);
+  EXPECT_EQ(size.status, GNTST_permission_denied);
+  gnttab_setup_table setup{};
+  setup.dom = 2;
+  setup.nr_frames = 2;
+  EXPECT_EQ(one.call(GNTTABOP_setup_table, setup), 0);
+  EXPECT_EQ(setup.status, GNTST_permission_denied);
+  EXPECT_EQ(two.table->entries().frames().size(), 1U);
+  gnttab_get_version version{2, 0, 99};
+  EXPECT_EQ(one.call(GNTTABOP_get_version, version), to_rax(Errno::eperm));
+  gnttab_get_status_frames frames{};
+  frames.dom = 2;
+  EXPECT_EQ(one.call(GNTTABOP_get_status_frames, frames), 0);
+  EXPECT_EQ(frames.status, GNTST_permission_denied);
+  size.dom = 3;
+  EXPECT_EQ(one.call(GNTTABOP_query_size, size), 0);
+  EXPECT_EQ(size.status, GNTST_bad_domain);
+}
+
+TEST_F(GrantNeighbour, runs_out_of_handles_alone) {
+  two.grant(9, plain, 1, 7);
+  one.grant(9, plain, 2, 7);
+  for (std::uint32_t i = 0; i < Maptrack::per_frame; ++i)
+    ASSERT_EQ(one.map(2, 9, GNTMAP_device_map).status, GNTST_okay);
+  EXPECT_EQ(one.map(2, 9).status, GNTST_no_space);
+  EXPECT_EQ(two.map(1, 9).status, GNTST_okay);
+}
+
+TEST_F(GrantNeighbour, that_ends_is_not_found_and_its_frames_stay_mapped) {
+  two.grant(9, plain, 1, 7);
+  const auto mapped = one.map(2, 9);
+  ASSERT_EQ(mapped.status, GNTST_okay);
+  two.end();
+  EXPECT_EQ(one.map(2, 9).status, GNTST_bad_domain);
+  EXPECT_EQ(two.target.users_of(7), 1U);
+  EXPECT_EQ(one.unmap(mapped.handle), GNTST_okay);
+  EXPECT_EQ(two.target.users_of(7), 0U);
+}
+
+TEST_F(GrantNeighbour, that_ends_lets_go_of_what_it_mapped) {
+  one.grant(9, plain, 2, 7);
+  ASSERT_EQ(two.map(1, 9).status, GNTST_okay);
+  EXPECT_EQ(one.flags(9), writing);
+  two.end();
+  EXPECT_EQ(one.target.users_of(7), 1U) << "its tables may still be looked at";
+  two.target.kept.reset();
+  EXPECT_EQ(one.flags(9), plain);
+  EXPECT_EQ(one.target.users_of(7), 0U);
+}
+
+TEST_F(GrantNeighbour, copies_from_and_to_the_other) {
+  one.grant(9, plain, 2, 5);
+  two.grant(9, plain, 1, 7);
+  two.grant(10, read_only, 1, 8);
+  two.target.frames[8].shared().store<std::uint64_t>(16, 0x1234);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(2, 10, 16), own(5, 24)), GNTST_okay);
+  EXPECT_EQ(one.target.frames[5].shared().load<std::uint64_t>(24), 0x1234U);
+  EXPECT_EQ(copy(GNTCOPY_dest_gref, own(5, 24), granted(2, 9, 32)), GNTST_okay);
+  EXPECT_EQ(two.target.frames[7].shared().load<std::uint64_t>(32), 0x1234U);
+  EXPECT_EQ(copy(GNTCOPY_source_gref | GNTCOPY_dest_gref, granted(2, 10, 16), granted(2, 9, 40)), GNTST_okay);
+  EXPECT_EQ(two.target.frames[7].shared().load<std::uint64_t>(40), 0x1234U);
+  EXPECT_EQ(two.flags(9), plain);
+  EXPECT_EQ(two.flags(10), read_only);
+}
+
+TEST_F(GrantNeighbour, copies_nothing_that_is_not_granted_or_out_of_bounds) {
+  two.grant(9, read_only, 1, 7);
+  two.grant(10, plain, 3, 7);
+  EXPECT_EQ(copy(GNTCOPY_dest_gref, own(5), granted(2, 9)), GNTST_general_error);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(2, 10), own(5)), GNTST_general_error);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(3, 9), own(5)), GNTST_bad_domain);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(2, 512), own(5)), GNTST_bad_gntref);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(2, 9, 4089), own(5)), GNTST_bad_copy_arg);
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(2, 9), own(5, 4089)), GNTST_bad_copy_arg);
+  auto theirs = own(7);
+  theirs.domid = 2;
+  EXPECT_EQ(copy(0, theirs, own(5)), GNTST_permission_denied);
+  EXPECT_EQ(two.flags(9), read_only);
+  EXPECT_EQ(two.target.users_of(7), 0U);
+}
+
+}  // namespace
+}  // namespace pinfold::devices
