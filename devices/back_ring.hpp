@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
+#include <utility>
 
 #include "devices/granted_page.hpp"
 #include "devices/xen_abi.hpp"
@@ -20,7 +22,8 @@ struct RingShape {
 /// The shape of a ring whose `Sring` DEFINE_RING_TYPES has defined.
 template <class Sring>
 constexpr RingShape ring_shape() {
-  using Entry = std::remove_extent_t<decltype(Sring::ring)>;
+  // The array is one of 1 or of 0, as the version of Xen's headers has it.
+  using Entry = std::remove_reference_t<decltype(std::declval<Sring&>().ring[0])>;
   static_assert(offsetof(Sring, req_prod) == 0 && offsetof(Sring, req_event) == 4);
   static_assert(offsetof(Sring, rsp_prod) == 8 && offsetof(Sring, rsp_event) == 12);
   static_assert(offsetof(Sring, ring) == 64);
