@@ -26,6 +26,8 @@ TEST(Processors, never_use_what_they_remember_against_the_rules) {
   if (testing::Test::HasFailure()) return;
   EXPECT_GT(tally.mapped, 100U);
   EXPECT_GT(tally.made_tables, 20U);
+  EXPECT_GT(tally.lent, 100U);
+  EXPECT_GT(tally.given_back, 100U);
   EXPECT_GT(tally.upper_changes, 100U);
   EXPECT_GT(tally.entries, 1000U);
   EXPECT_GT(tally.flushes, 100U);
@@ -34,10 +36,11 @@ TEST(Processors, never_use_what_they_remember_against_the_rules) {
   EXPECT_GT(tally.ended_tables_remembered, 100U) << "caches hardly ever hold anything that is over";
   EXPECT_GT(tally.outdated_uppers, 100U);
   EXPECT_GT(tally.arrivals_on_ended_roots, 10U);
-  std::cout << tally.operations << " operations, " << tally.mapped << " pages mapped, " << tally.made_tables
-            << " made tables, " << tally.upper_changes << " of upper levels; " << tally.entries
-            << " entries, " << tally.flushes << " flushes asked for, " << tally.waits << " waits; "
-            << tally.reused_mirrors << " mirrors reused; at " << tally.ended_tables_remembered
+  std::cout << tally.operations << " operations, " << tally.mapped << " pages mapped, " << tally.lent
+            << " of the other domain, of which " << tally.given_back << " were unmapped, "
+            << tally.made_tables << " made tables, " << tally.upper_changes << " of upper levels; "
+            << tally.entries << " entries, " << tally.flushes << " flushes asked for, " << tally.waits
+            << " waits; " << tally.reused_mirrors << " mirrors reused; at " << tally.ended_tables_remembered
             << " moments a processor remembered a table that had ended, at " << tally.outdated_uppers
             << " an entry that had changed; " << tally.arrivals_on_ended_roots
             << " entries by way of a root that had ended\n";

@@ -115,7 +115,11 @@ std::optional<std::string> TranslationCache::forbidden_access(const pvmmu::test:
     const std::string frame = " frame " + std::to_string(leaf.frame.raw());
     const Access access = domain.view.of(leaf.frame);
     if (access == Access::none) continue;
-    if (!domain.mmu.owns(leaf.frame)) return what + "read" + frame + ", which is not the domain's";
+    // What another domain granted is in the view as long as it is mapped; and no table of anybody's, if it
+    // may be written.
+    const bool borrowed = domain.mmu.borrowed().of(leaf.frame).all() != 0;
+    if (!domain.mmu.owns(leaf.frame) && !borrowed)
+      return what + "read" + frame + ", which is not the domain's";
     const pvmmu::Frame f = machine.frames[leaf.frame];
     if (leaf.writable && access == Access::read_write && f.type_count != 0 && pvmmu::is_protected(f.type))
       return what + "write" + frame + ", which is a table or holds descriptors";

@@ -102,6 +102,48 @@ void RunningDomain::change_mapping(std::uint32_t cpu, std::mt19937_64& random, T
   finish_operation(cpu, tally);
 }
 
+void RunningDomain::use_grant(std::uint32_t cpu, RunningDomain& owner, std::mt19937_64& random,
+                              Tally& tally) {
+  const auto tables = cpus_[cpu].cache.l1_tables();
+  if (tables.empty()) return;
+  const Mfn table = domain_.mirrors.table_of(tables[random() % tables.size()]);
+  if (!domain_.mmu.owns(table) || machine_.frames[table].type != FrameType::l1) return;
+  ++now_;
+  ++tally.operations;
+  const auto let_go = [&owner](Pte entry) {
+    if (entry.writable())
+      owner.domain_.mmu.release(owner.domain_.held, entry.mfn());
+    else
+      owner.domain_.mmu.release_readable(owner.domain_.held, entry.mfn());
+  };
+  if (!borrowed_.empty() && random() % 2 == 0) {
+    const std::size_t n = random() % borrowed_.size();
+    const Borrowed lent = borrowed_[n];
+    if (domain_.mmu.unmap_granted(domain_.held, lent.where, lent.entry)) {
+      borrowed_.erase(borrowed_.begin() + static_cast<std::ptrdiff_t>(n));
+      let_go(lent.entry);
+      ++tally.given_back;
+    }
+    request_flush(cpu, ~0U, tally);
+  } else {
+    const Mfn page(1 + random() % (machine_.frames.size() - 1));
+    const bool writable = random() % 3 != 0;
+    const Pte entry(page, writable ? pvmmu::test::rw : pvmmu::test::ro);
+    auto& mmu = owner.domain_.mmu;
+    const bool held = writable ? mmu.hold(owner.domain_.held, page, FrameType::writable).has_value()
+                               : mmu.hold_readable(owner.domain_.held, page).has_value();
+    const MachineAddr where = pvmmu::test::entry_at(table, 4 + random() % 4);
+    if (held && domain_.mmu.map_granted(domain_.held, where, entry, mmu.domain())) {
+      borrowed_.push_back({where, entry});
+      ++tally.lent;
+    } else if (held) {
+      let_go(entry);
+    }
+  }
+  owner.tables_.observe(owner.domain_);
+  finish_operation(cpu, tally);
+}
+
 void RunningDomain::finish_operation(std::uint32_t cpu, Tally& tally) {
   tables_.observe(domain_);
   if (!domain_.mmu.take_flush_duty()) return;
@@ -233,6 +275,10 @@ std::optional<std::string> World::step(const Operation& op, std::mt19937_64& ran
   }
   if (choice < 62) {
     domain.change_root(cpu, random, tally);
+    return std::nullopt;
+  }
+  if (choice < 70) {
+    domain.use_grant(cpu, *domains_[op.domain == 0 ? 1 : 0], random, tally);
     return std::nullopt;
   }
   return domain.go_on(cpu, tally);

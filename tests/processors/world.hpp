@@ -23,9 +23,9 @@ inline constexpr std::size_t retired_enough = 3;
 
 /// How often each thing happened that the test is about.
 struct Tally {
-  std::uint64_t operations = 0, mapped = 0, made_tables = 0, upper_changes = 0, entries = 0, flushes = 0,
-                waits = 0, reused_mirrors = 0, ended_tables_remembered = 0, outdated_uppers = 0,
-                arrivals_on_ended_roots = 0;
+  std::uint64_t operations = 0, lent = 0, given_back = 0, mapped = 0, made_tables = 0, upper_changes = 0,
+                entries = 0, flushes = 0, waits = 0, reused_mirrors = 0, ended_tables_remembered = 0,
+                outdated_uppers = 0, arrivals_on_ended_roots = 0;
 };
 
 /// One domain: the validator, the flush protocol, and its vCPUs' caches. A vCPU's steps are those of GuestCpu
@@ -41,6 +41,9 @@ class RunningDomain {
   /// The same with pages that processors may have cached: maps a page by a table in use, or removes a
   /// mapping, after which the page may become a table or another domain's.
   void change_mapping(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
+  /// Maps a frame that the other domain granted, in a table in use, or ends such a mapping: then the frame
+  /// may become a table there, or anybody's.
+  void use_grant(std::uint32_t cpu, RunningDomain& owner, std::mt19937_64& random, Tally& tally);
   /// MMUEXT_NEW_BASEPTR: loads some frame, which may be empty, or the first root again. After that nobody may
   /// refer to the other root any more.
   void change_root(std::uint32_t cpu, std::mt19937_64& random, Tally& tally);
@@ -91,6 +94,11 @@ class RunningDomain {
   vmm::FlushDuties flushes_{vcpus, false};
   std::array<Cpu, vcpus> cpus_;
   std::vector<Mfn> held_;
+  struct Borrowed {
+    MachineAddr where;
+    Pte entry;
+  };
+  std::vector<Borrowed> borrowed_;
   Mfn first_root_ = no_mfn;
   Incarnations tables_;
   std::uint64_t now_ = 0;
