@@ -57,4 +57,11 @@ class WakeReserve : public std::enable_shared_from_this<WakeReserve> {
   std::vector<WakeFd> idle_;  ///< Guarded by the mutex.
 };
 
+/// One of the reserve's, or a new one without a reserve. An error is one line.
+[[nodiscard]] inline tl::expected<LentWake, std::string> wake_from(WakeReserve* reserve) {
+  if (reserve == nullptr) return WakeFd::make().map([](WakeFd made) { return LentWake{std::move(made)}; });
+  if (auto lent = reserve->lend()) return std::move(*lent);
+  return tl::unexpected(std::string("no wake-up is free"));
+}
+
 }  // namespace pinfold::devices

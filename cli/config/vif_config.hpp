@@ -34,6 +34,8 @@ struct VifConfig {
   std::string place;  ///< The tap device's name, or "unix:PATH", "tcp:ADDRESS:PORT".
   std::vector<std::string> tcp_ports, udp_ports;  ///< Forwarded by passt, in its syntax: "18022:22".
   std::filesystem::path capture;                  ///< `pcap=`; empty: none.
+  /// Which of the guest's interfaces it is; nullopt: its place in the list. No text has it.
+  std::optional<std::uint32_t> number;
 };
 
 /// What an interface's text says.

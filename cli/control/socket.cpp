@@ -21,7 +21,7 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr const char* lock_suffix = ".lock";
+constexpr const char *lock_suffix = ".lock", *devices_suffix = ".devices";
 /// By GuestSocket.
 constexpr std::array<const char*, socket_count> socket_suffixes{".sock", ".xenstore", ".console"};
 constexpr const char* control_suffix = socket_suffixes.front();
@@ -67,6 +67,7 @@ void remove_leftovers(const std::filesystem::path& directory) {
     if (!lock.open()) continue;
     for (const char* suffix : socket_suffixes)
       ::unlink(std::filesystem::path(path).replace_extension(suffix).c_str());
+    ::unlink(std::filesystem::path(path).replace_extension(devices_suffix).c_str());
     ::unlink(path.c_str());
   }
 }
@@ -97,6 +98,11 @@ tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::file
     if (!socket) return tl::unexpected(Error{false, socket.error()});
     claimed->sockets_[i] = std::move(*socket);
   }
+  const auto devices = devices_path(directory, name);
+  ::unlink(devices.c_str());
+  const vmm::Fd made(::open(devices.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!made.open()) return tl::unexpected(Error{false, failure(devices)});
+  claimed->devices_path_ = devices;
   return claimed;
 }
 
@@ -145,12 +151,17 @@ SocketNumbers ControlName::listeners() const {
 ControlName::~ControlName() {
   for (const Socket& socket : sockets_)
     if (socket.listener.open()) ::unlink(socket.path.c_str());
+  if (lock_.open() && !devices_path_.empty()) ::unlink(devices_path_.c_str());
   if (lock_.open() && !lock_path_.empty()) ::unlink(lock_path_.c_str());
 }
 
 void ControlName::note(std::string_view text) const {
   // Readers that come between the two see a note without an ID.
   if (::ftruncate(lock_.get(), 0) == 0) (void)::pwrite(lock_.get(), text.data(), text.size(), 0);
+}
+
+std::filesystem::path devices_path(const std::filesystem::path& directory, std::string_view name) {
+  return directory / (std::string(name) + devices_suffix);
 }
 
 std::filesystem::path lock_path(const std::filesystem::path& directory, std::string_view name) {

@@ -27,8 +27,8 @@ inline constexpr std::size_t socket_count = 3;
 using SocketNumbers = std::array<int, socket_count>;
 
 /// A guest's name, held for as long as this lives: the file NAME.lock is locked, and the sockets listen. All
-/// are removed at the end. A process that died leaves them behind unlocked, and the next that wants the name
-/// replaces them.
+/// of the name's files are removed at the end. A process that died leaves them behind unlocked, and the next
+/// that wants the name replaces them.
 class ControlName {
  public:
   struct Error {
@@ -66,11 +66,15 @@ class ControlName {
   [[nodiscard]] static tl::expected<ControlName, Error> hold(const std::filesystem::path& directory,
                                                              std::string_view name);
 
-  std::filesystem::path lock_path_;
+  std::filesystem::path lock_path_, devices_path_;
   vmm::Fd lock_;
   std::array<Socket, socket_count> sockets_;  ///< By GuestSocket.
 };
 
+/// The file in which commands write down what they changed about the guest's devices: made with the name,
+/// empty, and removed with it.
+[[nodiscard]] std::filesystem::path devices_path(const std::filesystem::path& directory,
+                                                 std::string_view name);
 /// The lock file of a name.
 [[nodiscard]] std::filesystem::path lock_path(const std::filesystem::path& directory, std::string_view name);
 

@@ -27,6 +27,7 @@ using Failed = tl::unexpected<std::string>;
 struct Offer {
   Json request;
   Descriptors descriptors;
+  pid_t keeper = 0;
   std::vector<std::string> notices = {};  ///< For the user, once the guest has the disk.
 };
 using Offered = tl::expected<Offer, std::string>;
@@ -41,7 +42,7 @@ Json common_part(const DiskConfig& disk, std::uint32_t number) {
   return {{"vdev", disk.vdev},
           {"number", number},
           {"cdrom", disk.cdrom},
-          {"image", short_name(disk.target.string())}};
+          {"image", disk.target.empty() ? "no medium" : short_name(disk.target.string())}};
 }
 
 Json describe(const block::Inspected& is) {
@@ -67,7 +68,7 @@ Offered offer_raw(const DiskConfig& disk) {
   if (!is) return Failed(is.error());
   const auto locked = block::lock_for_use(fd->get(), name, options);
   if (!locked) return Failed(locked.error());
-  Offer offer{describe(*is), {}, std::move(is->notices)};
+  Offer offer{describe(*is), {}, 0, std::move(is->notices)};
   offer.notices.insert(offer.notices.end(), locked->begin(), locked->end());
   offer.descriptors.push_back(std::move(*fd));
   return offer;
@@ -99,13 +100,13 @@ Offered offer_served(const DiskConfig& disk, const std::vector<std::string>& all
     return made;
   });
   if (!kept) return Failed(fmt::format("disk {}: {}", disk.target.string(), kept.error()));
-  Offer offer{describe_served(disk), std::move(kept->descriptors)};
+  Offer offer{describe_served(disk), std::move(kept->descriptors), kept->process};
   offer.descriptors.push_back(std::move(kept->tie));
   return offer;
 }
 
 Offered offer_of(const DiskConfig& disk, const std::vector<std::string>& allowed) {
-  if (disk.target.empty()) return Failed("there is no medium to attach");
+  if (disk.target.empty()) return Offer{{{"empty", true}}, {}};
   if (const auto remote = images::remote_image(disk.target.string())) return offer_remote(disk, *remote);
   return disk.format == DiskFormat::raw ? offer_raw(disk) : offer_served(disk, allowed);
 }
@@ -152,6 +153,8 @@ ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
     if (auto came = wait_until_there(guest, *number); !came) return failed(came.error());
     answer->erase("state");
   }
+  note(guest, {"vbd", *number},
+       {text_of(disk), allowed, offer->keeper == 0 ? KeeperNote{} : KeeperNote::of(offer->keeper)});
   for (const std::string& notice : offer->notices) fmt::print(stderr, "pinfold: {}\n", notice);
   return answer;
 }

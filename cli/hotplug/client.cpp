@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <filesystem>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "cli/config/mac.hpp"
 #include "cli/control/client.hpp"
+#include "cli/control/runtime_dir.hpp"
 #include "cli/hotplug/keeper.hpp"
 #include "cli/json_number.hpp"
 #include "cli/networks/networks.hpp"
@@ -65,7 +68,30 @@ tl::expected<MadeForDevice, std::string> make_host_side(const VifConfig& vif, st
   return made;
 }
 
+KeeperNote keeper_of(const RunningGuest& guest, const DeviceOfGuest& device) {
+  const auto directory = runtime_directory();
+  if (!directory) return {};
+  const DeviceChanges changes = noted_devices(*directory, guest.name);
+  const auto its = changes.find({device.kind, device.number});
+  return its == changes.end() ? KeeperNote{} : its->second.keeper;
+}
+
+/// The supervisor may be in another folder.
+std::string text_for_later(std::string text, const VifConfig& vif) {
+  namespace fs = std::filesystem;
+  if (vif.capture.is_relative() && !vif.capture.empty())
+    text += ",pcap=" + fs::absolute(vif.capture).string();
+  if (const fs::path script = vif.script; script.is_relative() && script.has_parent_path())
+    text += ",script=" + fs::absolute(script).string();
+  return text;
+}
+
 }  // namespace
+
+void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceChange& change) {
+  if (const auto noted = note_device(guest.name, device.kind, device.number, change); !noted)
+    fmt::print(stderr, "pinfold: {}\n", noted.error());
+}
 
 ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text, const VifConfig& vif) {
   const auto interfaces = devices_of(guest, "vif");
@@ -85,6 +111,7 @@ ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text
   auto answer = ask_guest_named(guest.name, "network-attach", {{"number", index}, {"vif", said}}, 10, passed);
   if (!answer) return Failed(fmt::format("interface {}: {}", index, answer.error()));
   (*answer)["mac"] = config.mac;
+  note(guest, {"vif", index}, {text_for_later(said, config), {}, KeeperNote::of(kept->process)});
   return answer;
 }
 
@@ -107,10 +134,18 @@ ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& devic
   Json which{{"kind", device.kind}, {"number", device.number}, {"force", force}};
   if (const auto begun = ask_guest_named(guest.name, "device-detach", which); !begun)
     return Failed(begun.error());
+  const KeeperNote keeper = keeper_of(guest, device);
+  note(guest, device, {std::nullopt, {}, keeper});
   const auto end = Clock::now() + patience;
   for (std::chrono::milliseconds pause{5};; pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
     const auto now = ask_guest_named(guest.name, "device", which);
     if (!now) return Failed(now.error());
+    if (!flag_in(*now, "present")) {
+      // A server may have something to write to its image.
+      constexpr int most_milliseconds = 30'000;
+      if (!keeper.wait(most_milliseconds))
+        fmt::print(stderr, "pinfold: what was made on the host for the device is still there\n");
+    }
     if (!flag_in(*now, "present")) return Json{{"kind", device.kind}, {"number", device.number}};
     if (Clock::now() >= end) break;
     std::this_thread::sleep_for(pause);

@@ -12,10 +12,19 @@
 #include "cli/config/vif_config.hpp"
 #include "cli/control/guests.hpp"
 #include "cli/control/protocol.hpp"
+#include "cli/hotplug/device_record.hpp"
 
 namespace pinfold::cli {
 
 using ClientAnswer = tl::expected<Json, std::string>;
+
+/// Which of a guest's devices.
+struct DeviceOfGuest {
+  std::string kind;  ///< "vbd", "vif"
+  std::uint32_t number = 0;
+};
+/// For the guest's next life. What is in the way is said on stderr.
+void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceChange& change);
 
 /// Opens, inspects and locks the image, and passes it to the guest's monitor. Of an image that is not raw, it
 /// starts a server, which may open what `allowed` names besides the image's own folder (--allow-image).
@@ -28,11 +37,6 @@ using ClientAnswer = tl::expected<Json, std::string>;
 [[nodiscard]] ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text,
                                             const VifConfig& vif);
 
-/// Which of a guest's devices.
-struct DeviceOfGuest {
-  std::string kind;  ///< "vbd", "vif"
-  std::uint32_t number = 0;
-};
 /// The interface of a number or of an address. An error is one line.
 [[nodiscard]] tl::expected<DeviceOfGuest, std::string> find_interface(const RunningGuest& guest,
                                                                       const std::string& number_or_mac);

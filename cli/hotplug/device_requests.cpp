@@ -116,7 +116,8 @@ DeviceRequests::Answer DeviceRequests::attach_served_disk(block::DiskNodes nodes
 
 /// Descriptors: the image, or a connection to its server; and a tie if there is one.
 DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descriptors& descriptors) {
-  if (descriptors.empty() || descriptors.size() > 2)
+  const bool is_empty = flag_in(arguments, "empty");
+  if (descriptors.empty() != is_empty || descriptors.size() > 2)
     return Failed("block-attach takes a descriptor of an image, and may take a tie");
   const auto number = small_number(arguments, "number");
   if (!number) return Failed(number.error());
@@ -125,6 +126,11 @@ DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descri
   image.name = text_in(arguments, "image");
   if (vdev.empty() || image.name.empty()) return Failed("no text \"vdev\" or \"image\"");
   block::DiskNodes nodes{*number, vdev, flag_in(arguments, "cdrom")};
+  if (is_empty) {
+    if (!nodes.cdrom) return Failed("only a CD-ROM drive can be empty");
+    if (auto done = hot_plug_.attach_empty_drive(std::move(nodes)); !done) return Failed(done.error());
+    return Json{{"kind", "vbd"}, {"number", *number}};
+  }
   if (flag_in(arguments, "served")) return attach_served_disk(std::move(nodes), arguments, descriptors);
   if (auto read = read_geometry(arguments, image); !read) return Failed(read.error());
   image.fd = std::move(descriptors[0]);

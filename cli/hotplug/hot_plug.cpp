@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/run/interfaces.hpp"
+#include "devices/block/empty_image.hpp"
 #include "devices/block/nbd_library.hpp"
 #include "devices/block/request_ring.hpp"
 #include "devices/queue_thread_reserve.hpp"
@@ -48,6 +49,11 @@ HotPlug::Done HotPlug::attach_disk(block::DiskNodes nodes, block::PassedImage im
   auto taken = block::take_over_image(std::move(image), transfers_);
   if (!taken) return tl::unexpected(taken.error());
   return add_disk(std::move(nodes), std::move(*taken));
+}
+
+HotPlug::Done HotPlug::attach_empty_drive(block::DiskNodes nodes) {
+  if (bus_.has("vbd", nodes.number)) return tl::unexpected(std::string("the guest has this device already"));
+  return add_disk(std::move(nodes), std::make_shared<block::EmptyImage>(wakes_));
 }
 
 HotPlug::Done HotPlug::attach_served_disk(ServedDisk disk) {

@@ -38,6 +38,8 @@ class HotPlug {
 
   /// Errors are one line, without the device's name.
   [[nodiscard]] Done attach_disk(devices::block::DiskNodes nodes, devices::block::PassedImage image);
+  /// A CD-ROM drive without a medium.
+  [[nodiscard]] Done attach_empty_drive(devices::block::DiskNodes nodes);
   /// Returns at once; the disk comes when its server has answered.
   [[nodiscard]] Done attach_served_disk(ServedDisk disk);
   /// What became of that.

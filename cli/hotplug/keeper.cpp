@@ -86,7 +86,7 @@ tl::expected<KeptDevice, std::string> make_in_keeper(const Make& make) {
   its_report = vmm::Fd();
   auto descriptors = hear(report);
   if (!descriptors) return tl::unexpected(descriptors.error());
-  return KeptDevice{std::move(*descriptors), std::move(tie)};
+  return KeptDevice{std::move(*descriptors), std::move(tie), child};
 }
 
 }  // namespace pinfold::cli

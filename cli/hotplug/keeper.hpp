@@ -1,6 +1,8 @@
 // A process that cleans up on the host when an attached device is gone.
 #pragma once
 
+#include <sys/types.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +24,7 @@ struct KeptDevice {
   /// For the monitor, which closes it with the device. The keeper cleans up when nobody has it open any more:
   /// so also when the command fails, and when the monitor dies.
   vmm::Fd tie;
+  pid_t process = -1;
 };
 
 /// Calls `make` in a process that stays until the device is gone, in a session of its own. Helpers that

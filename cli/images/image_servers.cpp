@@ -57,7 +57,7 @@ std::optional<tools::ConfinedTool::Clock::time_point> ImageServers::deadline() {
 std::vector<HelperTrouble> ImageServers::troubles() {
   std::vector<HelperTrouble> all;
   for (auto& [disk, server] : servers_)
-    if (const auto end = server.ended())
+    if (const auto end = server.ended(); end && !end->was_left)
       all.push_back(
           {fmt::format("disk {}: {}", disk, end->how),
            "the guest gets I/O errors of this disk until it is started anew; what it had flushed is "

@@ -170,8 +170,8 @@ tl::expected<Networks, std::string> Networks::open(const GuestConfig& guest, std
   Networks networks;
   const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
   for (std::size_t n = 0; n < guest.vifs.size(); ++n)
-    if (auto added = networks.add(guest.vifs[n], domain, n, queues); !added)
-      return tl::unexpected(fmt::format("vif {}: {}", n, added.error()));
+    if (auto added = networks.add(guest.vifs[n], domain, guest.vifs[n].number.value_or(n), queues); !added)
+      return tl::unexpected(fmt::format("vif {}: {}", guest.vifs[n].number.value_or(n), added.error()));
   return networks;
 }
 
@@ -187,7 +187,7 @@ tl::expected<void, std::string> Networks::add(const VifConfig& vif, std::uint32_
   VifDescriptors& descriptors = descriptors_.emplace_back();
   auto host = open_vif({vif, domain, index, device_name(vif, domain, index)}, queues, descriptors);
   if (!host) return tl::unexpected(host.error());
-  hosts_.push_back(std::move(*host));
+  hosts_.emplace_back(index, std::move(*host));
   if (vif.capture.empty()) return {};
   auto capture = open_capture(vif.capture);
   if (!capture) return tl::unexpected(capture.error());
@@ -197,10 +197,10 @@ tl::expected<void, std::string> Networks::add(const VifConfig& vif, std::uint32_
 
 std::vector<HelperTrouble> Networks::troubles() {
   std::vector<HelperTrouble> all;
-  for (std::size_t n = 0; n < hosts_.size(); ++n)
-    if (const auto trouble = hosts_[n]->trouble())
-      all.push_back(
-          {fmt::format("vif {}: {}", n, *trouble), "the interface is cut off until the guest's next start"});
+  for (const auto& [index, host] : hosts_)
+    if (const auto trouble = host->trouble())
+      all.push_back({fmt::format("vif {}: {}", index, *trouble),
+                     "the interface is cut off until the guest's next start"});
   return all;
 }
 

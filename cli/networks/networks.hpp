@@ -52,7 +52,7 @@ class Networks {
   [[nodiscard]] tl::expected<void, std::string> add(const VifConfig& vif, std::uint32_t domain,
                                                     std::size_t index, std::size_t queues);
   NetworkDescriptors descriptors_;
-  std::vector<std::unique_ptr<VifHost>> hosts_;
+  std::vector<std::pair<std::size_t, std::unique_ptr<VifHost>>> hosts_;  ///< With their interfaces' numbers.
 };
 
 }  // namespace pinfold::cli

@@ -89,10 +89,11 @@ tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus, const 
   if (wirings.size() != config.vifs.size())
     return tl::unexpected(std::string("interfaces without descriptors"));
   for (std::size_t n = 0; n < wirings.size(); ++n) {
-    auto made =
-        net::Interface::make(std::move(wirings[n]), nodes_of(config.vifs[n], n), links, config.all_vcpus());
-    if (!made) return tl::unexpected(fmt::format("vif {}: {}", n, made.error()));
-    bus.add({"vif", guest, static_cast<std::uint32_t>(n)}, std::move(*made));
+    const std::uint32_t number = config.vifs[n].number.value_or(static_cast<std::uint32_t>(n));
+    auto made = net::Interface::make(std::move(wirings[n]), nodes_of(config.vifs[n], number), links,
+                                     config.all_vcpus());
+    if (!made) return tl::unexpected(fmt::format("vif {}: {}", number, made.error()));
+    bus.add({"vif", guest, number}, std::move(*made));
   }
   return {};
 }

@@ -38,6 +38,11 @@ tl::expected<ClaimedName, std::string> ClaimedName::set_aside() {
   }
 }
 
+DeviceChanges ClaimedName::noted_devices() const {
+  const auto directory = runtime_directory();
+  return directory ? cli::noted_devices(*directory, text_) : DeviceChanges{};
+}
+
 void ClaimedName::note_monitor(pid_t monitor) {
   note_.monitor = monitor;
   note_.life = 0;

@@ -6,6 +6,7 @@
 
 #include "cli/control/guest_note.hpp"
 #include "cli/control/socket.hpp"
+#include "cli/hotplug/device_record.hpp"
 
 namespace pinfold::cli {
 
@@ -22,6 +23,8 @@ class ClaimedName {
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] std::uint32_t id() const { return note_.id; }
   [[nodiscard]] SocketNumbers listeners() const { return name_.listeners(); }
+  /// What commands changed about the guest's devices.
+  [[nodiscard]] DeviceChanges noted_devices() const;
   /// Tell commands of the user what is there under the name: a monitor (0: none, between two lives), or one
   /// of a guest that is preserved.
   void note_monitor(pid_t monitor);

@@ -26,9 +26,9 @@ auto fields(Is<DiskConfig> auto& disk) {
 
 auto fields(Is<VifConfig> auto& vif) {
   auto& [mac, bridge, script, interface_name, gateway_device, model, type, backend, addresses, rate, mtu, net,
-         place, tcp_ports, udp_ports, capture] = vif;
+         place, tcp_ports, udp_ports, capture, number] = vif;
   return std::tie(mac, bridge, script, interface_name, gateway_device, model, type, backend, addresses, rate,
-                  mtu, net, place, tcp_ports, udp_ports, capture);
+                  mtu, net, place, tcp_ports, udp_ports, capture, number);
 }
 
 auto fields(Is<CpuLists> auto& cpus) {

@@ -17,6 +17,7 @@
 #include "cli/gdb/listener.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/networks/networks.hpp"
+#include "cli/supervisor/changed_devices.hpp"
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/ending_servers.hpp"
 #include "cli/supervisor/life_end.hpp"
@@ -40,6 +41,7 @@ bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGIN
 /// One guest of the machine.
 struct Member {
   RunOptions options;
+  RunOptions of_life = {};            ///< With the devices that commands attached and detached.
   std::optional<ClaimedName> name{};  ///< None: commands don't find the guest.
   std::optional<Networks> networks{};
   std::optional<ImageServers> images{};
@@ -55,10 +57,16 @@ struct Member {
 };
 
 tl::expected<void, std::string> Member::start_helpers() {
-  auto opened = Networks::open(options.guest, name ? name->id() : static_cast<std::uint32_t>(::getpid()));
+  of_life = options;
+  const auto changes = name ? name->noted_devices() : DeviceChanges{};
+  wait_for_keepers(changes);
+  auto changed = with_changes(options.guest, changes);
+  if (!changed) return tl::unexpected(changed.error());
+  of_life.guest = std::move(*changed);
+  auto opened = Networks::open(of_life.guest, name ? name->id() : static_cast<std::uint32_t>(::getpid()));
   if (!opened) return tl::unexpected(opened.error());
   networks.emplace(std::move(*opened));
-  auto served = ImageServers::open(options);
+  auto served = ImageServers::open(of_life);
   if (!served) return tl::unexpected(served.error());
   images.emplace(std::move(*served));
   helpers.emplace([this] {
@@ -184,7 +192,7 @@ tl::expected<MonitorProcess, int> Supervisor::start() {
   for (const auto& member : members_) {
     if (auto started = member->start_helpers(); !started)
       return tl::unexpected(complain_of(*member, exit_bad_image, started.error()));
-    guests.push_back({member->options, member->name ? member->name->listeners() : SocketNumbers{-1, -1, -1},
+    guests.push_back({member->of_life, member->name ? member->name->listeners() : SocketNumbers{-1, -1, -1},
                       member->networks->descriptors(), member->images->sockets()});
   }
   auto monitor = MonitorProcess::start(guests, debugger_, signals_.mask_before());

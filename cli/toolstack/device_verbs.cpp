@@ -139,8 +139,18 @@ int take_drive(const Options& options, const RunningGuest& guest, bool has_to_be
                            : int{exit_powered_off};
   if (text_in(*now, "device_type") != "cdrom")
     return complain(fmt::format("{}: {} is no CD-ROM drive", guest.name, options.device));
+  if (has_to_be_there && text_in(*now, "sectors") == "0")
+    return complain(fmt::format("{}: there is no medium in {}", guest.name, options.device));
   const auto gone = detach_device(guest, {"vbd", *number}, options.force, patience);
   return gone ? int{exit_powered_off} : complain(fmt::format("{}: {}", guest.name, gone.error()));
+}
+
+/// A drive that stays empty.
+ClientAnswer leave_drive(const Options& options, const RunningGuest& guest) {
+  DiskConfig drive;
+  drive.vdev = options.device;
+  drive.read_only = drive.cdrom = true;
+  return attach_disk(guest, drive, {});
 }
 
 int cd_insert(const Options& options) {
@@ -152,7 +162,10 @@ int cd_insert(const Options& options) {
   const auto guest = find(options.guest);
   if (!guest) return complain(guest.error());
   if (const int code = take_drive(options, *guest, false); code != exit_powered_off) return code;
-  return report(options, *guest, attach_disk(*guest, disk->config, options.allowed_images),
+  const auto answer = attach_disk(*guest, disk->config, options.allowed_images);
+  if (!answer)
+    if (const auto empty = leave_drive(options, *guest); !empty) complain(empty.error());
+  return report(options, *guest, answer,
                 fmt::format("{} in {}", disk->config.target.string(), disk->config.vdev));
 }
 
@@ -160,7 +173,7 @@ int cd_eject(const Options& options) {
   const auto guest = find(options.guest);
   if (!guest) return complain(guest.error());
   if (const int code = take_drive(options, *guest, true); code != exit_powered_off) return code;
-  return report(options, *guest, Json{{"vdev", options.device}}, options.device + " is empty");
+  return report(options, *guest, leave_drive(options, *guest), options.device + " is empty");
 }
 
 struct Answered {

@@ -7,7 +7,7 @@
 
 #include "devices/block/image.hpp"
 #include "devices/block/transfer_check.hpp"
-#include "devices/wake_fd.hpp"
+#include "devices/wake_reserve.hpp"
 
 namespace pinfold::devices::block {
 
@@ -15,6 +15,9 @@ namespace pinfold::devices::block {
 /// not connect would have Linux wait for it for minutes, when it loads its driver.
 class EmptyImage final : public Image {
  public:
+  /// Where what wakes its queue comes from; null: it is made for it.
+  explicit EmptyImage(std::shared_ptr<WakeReserve> wakes = nullptr) : wakes_(std::move(wakes)) {}
+
   [[nodiscard]] Geometry geometry() const override {
     Geometry none;
     none.read_only = true;
@@ -23,7 +26,7 @@ class EmptyImage final : public Image {
   }
   [[nodiscard]] std::size_t most_queues() const override { return 1; }
   [[nodiscard]] tl::expected<std::unique_ptr<TransferQueue>, std::string> make_queue(std::size_t) override {
-    auto wake = WakeFd::make();
+    auto wake = wake_from(wakes_.get());
     if (!wake) return tl::unexpected(wake.error());
     return std::make_unique<Queue>(std::move(*wake));
   }
@@ -31,7 +34,12 @@ class EmptyImage final : public Image {
  private:
   class Queue final : public TransferQueue {
    public:
-    explicit Queue(WakeFd wake) : wake_(std::move(wake)) {}
+    explicit Queue(LentWake wake) : wake_(std::move(wake.wake)), give_back_(std::move(wake.give_back)) {}
+    ~Queue() override {
+      if (give_back_) give_back_(std::move(wake_));
+    }
+    Queue(const Queue&) = delete;
+    Queue& operator=(const Queue&) = delete;
     [[nodiscard]] bool submit(const Transfer& transfer) override {
       if (done_.size() == max_queue_depth) return false;
       done_.push_back({transfer.token, error_in(transfer, EmptyImage().geometry())});
@@ -48,8 +56,11 @@ class EmptyImage final : public Image {
 
    private:
     WakeFd wake_;
+    std::function<void(WakeFd)> give_back_;
     std::vector<Completion> done_;
   };
+
+  std::shared_ptr<WakeReserve> wakes_;
 };
 
 }  // namespace pinfold::devices::block

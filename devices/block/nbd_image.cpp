@@ -35,7 +35,7 @@ class NbdImage final : public Image {
     };
     if (depth == 0 || depth > max_queue_depth)
       return failed("no queue is " + std::to_string(depth) + " transfers deep");
-    auto wake = a_wake();
+    auto wake = wake_from(wakes_.get());
     if (!wake) return failed(wake.error());
     auto connection = shared_.idle.take();
     if (!connection) return failed("there are no more connections to its server");
@@ -43,12 +43,6 @@ class NbdImage final : public Image {
   }
 
  private:
-  [[nodiscard]] tl::expected<LentWake, std::string> a_wake() {
-    if (!wakes_) return WakeFd::make().map([](WakeFd made) { return LentWake{std::move(made)}; });
-    if (auto lent = wakes_->lend()) return std::move(*lent);
-    return tl::unexpected(std::string("no wake-up is free"));
-  }
-
   vmm::Fd tie_;
   std::shared_ptr<WakeReserve> wakes_;
   NbdShared shared_;

@@ -4,6 +4,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+from harness.images import Images
 from harness.pinfold import Pinfold
 from test_formats import qemu_img
 from test_hotplug import MIB, Machine, machine, sha256, soon  # noqa: F401, the fixture
@@ -92,6 +93,70 @@ def test_images_that_cant_be_attached_are_said_in_a_line(machine: Machine, work:
     machine.until("[ -b /dev/xvdb ] && [ -b /dev/xvdc ]")
     assert len([row for row in machine.devices("block-list") if row["state"] == "4"]) == 2
     machine.end()
+
+
+def rebooted(machine: Machine) -> None:  # noqa: F811
+    machine.terminal.type("reboot -f\r")
+    machine.terminal.wait_for("(?s)asked for a reboot.*guest# ", 120)
+
+
+def test_a_reboot_keeps_what_was_attached_and_detached(host: Pinfold, images: Images, work: Path) -> None:
+    """The new life is a new monitor's: it has what commands attached, and lacks what they detached."""
+    own, attached, medium, served = work / "own.img", work / "attached.img", work / "medium.iso", work / "served.qcow2"
+    for path in (own, attached, medium):
+        path.write_bytes(path.name.encode().ljust(MIB, b"."))
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", attached, served)
+    machine = Machine(host, images, "--disk", f"{own},raw,xvda,rw", "--disk", "format=empty,vdev=xvdc,devtype=cdrom,access=ro",
+                      "--vif", f"net=listen:unix:{work}/wire0", "--vif", f"net=listen:unix:{work}/wire1")
+    try:
+        machine("block-attach", f"{attached},raw,xvdb,rw")
+        machine("block-attach", f"{served},qcow2,xvdd,rw")
+        machine("cd-insert", "xvdc", medium)
+        machine("block-detach", "xvda")
+        machine("network-detach", "0")
+        machine("network-attach", f"net=listen:unix:{work}/wire2")
+        macs = {row["number"]: row["mac"] for row in machine.devices("network-list")}
+        assert set(macs) == {1, 2}
+        for _ in range(2):
+            rebooted(machine)
+            machine.until("[ -b /dev/xvdb ] && [ -b /dev/xvdc ] && [ -b /dev/xvdd ]")
+            assert {row["vdev"]: row["device_type"] for row in machine.devices("block-list")} == {"xvdb": "disk", "xvdc": "cdrom", "xvdd": "disk"}
+            assert {row["number"]: row["mac"] for row in machine.devices("network-list")} == macs
+            for device, name in (("xvdb", attached.name), ("xvdc", medium.name), ("xvdd", attached.name)):
+                assert name in machine.run(f"head -c {len(name)} /dev/{device}; echo")
+            assert len(servers_of(served)) == 1
+        machine("cd-eject", "xvdc")
+        machine("block-detach", "xvdd")
+        assert servers_of(served) == [], "the supervisor's server ends with its disk, too"
+        rebooted(machine)
+        machine.until("[ -b /dev/xvdb ]")
+        assert soon(lambda: drives(machine) == [("xvdb", "disk", str(MIB // 512)), ("xvdc", "cdrom", "0")]), drives(machine)
+        machine.end()
+    finally:
+        machine.terminal.close()
+
+
+def drives(machine: Machine) -> list[tuple[str, str, str]]:  # noqa: F811
+    """Their sizes are told when the guest's driver is connected."""
+    return sorted((row["vdev"], row["device_type"], row["sectors"]) for row in machine.devices("block-list"))
+
+
+def test_a_drive_of_the_configuration_takes_a_medium_and_is_empty_again(host: Pinfold, images: Images, work: Path) -> None:
+    medium = work / "medium.iso"
+    medium.write_bytes(b"medium".ljust(MIB, b"."))
+    machine = Machine(host, images, "--disk", "format=empty,vdev=xvdc,devtype=cdrom,access=ro")
+    try:
+        assert "there is no medium in xvdc" in machine.refuses("cd-eject", "xvdc")
+        for _ in range(2):
+            machine("cd-insert", "xvdc", medium)
+            machine.until("head -c 6 /dev/xvdc 2>/dev/null | grep -q medium")
+            assert machine("cd-eject", "xvdc") == "one: xvdc is empty\n"
+            assert soon(lambda: drives(machine) == [("xvdc", "cdrom", "0")]), drives(machine)
+        assert "there is no such file" in machine.refuses("cd-insert", "xvdc", work / "none")
+        assert soon(lambda: drives(machine) == [("xvdc", "cdrom", "0")]), "the drive is there, and empty"
+        machine.end()
+    finally:
+        machine.terminal.close()
 
 
 class Peer:
