@@ -35,7 +35,7 @@ Verdict<> Validator::borrow(Mfn mfn, bool writable, DomId lender) {
 Verdict<> Validator::end_borrow(Pte granted) {
   const Mfn mfn = granted.mfn();
   const bool writable = granted.writable();
-  if (owns(mfn)) return {};
+  if (!contains(mfn) || !facts(mfn).borrowed) return {};
   BorrowedFrames::Mappings mappings = borrowed_.of(mfn);
   const FrameUses& uses = records_.uses(mfn);
   if (mappings.of(writable) == 0 || uses.refs >= mappings.all() ||
@@ -64,6 +64,16 @@ Checked Validator::check_borrowed(Pte want) {
   if (uses.refs >= max_references) return Rule::count_overflow;
   ExclusiveAccess::add(uses, want.writable());
   return CheckedEntry(want, mirror_of_adjusted_leaf(want));
+}
+
+/// Drops the references of an entry that named a frame of another domain, which is that one's to free.
+void Validator::drop_of_others(Pte old) {
+  const Mfn mfn = old.mfn();
+  if (!contains(mfn) || !facts(mfn).borrowed) return note_stray(mfn);
+  FrameUses& uses = records_.uses(mfn);
+  if (ExclusiveAccess::drop(uses, old.writable()) >= 0) return;
+  ExclusiveAccess::add(uses, old.writable());
+  note_stray(mfn);
 }
 
 /// The entry at `where`, which is one of an L1, becomes `want`, which names a borrowed frame.

@@ -315,7 +315,7 @@ class Validator {
     return verdict;
   }
 
-  // traced_operation.cpp: events other than those of operations
+  // traced_operation.cpp
   friend class TracedOperation;
   [[gnu::cold, gnu::noinline]] void trace_frame_change(TraceKind kind, Mfn mfn, FrameType type) const;
   [[gnu::cold, gnu::noinline]] void trace_host_refusal(Mfn mfn, bool revoke) const;
@@ -354,7 +354,7 @@ class Validator {
   Verdict<> end_borrow(Pte granted);
   [[nodiscard]] Checked check_borrowed(Pte want);
   Verdict<> store_borrowed(MachineAddr where, Pte want);
-
+  [[gnu::cold, gnu::noinline]] void drop_of_others(Pte old);
   // grants.cpp
   [[nodiscard]] bool is_l1_entry(MachineAddr where) const;
   Verdict<> check_intact(MachineAddr where);

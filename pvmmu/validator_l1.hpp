@@ -34,7 +34,6 @@ struct Validator::L1Records {
   [[nodiscard]] FrameFacts& facts(Mfn mfn) const { return mmu.records_.facts(mfn); }
   [[nodiscard]] FrameUses& uses(Mfn mfn) const { return mmu.records_.uses(mfn); }
   [[nodiscard]] bool owns(Mfn mfn) const { return mmu.owns(mfn); }
-  [[nodiscard]] bool borrows(Mfn mfn) const { return mfn.raw() < size() && facts(mfn).borrowed; }
   [[nodiscard]] bool may_count(Mfn mfn) const {
     if constexpr (std::is_same_v<Access, SharedAccess>)
       return mmu.stays(mfn);
@@ -44,11 +43,16 @@ struct Validator::L1Records {
   [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
     return mmu.stays_l1(mfn) ? &mmu.facts(mfn) : nullptr;
   }
-  /// A frame that may_count() while others share the lock is in the reservation. A borrowed frame is its
-  /// owner's to free.
+  /// A frame that may_count() while others share the lock is in the reservation.
   void dropped_last(Mfn mfn) const {
-    if constexpr (!std::is_same_v<Access, SharedAccess>)
-      if (facts(mfn).mine) mmu.free_if_unreferenced(mfn);
+    if constexpr (!std::is_same_v<Access, SharedAccess>) mmu.free_if_unreferenced(mfn);
+  }
+  /// While others share the lock, entries of borrowed frames stay (may_count()).
+  void drop_of_others(Pte old) const {
+    if constexpr (std::is_same_v<Access, SharedAccess>)
+      stray(old.mfn());
+    else
+      mmu.drop_of_others(old);
   }
   void stray(Mfn mfn) const {
     if constexpr (std::is_same_v<Access, SharedAccess>) {

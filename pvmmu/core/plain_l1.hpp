@@ -18,13 +18,14 @@
 // - `uint64_t size()`: frames of the machine. `FrameFacts& facts(Mfn)` and `FrameUses& uses(Mfn)`: the record
 //   of one of these.
 // - `bool owns(Mfn)`: is it the domain's? Of any number.
-// - `bool borrows(Mfn)`: is it another domain's, and in the domain's entries by grants? Of any number.
 // - `bool may_count(Mfn)`: may references to the frame be added and dropped here, whatever others do
 //   meanwhile?
 // - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
 // - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
-// - `void stray(Mfn)`: called when an entry named a frame that is neither the domain's nor borrowed, or to
-//   which no entry had a reference, so that it was forged.
+// - `void drop_of_others(Pte)`: called with an entry that named a frame which is not the domain's: drops the
+//   references that it held if the frame is borrowed, and else it was forged.
+// - `void stray(Mfn)`: called when an entry named a frame to which no entry had a reference, so that it was
+//   forged.
 //
 // Locks:
 // - `auto lock(Mfn table)`: keeps others out of the entries of a table as long as the result lives. A result
@@ -121,8 +122,8 @@ class PlainL1 {
   [[gnu::always_inline]] void drop(Pte old) {
     if (!old.present()) return;
     const Mfn mfn = old.mfn();
-    if (!records_.owns(mfn) && !records_.borrows(mfn)) [[unlikely]]
-      return records_.stray(mfn);
+    if (!records_.owns(mfn)) [[unlikely]]
+      return records_.drop_of_others(old);
     FrameUses& uses = records_.uses(mfn);
     if (const std::int32_t left = Records::Access::drop(uses, old.writable()); left <= 0) [[unlikely]] {
       if (left == 0) return records_.dropped_last(mfn);

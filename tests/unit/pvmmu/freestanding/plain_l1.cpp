@@ -40,7 +40,6 @@ struct MappedRecords {
   [[nodiscard]] FrameFacts& facts(Mfn mfn) const { return at.facts[mfn.raw()]; }
   [[nodiscard]] FrameUses& uses(Mfn mfn) const { return at.uses[mfn.raw()]; }
   [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < at.frames && facts(mfn).mine; }
-  [[nodiscard]] bool borrows(Mfn mfn) const { return mfn.raw() < at.frames && facts(mfn).borrowed; }
   [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
   [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
     if (!owns(mfn)) return nullptr;
@@ -48,6 +47,7 @@ struct MappedRecords {
     return Access::read(table.type) == FrameType::l1 && table.mirror != 0 ? &table : nullptr;
   }
   void dropped_last(Mfn) const { ++at.strays; }
+  void drop_of_others(Pte) const { ++at.strays; }
   void stray(Mfn) const { ++at.strays; }
 };
 
