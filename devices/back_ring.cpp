@@ -11,7 +11,7 @@ constexpr std::size_t req_prod = 0, req_event = 4, rsp_prod = 8, rsp_event = 12,
 }  // namespace
 
 BackRing::BackRing(GrantedPage page, RingShape shape) : page_(std::move(page)), shape_(shape) {
-  taken_ = responded_ = published_ = page_.shared().load<std::uint32_t>(rsp_prod);
+  taken_ = responded_ = published_ = told_ = page_.shared().load<std::uint32_t>(rsp_prod);
 }
 
 std::size_t BackRing::place(std::uint32_t index) const {
@@ -37,12 +37,25 @@ void BackRing::respond(std::span<const std::byte> response) {
   ++responded_;
 }
 
-bool BackRing::publish() {
-  if (published_ == responded_) return false;
-  const std::uint32_t before = std::exchange(published_, responded_);
+void BackRing::show() {
+  if (published_ == responded_) return;
+  published_ = responded_;
   page_.shared().store(rsp_prod, published_);
-  // RING_PUSH_RESPONSES_AND_CHECK_NOTIFY: is rsp_event among what was just published?
-  return published_ - page_.shared().load<std::uint32_t>(rsp_event) < published_ - before;
+}
+
+/// RING_PUSH_RESPONSES_AND_CHECK_NOTIFY: is rsp_event among what was shown? A frontend that moves it first
+/// takes what is before it, and looks at rsp_prod once more afterwards.
+bool BackRing::owes_event() {
+  const bool owes = published_ - page_.shared().load<std::uint32_t>(rsp_event) < untold();
+  if (!owes) told_ = published_;
+  return owes;
+}
+
+bool BackRing::publish() {
+  show();
+  const bool owed = owes_event();
+  told_ = published_;
+  return owed;
 }
 
 bool BackRing::await(std::uint32_t more) {

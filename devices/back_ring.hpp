@@ -49,7 +49,12 @@ class BackRing {
   [[nodiscard]] bool take(std::span<std::byte> request);
   /// Puts a response into the ring, for a request that was taken; publish() shows it to the frontend.
   void respond(std::span<const std::byte> response);
-  /// Shows the responses. True: the frontend wants an event for them.
+  /// Shows the responses. An event for them can follow later: by then the frontend may have found them
+  /// itself.
+  void show();
+  /// Does the frontend want an event for responses that were shown, and of which no event has told it?
+  [[nodiscard]] bool owes_event();
+  /// Shows the responses. True: the frontend is owed an event, which the caller sends.
   [[nodiscard]] bool publish();
   /// Asks the frontend for an event when `more` requests (1: any) are there that were not taken. True: they
   /// are.
@@ -59,6 +64,8 @@ class BackRing {
   void break_off() { broken_ = true; }
   /// Responses that were not shown yet.
   [[nodiscard]] std::uint32_t unpublished() const { return responded_ - published_; }
+  /// Responses that were shown since the last event, or since none was owed.
+  [[nodiscard]] std::uint32_t untold() const { return published_ - told_; }
   /// Requests that were taken and not responded to.
   [[nodiscard]] std::uint32_t under_way() const { return taken_ - responded_; }
 
@@ -70,6 +77,7 @@ class BackRing {
   std::uint32_t taken_ = 0;      ///< req_cons
   std::uint32_t responded_ = 0;  ///< rsp_prod_pvt
   std::uint32_t published_ = 0;  ///< rsp_prod
+  std::uint32_t told_ = 0;       ///< rsp_prod up to which no event is owed.
   bool broken_ = false;
 };
 

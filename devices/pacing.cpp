@@ -47,7 +47,7 @@ void Pacing::waited_in_vain() {
 }
 
 std::optional<std::chrono::nanoseconds> Pacing::rest(Clock::time_point now) const {
-  const bool gathering = ready_since_.has_value() || (target_ > 1 && now - last_progress_ < patience());
+  const bool gathering = ready_since_.has_value() || (target_ > 1 && expects_more(now));
   if (!gathering) return std::nullopt;
   return look_after;
 }

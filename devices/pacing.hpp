@@ -34,6 +34,10 @@ class Pacing {
   void done(Clock::time_point now) { last_progress_ = now; }
   /// Are `ready` responses to be shown now? They are, if so.
   [[nodiscard]] bool shows(std::uint32_t ready, Clock::time_point now);
+  /// The frontend found by itself what waited.
+  void taken() { ready_since_.reset(); }
+  /// Was the last progress so short a time ago that more is likely?
+  [[nodiscard]] bool expects_more(Clock::time_point now) const { return now - last_progress_ < patience(); }
   /// How long the thread may sleep without having asked for an event. Nothing: it has to ask.
   [[nodiscard]] std::optional<std::chrono::nanoseconds> rest(Clock::time_point now) const;
 

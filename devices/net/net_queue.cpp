@@ -4,6 +4,13 @@
 #include <utility>
 
 namespace pinfold::devices::net {
+namespace {
+
+std::chrono::nanoseconds earlier(QueueLink::Rest one, std::chrono::nanoseconds other) {
+  return std::min(one.value_or(other), other);
+}
+
+}  // namespace
 
 NetQueue::NetQueue(Wiring& wiring, GrantAccess& grants, QueueCounts& counts, RingPair rings,
                    std::size_t queue, std::size_t queues)
@@ -15,6 +22,8 @@ NetQueue::NetQueue(Wiring& wiring, GrantAccess& grants, QueueCounts& counts, Rin
       features_(rings.features),
       tx_(std::move(rings.tx), grants),
       rx_(std::move(rings.rx), grants),
+      tx_events_(tx_.ring(), few_bytes),
+      rx_events_(rx_.ring(), 0),
       out_(*wiring.wire.lanes[queue % wiring.wire.lanes.size()]),
       tx_buffer_(most_frame_bytes),
       tx_scratch_(most_frame_bytes),
@@ -32,32 +41,34 @@ const char* NetQueue::fault() const {
 
 QueueLink::Rest NetQueue::serve(bool ending) {
   if (ending || fault() != nullptr) return std::nullopt;
-  const auto now = Pacing::Clock::now();
+  const auto now = Clock::now();
   const bool more_to_send = transmit(now);
   const bool more_received = receive(now);
-  publish(now);
+  tell(now);
   grants_.settle();
   if (fault() != nullptr) return std::nullopt;
   return more_to_send || more_received ? Rest(no_rest) : rest(now);
 }
 
-bool NetQueue::transmit(Pacing::Clock::time_point now) {
+bool NetQueue::transmit(Clock::time_point now) {
   const std::uint64_t refused = tx_.refused();
   std::uint32_t count = 0;
+  std::size_t bytes = 0;
   metered_.reset();
+  tx_events_.look();
   while (count < stretch && out_.can_send()) {
     if (wiring_.meter) metered_ = wiring_.meter->wait(now);
     if (metered_) break;
     const auto frame = tx_.next(tx_buffer_);
     if (!frame) break;
     ++count;
+    bytes += frame->bytes.size();
     pass_on(*frame);
   }
   out_.flush();
   const std::uint64_t also_answered = tx_.refused() - refused;
   if (also_answered != 0) QueueCounts::add(counts_.tx_refused, also_answered);
-  tx_gathered_ += count + static_cast<std::uint32_t>(also_answered);
-  if (count + also_answered != 0) tx_pacing_.found(now);
+  tx_events_.add(count + static_cast<std::uint32_t>(also_answered), bytes, now);
   return count == stretch;
 }
 
@@ -82,11 +93,11 @@ void NetQueue::pass_on(const Frame& frame) {
   }
 }
 
-bool NetQueue::receive(Pacing::Clock::time_point now) {
+bool NetQueue::receive(Clock::time_point now) {
   std::uint32_t count = 0;
+  rx_events_.look();
   while (count < stretch && receive_one()) ++count;
-  rx_gathered_ += count;
-  if (count != 0) rx_pacing_.found(now);
+  rx_events_.add(count, 0, now);
   return count == stretch;
 }
 
@@ -141,24 +152,11 @@ bool NetQueue::can_receive_as_is(const Frame& frame) const {
   return headers->is_ipv6 ? features_.blank_checksum_ipv6 : features_.blank_checksum_ipv4;
 }
 
-/// Events for transmitted frames only free their pages; those for received ones carry data, which waits as
+/// Events for transmitted frames only free their memory; those for received ones carry data, which waits as
 /// long as more comes. A few large frames fill a ring, and a guest without room has to see what it got.
-bool NetQueue::shows_transmitted(Pacing::Clock::time_point now) {
-  const bool is_full = tx_.unpublished() >= most_gathered;
-  if (!tx_pacing_.shows(is_full ? Pacing::most_at_a_time : tx_gathered_, now)) return false;
-  tx_gathered_ = 0;
-  return true;
-}
-bool NetQueue::shows_received(Pacing::Clock::time_point now) {
-  const bool is_full = rx_.unpublished() >= most_gathered || (waiting_ && rx_gathered_ != 0);
-  if (!rx_pacing_.shows(is_full ? Pacing::most_at_a_time : rx_gathered_, now)) return false;
-  rx_gathered_ = 0;
-  return true;
-}
-
-void NetQueue::publish(Pacing::Clock::time_point now) {
-  const bool for_tx = shows_transmitted(now) && tx_.publish();
-  const bool for_rx = shows_received(now) && rx_.publish();
+void NetQueue::tell(Clock::time_point now) {
+  const bool for_tx = tx_events_.tells(false, now);
+  const bool for_rx = rx_events_.tells(waiting_.has_value(), now);
   if (!rx_end_) {
     if (!for_tx && !for_rx) return;
     tx_end_->notify_guest();
@@ -171,14 +169,14 @@ void NetQueue::publish(Pacing::Clock::time_point now) {
 }
 
 /// Asks the guest for the events that are missing, or says how long it goes without.
-QueueLink::Rest NetQueue::rest(Pacing::Clock::time_point now) {
+QueueLink::Rest NetQueue::rest(Clock::time_point now) {
   if (waiting_ && rx_.await(RxSide::slots_for(*waiting_))) return no_rest;
-  auto gathers = tx_pacing_.rest(now);
-  if (!gathers) gathers = rx_pacing_.rest(now);
-  if (!out_.can_send()) return gathers.value_or(until_room);
-  if (metered_) return std::min(gathers.value_or(*metered_), *metered_);
-  if (gathers) return gathers;
-  return tx_.await() ? Rest(no_rest) : std::nullopt;
+  for (const EventGathering* events : {&tx_events_, &rx_events_})
+    if (const auto looks_after = events->rest(now)) return looks_after;
+  const Rest until_told = tx_events_.until_told(now);
+  if (!out_.can_send()) return earlier(until_told, until_room);
+  if (metered_) return earlier(until_told, *metered_);
+  return tx_.await() ? Rest(no_rest) : until_told;
 }
 
 void NetQueue::add_descriptors(std::vector<pollfd>& all) const {

@@ -8,12 +8,12 @@
 
 #include "devices/event_channels.hpp"
 #include "devices/net/capture.hpp"
+#include "devices/net/event_gathering.hpp"
 #include "devices/net/meter.hpp"
 #include "devices/net/rx_side.hpp"
 #include "devices/net/segmenter.hpp"
 #include "devices/net/tx_side.hpp"
 #include "devices/net/wire.hpp"
-#include "devices/pacing.hpp"
 #include "devices/queue_thread.hpp"
 
 namespace pinfold::devices::net {
@@ -67,23 +67,23 @@ class NetQueue final : public QueueLink {
   [[nodiscard]] bool see_off() override;
 
  private:
+  using Clock = EventGathering::Clock;
   /// While the host takes nothing. poll(2) says when it does, but not if another queue with the same lane has
   /// found it out first.
   static constexpr std::chrono::milliseconds until_room{20};
-  /// More responses do not wait: half of a ring.
-  static constexpr std::uint32_t most_gathered = 128;
+  /// A sender waits for memory that is under way, of which less than one full Ethernet frame is no matter:
+  /// acknowledgements of what it receives, say.
+  static constexpr std::size_t few_bytes = 1514;
   /// Frames in one direction before the other has its turn.
   static constexpr std::uint32_t stretch = 256;
 
   /// Both return whether there may be more.
-  [[nodiscard]] bool transmit(Pacing::Clock::time_point now);
-  [[nodiscard]] bool receive(Pacing::Clock::time_point now);
+  [[nodiscard]] bool transmit(Clock::time_point now);
+  [[nodiscard]] bool receive(Clock::time_point now);
   [[nodiscard]] bool receive_one();
   void pass_on(const Frame& frame);
-  void publish(Pacing::Clock::time_point now);
-  [[nodiscard]] bool shows_transmitted(Pacing::Clock::time_point now);
-  [[nodiscard]] bool shows_received(Pacing::Clock::time_point now);
-  [[nodiscard]] Rest rest(Pacing::Clock::time_point now);
+  void tell(Clock::time_point now);
+  [[nodiscard]] Rest rest(Clock::time_point now);
   [[nodiscard]] std::optional<Frame> next_received();
   [[nodiscard]] std::optional<Frame> for_guest(const Frame& frame);
   [[nodiscard]] bool can_receive_as_is(const Frame& frame) const;
@@ -95,12 +95,11 @@ class NetQueue final : public QueueLink {
   RxFeatures features_;
   TxSide tx_;
   RxSide rx_;
+  EventGathering tx_events_, rx_events_;
   Lane& out_;
   std::vector<Lane*> in_;
   std::size_t next_in_ = 0;
   std::vector<std::byte> tx_buffer_, tx_scratch_, rx_scratch_;
-  Pacing tx_pacing_, rx_pacing_;
-  std::uint32_t tx_gathered_ = 0, rx_gathered_ = 0;  ///< Frames whose responses were not shown.
   std::optional<Segmenter> segments_;                ///< Of a frame that the guest does not receive as it is.
   std::optional<Frame> waiting_;                     ///< A frame that the guest has no room for.
   std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.

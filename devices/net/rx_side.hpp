@@ -32,10 +32,7 @@ class RxSide {
   [[nodiscard]] bool has_room(std::uint32_t slots) { return ring_.waiting() >= slots; }
   /// Gives a frame, for which there is room, to the guest. False: a part of it could not be written.
   bool put(const Frame& frame);
-  /// Shows what was put. True: the frontend wants an event for it.
-  [[nodiscard]] bool publish() { return ring_.publish(); }
-  /// Responses that were not shown yet.
-  [[nodiscard]] std::uint32_t unpublished() const { return ring_.unpublished(); }
+  [[nodiscard]] BackRing& ring() { return ring_; }
   /// Asks the frontend for an event when there is room. True: there is.
   [[nodiscard]] bool await(std::uint32_t slots) { return ring_.await(slots); }
   [[nodiscard]] const char* fault() const {

@@ -30,10 +30,7 @@ class TxSide {
   /// The next frame that is as it must be, in `buffer` (at least 65,535 bytes); nothing if there is none.
   /// Looks at not more than a ring of requests.
   [[nodiscard]] std::optional<Frame> next(std::span<std::byte> buffer);
-  /// Shows the answers. True: the frontend wants an event for them.
-  [[nodiscard]] bool publish() { return ring_.publish(); }
-  /// Responses that were not shown yet.
-  [[nodiscard]] std::uint32_t unpublished() const { return ring_.unpublished(); }
+  [[nodiscard]] BackRing& ring() { return ring_; }
   /// Asks the frontend for an event at its next request. True: there is one already.
   [[nodiscard]] bool await() { return ring_.await(); }
   /// Why the ring is broken; null: it is not.

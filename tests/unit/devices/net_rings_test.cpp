@@ -48,7 +48,7 @@ struct Tx : Rings {
   std::optional<Frame> next() {
     front.push();
     auto frame = tx.next(buffer);
-    (void)tx.publish();
+    tx.ring().show();
     return frame;
   }
   /// Statuses of all responses.
@@ -236,7 +236,7 @@ struct Rx : Rings {
   bool put(std::size_t bytes, const Offload& offload = {}) {
     frame.assign(bytes, std::byte{0xab});
     const bool all = rx.put({frame, offload});
-    (void)rx.publish();
+    rx.ring().show();
     return all;
   }
 
