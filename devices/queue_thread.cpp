@@ -85,6 +85,7 @@ void QueueThread::run() {
     }
     const auto rest = link != nullptr ? link->serve(wish != Wish::serve) : std::nullopt;
     bool changed = link != nullptr && note_fault(*link);
+    changed = (link != nullptr && link->has_news()) || changed;
     if (link != nullptr && wish != Wish::serve && link->is_idle()) {
       drop_link();
       link = nullptr;

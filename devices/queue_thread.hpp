@@ -41,6 +41,8 @@ class QueueLink {
   [[nodiscard]] virtual bool is_idle() const = 0;
   /// Why the frontend can't be served any more; null: it can.
   [[nodiscard]] virtual const char* fault() const = 0;
+  /// Has something changed that the device would tell of (xenbus::Backend::news()) since the last call?
+  [[nodiscard]] virtual bool has_news() { return false; }
   /// Adds what else is to wake the thread.
   virtual void add_descriptors(std::vector<pollfd>& all) const = 0;
   /// By any thread while the link exists: raises the frontend's ports, and says whether it has closed them.
@@ -54,7 +56,7 @@ class QueueLink {
 class QueueThread {
  public:
   /// `on_change` is called by the queue's thread, without a lock, when what is_idle() or fault() returns
-  /// changes.
+  /// changes, and when the link has news.
   [[nodiscard]] static tl::expected<std::unique_ptr<QueueThread>, std::string> make(
       std::function<void()> on_change);
   /// Waits for what is on its way.

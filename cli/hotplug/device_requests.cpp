@@ -239,7 +239,7 @@ Json DeviceRequests::describe(const DeviceStatus& device) {
       answer[key] = read(back, node);
     answer["ring_ref"] = read(front, "ring-ref");
   } else {
-    for (const char* node : {"mac", "bridge"}) answer[node] = read(back, node);
+    for (const char* node : {"mac", "bridge", "link"}) answer[node] = read(back, node);
     answer["tx_ring_ref"] = read(front, "tx-ring-ref");
     answer["rx_ring_ref"] = read(front, "rx-ring-ref");
     answer["event_channel_tx"] = read(front, "event-channel-tx");

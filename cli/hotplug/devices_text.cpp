@@ -27,16 +27,17 @@ std::string disks_text(const Json& devices) {
 }
 
 std::string interfaces_text(const Json& devices) {
-  std::string out = fmt::format("{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}\n", "Idx", "BE",
-                                "Mac Addr.", "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "BE-path");
+  std::string out =
+      fmt::format("{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {:<29} {}\n", "Idx", "BE", "Mac Addr.",
+                  "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "BE-path", "link");
   for (const Json& device : devices) {
     const std::string one_port = text_in(device, "event_channel");
     const std::string port = one_port.empty() ? shown(device, "event_channel_tx") : one_port;
-    out +=
-        fmt::format("{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}\n",
-                    whole_number(device.at("number")), whole_number(device.at("backend_id")),
-                    text_in(device, "mac"), whole_number(device.at("number")), shown(device, "state"), port,
-                    shown(device, "tx_ring_ref"), shown(device, "rx_ring_ref"), text_in(device, "backend"));
+    out += fmt::format("{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {:<29} {}\n",
+                       whole_number(device.at("number")), whole_number(device.at("backend_id")),
+                       text_in(device, "mac"), whole_number(device.at("number")), shown(device, "state"),
+                       port, shown(device, "tx_ring_ref"), shown(device, "rx_ring_ref"),
+                       text_in(device, "backend"), text_in(device, "link"));
   }
   return out;
 }

@@ -1,5 +1,7 @@
 #include "devices/net/interface.hpp"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -35,6 +37,12 @@ tl::expected<RxFeatures, std::string> features_of(const FrontendNodes& nodes) {
   if (!copies) return tl::unexpected(std::string("the frontend has no request-rx-copy"));
   if (!notifies) return tl::unexpected(std::string("the frontend has no feature-rx-notify"));
   return features;
+}
+
+/// For people, and for programs that read the store. No frontend reads it: netif knows no carrier.
+DeviceNodes link_nodes(Peer peer) {
+  constexpr const char* texts[] = {"up", "no peer", "cut off"};
+  return {{"link", texts[static_cast<std::size_t>(peer)]}};
 }
 
 }  // namespace
@@ -110,7 +118,20 @@ tl::expected<DeviceNodes, std::string> Interface::connect(const FrontendNodes& f
     queue.thread->connect(
         std::make_unique<NetQueue>(*wiring_, queue.grants, *queue.counts, std::move(*rings), n, queues));
   }
-  return DeviceNodes{};
+  told_peer_ = wiring_->wire.peer();
+  return link_nodes(told_peer_);
+}
+
+/// Linux's frontend announces its address when the state is written once more; so a new peer learns it.
+DeviceNodes Interface::news() {
+  const Peer peer = wiring_->wire.peer();
+  if (std::exchange(told_peer_, peer) == peer) return {};
+  if (peer == Peer::gone)
+    spdlog::warn(
+        "vif {}: nobody is at the other end any more; the interface is cut off. `pinfold network-detach` and "
+        "`network-attach` give the guest another one",
+        nodes_.number);
+  return link_nodes(peer);
 }
 
 tl::expected<RingPair, std::string> Interface::rings_of(Queue& queue, const FrontendNodes& nodes) {

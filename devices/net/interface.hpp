@@ -50,6 +50,7 @@ class Interface final : public xenbus::Backend {
   [[nodiscard]] tl::expected<xenbus::DeviceNodes, std::string> connect(
       const xenbus::FrontendNodes& frontend) override;
   [[nodiscard]] bool see_off() override;
+  [[nodiscard]] xenbus::DeviceNodes news() override;
   void disconnect() override;
   [[nodiscard]] bool is_disconnected() override;
   [[nodiscard]] std::optional<std::string> failure() override;
@@ -77,6 +78,7 @@ class Interface final : public xenbus::Backend {
   InterfaceLinks links_;
   GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.
   std::vector<std::unique_ptr<Queue>> queues_;
+  Peer told_peer_ = Peer::there;  ///< The bus's thread's.
 };
 
 }  // namespace pinfold::devices::net

@@ -39,6 +39,11 @@ const char* NetQueue::fault() const {
   return fault != nullptr ? fault : rx_.fault();
 }
 
+bool NetQueue::has_news() {
+  const Peer now = wiring_.wire.peer();
+  return std::exchange(peer_, now) != now;
+}
+
 QueueLink::Rest NetQueue::serve(bool ending) {
   if (ending || fault() != nullptr) return std::nullopt;
   const auto now = Clock::now();

@@ -63,6 +63,7 @@ class NetQueue final : public QueueLink {
   [[nodiscard]] Rest serve(bool ending) override;
   [[nodiscard]] bool is_idle() const override { return true; }
   [[nodiscard]] const char* fault() const override;
+  [[nodiscard]] bool has_news() override;
   void add_descriptors(std::vector<pollfd>& all) const override;
   [[nodiscard]] bool see_off() override;
 
@@ -100,6 +101,7 @@ class NetQueue final : public QueueLink {
   std::vector<Lane*> in_;
   std::size_t next_in_ = 0;
   std::vector<std::byte> tx_buffer_, tx_scratch_, rx_scratch_;
+  Peer peer_ = Peer::there;                          ///< When it was last asked for.
   std::optional<Segmenter> segments_;                ///< Of a frame that the guest does not receive as it is.
   std::optional<Frame> waiting_;                     ///< A frame that the guest has no room for.
   std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.

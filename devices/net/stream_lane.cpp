@@ -29,6 +29,12 @@ int StreamLane::descriptor() {
   return socket_.open() ? socket_.get() : listener_.get();
 }
 
+Peer StreamLane::peer() {
+  const std::lock_guard lock(mutex_);
+  if (socket_.open()) return Peer::there;
+  return listener_.open() ? Peer::awaited : Peer::gone;
+}
+
 void StreamLane::send(const Frame& frame) {
   const auto length = frame_length(frame.bytes.size());
   const std::lock_guard lock(mutex_);

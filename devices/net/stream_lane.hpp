@@ -29,6 +29,7 @@ class StreamLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override;
   [[nodiscard]] std::optional<Frame> receive() override;
   [[nodiscard]] int descriptor() override;
+  [[nodiscard]] Peer peer() override;
 
  private:
   StreamLane(vmm::Fd socket, vmm::Fd listener) : socket_(std::move(socket)), listener_(std::move(listener)) {}

@@ -2,6 +2,7 @@
 // virtio_net_hdr before each frame.
 #pragma once
 
+#include <atomic>
 #include <vector>
 
 #include "devices/net/wire.hpp"
@@ -24,11 +25,12 @@ class TapLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override { return false; }
   [[nodiscard]] std::optional<Frame> receive() override;
   [[nodiscard]] int descriptor() override { return gone_ ? -1 : queue_.get(); }
+  [[nodiscard]] Peer peer() override { return gone_ ? Peer::gone : Peer::there; }
 
  private:
   vmm::Fd queue_;
-  std::vector<std::byte> buffer_;  ///< The receiving thread's.
-  bool gone_ = false;              ///< The receiving thread's: the device was removed.
+  std::vector<std::byte> buffer_;   ///< The receiving thread's.
+  std::atomic<bool> gone_ = false;  ///< The receiving thread sets it: the device was removed.
 };
 
 }  // namespace pinfold::devices::net

@@ -1,6 +1,8 @@
 // Where a guest's frames go on the host, and come from.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -8,6 +10,13 @@
 #include "devices/net/frame.hpp"
 
 namespace pinfold::devices::net {
+
+/// Is somebody at the other end of a lane?
+enum class Peer : std::uint8_t {
+  there,
+  awaited,  ///< One can come.
+  gone,     ///< For ever.
+};
 
 /// One way to the host: a descriptor that carries frames. It never waits, and what it keeps is bounded. If
 /// there is nobody at the other end, frames are dropped, as on a cable that is not plugged in.
@@ -32,6 +41,8 @@ class Lane {
   [[nodiscard]] virtual std::optional<Frame> receive() = 0;
   /// To wait for frames, or for room; -1: there is nothing to wait for any more.
   [[nodiscard]] virtual int descriptor() = 0;
+  /// As far as the lane has noticed, which it does when it is used. Any thread asks.
+  [[nodiscard]] virtual Peer peer() = 0;
 };
 
 /// What the host's side of a wire makes of frames.
@@ -43,6 +54,13 @@ struct WireTakes {
 struct Wire {
   std::vector<std::unique_ptr<Lane>> lanes;  ///< At least one.
   WireTakes takes;
+
+  /// The worst of all lanes.
+  [[nodiscard]] Peer peer() const {
+    Peer worst = Peer::there;
+    for (const auto& lane : lanes) worst = std::max(worst, lane->peer());
+    return worst;
+  }
 };
 
 }  // namespace pinfold::devices::net

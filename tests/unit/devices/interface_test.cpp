@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <chrono>
 #include <map>
@@ -44,6 +45,7 @@ class FullLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override { return false; }
   [[nodiscard]] std::optional<Frame> receive() override { return std::nullopt; }
   [[nodiscard]] int descriptor() override { return -1; }
+  [[nodiscard]] Peer peer() override { return Peer::there; }
 
   std::atomic<bool> has_room = false;
   std::atomic<int> sent = 0;
@@ -358,7 +360,38 @@ TEST_F(InterfaceWithPeer, a_peer_that_goes_leaves_an_interface_that_transmits_to
     transmit(queue, 60);
     EXPECT_EQ(tx_status(queue), NETIF_RSP_OKAY);
   }
+  EXPECT_TRUE(soon([&] { return back("link") == "cut off"; }));
   EXPECT_EQ(back("state"), "4");
+}
+
+TEST_F(InterfaceWithPeer, a_frontend_that_does_nothing_loses_its_peer_too) {
+  connect();
+  EXPECT_EQ(back("link"), "up");
+  peer = vmm::Fd();
+  EXPECT_TRUE(soon([&] { return back("link") == "cut off"; }));
+  close_and_reopen();
+  connect();
+  EXPECT_EQ(back("link"), "cut off") << "nobody comes again";
+}
+
+TEST_F(InterfaceOnBus, peers_that_come_and_go_are_told) {
+  const vmm::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const sockaddr_un any{AF_UNIX, {}};  // the kernel chooses an address without a file
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(sa_family_t)), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  start(StreamLane::listening(vmm::Fd(::dup(listener.get()))));
+  connect();
+  EXPECT_EQ(back("link"), "no peer");
+  for (int n = 0; n < 3; ++n) {
+    vmm::Fd peer(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+    EXPECT_TRUE(soon([&] { return back("link") == "up"; }));
+    peer = vmm::Fd();
+    EXPECT_TRUE(soon([&] { return back("link") == "no peer"; }));
+  }
 }
 
 TEST_F(InterfaceOnBus, room_that_another_queue_made_is_found) {
