@@ -1,5 +1,6 @@
 """Networks of Debian's kernel: by passt, between two guests, by a tap device and in a bridge. All in network namespaces of the
 test's own, which have no way out."""
+import json
 import os
 import re
 import shutil
@@ -96,15 +97,42 @@ def test_passt(start: Starter, space: Namespace, work: Path) -> None:
         assert max(int(size) for size in re.findall(r"length (\d+)\)", frames)) <= 1500
 
 
-def test_passt_that_dies_is_told(start: Starter) -> None:
+def test_passt_that_dies_is_told_and_replaced(start: Starter, host: Pinfold, space: Namespace, work: Path) -> None:
+    """The guest lives, network-list shows the interface as cut off, and the guest gets another one with its own passt."""
     needs("passt")
-    guest = start("ip link set eth0 up; echo ready; sleep 8; echo alive", "--vif", "net=passt")
+    (work / "www").mkdir()
+    sum_of_host = make_file(work / "www/blob", MIB)
+    space.serve(work / "www")
+
+    def verb(*words: str) -> str:
+        done = subprocess.run(space.command(host.build.pinfold, *words), capture_output=True, text=True, env=host.environment, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    guest = start(f"""
+        {DHCP}
+        echo ready
+        while ip link show eth0 >/tmp/link 2>&1; do sleep 0.2; done
+        echo alone
+        until ip link show eth0 >/tmp/link 2>&1; do sleep 0.2; done
+        {DHCP}
+        echo "got $(wget -q -O - http://{ADDRESS}:8000/blob | sha256sum)"
+    """, "--vif", "net=passt", "--name", "one")
     guest.wait_for("^ready", 60)
+    assert [row["link"] for row in json.loads(verb("network-list", "one", "--json"))] == ["up"]
     [passt] = [pid for pid in guest.processes() if Path(f"/proc/{pid}/comm").read_text().startswith("passt")]
     os.kill(passt, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while not verb("network-list", "one").splitlines()[1].endswith(" cut off"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    verb("network-detach", "one", "0")
+    guest.wait_for("^alone", 30)
+    verb("network-attach", "one", "net=passt")
     ended_well(guest)
-    assert guest.console.has("^alive")
+    assert guest.console.has(f"^got {sum_of_host}")
     assert guest.messages.has("vif 0: passt was killed by signal 9 .*; the interface is cut off")
+    assert len(guest.messages.matching("vif 0: nobody is at the other end any more")) == 1
 
 
 def test_passt_without_a_default_route(start: Starter, space: Namespace) -> None:
