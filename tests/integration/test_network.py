@@ -117,6 +117,7 @@ def test_passt_that_dies_is_told_and_replaced(start: Starter, host: Pinfold, spa
         until ip link show eth0 >/tmp/link 2>&1; do sleep 0.2; done
         {DHCP}
         echo "got $(wget -q -O - http://{ADDRESS}:8000/blob | sha256sum)"
+        sleep 3 # passt's end is told when the guest has gone on for a second
     """, "--vif", "net=passt", "--name", "one")
     guest.wait_for("^ready", 60)
     assert [row["link"] for row in json.loads(verb("network-list", "one", "--json"))] == ["up"]
