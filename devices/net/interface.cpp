@@ -109,6 +109,7 @@ tl::expected<DeviceNodes, std::string> Interface::connect(const FrontendNodes& f
   const std::uint32_t queues = count->value_or(1);
   if (queues == 0 || queues > queues_.size())
     return tl::unexpected(std::string("the frontend's multi-queue-num-queues is not what was offered"));
+  told_peer_ = wiring_->wire.peer();  // Only a queue that is connected changes it.
   for (std::uint32_t n = 0; n < queues; ++n) {
     // A frontend with one queue writes its nodes as one that knows only one queue.
     auto rings = rings_of(*queues_[n], queues == 1 ? frontend : frontend.below("queue-" + std::to_string(n)));
@@ -118,7 +119,6 @@ tl::expected<DeviceNodes, std::string> Interface::connect(const FrontendNodes& f
     queue.thread->connect(
         std::make_unique<NetQueue>(*wiring_, queue.grants, *queue.counts, std::move(*rings), n, queues));
   }
-  told_peer_ = wiring_->wire.peer();
   return link_nodes(told_peer_);
 }
 

@@ -27,7 +27,8 @@ NetQueue::NetQueue(Wiring& wiring, GrantAccess& grants, QueueCounts& counts, Rin
       out_(*wiring.wire.lanes[queue % wiring.wire.lanes.size()]),
       tx_buffer_(most_frame_bytes),
       tx_scratch_(most_frame_bytes),
-      rx_scratch_(most_frame_bytes) {
+      rx_scratch_(most_frame_bytes),
+      peer_(wiring.wire.peer()) {
   for (std::size_t lane = queue; lane < wiring.wire.lanes.size(); lane += queues)
     in_.push_back(wiring.wire.lanes[lane].get());
 }
