@@ -160,6 +160,9 @@ int run_command_line(int argc, char** argv, const char* version) {
   create->footer(exit_code_help);
   create->add_flag("-c,--attach", attach, "Then attach to its console, as the command console does");
   create->add_flag("-p,--paused", options.paused, "The guest starts paused: unpause lets it go on");
+  std::string with;
+  create->add_option("--with", with,
+                     "Put the guest into the machine of this running guest (README has when to)");
   create->add_flag("--json", json, "Print the guest's name and the path of its log as JSON");
   add_guest_options(*create, guest, Guests::one);
   add_run(*create, options, stats);
@@ -221,7 +224,7 @@ int run_command_line(int argc, char** argv, const char* version) {
     options = std::move(machine[0]);
     // In the background there is no stdio.
     if (options.console.place == ConsolePlace::stdio) options.console.place = ConsolePlace::none;
-    return cli::create(options, {.json = json, .attach = attach});
+    return cli::create(options, {.json = json, .attach = attach, .with = with});
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

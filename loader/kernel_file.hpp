@@ -39,6 +39,10 @@ class KernelFile {
                                                const Progress& progress = {}, const UnpackCache& cache = {},
                                                const Unpacker& unpack = unpack_kernel);
 
+  /// An ELF file that another process has read and unpacked.
+  KernelFile(std::filesystem::path path, Buffer elf)
+      : path_(std::move(path)), bytes_(std::move(elf)), size_(bytes_.bytes().size()) {}
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] std::span<const std::byte> elf() const { return bytes_.bytes().subspan(offset_, size_); }
   /// `message`, with the path in front.
   [[nodiscard]] std::string about(const std::string& message) const;

@@ -16,6 +16,7 @@ enum class ThreadKind : std::uint8_t {
   io,       ///< Serves devices.
   control,  ///< Serves the host's side: control, store and console sockets, GDB, the terminal.
   log,      ///< Writes output, console logs and traces.
+  machine,  ///< The main thread while guests run: makes those that join the machine, and their threads.
 };
 
 /// Called by each new thread before it does anything else, and by a thread that becomes another kind. It does

@@ -16,8 +16,8 @@ class PublishedGuest {
   /// `domain`, `hot_plug` and `listener`, a listening socket, outlive this.
   PublishedGuest(std::string name, vmm::Domain& domain, HotPlug& hot_plug,
                  const std::shared_ptr<devices::xenstore::Store>& store, const vmm::Fd& listener,
-                 std::function<void()> on_destroy)
-      : answers_(std::move(name), domain, hot_plug, store, std::move(on_destroy)),
+                 std::function<void()> on_destroy, GuestControl::Join join)
+      : answers_(std::move(name), domain, hot_plug, store, std::move(on_destroy), std::move(join)),
         server_(listener, [this](std::string_view line, Descriptors descriptors) {
           return answers_.answer(line, std::move(descriptors));
         }) {}

@@ -69,7 +69,7 @@ double processor_time() {
 std::string GuestControl::answer(std::string_view line, Descriptors descriptors) {
   const auto request = decode_request(line);
   if (!request) return encode_answer(tl::unexpected(request.error()));
-  if (!descriptors.empty() && !DeviceRequests::takes_descriptors(*request))
+  if (!descriptors.empty() && request->command != "join" && !DeviceRequests::takes_descriptors(*request))
     return encode_answer(tl::unexpected(request->command + " takes no file descriptors"));
   return encode_answer(carry_out(*request, descriptors));
 }
@@ -92,6 +92,7 @@ tl::expected<Json, std::string> GuestControl::carry_out(const Request& request, 
     return query_walk(domain_, VcpuId(static_cast<std::uint32_t>(*vcpu)), user, GuestVaddr(*address));
   }
   if (request.command == "destroy") return destroy();
+  if (request.command == "join") return join(descriptors);
   if (domain_.ended())
     return tl::unexpected(std::string("the guest has ended; it can only be inspected or destroyed"));
   if (request.command == "pause") return set_paused(true);
@@ -106,6 +107,13 @@ tl::expected<Json, std::string> GuestControl::destroy() {
   domain_.end(vmm::Ending::left, "destroyed by a command");
   if (on_destroy_) on_destroy_();
   return Json{{"state", "ending"}};
+}
+
+tl::expected<Json, std::string> GuestControl::join(Descriptors& descriptors) {
+  if (descriptors.size() != 1 || !join_) return tl::unexpected(std::string("join takes a socket"));
+  const auto domain = join_(std::move(descriptors.front()));
+  if (!domain) return tl::unexpected(domain.error());
+  return Json{{"domain", *domain}, {"monitor", ::getpid()}};
 }
 
 const char* GuestControl::state() {

@@ -19,14 +19,18 @@ namespace pinfold::cli {
 /// One guest, as the control socket offers it. `answer` may be called from any thread.
 class GuestControl {
  public:
+  /// Makes a guest in this one's machine of what a client has sent through the socket: its domain's ID.
+  using Join = std::function<tl::expected<std::uint16_t, std::string>(vmm::Fd socket)>;
   /// `on_destroy` is called after the domain's end, when somebody asks for it.
   GuestControl(std::string name, vmm::Domain& domain, HotPlug& hot_plug,
-               const std::shared_ptr<devices::xenstore::Store>& store, std::function<void()> on_destroy = {})
+               const std::shared_ptr<devices::xenstore::Store>& store, std::function<void()> on_destroy = {},
+               Join join = {})
       : name_(std::move(name)),
         domain_(domain),
         requests_(domain, store),
         devices_(hot_plug, store),
-        on_destroy_(std::move(on_destroy)) {}
+        on_destroy_(std::move(on_destroy)),
+        join_(std::move(join)) {}
 
   /// From here on the guest, which has ended, is there for inspection.
   void set_preserved() { preserved_ = true; }
@@ -42,12 +46,14 @@ class GuestControl {
   [[nodiscard]] Json end();
   [[nodiscard]] tl::expected<Json, std::string> set_paused(bool paused);
   [[nodiscard]] tl::expected<Json, std::string> destroy();
+  [[nodiscard]] tl::expected<Json, std::string> join(Descriptors& descriptors);
 
   std::string name_;
   vmm::Domain& domain_;
   GuestRequests requests_;
   DeviceRequests devices_;
   std::function<void()> on_destroy_;
+  Join join_;
   std::atomic<bool> preserved_ = false;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

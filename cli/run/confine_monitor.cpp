@@ -10,9 +10,7 @@
 #include "sandbox/confine.hpp"
 
 namespace pinfold::cli {
-namespace {
 
-/// Descriptors that a monitor makes later, or gets: of KVM, its devices and clients.
 std::uint64_t later_descriptors(const GuestConfig& guest) {
   constexpr std::uint64_t of_any_guest = 64, of_a_disk = 4, of_its_queue = 4;
   // Of a network interface: a peer that connects, and what wakes each of its queues.
@@ -25,8 +23,6 @@ std::uint64_t later_descriptors(const GuestConfig& guest) {
          ConsoleServer::most_clients;
 }
 
-}  // namespace
-
 Result<void> can_confine_monitor(const RunOptions& options) {
   if (auto possible = sandbox::confinable(options.sandbox.mode); !possible)
     return failure(exit_no_usable_kvm, possible.error());
@@ -37,7 +33,7 @@ Result<void> confine_monitor(const MachineOptions& guests) {
   std::uint64_t descriptors = 0;
   for (const RunOptions& guest : guests) descriptors += later_descriptors(guest.guest);
   const SandboxOptions& options = guests.front().sandbox;
-  const sandbox::Policy policy{options.mode, options.user, descriptors};
+  const sandbox::Policy policy{options.mode, options.user, descriptors, descriptors_for_joining};
   if (auto confined = sandbox::confine(policy); !confined)
     return failure(exit_no_usable_kvm, confined.error());
   return {};

@@ -6,6 +6,11 @@
 
 namespace pinfold::cli {
 
+/// Descriptors that a monitor makes later for a guest, or gets: of KVM, its devices and clients.
+[[nodiscard]] std::uint64_t later_descriptors(const GuestConfig& guest);
+/// As many as there are for guests that join, on a host that permits so many.
+inline constexpr std::uint64_t descriptors_for_joining = 2048;
+
 /// From here on the monitor opens no path and executes no program (docs/decisions/process-model.md), and
 /// makes only the system calls of docs/sandbox.md. It has one thread, and has parsed nothing that an image's
 /// maker or a guest wrote.

@@ -9,17 +9,6 @@
 namespace pinfold::cli {
 namespace {
 
-/// Local time counts as it is now: the guest's clock does not change with daylight saving time, as with
-/// libxl.
-std::int64_t wall_offset(const GuestConfig& config) {
-  std::int64_t seconds = config.rtc_offset_seconds;
-  const std::time_t now = std::time(nullptr);
-  // Reads /etc/localtime once; messages with a time need it later, whatever the guest's clock is.
-  ::tzset();
-  if (std::tm local{}; config.localtime && ::localtime_r(&now, &local) != nullptr) seconds += local.tm_gmtoff;
-  return seconds;
-}
-
 HostOptions host_options(const RunOptions& options) {
   HostOptions host = options.host;
   // A debugger wants to see every trap.
@@ -33,6 +22,28 @@ tl::expected<SymbolFile, std::string> open_symbols(const WatchOptions& watch) {
                                   : SymbolFile::open_map(watch.system_map);
 }
 
+}  // namespace
+
+/// Local time counts as it is now: the guest's clock does not change with daylight saving time, as with
+/// libxl.
+std::int64_t wall_offset(const GuestConfig& config) {
+  std::int64_t seconds = config.rtc_offset_seconds;
+  const std::time_t now = std::time(nullptr);
+  // Reads /etc/localtime once; messages with a time need it later, whatever the guest's clock is.
+  ::tzset();
+  if (std::tm local{}; config.localtime && ::localtime_r(&now, &local) != nullptr) seconds += local.tm_gmtoff;
+  return seconds;
+}
+
+Result<loader::KernelFile> open_kernel(const RunOptions& options) {
+  ProgressLine progress;
+  auto kernel = loader::KernelFile::open(
+      options.guest.kernel, progress.sink(), loader::UnpackCache::of_user(),
+      [&](auto file, const auto& told) { return unpack_in_child(file, told, options.sandbox.mode); });
+  if (!kernel) return failure(exit_bad_image, kernel.error().message);
+  return std::move(*kernel);
+}
+
 Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& path) {
   if (path.empty()) return std::nullopt;
   auto initrd = loader::load_initrd(path);
@@ -40,21 +51,14 @@ Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& p
   return std::move(*initrd);
 }
 
-}  // namespace
-
 Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images, std::optional<ProbedKvm>& kvm) {
   const GuestConfig& guest = options.guest;
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!processors) return failure(exit_bad_image, "cpus: " + processors.error());
   auto symbols = open_symbols(options.watch);
   if (!symbols) return failure(exit_bad_image, symbols.error());
-  auto kernel = [&] {
-    ProgressLine progress;
-    return loader::KernelFile::open(
-        guest.kernel, progress.sink(), loader::UnpackCache::of_user(),
-        [&](auto file, const auto& told) { return unpack_in_child(file, told, options.sandbox.mode); });
-  }();
-  if (!kernel) return failure(exit_bad_image, kernel.error().message);
+  auto kernel = open_kernel(options);
+  if (!kernel) return tl::unexpected(kernel.error());
   auto initrd = open_initrd(guest.initrd);
   if (!initrd) return tl::unexpected(initrd.error());
   if (!kvm) {

@@ -31,6 +31,12 @@ struct OpenInputs {
   std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
 };
 
+[[nodiscard]] Result<loader::KernelFile> open_kernel(const RunOptions& options);
+/// nullopt: there is none.
+[[nodiscard]] Result<std::optional<loader::Initrd>> open_initrd(const std::filesystem::path& path);
+/// How far the guest's wall clock is ahead of UTC, in seconds.
+[[nodiscard]] std::int64_t wall_offset(const GuestConfig& config);
+
 /// Opens everything else, and the host's KVM if it is not open yet. When it returns, the process has one
 /// thread, as before, and needs no path any more for this guest.
 [[nodiscard]] Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images,

@@ -70,8 +70,7 @@ Resident::Resident(const RunOptions& options, OpenInputs open, Inputs inputs, Li
       number_(number),
       common_(common) {
   ConsoleHub::Lossless to_stdout;
-  if (options.console.place == ConsolePlace::stdio)
-    to_stdout = [this](auto bytes) { return common_.output->offer(bytes, number_); };
+  if (prints_to_stdout()) to_stdout = [this](auto bytes) { return common_.output->offer(bytes, number_); };
   console_ = std::make_unique<GuestConsole>(std::move(open_.console), links_.socket(GuestSocket::console),
                                             std::move(to_stdout));
 }
@@ -102,7 +101,7 @@ GuestLinks Resident::links_of_life() {
 
 /// The images of a guest that never starts again here: they are in its memory now.
 void Resident::forget_images() {
-  if (!alone() && may_start_again(options_.guest)) return;
+  if (!began_alone() && may_start_again(options_.guest)) return;
   inputs_.kernel.bytes = {};
   open_.initrd.reset();
   open_.images.clear();
@@ -141,8 +140,9 @@ void Resident::publish() {
   Servers& servers = life_->servers.emplace();
   const auto& store = common_.host->store();
   if (links_.socket().open())
-    servers.control.emplace(name(), domain(), life_->guest->hot_plug(), store, links_.socket(),
-                            [&life = *life_] { life.destroyed.signal(); });
+    servers.control.emplace(
+        name(), domain(), life_->guest->hot_plug(), store, links_.socket(),
+        [&life = *life_] { life.destroyed.signal(); }, common_.join);
   if (const vmm::Fd& listener = links_.socket(GuestSocket::store); listener.open())
     servers.store.emplace(store, listener);
 }
@@ -154,7 +154,8 @@ void Resident::start() {
   }
   set_keyboard(&life_->guest->console(), false);
   if (options_.paused) domain().stop(pvmmu::DomainLock(domain().mutex()), vmm::StopReason::user);
-  common_.output->on_room([&console = life_->guest->console()] { console.on_room(); }, number_);
+  if (prints_to_stdout())
+    common_.output->on_room([&console = life_->guest->console()] { console.on_room(); }, number_);
   domain().create_threads();
   // It may have been asked for while the guest was made.
   if (common_.leaving) leave();
@@ -163,7 +164,7 @@ void Resident::start() {
 void Resident::run() {
   vmm::End& end = life_->end;
   end = domain().run();
-  common_.output->take_everything(number_);
+  if (prints_to_stdout()) common_.output->take_everything(number_);
   life_->guest->quiesce();
   note_leaving();
   again_ = is_to_start_again();
@@ -185,9 +186,11 @@ bool Resident::will_stay() const {
   return own && !life_->left && is_preserved(options_.guest, *own);
 }
 
-/// Only while others are there: the last guest's next life is a new process's, and the supervisor decides.
+/// Only while others are there: the last guest's next life is a new process's, and the supervisor decides. So
+/// it is of one that began alone: what it is made from was given up.
 bool Resident::is_to_start_again() {
   const auto own = guests_own(life_->end.ending);
+  if (began_alone()) return false;
   if (!own || life_->left || action_for(options_.guest, *own) != EndAction::restart || common_.here <= 1)
     return false;
   const auto objection = life_->rule.objection_to_restart(*own);
@@ -235,9 +238,13 @@ void Resident::stay(GuestEnd end) {
   wirings_.clear();
   close_trace();
   if (life_->servers->control) life_->servers->control->set_preserved();
-  link::say(*common_.supervisor, {static_cast<std::uint8_t>(number_), link::preserved_after(end)});
-  preserve(
-      {alone() ? common_.supervisor : nullptr, life_->destroyed, [this] { console_->disconnect_readers(); }});
+  say(link::preserved_after(end));
+  preserve({began_alone() ? common_.supervisor : nullptr, life_->destroyed,
+            [this] { console_->disconnect_readers(); }});
+}
+
+void Resident::say(std::uint8_t word) const {
+  link::say(supervisor(), {static_cast<std::uint8_t>(has_joined() ? 0 : number_), word});
 }
 
 void Resident::close_trace() {
@@ -269,7 +276,8 @@ void Resident::give_up() {
   console_->close();
   open_.images.clear();
   wirings_.clear();
-  links_ = {};
+  // The link stays, for the last word.
+  links_.sockets = {};
 }
 
 void Resident::set_keyboard(devices::ConsoleDevice* keyboard, bool gone) {

@@ -39,8 +39,9 @@ struct CommonParts {
   std::unique_ptr<Host> host;
   std::unique_ptr<OutputWriter> output;
   const vmm::Fd* supervisor = nullptr;
-  std::size_t guests = 0;            ///< All that the machine was made for.
+  std::size_t guests = 0;            ///< All that the machine was made with.
   std::atomic<std::size_t> here{0};  ///< Those that run, start again, or are preserved.
+  GuestControl::Join join;           ///< For clients that add a guest.
   std::atomic<bool> leaving{false};  ///< The user ends them.
 };
 
@@ -51,7 +52,8 @@ struct CommonParts {
 /// and leave() may be called by any thread at any time.
 class Resident {
  public:
-  /// `number`: its place among the machine's guests. `options` and `common` outlive this.
+  /// `number`: its place among those that the machine was made with; of one that joins, any. `options` and
+  /// `common` outlive this.
   Resident(const RunOptions& options, OpenInputs open, Inputs inputs, LifeLinks links, std::size_t number,
            CommonParts& common);
   ~Resident();
@@ -75,7 +77,17 @@ class Resident {
   void give_up();
 
   [[nodiscard]] const std::string& name() const { return options_.guest.name; }
-  [[nodiscard]] std::size_t number() const { return number_; }
+  [[nodiscard]] const RunOptions& options() const { return options_; }
+  /// Not after give_up().
+  [[nodiscard]] bool is_here() const { return life_ != nullptr; }
+  /// It joined a machine that was there: then its supervisor is another one.
+  [[nodiscard]] bool has_joined() const { return links_.supervisor.open(); }
+  /// The link to its supervisor.
+  [[nodiscard]] const vmm::Fd& supervisor() const {
+    return has_joined() ? links_.supervisor : *common_.supervisor;
+  }
+  /// Tells its supervisor a word of link.hpp.
+  void say(std::uint8_t word) const;
   [[nodiscard]] vmm::Domain& domain() { return life_->guest->domain(); }
   /// What the user types; how many bytes the guest took. A guest that is gone takes all.
   [[nodiscard]] std::size_t type(std::span<const std::byte> bytes);
@@ -102,7 +114,9 @@ class Resident {
     bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
   };
 
-  [[nodiscard]] bool alone() const { return common_.guests == 1; }
+  /// The machine was made with it alone.
+  [[nodiscard]] bool began_alone() const { return common_.guests == 1 && !has_joined(); }
+  [[nodiscard]] bool prints_to_stdout() const { return options_.console.place == ConsolePlace::stdio; }
   int complain(int code, const std::string& what) const;
   [[nodiscard]] GuestLinks links_of_life();
   void forget_images();

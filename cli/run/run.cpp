@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <csignal>
 #include <cstdio>
 #include <deque>
+#include <future>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -13,11 +17,16 @@
 
 #include "cli/exit_codes.hpp"
 #include "cli/gdb/server.hpp"
+#include "cli/join/arrival.hpp"
 #include "cli/run/boot_source.hpp"
 #include "cli/run/confine_monitor.hpp"
+#include "cli/run/ending_signals.hpp"
+#include "cli/run/link_watch.hpp"
 #include "cli/run/resident.hpp"
 #include "cli/run/terminal.hpp"
 #include "cli/supervisor/link.hpp"
+#include "cli/supervisor/neighbours.hpp"
+#include "devices/block/restricted_ring.hpp"
 #include "pvmmu/service_thread.hpp"
 
 namespace pinfold::cli {
@@ -42,6 +51,7 @@ class MachineRun {
       : options_(options), links_(std::move(links)) {
     common_.supervisor = &links_.supervisor;
     common_.guests = common_.here = options.size();
+    common_.join = [this](vmm::Fd socket) { return ask_to_join(std::move(socket)); };
   }
 
   /// Makes all guests, of their inputs.
@@ -50,29 +60,52 @@ class MachineRun {
   [[nodiscard]] LifeEnd run();
 
  private:
-  /// A guest's life that has ended, at one of the threads below.
-  struct Ended {
-    std::size_t guest;
-    LifeEnd how;
+  using Joined = tl::expected<std::uint16_t, std::string>;
+  /// What this thread is to do next: one of these.
+  struct Event {
+    std::optional<std::size_t> ran;  ///< A guest that began alone has ended, and printed its last.
+    struct Ended {
+      std::size_t guest;
+      LifeEnd how;
+    };
+    std::optional<Ended> ended;  ///< A life is over.
+    struct Join {
+      vmm::Fd socket;
+      std::promise<Joined> answer;
+    };
+    std::optional<Join> join;
   };
 
+  [[nodiscard]] bool began_with_one() const { return options_.size() == 1; }
   void leave();
   [[nodiscard]] std::size_t type(std::span<const std::byte> bytes) { return residents_[0]->type(bytes); }
+  void start_debugger();
   /// One thread a guest: what it does at its end may take its time.
   void run_in_thread(std::size_t guest);
-  [[nodiscard]] Ended next_end();
-  [[nodiscard]] LifeEnd run_several();
-  /// nullopt: the guest started again.
-  [[nodiscard]] std::optional<LifeEnd> after(Ended ended);
+  void conclude(std::size_t guest);
+  void post(Event event);
+  [[nodiscard]] Event next_event();
+  [[nodiscard]] LifeEnd serve();
+  void let_go_of_the_terminal();
+  /// True: it started again.
+  [[nodiscard]] bool starts_again(Event::Ended& ended);
+  void tell_end(const Resident& resident, const LifeEnd& how, std::size_t left) const;
+  [[nodiscard]] Joined ask_to_join(vmm::Fd socket);
+  [[nodiscard]] Joined admit(vmm::Fd socket);
 
   const MachineOptions& options_;
   MachineLinks links_;
   CommonParts common_;
-  std::vector<std::unique_ptr<Resident>> residents_;
-  std::vector<std::thread> threads_;  ///< By guest.
+  std::list<RunOptions> joined_options_;
+  std::vector<std::unique_ptr<Resident>> residents_;  ///< Added to by the main thread, under the mutex.
+  std::vector<std::thread> threads_;                  ///< By guest.
+  std::vector<std::unique_ptr<LinkWatch>> watches_;   ///< By guest; null: it has not joined, or is gone.
+  std::optional<gdb::Server> debugger_;
+  std::optional<TerminalInput> input_;
+  std::optional<LinkWatch> supervisor_watch_;  ///< In place of the input.
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Ended> ended_;  ///< Guarded by the mutex.
+  std::deque<Event> events_;  ///< Guarded by the mutex.
 };
 
 Result<void> MachineRun::make(ProbedKvm kvm, std::vector<Prepared> prepared, const Stopwatch& watch) {
@@ -95,86 +128,133 @@ Result<void> MachineRun::make(ProbedKvm kvm, std::vector<Prepared> prepared, con
 
 void MachineRun::leave() {
   common_.leaving = true;
+  const std::lock_guard lock(mutex_);
   for (const auto& resident : residents_) resident->leave();
   common_.output->hurry();
 }
 
+void MachineRun::start_debugger() {
+  if (!links_.debugger.open()) return;
+  debugger_.emplace(links_.debugger, residents_[0]->domain());
+  const std::string& place = options_[0].watch.gdb;
+  fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
+             place.substr(place.find(':') + 1));
+}
+
 LifeEnd MachineRun::run() {
-  std::optional<LifeEnd> how;
-  {
-    std::optional<gdb::Server> debugger;
-    if (links_.debugger.open()) {
-      debugger.emplace(links_.debugger, residents_[0]->domain());
-      const std::string& place = options_[0].watch.gdb;
-      fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
-                 place.substr(place.find(':') + 1));
-    }
-    const bool on_stdio = options_[0].console.place == ConsolePlace::stdio;
-    TerminalInput input([&](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); }, [&] { leave(); },
-                        links_.supervisor);
-    for (const auto& resident : residents_) resident->start();
-    // From here on the supervisor asks for the end over the link.
-    link::say(links_.supervisor, {0, link::runs});
-    if (residents_.size() == 1) {
-      become(ThreadKind::control);  // it only waits, and then looks at what is left
-      residents_[0]->run();
-    } else {
-      how = run_several();
-    }
-    // While the input is still there: a signal ends the program when nobody reads the guests' last output.
-    common_.output->finish();
+  start_debugger();
+  const bool on_stdio = options_[0].console.place == ConsolePlace::stdio;
+  input_.emplace([this, on_stdio](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); },
+                 [this] { leave(); }, links_.supervisor);
+  for (const auto& resident : residents_) resident->start();
+  // From here on the supervisor asks for the end over the link.
+  link::say(links_.supervisor, {0, link::runs});
+  if (began_with_one()) {
+    devices::block::RestrictedRing::make_no_more();
+    become(ThreadKind::machine);
   }
-  return how ? *how : residents_[0]->conclude();
+  const LifeEnd how = serve();
+  // While the input is still there: a signal ends the program when nobody reads the guests' last output.
+  common_.output->finish();
+  supervisor_watch_.reset();
+  debugger_.reset();
+  input_.reset();
+  return how;
+}
+
+void MachineRun::post(Event event) {
+  const std::lock_guard lock(mutex_);
+  events_.push_back(std::move(event));
+  changed_.notify_all();
+}
+
+MachineRun::Event MachineRun::next_event() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !events_.empty(); });
+  Event event = std::move(events_.front());
+  events_.pop_front();
+  return event;
 }
 
 void MachineRun::run_in_thread(std::size_t guest) {
-  threads_[guest] = service_thread(ThreadKind::control, [this, guest] {
-    Resident& resident = *residents_[guest];
+  Resident& resident = *residents_[guest];
+  threads_[guest] = service_thread(ThreadKind::control, [this, guest, &resident] {
     resident.run();
-    LifeEnd how = resident.conclude();
-    if (!resident.starts_again()) --common_.here;
-    const std::lock_guard lock(mutex_);
-    ended_.push_back({guest, std::move(how)});
-    changed_.notify_all();
+    if (began_with_one() && !resident.has_joined())
+      post({guest, {}, {}});
+    else
+      conclude(guest);
   });
 }
 
-MachineRun::Ended MachineRun::next_end() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return !ended_.empty(); });
-  Ended ended = std::move(ended_.front());
-  ended_.pop_front();
-  return ended;
+/// On a thread of its own.
+void MachineRun::conclude(std::size_t guest) {
+  Resident& resident = *residents_[guest];
+  LifeEnd how = resident.conclude();
+  if (!resident.starts_again()) --common_.here;
+  post({{}, Event::Ended{guest, std::move(how)}, {}});
 }
 
-/// This thread keeps the right to make threads and virtual machines, for guests that start again.
-LifeEnd MachineRun::run_several() {
+/// The guest that the terminal belongs to has ended: what is said of its end comes after its output, and the
+/// terminal is as before.
+void MachineRun::let_go_of_the_terminal() {
+  common_.output->finish();
+  debugger_.reset();
+  input_.reset();
+  const sigset_t ends = ending_signals();
+  if (common_.here > 1) ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
+}
+
+/// This thread keeps the right to make threads and virtual machines, for guests that join or start again.
+LifeEnd MachineRun::serve() {
   threads_.resize(residents_.size());
+  watches_.resize(residents_.size());
   for (std::size_t n = 0; n < residents_.size(); ++n) run_in_thread(n);
-  std::size_t left = residents_.size();
   for (;;) {
-    Ended ended = next_end();
-    const std::size_t guest = ended.guest;
+    Event event = next_event();
+    if (event.join) {
+      event.join->answer.set_value(admit(std::move(event.join->socket)));
+      continue;
+    }
+    const std::size_t guest = event.ran ? *event.ran : event.ended->guest;
     threads_[guest].join();
-    const auto how = after(std::move(ended));
-    if (!how) continue;
+    if (event.ran) {
+      let_go_of_the_terminal();
+      threads_[guest] = service_thread(ThreadKind::control, [this, guest] { conclude(guest); });
+      continue;
+    }
+    if (starts_again(*event.ended)) continue;
+    watches_[guest].reset();
     residents_[guest]->give_up();
-    if (--left == 0) return *how;
-    link::say(links_.supervisor, {static_cast<std::uint8_t>(guest),
-                                  link::ended_with(how->guest ? code_of(*how->guest) : how->code)});
+    const auto left = static_cast<std::size_t>(std::count_if(
+        threads_.begin(), threads_.end(), [](const auto& thread) { return thread.joinable(); }));
+    tell_end(*residents_[guest], event.ended->how, left);
+    if (left == 0) return residents_[guest]->has_joined() ? LifeEnd{} : std::move(event.ended->how);
+    if (!input_ && !supervisor_watch_) supervisor_watch_.emplace(links_.supervisor, [this] { leave(); });
   }
 }
 
-std::optional<LifeEnd> MachineRun::after(Ended ended) {
+/// To the guest's supervisor. What became of the last one of its own guests, it learns by the exit status.
+void MachineRun::tell_end(const Resident& resident, const LifeEnd& how, std::size_t left) const {
+  if (left == 0 && !resident.has_joined()) return;
+  const bool again =
+      how.guest && !common_.leaving && action_for(resident.options().guest, *how.guest) == EndAction::restart;
+  if (again && (resident.has_joined() || began_with_one()))
+    resident.say(link::leaves_after(*how.guest));
+  else
+    resident.say(link::ended_with(how.guest ? code_of(*how.guest) : how.code));
+}
+
+bool MachineRun::starts_again(Event::Ended& ended) {
   Resident& resident = *residents_[ended.guest];
-  if (!resident.starts_again()) return ended.how;
+  if (!resident.starts_again()) return false;
   if (!common_.leaving) {
     if (auto made = resident.make(Stopwatch()); made) {
       resident.publish();
       resident.start();
       run_in_thread(ended.guest);
-      link::say(links_.supervisor, {static_cast<std::uint8_t>(ended.guest), link::started_again});
-      return std::nullopt;
+      resident.say(link::started_again);
+      return true;
     } else {
       ended.how =
           no_life({made.error().code, resident.name() + " does not start again: " + made.error().message});
@@ -183,7 +263,55 @@ std::optional<LifeEnd> MachineRun::after(Ended ended) {
     ended.how = {std::nullopt, exit_powered_off, 0, {}};
   }
   --common_.here;
-  return ended.how;
+  return false;
+}
+
+MachineRun::Joined MachineRun::ask_to_join(vmm::Fd socket) {
+  Event::Join join{std::move(socket), {}};
+  auto answer = join.answer.get_future();
+  post({{}, {}, std::move(join)});
+  return answer.get();
+}
+
+/// A guest that can't be made leaves the others as they were.
+MachineRun::Joined MachineRun::admit(vmm::Fd socket) {
+  const auto failed = [](std::string why) { return tl::unexpected(std::move(why)); };
+  auto arrival = join::receive_guest(std::move(socket));
+  if (!arrival) return failed(arrival.error());
+  std::vector<const GuestConfig*> guests;
+  for (const auto& resident : residents_)
+    if (resident->is_here()) guests.push_back(&resident->options().guest);
+  guests.push_back(&arrival->options.guest);
+  if (auto objection = objection_to_names(guests)) return failed(std::move(*objection));
+  if (common_.leaving) return failed("the machine's guests are about to end");
+  std::uint64_t descriptors = later_descriptors(arrival->options.guest);
+  for (const auto& resident : residents_)
+    if (resident->has_joined() && resident->is_here())
+      descriptors += later_descriptors(resident->options().guest);
+  if (descriptors > descriptors_for_joining)
+    return failed("the monitor has not enough descriptors for one more guest");
+  auto inputs = read_inputs(arrival->open);
+  if (!inputs) return failed(inputs.error().message);
+  RunOptions& options = joined_options_.emplace_back(std::move(arrival->options));
+  options.console.named = true;
+  const std::size_t number = residents_.size();
+  auto resident = std::make_unique<Resident>(options, std::move(arrival->open), std::move(*inputs),
+                                             std::move(arrival->links), number, common_);
+  if (auto made = resident->make(Stopwatch()); !made) return failed(made.error().message);
+  {
+    const std::lock_guard lock(mutex_);
+    residents_.push_back(std::move(resident));
+  }
+  ++common_.here;
+  Resident& joined = *residents_.back();
+  const auto domain = joined.domain().id().raw();
+  joined.publish();
+  joined.start();
+  threads_.emplace_back();
+  watches_.push_back(std::make_unique<LinkWatch>(joined.supervisor(), [&joined] { joined.leave(); }));
+  run_in_thread(number);
+  link::say(links_.supervisor, {0, link::has_company});
+  return domain;
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
   NetworkDescriptors networks;                ///< One for each interface of the configuration.
   DiskSockets disks;                          ///< One for each disk of the configuration, or none at all.
+  vmm::Fd supervisor;  ///< Of a guest that has joined the machine: the link to its own supervisor.
 
   [[nodiscard]] const vmm::Fd& socket(GuestSocket which = GuestSocket::control) const {
     return sockets[static_cast<std::size_t>(which)];

@@ -22,8 +22,8 @@ namespace pinfold::sandbox {
 namespace {
 
 constexpr Kinds vcpu = kind_bit(ThreadKind::vcpu), io = kind_bit(ThreadKind::io),
-                control = kind_bit(ThreadKind::control), log = kind_bit(ThreadKind::log),
-                all = vcpu | io | control | log, helpers = unpacking | reading | keeping;
+                control = kind_bit(ThreadKind::control), log = kind_bit(ThreadKind::log), all = serving,
+                helpers = unpacking | reading | keeping, making = preparing | kind_bit(ThreadKind::machine);
 
 constexpr Condition is(unsigned argument, std::uint64_t value, const char* text) {
   // The kernel looks at the lower half of these arguments alone.
@@ -141,32 +141,33 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_ftruncate, log | control | keeping, {}, "the console log starts anew; a log on a full disk ends with a whole block; a disk becomes larger"},
 
     // Before the guest's first instruction.
-    {SYS_clone, preparing, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before the guest"},
-    {SYS_sched_setaffinity, preparing, {is(0, 0, "the calling thread")}, "processors of the host for a vCPU's thread"},
-    {SYS_set_robust_list, preparing, {}, "a thread's start"},
-    {SYS_rseq, preparing, {}, "a thread's start"},
-    {SYS_seccomp, preparing, {is(0, SECCOMP_SET_MODE_FILTER, "`SECCOMP_SET_MODE_FILTER`")}, "a thread becomes one of its kind"},
-    {SYS_rt_sigaction, preparing, {is(0, SIGUSR1, "`SIGUSR1`")}, "the signal that interrupts"},
-    {SYS_eventfd2, preparing, {}, "wake-ups between threads"},
-    {SYS_pipe2, preparing, {}, "wake-ups between threads"},
+    {SYS_clone, making, {with(0, thread_flags | other_clone_flags, thread_flags, "a thread")}, "all threads start before their guest"},
+    {SYS_sched_setaffinity, making, {is(0, 0, "the calling thread")}, "processors of the host for a vCPU's thread"},
+    {SYS_set_robust_list, making, {}, "a thread's start"},
+    {SYS_rseq, making, {}, "a thread's start"},
+    {SYS_seccomp, making, {is(0, SECCOMP_SET_MODE_FILTER, "`SECCOMP_SET_MODE_FILTER`")}, "a thread becomes one of its kind"},
+    {SYS_rt_sigaction, making, {is(0, SIGUSR1, "`SIGUSR1`")}, "the signal that interrupts"},
+    {SYS_fcntl, kind_bit(ThreadKind::machine), {is(1, F_GET_SEALS, "`F_GET_SEALS`")}, "is a file that a guest is made from, and that a client passed, one that nobody can change?"},
+    {SYS_eventfd2, making, {}, "wake-ups between threads"},
+    {SYS_pipe2, making, {}, "wake-ups between threads"},
     {SYS_signalfd4, preparing, {}, "signals that ask for the end"},
     {SYS_memfd_create, preparing, {}, "the machine's memory"},
-    {SYS_ftruncate, preparing, {}, "the machine's memory"},
-    {SYS_userfaultfd, preparing, {}, "write protection of frames in a view"},
+    {SYS_ftruncate, making, {}, "the machine's memory"},
+    {SYS_userfaultfd, making, {}, "write protection of frames in a view"},
     {SYS_io_uring_setup, preparing, {}, "rings of disks"},
     {SYS_io_uring_register, preparing, {}, "rings of disks, and their restriction"},
     {SYS_fcntl, preparing, {is(1, F_GETFD, "`F_GETFD`")}, "the library for ELF files, given the open file of `--vmlinux`"},
     {SYS_newfstatat, preparing, {with(3, AT_EMPTY_PATH, AT_EMPTY_PATH, "`AT_EMPTY_PATH`")}, "the same library: the file's size"},
     {SYS_getrandom, preparing, {}, "a guest's UUID"},
-    {SYS_ioctl, preparing, REQUEST(UFFDIO_API), "write protection of frames in a view"},
-    {SYS_ioctl, preparing, REQUEST(UFFDIO_REGISTER), "write protection of frames in a view"},
-    {SYS_ioctl, preparing, REQUEST(KVM_CHECK_EXTENSION), "the guest's virtual machine"},
-    {SYS_ioctl, preparing, {is(1, vmm::abi::get_supported_cpuid, "`KVM_GET_SUPPORTED_CPUID`")}, "the guest's virtual machine"},
-    {SYS_ioctl, preparing, REQUEST(KVM_CREATE_VM), "the guest's virtual machine"},
-    {SYS_ioctl, preparing, REQUEST(KVM_SET_IDENTITY_MAP_ADDR), "the guest's virtual machine"},
-    {SYS_ioctl, preparing, REQUEST(KVM_SET_TSS_ADDR), "the guest's virtual machine"},
-    {SYS_ioctl, preparing, REQUEST(KVM_CREATE_VCPU), "the guest's virtual machine"},
-    {SYS_ioctl, preparing, REQUEST(KVM_GET_TSC_KHZ), "the guest's clock"},
+    {SYS_ioctl, making, REQUEST(UFFDIO_API), "write protection of frames in a view"},
+    {SYS_ioctl, making, REQUEST(UFFDIO_REGISTER), "write protection of frames in a view"},
+    {SYS_ioctl, making, REQUEST(KVM_CHECK_EXTENSION), "the guest's virtual machine"},
+    {SYS_ioctl, making, {is(1, vmm::abi::get_supported_cpuid, "`KVM_GET_SUPPORTED_CPUID`")}, "the guest's virtual machine"},
+    {SYS_ioctl, making, REQUEST(KVM_CREATE_VM), "the guest's virtual machine"},
+    {SYS_ioctl, making, REQUEST(KVM_SET_IDENTITY_MAP_ADDR), "the guest's virtual machine"},
+    {SYS_ioctl, making, REQUEST(KVM_SET_TSS_ADDR), "the guest's virtual machine"},
+    {SYS_ioctl, making, REQUEST(KVM_CREATE_VCPU), "the guest's virtual machine"},
+    {SYS_ioctl, making, REQUEST(KVM_GET_TSC_KHZ), "the guest's clock"},
 
     // Processes beside the monitor.
     {SYS_vmsplice, unpacking, {}, "passes on the unpacked kernel without a copy"},
@@ -184,6 +185,7 @@ const char* name_of(ThreadKind kind) {
     case ThreadKind::vcpu: return "vcpu";
     case ThreadKind::io: return "io";
     case ThreadKind::control: return "control";
+    case ThreadKind::machine: return "machine";
     case ThreadKind::log: break;
   }
   return "log";

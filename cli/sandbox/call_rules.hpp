@@ -13,12 +13,16 @@ namespace pinfold::sandbox {
 
 /// A set of kinds of threads; `preparing` is the main thread between its confinement and the guest's first
 /// instruction, and each other thread until it is of its kind.
-using Kinds = std::uint8_t;
+using Kinds = std::uint16_t;
 constexpr Kinds kind_bit(ThreadKind kind) { return static_cast<Kinds>(1U << static_cast<unsigned>(kind)); }
-constexpr Kinds preparing = 1U << 4;
-constexpr unsigned all_thread_kinds = 4;
+constexpr unsigned all_thread_kinds = 5;
+constexpr Kinds preparing = 1U << all_thread_kinds;
 /// Processes beside the monitor (helper.hpp).
-constexpr Kinds unpacking = 1U << 5, reading = 1U << 6, keeping = 1U << 7;
+constexpr Kinds unpacking = 1U << 6, reading = 1U << 7, keeping = 1U << 8;
+/// Kinds that serve a guest. `machine`, which makes threads of them, has their filters under theirs: it may
+/// do what any of them may.
+constexpr Kinds serving = kind_bit(ThreadKind::vcpu) | kind_bit(ThreadKind::io) |
+                          kind_bit(ThreadKind::control) | kind_bit(ThreadKind::log);
 
 /// Holds of an argument a if (a & mask) == value.
 struct Condition {
@@ -41,7 +45,7 @@ struct CallRule {
 /// frequent call's; it has one condition, of 32 bits.
 [[nodiscard]] std::span<const CallRule> call_rules();
 
-/// "vcpu", "io", "control", "log".
+/// "vcpu", "io", "control", "log", "machine".
 [[nodiscard]] const char* name_of(ThreadKind kind);
 
 }  // namespace pinfold::sandbox

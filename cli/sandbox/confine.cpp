@@ -20,7 +20,8 @@ namespace pinfold::sandbox {
 namespace {
 
 constexpr int exit_no_usable_host = 4;  // cli/exit_codes.hpp
-constexpr std::array kinds{ThreadKind::vcpu, ThreadKind::io, ThreadKind::control, ThreadKind::log};
+constexpr std::array kinds{ThreadKind::vcpu, ThreadKind::io, ThreadKind::control, ThreadKind::log,
+                           ThreadKind::machine};
 
 /// By ThreadKind. Made before the first thread, and only read afterwards.
 std::array<Program, all_thread_kinds>& programs() {
@@ -58,7 +59,7 @@ tl::expected<void, std::string> filter_calls(Mode mode) {
   Kinds all = preparing;
   for (const ThreadKind kind : kinds) {
     all |= kind_bit(kind);
-    auto program = compile(kind_bit(kind), mode);
+    auto program = compile(kind == ThreadKind::machine ? kind_bit(kind) | serving : kind_bit(kind), mode);
     if (!program) return tl::unexpected(program.error());
     programs()[static_cast<std::size_t>(kind)] = std::move(*program);
   }
@@ -94,7 +95,7 @@ tl::expected<void, std::string> confine(const Policy& policy) {
   if (auto possible = confinable(policy.mode); !possible) return possible;
   const HostSupport host = host_support();
   settle_allocator();
-  if (auto set = set_limits(policy.descriptors); !set) return set;
+  if (auto set = set_limits(policy.descriptors, policy.more_descriptors); !set) return set;
   if (const int error = drop_privileges(); error != 0) return failure("capabilities", error);
   if (policy.mode == Mode::log)
     fmt::print(stderr, "pinfold: --sandbox=log: refused calls are made, and Landlock is not used\n");

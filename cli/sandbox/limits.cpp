@@ -23,7 +23,7 @@ rlim_t descriptors_in_use() {
 
 }  // namespace
 
-tl::expected<void, std::string> set_limits(std::uint64_t more) {
+tl::expected<void, std::string> set_limits(std::uint64_t more, std::uint64_t welcome) {
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0)
     return tl::unexpected(std::string("getrlimit: ") + std::strerror(errno));
@@ -32,7 +32,8 @@ tl::expected<void, std::string> set_limits(std::uint64_t more) {
     return tl::unexpected("the guest needs " + std::to_string(needed) + " descriptors, and the limit is " +
                           std::to_string(files.rlim_max) + ": raise it (ulimit -Hn " +
                           std::to_string(needed) + ")");
-  files = {needed, needed};
+  const rlim_t most = files.rlim_max - needed < welcome ? files.rlim_max : needed + welcome;
+  files = {most, most};
   const rlimit none{0, 0};
   if (::setrlimit(RLIMIT_NOFILE, &files) != 0)
     return tl::unexpected(std::string("setrlimit: ") + std::strerror(errno));

@@ -22,8 +22,9 @@ struct User {
 
 struct Policy {
   Mode mode = Mode::on;
-  std::optional<User> user;       ///< nullopt: the monitor stays who it is.
-  std::uint64_t descriptors = 0;  ///< That it will open or get, besides those that it has.
+  std::optional<User> user;            ///< nullopt: the monitor stays who it is.
+  std::uint64_t descriptors = 0;       ///< That it will open or get, besides those that it has.
+  std::uint64_t more_descriptors = 0;  ///< That it may get, on a host that permits so many.
 };
 
 }  // namespace pinfold::sandbox

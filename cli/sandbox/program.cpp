@@ -48,7 +48,7 @@ int add_rules(const Context& context, Kinds kinds) {
     if ((rule.kinds & kinds) != 0)
       if (const int error = add(context, rule); error != 0) return error;
   // Its arguments are in memory, where a filter can't see them. The C library then uses clone.
-  if ((kinds & preparing) != 0)
+  if ((kinds & (preparing | kind_bit(ThreadKind::machine))) != 0)
     if (const int error = seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(ENOSYS), SYS_clone3, 0); error != 0)
       return error;
   return 0;

@@ -68,13 +68,12 @@ std::optional<std::string> objection_to_disks(const MachineOptions& guests) {
 
 }  // namespace
 
-std::optional<std::string> objection_to_neighbours(const MachineOptions& guests) {
-  if (guests.size() == 1) return std::nullopt;
+std::optional<std::string> objection_to_names(const std::vector<const GuestConfig*>& guests) {
   if (guests.size() > most_guests_of_a_machine)
     return fmt::format("a machine has at most {} guests", most_guests_of_a_machine);
   Taken names("name"), uuids("UUID"), macs("MAC address");
-  for (const RunOptions& options : guests) {
-    const GuestConfig& guest = options.guest;
+  for (const GuestConfig* const of : guests) {
+    const GuestConfig& guest = *of;
     if (renames(guest))
       return guest.name + ": rename-restart is for a guest that is alone in its machine; use preserve";
     if (names.take(guest.name, guest.name)) return fmt::format("two guests have the name {}", guest.name);
@@ -82,6 +81,14 @@ std::optional<std::string> objection_to_neighbours(const MachineOptions& guests)
     for (const VifConfig& vif : guest.vifs)
       if (auto taken = macs.take(vif.mac, guest.name)) return taken;
   }
+  return std::nullopt;
+}
+
+std::optional<std::string> objection_to_neighbours(const MachineOptions& guests) {
+  if (guests.size() == 1) return std::nullopt;
+  std::vector<const GuestConfig*> configs;
+  for (const RunOptions& options : guests) configs.push_back(&options.guest);
+  if (auto objection = objection_to_names(configs)) return objection;
   return objection_to_disks(guests);
 }
 

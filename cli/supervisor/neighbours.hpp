@@ -3,10 +3,15 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cli/run/run_options.hpp"
 
 namespace pinfold::cli {
+
+/// Why guests of these completed() configurations can't be in one machine, by their names, UUIDs, addresses
+/// and number; nullopt: they can. Opens nothing.
+[[nodiscard]] std::optional<std::string> objection_to_names(const std::vector<const GuestConfig*>& guests);
 
 /// Why these guests, whose configurations are completed(), can't run together, as one line: something that
 /// one has is another's, or one wants what only a guest alone has. nullopt: they can.

@@ -17,10 +17,10 @@
 #include "cli/gdb/listener.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/networks/networks.hpp"
-#include "cli/supervisor/changed_devices.hpp"
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/ending_servers.hpp"
 #include "cli/supervisor/life_end.hpp"
+#include "cli/supervisor/member.hpp"
 #include "cli/supervisor/monitor_process.hpp"
 #include "cli/supervisor/neighbours.hpp"
 #include "cli/supervisor/preserved_guests.hpp"
@@ -37,60 +37,6 @@ int complain(int code, const std::string& what) {
 }
 
 bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGHUP; }
-
-/// One guest of the machine.
-struct Member {
-  RunOptions options;
-  RunOptions of_life = {};            ///< With the devices that commands attached and detached.
-  std::optional<ClaimedName> name{};  ///< None: commands don't find the guest.
-  std::optional<Networks> networks{};
-  std::optional<ImageServers> images{};
-  std::optional<HelperWatch> helpers{};  ///< Of both.
-  bool preserved = false;                ///< In a machine with others.
-  bool gone = false;                     ///< It has ended for good.
-
-  /// Starts what serves the guest. An error is one line.
-  [[nodiscard]] tl::expected<void, std::string> start_helpers();
-  /// Servers of images go on, into `ending`, until all that the guest wrote is in its images; so does the
-  /// name, unless it is kept.
-  void end_helpers(EndingServers& ending, bool keeps_name);
-};
-
-tl::expected<void, std::string> Member::start_helpers() {
-  of_life = options;
-  const auto changes = name ? name->noted_devices() : DeviceChanges{};
-  wait_for_keepers(changes);
-  auto changed = with_changes(options.guest, changes);
-  if (!changed) return tl::unexpected(changed.error());
-  of_life.guest = std::move(*changed);
-  auto opened = Networks::open(of_life.guest, name ? name->id() : static_cast<std::uint32_t>(::getpid()));
-  if (!opened) return tl::unexpected(opened.error());
-  networks.emplace(std::move(*opened));
-  auto served = ImageServers::open(of_life);
-  if (!served) return tl::unexpected(served.error());
-  images.emplace(std::move(*served));
-  helpers.emplace([this] {
-    auto troubles = networks->troubles();
-    for (HelperTrouble& trouble : images->troubles()) troubles.push_back(std::move(trouble));
-    return troubles;
-  });
-  return {};
-}
-
-void Member::end_helpers(EndingServers& ending, bool keeps_name) {
-  helpers.reset();
-  networks.reset();
-  std::optional<ClaimedName> its_name;
-  if (name && !keeps_name) {
-    its_name.emplace(std::move(*name));
-    name.reset();
-  }
-  if (images) ending.take(std::move(*images), std::move(its_name));
-  images.reset();
-}
-
-/// In the order in which the machine's monitor knows them.
-using Members = std::vector<std::unique_ptr<Member>>;
 
 /// A machine, at its end.
 struct Life {
@@ -126,6 +72,8 @@ class Supervisor {
   /// Keeps a guest that has ended, under its name or, if another life is to begin, under another one. The
   /// exit code; nullopt: another life is to begin.
   std::optional<int> keep(Member& member, MonitorProcess monitor, GuestEnd end);
+  /// The guest, which was alone when its machine was made, leaves it to those that have joined.
+  [[nodiscard]] Life part_from(MonitorProcess monitor, GuestEnd end);
   [[nodiscard]] bool starts_beside(const Member& member, GuestEnd end) const;
   void note_monitor(pid_t monitor);
   int complain_of(const Member& member, int code, const std::string& what) const;
@@ -229,7 +177,10 @@ bool Supervisor::look_at_helpers(const MonitorProcess& monitor) {
 void Supervisor::on_message(const MonitorProcess& monitor, link::Message message) {
   if (message.guest >= members_.size() || members_[message.guest]->gone) return;
   Member& member = *members_[message.guest];
-  if (message.word == link::started_again) {
+  if (message.word == link::has_company) {
+    for (const auto& each : members_)
+      if (each->name && !each->gone) each->name->note_shared(true), each->name->note_monitor(monitor.pid());
+  } else if (message.word == link::started_again) {
     rule_ = RestartRule();
     if (member.name) member.name->note_next_life();
   } else if (const auto end = link::preserved_end(message.word)) {
@@ -259,7 +210,9 @@ tl::expected<Life, int> Supervisor::live_once() {
     const auto messages = wait(&*monitor, patience());
     if (monitor->guests_run() && on_running_) std::exchange(on_running_, nullptr)();
     for (const link::Message message : messages) {
-      if (!alone) {
+      if (const auto leaves = link::leaving_end(message.word); alone && leaves)
+        return part_from(std::move(*monitor), *leaves);
+      if (!alone || !link::preserved_end(message.word)) {
         on_message(*monitor, message);
       } else if (const auto end = link::preserved_end(message.word)) {
         monitor->stop_reading();
@@ -270,8 +223,8 @@ tl::expected<Life, int> Supervisor::live_once() {
     // Helpers end with the monitor, which is no trouble.
     if (const auto status = monitor->ended()) {
       // What it wrote last.
-      if (!alone)
-        for (const link::Message message : monitor->read_link()) on_message(*monitor, message);
+      for (const link::Message message : monitor->read_link())
+        if (!alone || link::end_code(message.word)) on_message(*monitor, message);
       terminal_.restore();
       note_monitor(0);
       std::erase_if(members_, [](const auto& member) { return member->gone; });
@@ -283,6 +236,15 @@ tl::expected<Life, int> Supervisor::live_once() {
     }
     if (!look_at_helpers(*monitor) && !std::exchange(helper_failed, true)) monitor->kill();
   }
+}
+
+Life Supervisor::part_from(MonitorProcess monitor, GuestEnd end) {
+  monitor.stop_reading();
+  members_[0]->end_helpers(ending_, true);
+  // The next life needs the images.
+  ending_.wait_for_all();
+  preserved_.add(std::move(monitor), std::nullopt);
+  return Life{{end, code_of(end), 0, {}}, std::nullopt};
 }
 
 bool Supervisor::starts_beside(const Member& member, GuestEnd end) const {
@@ -357,6 +319,10 @@ int Supervisor::run() {
 
 }  // namespace
 
+int supervise(Members members, int debugger, std::function<void()> on_running) {
+  return Supervisor(std::move(members), debugger, std::move(on_running)).run();
+}
+
 int supervise(const MachineOptions& given, SupervisorEvents events) {
   MachineOptions guests = given;
   for (RunOptions& options : guests) {
@@ -386,8 +352,7 @@ int supervise(const MachineOptions& given, SupervisorEvents events) {
     debugger.emplace(std::move(*listener));
   }
   if (members[0]->name && events.named) events.named();
-  return Supervisor(std::move(members), debugger ? debugger->socket().get() : -1, std::move(events.running))
-      .run();
+  return supervise(std::move(members), debugger ? debugger->socket().get() : -1, std::move(events.running));
 }
 
 }  // namespace pinfold::cli

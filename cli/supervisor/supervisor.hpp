@@ -2,8 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <vector>
 
 #include "cli/run/run_options.hpp"
+#include "cli/supervisor/member.hpp"
 
 namespace pinfold::cli {
 
@@ -21,5 +24,11 @@ struct SupervisorEvents {
 /// stays in it; the last one gets a new monitor. This process reads nothing that a guest wrote. It holds the
 /// guests' names, passes on signals, and restores the terminal. It has one thread.
 int supervise(const MachineOptions& guests, SupervisorEvents events = {});
+
+/// In the order in which the machine's monitor knows them.
+using Members = std::vector<std::unique_ptr<Member>>;
+
+/// The same for guests that have their names. `debugger` is a listening socket for GDB, or -1.
+int supervise(Members members, int debugger, std::function<void()> on_running);
 
 }  // namespace pinfold::cli

@@ -22,6 +22,7 @@
 #include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
+#include "cli/supervisor/joined_guest.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/message_log.hpp"
 #include "cli/visible_text.hpp"
@@ -85,14 +86,15 @@ int exit_code_of(pid_t process) {
 /// In the child. The byte that says that the guest runs goes through `running`, and with it, if the user
 /// wants to see the console, a connection to it. That is made before the guest runs: so nothing that the
 /// guest prints is missed, however soon it ends.
-[[noreturn]] void become_supervisor(Pipe& messages, Ends& running, const RunOptions& options, bool attach) {
+[[noreturn]] void become_supervisor(Pipe& messages, Ends& running, const RunOptions& options,
+                                    const CreateOptions& how) {
   messages.out = vmm::Fd();
   running.parents = vmm::Fd();
   leave_the_terminal(messages.in.get());
   messages.in = vmm::Fd();
   vmm::Fd console;
   const auto connect = [&] {
-    if (const auto directory = runtime_directory(); attach && directory)
+    if (const auto directory = runtime_directory(); how.attach && directory)
       if (auto socket = connect_to_guest(*directory, options.guest.name, GuestSocket::console))
         console = std::move(*socket);
   };
@@ -103,7 +105,9 @@ int exit_code_of(pid_t process) {
     running = Ends();
     console = vmm::Fd();
   };
-  const int code = supervise({options}, {connect, say_that_it_runs});
+  const SupervisorEvents events{connect, say_that_it_runs};
+  const int code =
+      how.with.empty() ? supervise({options}, events) : supervise_joined(options, how.with, events);
   std::fflush(stderr);
   ::_exit(code);
 }
@@ -130,7 +134,7 @@ int create(const RunOptions& given, CreateOptions how) {
   const pid_t keeper = ::fork();
   if (keeper == 0) become_keeper(messages, running, log);
   const pid_t supervisor = keeper < 0 ? -1 : ::fork();
-  if (supervisor == 0) become_supervisor(messages, running, options, how.attach);
+  if (supervisor == 0) become_supervisor(messages, running, options, how);
   messages = Pipe();
   running.childs = vmm::Fd();
   if (supervisor < 0) return complain("the host gives no process");

@@ -1,6 +1,8 @@
 // `pinfold create`: a guest in the background.
 #pragma once
 
+#include <string>
+
 #include "cli/run/run_options.hpp"
 
 namespace pinfold::cli {
@@ -8,6 +10,7 @@ namespace pinfold::cli {
 struct CreateOptions {
   bool json = false;    ///< Print the guest's name and the path of its log.
   bool attach = false;  ///< When the guest runs, attach to its console, until the user detaches.
+  std::string with{};   ///< A running guest, whose machine the guest joins; empty: it gets one of its own.
 };
 
 /// Starts a supervisor in a session of its own, and returns when the guest runs: the exit code. If it does

@@ -1,6 +1,7 @@
 #include "devices/block/restricted_ring.hpp"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -33,6 +34,12 @@ io_uring_restriction flags(std::uint16_t kind) {
 
 }  // namespace
 
+namespace {
+std::atomic<bool> no_more = false;
+}
+
+void RestrictedRing::make_no_more() { no_more = true; }
+
 tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make(unsigned depth, int file, int wake) {
   return make(depth, file, wake, false);
 }
@@ -44,6 +51,7 @@ tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make_without_
 
 tl::expected<std::unique_ptr<RestrictedRing>, int> RestrictedRing::make(unsigned depth, int file, int wake,
                                                                         bool changeable) {
+  if (no_more) return tl::unexpected(EPERM);
   std::unique_ptr<RestrictedRing> ring(new RestrictedRing);
   io_uring_params params = {};
   params.flags = IORING_SETUP_R_DISABLED;

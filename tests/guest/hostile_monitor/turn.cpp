@@ -149,13 +149,13 @@ int real_drop_privileges() asm("__real__ZN7pinfold7sandbox15drop_privilegesEv");
 int wrap_drop_privileges() asm("__wrap__ZN7pinfold7sandbox15drop_privilegesEv");
 int wrap_drop_privileges() { return is_left_out("privileges") ? 0 : real_drop_privileges(); }
 
-tl::expected<void, std::string> real_set_limits(std::uint64_t) asm(
-    "__real__ZN7pinfold7sandbox10set_limitsB5cxx11Em");
-tl::expected<void, std::string> wrap_set_limits(std::uint64_t) asm(
-    "__wrap__ZN7pinfold7sandbox10set_limitsB5cxx11Em");
-tl::expected<void, std::string> wrap_set_limits(std::uint64_t more) {
+tl::expected<void, std::string> real_set_limits(std::uint64_t, std::uint64_t) asm(
+    "__real__ZN7pinfold7sandbox10set_limitsB5cxx11Emm");
+tl::expected<void, std::string> wrap_set_limits(std::uint64_t, std::uint64_t) asm(
+    "__wrap__ZN7pinfold7sandbox10set_limitsB5cxx11Emm");
+tl::expected<void, std::string> wrap_set_limits(std::uint64_t more, std::uint64_t welcome) {
   if (is_left_out("limits")) return {};
-  return real_set_limits(more);
+  return real_set_limits(more, welcome);
 }
 
 }  // namespace pinfold::sandbox

@@ -35,6 +35,7 @@ std::string threads(Kinds kinds) {
   }
   if ((kinds & all) == all) text = "all";
   for (const auto& [others, name] : {std::pair{preparing, "preparing"},
+                                     {kind_bit(ThreadKind::machine), "machine"},
                                      {unpacking, "unpacking"},
                                      {reading, "reading"},
                                      {keeping, "keeping"}})
@@ -106,7 +107,6 @@ TEST(CallRules, no_thread_may_do_what_a_guest_that_broke_out_would_want) {
                          SYS_pidfd_send_signal,
                          SYS_fork,
                          SYS_vfork,
-                         SYS_clone,
                          SYS_clone3,
                          SYS_unshare,
                          SYS_setns,
@@ -114,8 +114,6 @@ TEST(CallRules, no_thread_may_do_what_a_guest_that_broke_out_would_want) {
                          SYS_bpf,
                          SYS_perf_event_open,
                          SYS_io_uring_setup,
-                         SYS_seccomp,
-                         SYS_userfaultfd,
                          SYS_memfd_create,
                          SYS_pkey_mprotect,
                          SYS_shmat,
@@ -126,6 +124,13 @@ TEST(CallRules, no_thread_may_do_what_a_guest_that_broke_out_would_want) {
       if (rule.number == call) {
         EXPECT_EQ(rule.kinds, preparing) << call_name(call);
       }
+}
+
+TEST(CallRules, threads_and_machines_are_made_by_no_thread_that_serves_a_guest) {
+  for (const CallRule& rule : call_rules())
+    if (rule.number == SYS_clone || rule.number == SYS_seccomp || rule.number == SYS_userfaultfd) {
+      EXPECT_EQ(rule.kinds & serving, 0) << call_name(rule.number);
+    }
 }
 
 }  // namespace
