@@ -49,10 +49,6 @@ class Files {
   std::vector<int> numbers_;
 };
 
-std::string_view text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
 Result<Json> add_disk(Files& files, const DiskConfig& disk) {
   if (disk.target.empty()) return Json::object();
   block::RawImageOptions options;
@@ -129,9 +125,9 @@ Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options, const 
   if (!initrd) return failure(initrd.error().code, source->with_names(initrd.error().message));
   Files files;
   const std::string bytes = encode_options(boots);
-  Json text{{"options", files.add(sealed_file(bytes))},
-            {"kernel", files.add(sealed_file(text_of(kernel->elf())))},
-            {"initrd", *initrd ? Json(files.add(sealed_file(text_of((*initrd)->bytes())))) : Json(-1)},
+  Json text{{"options", files.add(sealed_file(std::as_bytes(std::span(bytes))))},
+            {"kernel", files.add(sealed_file(kernel->elf()))},
+            {"initrd", *initrd ? Json(files.add(sealed_file((*initrd)->bytes()))) : Json(-1)},
             {"wall_offset", wall_offset(boots.guest)},
             {"sockets", Json::array()},
             {"networks", Json::array()},

@@ -34,12 +34,12 @@ tl::expected<unsigned, std::string> receive_byte(const vmm::Fd& socket, Descript
 
 }  // namespace
 
-vmm::Fd sealed_file(std::string_view bytes) {
+vmm::Fd sealed_file(std::span<const std::byte> bytes) {
   vmm::Fd file(::memfd_create("pinfold-guest", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   while (file.open() && !bytes.empty()) {
     const ssize_t n = ::write(file.get(), bytes.data(), bytes.size());
     if (n <= 0) return {};
-    bytes.remove_prefix(static_cast<std::size_t>(n));
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
   if (!file.open() || ::fcntl(file.get(), F_ADD_SEALS, all_seals) != 0) return {};
   return file;
@@ -47,15 +47,16 @@ vmm::Fd sealed_file(std::string_view bytes) {
 
 tl::expected<std::size_t, std::string> size_of_sealed(const vmm::Fd& file) {
   struct stat is {};
+  const int seals = ::fcntl(file.get(), F_GET_SEALS);  // -1: it is a file of some file system
   // Not the C library's fstat(2), which may be a call that takes a path, too.
-  if (!file.open() || ::syscall(SYS_fstat, file.get(), &is) != 0 || !S_ISREG(is.st_mode) ||
-      (::fcntl(file.get(), F_GET_SEALS) & all_seals) != all_seals)
+  if (!file.open() || ::syscall(SYS_fstat, file.get(), &is) != 0 || !S_ISREG(is.st_mode) || seals < 0 ||
+      (seals & all_seals) != all_seals)
     return Failed("a file that is to be read can be changed");
   return static_cast<std::size_t>(is.st_size);
 }
 
 bool send_parcel(const vmm::Fd& socket, std::string_view text, const std::vector<int>& files) {
-  const vmm::Fd about = sealed_file(text);
+  const vmm::Fd about = sealed_file(std::as_bytes(std::span(text)));
   if (!about.open() || files.size() > most_files) return false;
   const std::array<int, 1> first{about.get()};
   const auto count = static_cast<char>(files.size());

@@ -2,9 +2,12 @@
 // monitor.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <tl/expected.hpp>
+#include <vector>
 
 #include "cli/control/socket.hpp"
 
@@ -19,7 +22,7 @@ struct Parcel {
 };
 
 /// A file without a name that nobody can change any more; not open if the host gives none.
-[[nodiscard]] vmm::Fd sealed_file(std::string_view bytes);
+[[nodiscard]] vmm::Fd sealed_file(std::span<const std::byte> bytes);
 /// Is it one? Then its size in bytes.
 [[nodiscard]] tl::expected<std::size_t, std::string> size_of_sealed(const vmm::Fd& file);
 

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <array>
+#include <span>
+#include <string_view>
 
 #include "cli/join/arrival.hpp"
 #include "cli/join/parcel.hpp"
@@ -13,6 +15,8 @@
 
 namespace pinfold::cli::join {
 namespace {
+
+vmm::Fd file_of(std::string_view text) { return sealed_file(std::as_bytes(std::span(text))); }
 
 struct Sockets {
   vmm::Fd ours, theirs;
@@ -29,7 +33,7 @@ TEST(Parcel, arrives_as_it_was_sent) {
   std::vector<vmm::Fd> files;
   std::vector<int> numbers;
   for (int n = 0; n < 11; ++n) {
-    files.push_back(sealed_file("file " + std::to_string(n)));
+    files.push_back(file_of("file " + std::to_string(n)));
     numbers.push_back(files.back().get());
   }
   ASSERT_TRUE(send_parcel(sockets.ours, "about them", numbers));
@@ -44,7 +48,7 @@ TEST(Parcel, arrives_as_it_was_sent) {
 TEST(Parcel, a_part_of_one_is_refused_and_not_waited_for) {
   const Sockets sockets;
   EXPECT_FALSE(receive_parcel(sockets.theirs));
-  const vmm::Fd about = sealed_file("{}");
+  const vmm::Fd about = file_of("{}");
   const std::array<int, 1> passed{about.get()};
   ASSERT_TRUE(send_with(sockets.ours, std::string_view("\x05", 1), passed));
   EXPECT_FALSE(receive_parcel(sockets.theirs)) << "five files are missing";
