@@ -40,7 +40,7 @@ void GrantEntries::drop() {
 
 tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, GrantUse use) {
   const std::lock_guard lock(mutex_);
-  if (!exists(ref)) return fail(Errno::erange);
+  if (!exists(ref)) return fail(is_empty_entry(ref) ? Errno::eperm : Errno::erange);
   Pins& pins = pins_[ref.raw()];
   const bool write = use == GrantUse::write;
   if (pins.any() && pins.grantee != grantee) return fail(Errno::eperm);

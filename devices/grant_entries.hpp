@@ -60,6 +60,11 @@ class GrantEntries {
   // These need the lock.
   [[nodiscard]] Status mark(GrantRef ref, DomId grantee, GrantUse use);
   [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() < pins_.size(); }
+  /// On Xen a table has one frame from the start. Here the guest gets it when it first asks for its table,
+  /// and until then the entries in it grant nothing.
+  [[nodiscard]] bool is_empty_entry(GrantRef ref) const {
+    return pins_.empty() && max_ != 0 && ref.raw() < entries_per_frame;
+  }
   [[nodiscard]] vmm::SharedPage& page_of(GrantRef ref);
   [[nodiscard]] static std::size_t offset_of(GrantRef ref);
 

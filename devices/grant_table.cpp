@@ -61,12 +61,6 @@ void GrantTable::attach(vmm::HypercallTable& hypercalls, BootRings&) {
   if (neighbours_ && grantor_) neighbours_->join(self_, *grantor_);
 }
 
-/// A table has one frame from the start.
-tl::expected<void, std::string> GrantTable::start(pvmmu::Held held, const BootRings&) {
-  if (entries_->grow(held, 1)) return {};
-  return tl::unexpected(std::string("the machine has no frame for the grant table"));
-}
-
 void GrantTable::detach() {
   if (neighbours_) neighbours_->leave(self_);
   grantor_.reset();

@@ -38,7 +38,6 @@ class GrantTable final : public Device {
 
   void register_with(vmm::HypercallTable& table);
   void attach(vmm::HypercallTable& hypercalls, BootRings&) override;
-  [[nodiscard]] tl::expected<void, std::string> start(pvmmu::Held held, const BootRings&) override;
   void detach() override;
   /// RDI the operation (GNTTABOP_*), RSI the array, RDX how many.
   std::int64_t grant_table_op(vmm::Hypercall& call);

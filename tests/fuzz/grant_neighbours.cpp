@@ -40,7 +40,7 @@ class Side final : public vmm::SharedFrameSource {
       for (std::size_t i = 0; i < 3; ++i) machine.poke(tables_[i], 0, Pte(tables_[i + 1], test::table));
       (void)v.pin(held, Level::l4, tables_[0]);
       for (int i = 0; i < 6; ++i) (void)v.allocate(held);
-      (void)table_->start(held, {});
+      (void)table_->entries().grow(held, 1);
     });
     table_->attach(hypercalls_, rings_);
   }

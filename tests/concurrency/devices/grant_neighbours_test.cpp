@@ -43,7 +43,7 @@ class Living final : public vmm::SharedFrameSource {
       for (std::uint64_t i = 0; i < 3; ++i) machine.poke(l4_.plus(i), 0, Pte(l4_.plus(i + 1), test::table));
       ASSERT_TRUE(v.pin(held, Level::l4, l4_));
       for (auto& frame : frames_) frame = v.allocate(held).value();
-      ASSERT_TRUE(table_->start(held, {}));
+      ASSERT_TRUE(table_->entries().grow(held, 1));
     });
     BootRings rings;
     table_->attach(hypercalls_, rings);

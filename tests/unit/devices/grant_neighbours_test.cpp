@@ -16,7 +16,7 @@ struct Neighbour {
             DomId(number), frames, target, GrantTable::Limits{.table = 2, .maptrack = 1},
             GrantTable::Machine{all, std::make_unique<FakeGrantHolder>(target, lock.held)})) {
     table->attach(hypercalls, rings);
-    EXPECT_TRUE(table->start(lock.held, rings));
+    EXPECT_TRUE(table->entries().grow(lock.held, 1));
   }
   void end() {
     table->detach();
@@ -147,6 +147,10 @@ TEST_F(GrantNeighbour, is_not_there_or_grants_nothing) {
   for (std::uint32_t ref = 9; ref < 14; ++ref) EXPECT_EQ(two.flags(ref) & (GTF_reading | GTF_writing), 0);
   EXPECT_EQ(two.target.users_of(7), 0U);
   EXPECT_TRUE(one.target.entries.empty());
+  two.table->entries().drop();
+  EXPECT_EQ(one.map(2, 511).status, GNTST_general_error)
+      << "as long as the owner has not asked for its table";
+  EXPECT_EQ(one.map(2, 512).status, GNTST_bad_gntref);
 }
 
 TEST_F(GrantNeighbour, s_table_is_its_own) {
