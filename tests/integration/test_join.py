@@ -118,13 +118,14 @@ def test_the_end_of_one_that_joined_is_its_own(host: Pinfold, work: Path, create
     assert goes_on(host, "one")
 
 
-def test_a_supervisor_that_is_killed_takes_its_guest_along_and_no_other(host: Pinfold, create: Create) -> None:
+def test_a_supervisor_that_is_killed_takes_its_guest_along_and_no_other(host: Pinfold, work: Path, create: Create) -> None:
     create(caller(host, "one"))
     create("--with", "one", caller(host, "two"))
     create("--with", "one", caller(host, "three"))
     supervisors = {name: int((host.folder / f"pinfold/{name}.lock").read_text().split()[1]) for name in ("one", "two")}
     assert supervisors["one"] == listed(host)["two"]["pid"], "the machine is that of the first one"
     os.kill(supervisors["two"], signal.SIGKILL)
+    wait_until(lambda: "two: audit: " in log_of(work, "one"), "its guest was taken apart")
     wait_until(lambda: sorted(listed(host)) == ["one", "three"], "two is gone")
     assert goes_on(host, "one") and goes_on(host, "three")
 
