@@ -78,11 +78,10 @@ class MachineRun {
 
   [[nodiscard]] bool began_with_one() const { return options_.size() == 1; }
   void leave();
-  [[nodiscard]] std::size_t type(std::span<const std::byte> bytes) { return residents_[0]->type(bytes); }
   void start_debugger();
   /// One thread a guest: what it does at its end may take its time.
   void run_in_thread(std::size_t guest);
-  void conclude(std::size_t guest);
+  void conclude(std::size_t guest, Resident& resident);
   void post(Event event);
   [[nodiscard]] Event next_event();
   [[nodiscard]] LifeEnd serve();
@@ -144,8 +143,9 @@ void MachineRun::start_debugger() {
 LifeEnd MachineRun::run() {
   start_debugger();
   const bool on_stdio = options_[0].console.place == ConsolePlace::stdio;
-  input_.emplace([this, on_stdio](auto bytes) { return on_stdio ? type(bytes) : bytes.size(); },
-                 [this] { leave(); }, links_.supervisor);
+  input_.emplace(
+      [&first = *residents_[0], on_stdio](auto bytes) { return on_stdio ? first.type(bytes) : bytes.size(); },
+      [this] { leave(); }, links_.supervisor);
   for (const auto& resident : residents_) resident->start();
   // From here on the supervisor asks for the end over the link.
   link::say(links_.supervisor, {0, link::runs});
@@ -183,13 +183,12 @@ void MachineRun::run_in_thread(std::size_t guest) {
     if (began_with_one() && !resident.has_joined())
       post({guest, {}, {}});
     else
-      conclude(guest);
+      conclude(guest, resident);
   });
 }
 
-/// On a thread of its own.
-void MachineRun::conclude(std::size_t guest) {
-  Resident& resident = *residents_[guest];
+/// On a thread of its own, which does not look at the list of guests: others may join meanwhile.
+void MachineRun::conclude(std::size_t guest, Resident& resident) {
   LifeEnd how = resident.conclude();
   if (!resident.starts_again()) --common_.here;
   post({{}, Event::Ended{guest, std::move(how)}, {}});
@@ -220,7 +219,8 @@ LifeEnd MachineRun::serve() {
     threads_[guest].join();
     if (event.ran) {
       let_go_of_the_terminal();
-      threads_[guest] = service_thread(ThreadKind::control, [this, guest] { conclude(guest); });
+      threads_[guest] = service_thread(
+          ThreadKind::control, [this, guest, &resident = *residents_[guest]] { conclude(guest, resident); });
       continue;
     }
     if (starts_again(*event.ended)) continue;

@@ -44,6 +44,14 @@ def wait_until(holds: Callable[[], object], what: str, seconds: float = 20) -> N
         time.sleep(0.05)
 
 
+def supervisor_of(host: Pinfold, name: str) -> int:
+    """The process in the note beside its lock, which may be being written anew."""
+    def words() -> list[str]:
+        return (host.folder / f"pinfold/{name}.lock").read_text().split()
+    wait_until(lambda: len(words()) > 1, "the note is whole")
+    return int(words()[1])
+
+
 def has_ended(process: int) -> bool:
     return not Path(f"/proc/{process}").exists()
 
@@ -122,7 +130,7 @@ def test_a_supervisor_that_is_killed_takes_its_guest_along_and_no_other(host: Pi
     create(caller(host, "one"))
     create("--with", "one", caller(host, "two"))
     create("--with", "one", caller(host, "three"))
-    supervisors = {name: int((host.folder / f"pinfold/{name}.lock").read_text().split()[1]) for name in ("one", "two")}
+    supervisors = {name: supervisor_of(host, name) for name in ("one", "two")}
     assert supervisors["one"] == listed(host)["two"]["pid"], "the machine is that of the first one"
     os.kill(supervisors["two"], signal.SIGKILL)
     wait_until(lambda: "two: audit: " in log_of(work, "one"), "its guest was taken apart")
