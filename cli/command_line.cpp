@@ -15,6 +15,7 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
+#include "cli/options_of_each.hpp"
 #include "cli/sandbox_options.hpp"
 #include "cli/supervisor/monitor.hpp"
 #include "cli/supervisor/supervisor.hpp"
@@ -32,6 +33,12 @@ constexpr const char* exit_code_help =
     "or no sandbox; "
     "5 the guest crashed; 6 pinfold ended the guest because of an isolation fault; 7 the monitor was killed, "
     "or its sandbox ended it.";
+
+/// What `run` and `create` are told, as it was typed.
+struct RunWords {
+  std::string stats;
+  std::vector<std::string> gdb;
+};
 
 void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
   app.add_option("--trace-mmu", to,
@@ -72,8 +79,8 @@ void add_test_options(CLI::App& app, HostOptions& options) {
   app.add_flag("--plain-gate", options.plain_gate)->group("");
 }
 
-void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
-  app.add_option("--stats", stats, "Print statistics at the end: table or json")
+void add_run(CLI::App& app, RunOptions& options, RunWords& words) {
+  app.add_option("--stats", words.stats, "Print statistics at the end: table or json")
       ->expected(0, 1)
       ->default_str("table")
       ->check(one_of({"table", "json"}))
@@ -89,7 +96,11 @@ void add_run(CLI::App& app, RunOptions& options, std::string& stats) {
                      "System.map, or a copy of its /proc/kallsyms");
   app.add_option("--vmlinux", options.watch.vmlinux, "The same from the symbol table of an ELF file")
       ->excludes(system_map);
-  app.add_option("--gdb", options.watch.gdb, "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT");
+  app.add_option(
+         "--gdb", words.gdb,
+         "Wait for GDB at unix:PATH or tcp:127.0.0.1:PORT; of several guests, one waits at NAME=unix:PATH")
+      ->allow_extra_args(false)
+      ->type_name("PLACE");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
   add_console_options(app, options.console);
   add_sandbox_options(app, options.sandbox);
@@ -103,7 +114,7 @@ void add_monitor(CLI::App& app, MonitorDescriptors& descriptors, std::string& na
   command->add_option("--options", descriptors.options)->delimiter(',')->required();
   command->add_option("--link", descriptors.link)->required();
   command->add_option("--sockets", descriptors.sockets)->delimiter(',');
-  command->add_option("--debugger", descriptors.debugger);
+  command->add_option("--debuggers", descriptors.debuggers)->delimiter(',');
   command->add_option("--networks", descriptors.networks);
   command->add_option("--disks", descriptors.disks);
 }
@@ -117,12 +128,20 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options)
                     "The guest kernel's System.map, for names of functions");
 }
 
-/// An option that was given and that only a guest alone can have; null: there is none.
-const char* option_of_one_guest(const RunOptions& options) {
-  if (options.watch.trace.to) return "--trace-mmu";
-  if (!options.watch.gdb.empty()) return "--gdb";
-  if (!options.console.log.empty()) return "--console-log";
-  return nullptr;
+/// One guest's options after the other.
+tl::expected<MachineOptions, int> machine_of(const CLI::App& command, const RunOptions& options,
+                                             const RunWords& words, std::vector<GuestConfig> guests) {
+  if (options.watch.trace.to && guests.size() > 1)
+    return tl::unexpected(
+        usage_error(command, "--trace-mmu is for one guest; with several it is not supported"));
+  MachineOptions machine(guests.size(), options);
+  for (std::size_t n = 0; n < machine.size(); ++n) machine[n].guest = std::move(guests[n]);
+  if (const char* one = option_with_one_file(machine); one != nullptr)
+    return tl::unexpected(usage_error(
+        command, std::string(one) + ": the guests need a file each; %n in its name is the guest's name"));
+  if (auto given = give_debuggers(machine, words.gdb); !given)
+    return tl::unexpected(usage_error(command, given.error()));
+  return machine;
 }
 
 /// What the monitor's answer does not contain, or contains in another form, is found out where it is used.
@@ -148,12 +167,13 @@ int run_command_line(int argc, char** argv, const char* version) {
 
   RunOptions options;
   GuestOptions guest;
-  std::string stats, trace_to;
+  RunWords words;
+  std::string trace_to;
   CLI::App* run = app.add_subcommand(
       "run", "Run a guest, or several in one machine; the console is on stdin and stdout, Ctrl-] leaves");
   run->footer(exit_code_help);
   add_guest_options(*run, guest, Guests::several);
-  add_run(*run, options, stats);
+  add_run(*run, options, words);
   add_trace(*run, options.watch.trace, trace_to);
   bool json = false, attach = false;
   CLI::App* create = app.add_subcommand("create", "Run a guest in the background; returns when it runs");
@@ -165,7 +185,7 @@ int run_command_line(int argc, char** argv, const char* version) {
                      "Put the guest into the machine of this running guest (README has when to)");
   create->add_flag("--json", json, "Print the guest's name and the path of its log as JSON");
   add_guest_options(*create, guest, Guests::one);
-  add_run(*create, options, stats);
+  add_run(*create, options, words);
   add_trace(*create, options.watch.trace, trace_to);
 
   std::string device = "/dev/kvm";
@@ -205,7 +225,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   if (console->parsed()) return attach_console(console_of);
   const CLI::App& command = create->parsed() ? *create : *run;
   if (command.count("--stats") != 0)
-    options.watch.stats = stats == "json" ? StatsFormat::json : StatsFormat::table;
+    options.watch.stats = words.stats == "json" ? StatsFormat::json : StatsFormat::table;
   if (trace->parsed()) return trace_command(trace_options);
   if (replay->parsed()) return replay_command(replay_options);
   if (report->parsed()) return make_report(pictures);
@@ -215,13 +235,10 @@ int run_command_line(int argc, char** argv, const char* version) {
     if (doctor->parsed()) return cli::doctor(json, std::cout, device.c_str());
     auto chosen = chosen_guests(command, guest);
     if (!chosen) return chosen.error();
-    if (const char* single = option_of_one_guest(options); single != nullptr && chosen->size() > 1)
-      return usage_error(command,
-                         std::string(single) + " is for one guest; with several it is not supported");
-    MachineOptions machine(chosen->size(), options);
-    for (std::size_t n = 0; n < machine.size(); ++n) machine[n].guest = std::move((*chosen)[n]);
-    if (!create->parsed()) return supervise(machine);
-    options = std::move(machine[0]);
+    auto machine = machine_of(command, options, words, std::move(*chosen));
+    if (!machine) return machine.error();
+    if (!create->parsed()) return supervise(*machine);
+    options = std::move(machine->front());
     // In the background there is no stdio.
     if (options.console.place == ConsolePlace::stdio) options.console.place = ConsolePlace::none;
     return cli::create(options, {.json = json, .attach = attach, .with = with});

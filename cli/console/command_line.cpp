@@ -10,7 +10,9 @@ void add_console_options(CLI::App& run, ConsoleOptions& options) {
       {{"stdio", ConsolePlace::stdio}, {"pty", ConsolePlace::pty}, {"none", ConsolePlace::none}},
       "Where the guest's console is: stdio if not given; a pseudo-terminal; or only where console finds it");
   CLI::Option* log =
-      run.add_option("--console-log", options.log, "Write what the guest prints to this file, too");
+      run.add_option("--console-log", options.log,
+                     "Write what the guest prints to this file, too; %n in its name is the guest's name")
+          ->type_name("FILE");
   run.add_option("--console-log-size", options.log_bytes, "A log of this size becomes an old one, FILE.1")
       ->transform(size_in_bytes())
       ->check(CLI::Range(std::uint64_t{4096}, std::uint64_t{1} << 40))

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -42,17 +43,31 @@ tl::expected<LogFiles, std::string> LogFiles::open(const ConsoleOptions& options
 
 tl::expected<LogFiles, std::string> LogFiles::open(const std::vector<std::filesystem::path>& files,
                                                    std::uint64_t limit) {
-  LogFiles log;
-  log.limit_ = limit;
+  std::vector<vmm::Fd> opened;
   for (const std::filesystem::path& path : files) {
-    vmm::Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
+    vmm::Fd& file =
+        opened.emplace_back(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
     if (!file.open()) return tl::unexpected(path.string() + ": " + std::strerror(errno));
     struct stat found {};
     if (::fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode))
       return tl::unexpected(path.string() + " is not a regular file");
-    if (log.files_.empty()) log.size_ = static_cast<std::uint64_t>(found.st_size);
-    log.files_.push_back(std::move(file));
   }
+  return of(std::move(opened), limit);
+}
+
+tl::expected<LogFiles, std::string> LogFiles::of(std::vector<vmm::Fd> files, std::uint64_t limit) {
+  LogFiles log;
+  for (const vmm::Fd& file : files) {
+    struct stat found {};
+    // Not fstat(3): the call of that name takes no path, and a confined monitor may make it.
+    const int flags = file.open() ? ::fcntl(file.get(), F_GETFL) : -1;
+    if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || ::syscall(SYS_fstat, file.get(), &found) != 0 ||
+        !S_ISREG(found.st_mode))
+      return tl::unexpected(std::string("a file of the console's log is not a regular file"));
+    if (&file == &files.front()) log.size_ = static_cast<std::uint64_t>(found.st_size);
+  }
+  log.limit_ = limit;
+  log.files_ = std::move(files);
   return log;
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <thread>
 #include <tl/expected.hpp>
+#include <utility>
 #include <vector>
 
 #include "cli/console/hub.hpp"
@@ -29,6 +30,12 @@ class LogFiles {
   /// The same for files of any names, the log first; each has at most `limit` bytes.
   [[nodiscard]] static tl::expected<LogFiles, std::string> open(
       const std::vector<std::filesystem::path>& files, std::uint64_t limit);
+
+  /// The same for files that are open.
+  [[nodiscard]] static tl::expected<LogFiles, std::string> of(std::vector<vmm::Fd> files,
+                                                              std::uint64_t limit);
+  /// Gives the files up, to be passed on.
+  [[nodiscard]] std::vector<vmm::Fd> release() { return std::move(files_); }
 
   /// Appends, and rotates when the log is full. How many bytes were written: fewer if the host takes no more.
   [[nodiscard]] std::size_t append(std::string_view bytes);

@@ -95,6 +95,25 @@ NetworkDescriptors networks_of(const Json& all, Files& files) {
   return networks;
 }
 
+tl::expected<ConsoleFiles, std::string> console_of(const ConsoleOptions& options, const Json& text,
+                                                   Files& files) {
+  ConsoleFiles console;
+  if (text.contains("pty")) {
+    console.pty.master = files.take(text["pty"].at(0));
+    console.pty.slave = files.take(text["pty"].at(1));
+    console.pty.path = text_in(text, "pty_path");
+  }
+  if (options.log.empty()) return console;
+  std::vector<vmm::Fd> of_log;
+  for (const Json& file : text.at("console_log")) of_log.push_back(files.take(file));
+  if (of_log.empty() || of_log.size() > 1 + most_old_logs || options.log_bytes == 0)
+    return Failed("a console's log of no files, or of too many");
+  auto log = LogFiles::of(std::move(of_log), options.log_bytes);
+  if (!log) return Failed(log.error());
+  console.log = std::move(*log);
+  return console;
+}
+
 /// Throws Json::exception for a text of another form.
 tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
   const vmm::Fd bytes = files.take(text.at("options"));
@@ -117,12 +136,8 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
   if (!symbols || !processors) return Failed(symbols ? "cpus: " + processors.error() : symbols.error());
   auto images = images_of(guest, text.at("disks"), files);
   if (!images) return Failed(images.error());
-  ConsoleFiles console;
-  if (text.contains("pty")) {
-    console.pty.master = files.take(text["pty"].at(0));
-    console.pty.slave = files.take(text["pty"].at(1));
-    console.pty.path = text_in(text, "pty_path");
-  }
+  auto console = console_of(options->console, text, files);
+  if (!console) return Failed(console.error());
   LifeLinks links;
   for (std::size_t n = 0; n < socket_count; ++n) links.sockets[n] = files.take(text.at("sockets").at(n));
   links.networks = networks_of(text.at("networks"), files);
@@ -131,7 +146,7 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
                   std::move(initrd),
                   std::move(*symbols),
                   std::move(*images),
-                  std::move(console),
+                  std::move(*console),
                   nullptr,
                   text.at("wall_offset").get<std::int64_t>(),
                   std::move(*processors)};

@@ -78,6 +78,8 @@ Result<Json> add_disk(Files& files, const DiskConfig& disk) {
 Result<void> add_console(Files& files, Json& text, const ConsoleOptions& options) {
   auto console = ConsoleFiles::open(options);
   if (!console) return failure(exit_bad_image, console.error());
+  if (console->log)
+    for (vmm::Fd& file : console->log->release()) text["console_log"].push_back(files.add(std::move(file)));
   if (!console->pty.master.open()) return {};
   text["pty"] = {files.add(std::move(console->pty.master)), files.add(std::move(console->pty.slave))};
   text["pty_path"] = console->pty.path;
@@ -102,7 +104,6 @@ Result<BootSource> find_boot(const RunOptions& options) {
 std::string objection_to(const RunOptions& options) {
   if (options.watch.trace.to) return "--trace-mmu is for a guest that is alone in its machine";
   if (!options.watch.gdb.empty()) return "--gdb is for guests that a machine starts with";
-  if (!options.console.log.empty()) return "--console-log is for guests that a machine starts with";
   if (!options.watch.system_map.empty() || !options.watch.vmlinux.empty())
     return "--system-map and --vmlinux are for guests that a machine starts with";
   for (const DiskConfig& disk : options.guest.disks)

@@ -7,7 +7,7 @@
 namespace pinfold::cli {
 
 /// Descriptors that a monitor makes later for a guest, or gets: of KVM, its devices and clients.
-[[nodiscard]] std::uint64_t later_descriptors(const GuestConfig& guest);
+[[nodiscard]] std::uint64_t later_descriptors(const RunOptions& options);
 /// As many as there are for guests that join, on a host that permits so many.
 inline constexpr std::uint64_t descriptors_for_joining = 2048;
 

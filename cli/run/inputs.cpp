@@ -9,13 +9,6 @@
 namespace pinfold::cli {
 namespace {
 
-HostOptions host_options(const RunOptions& options) {
-  HostOptions host = options.host;
-  // A debugger wants to see every trap.
-  if (!options.watch.gdb.empty()) host.plain_gate = true;
-  return host;
-}
-
 /// The first one that is given.
 tl::expected<SymbolFile, std::string> open_symbols(const WatchOptions& watch) {
   return watch.system_map.empty() ? SymbolFile::open_elf(watch.vmlinux)
@@ -62,7 +55,7 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images, std
   auto initrd = open_initrd(guest.initrd);
   if (!initrd) return tl::unexpected(initrd.error());
   if (!kvm) {
-    auto opened = ProbedKvm::open(host_options(options));
+    auto opened = ProbedKvm::open(options.host);
     if (!opened) return failure(exit_no_usable_kvm, opened.error());
     kvm.emplace(std::move(*opened));
   }

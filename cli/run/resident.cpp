@@ -153,6 +153,7 @@ void Resident::start() {
     console_->start([this](std::span<const std::byte> bytes) { return type(bytes); });
   }
   set_keyboard(&life_->guest->console(), false);
+  wait_for_debugger();
   if (options_.paused) domain().stop(pvmmu::DomainLock(domain().mutex()), vmm::StopReason::user);
   if (prints_to_stdout())
     common_.output->on_room([&console = life_->guest->console()] { console.on_room(); }, number_);
@@ -161,10 +162,19 @@ void Resident::start() {
   if (common_.leaving) leave();
 }
 
+/// The guest's first instruction waits, in each life.
+void Resident::wait_for_debugger() {
+  if (!links_.debugger.open()) return;
+  life_->debugger.emplace(links_.debugger, domain());
+  const std::string& place = options_.watch.gdb;
+  complain(0, "the guest waits for GDB: target remote " + place.substr(place.find(':') + 1));
+}
+
 void Resident::run() {
   vmm::End& end = life_->end;
   end = domain().run();
   if (prints_to_stdout()) common_.output->take_everything(number_);
+  life_->debugger.reset();
   life_->guest->quiesce();
   note_leaving();
   again_ = is_to_start_again();
@@ -278,6 +288,7 @@ void Resident::give_up() {
   wirings_.clear();
   // The link stays, for the last word.
   links_.sockets = {};
+  links_.debugger = vmm::Fd();
 }
 
 void Resident::set_keyboard(devices::ConsoleDevice* keyboard, bool gone) {

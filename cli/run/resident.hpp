@@ -12,6 +12,7 @@
 
 #include "cli/control/published_guest.hpp"
 #include "cli/control/store_server.hpp"
+#include "cli/gdb/server.hpp"
 #include "cli/run/guest.hpp"
 #include "cli/run/host.hpp"
 #include "cli/run/inputs.hpp"
@@ -109,6 +110,7 @@ class Resident {
     std::unique_ptr<Guest> guest;
     WakeUp destroyed;  ///< Signalled when a guest that has ended is to go.
     std::optional<Servers> servers;
+    std::optional<gdb::Server> debugger;
     vmm::End end;
     bool left = false;          ///< The user ended it.
     bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
@@ -119,6 +121,7 @@ class Resident {
   [[nodiscard]] bool prints_to_stdout() const { return options_.console.place == ConsolePlace::stdio; }
   int complain(int code, const std::string& what) const;
   [[nodiscard]] GuestLinks links_of_life();
+  void wait_for_debugger();
   void forget_images();
   void note_leaving();
   [[nodiscard]] bool will_stay() const;

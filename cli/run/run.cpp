@@ -16,7 +16,6 @@
 #include <utility>
 
 #include "cli/exit_codes.hpp"
-#include "cli/gdb/server.hpp"
 #include "cli/join/arrival.hpp"
 #include "cli/run/boot_source.hpp"
 #include "cli/run/confine_monitor.hpp"
@@ -78,7 +77,6 @@ class MachineRun {
 
   [[nodiscard]] bool began_with_one() const { return options_.size() == 1; }
   void leave();
-  void start_debugger();
   /// One thread a guest: what it does at its end may take its time.
   void run_in_thread(std::size_t guest);
   void conclude(std::size_t guest, Resident& resident);
@@ -99,7 +97,6 @@ class MachineRun {
   std::vector<std::unique_ptr<Resident>> residents_;  ///< Added to by the main thread, under the mutex.
   std::vector<std::thread> threads_;                  ///< By guest.
   std::vector<std::unique_ptr<LinkWatch>> watches_;   ///< By guest; null: it has not joined, or is gone.
-  std::optional<gdb::Server> debugger_;
   std::optional<TerminalInput> input_;
   std::optional<LinkWatch> supervisor_watch_;  ///< In place of the input.
   std::mutex mutex_;
@@ -132,16 +129,7 @@ void MachineRun::leave() {
   common_.output->hurry();
 }
 
-void MachineRun::start_debugger() {
-  if (!links_.debugger.open()) return;
-  debugger_.emplace(links_.debugger, residents_[0]->domain());
-  const std::string& place = options_[0].watch.gdb;
-  fmt::print(stderr, "pinfold: the guest waits for GDB: target remote {}\n",
-             place.substr(place.find(':') + 1));
-}
-
 LifeEnd MachineRun::run() {
-  start_debugger();
   const bool on_stdio = options_[0].console.place == ConsolePlace::stdio;
   input_.emplace(
       [&first = *residents_[0], on_stdio](auto bytes) { return on_stdio ? first.type(bytes) : bytes.size(); },
@@ -157,7 +145,6 @@ LifeEnd MachineRun::run() {
   // While the input is still there: a signal ends the program when nobody reads the guests' last output.
   common_.output->finish();
   supervisor_watch_.reset();
-  debugger_.reset();
   input_.reset();
   return how;
 }
@@ -198,7 +185,6 @@ void MachineRun::conclude(std::size_t guest, Resident& resident) {
 /// terminal is as before.
 void MachineRun::let_go_of_the_terminal() {
   common_.output->finish();
-  debugger_.reset();
   input_.reset();
   const sigset_t ends = ending_signals();
   if (common_.here > 1) ::pthread_sigmask(SIG_BLOCK, &ends, nullptr);
@@ -284,10 +270,9 @@ MachineRun::Joined MachineRun::admit(vmm::Fd socket) {
   guests.push_back(&arrival->options.guest);
   if (auto objection = objection_to_names(guests)) return failed(std::move(*objection));
   if (common_.leaving) return failed("the machine's guests are about to end");
-  std::uint64_t descriptors = later_descriptors(arrival->options.guest);
+  std::uint64_t descriptors = later_descriptors(arrival->options);
   for (const auto& resident : residents_)
-    if (resident->has_joined() && resident->is_here())
-      descriptors += later_descriptors(resident->options().guest);
+    if (resident->has_joined() && resident->is_here()) descriptors += later_descriptors(resident->options());
   if (descriptors > descriptors_for_joining)
     return failed("the monitor has not enough descriptors for one more guest");
   auto inputs = read_inputs(arrival->open);

@@ -16,6 +16,7 @@ namespace pinfold::cli {
 /// What a monitor has from its supervisor for one guest.
 struct LifeLinks {
   std::array<vmm::Fd, socket_count> sockets;  ///< By GuestSocket, listening; not open: there is none.
+  vmm::Fd debugger;                           ///< Listening for GDB; not open: none is wanted.
   NetworkDescriptors networks;                ///< One for each interface of the configuration.
   DiskSockets disks;                          ///< One for each disk of the configuration, or none at all.
   vmm::Fd supervisor;  ///< Of a guest that has joined the machine: the link to its own supervisor.
@@ -28,7 +29,6 @@ struct LifeLinks {
 /// What a monitor has from its supervisor.
 struct MachineLinks {
   std::vector<LifeLinks> guests;  ///< In the order of the options.
-  vmm::Fd debugger;               ///< Listening for GDB; not open: none is wanted.
   vmm::Fd supervisor;             ///< The link (link.hpp).
 };
 

@@ -17,6 +17,7 @@
 #include "cli/control/runtime_dir.hpp"
 #include "cli/join/pack.hpp"
 #include "cli/networks/helper_watch.hpp"
+#include "cli/options_of_each.hpp"
 #include "cli/supervisor/life_end.hpp"
 #include "cli/supervisor/link.hpp"
 #include "cli/supervisor/restart_rule.hpp"
@@ -120,7 +121,7 @@ int JoinedGuest::leave_machine(GuestEnd end) {
   member_->options.console.named = false;
   Members members;
   members.push_back(std::move(member_));
-  return cli::supervise(std::move(members), -1, {});
+  return cli::supervise(std::move(members), {});
 }
 
 std::optional<int> JoinedGuest::on_word(std::uint8_t word) {
@@ -171,6 +172,7 @@ int supervise_joined(const RunOptions& given, const std::string& with, Superviso
   RunOptions options = given;
   options.guest = std::move(*config);
   options.console.named = true;
+  name_files(options);
   if (const auto objection = join::objection_to(options); !objection.empty())
     return complain(exit_bad_image, objection);
   const auto directory = runtime_directory();

@@ -32,6 +32,7 @@ tl::expected<void, std::string> Member::start_helpers() {
 void Member::end_helpers(EndingServers& ending, bool keeps_name) {
   helpers.reset();
   networks.reset();
+  if (!keeps_name) debugger.reset();
   std::optional<ClaimedName> its_name;
   if (name && !keeps_name) {
     its_name.emplace(std::move(*name));

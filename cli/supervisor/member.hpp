@@ -5,6 +5,7 @@
 #include <string>
 #include <tl/expected.hpp>
 
+#include "cli/gdb/listener.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/networks/networks.hpp"
 #include "cli/run/run_options.hpp"
@@ -20,9 +21,10 @@ struct Member {
   std::optional<ClaimedName> name{};  ///< None: commands don't find the guest.
   std::optional<Networks> networks{};
   std::optional<ImageServers> images{};
-  std::optional<HelperWatch> helpers{};  ///< Of both.
-  bool preserved = false;                ///< In a machine with others.
-  bool gone = false;                     ///< It has ended for good.
+  std::optional<HelperWatch> helpers{};     ///< Of both.
+  std::optional<gdb::Listener> debugger{};  ///< Where GDB finds the guest, in each life.
+  bool preserved = false;                   ///< In a machine with others.
+  bool gone = false;                        ///< It has ended for good.
 
   /// Starts what serves the guest. An error is one line.
   [[nodiscard]] tl::expected<void, std::string> start_helpers();

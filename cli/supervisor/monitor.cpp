@@ -46,6 +46,7 @@ std::optional<MachineOptions> inherit_guests(const MonitorDescriptors& descripto
     LifeLinks& of = links.guests.emplace_back();
     for (std::size_t i = 0; i < socket_count && n * socket_count + i < descriptors.sockets.size(); ++i)
       of.sockets[i] = inherited(descriptors.sockets[n * socket_count + i]);
+    if (n < descriptors.debuggers.size()) of.debugger = inherited(descriptors.debuggers[n]);
     of.networks = std::move(*its_networks);
     of.disks = std::move(*its_disks);
     all.push_back(std::move(*options));
@@ -63,7 +64,7 @@ std::vector<std::string> monitor_words(const std::string& name, const MonitorDes
                                     fmt::format("--options={}", fmt::join(descriptors.options, ",")),
                                     fmt::format("--link={}", descriptors.link),
                                     fmt::format("--sockets={}", fmt::join(descriptors.sockets, ",")),
-                                    fmt::format("--debugger={}", descriptors.debugger)};
+                                    fmt::format("--debuggers={}", fmt::join(descriptors.debuggers, ","))};
   for (const auto& [option, text] :
        {std::pair("--networks=", &descriptors.networks), std::pair("--disks=", &descriptors.disks)})
     if (text->find_first_not_of('+') != std::string::npos) words.push_back(option + *text);
@@ -74,7 +75,6 @@ int monitor(const MonitorDescriptors& descriptors) {
   ::prctl(PR_SET_NAME, "pinfold");  // it was executed as /proc/self/exe, and is called "exe"
   MachineLinks links;
   links.supervisor = inherited(descriptors.link);
-  links.debugger = inherited(descriptors.debugger);
   const auto guests = inherit_guests(descriptors, links);
   if (!guests || !links.supervisor.open()) {
     fmt::print(stderr, "pinfold: monitor: only `run` and `create` start it\n");

@@ -8,12 +8,12 @@ namespace pinfold::cli {
 
 /// Descriptors that the monitor inherits from its supervisor.
 struct MonitorDescriptors {
-  std::vector<int> options;  ///< For each guest, a file: encode_options().
-  int link = -1;             ///< To the supervisor (monitor_process.hpp).
-  std::vector<int> sockets;  ///< SocketNumbers of each guest.
-  int debugger = -1;         ///< A listening socket for GDB; -1: none.
-  std::string networks;      ///< NetworkDescriptors of each guest, as texts with `+` between them.
-  std::string disks;         ///< DiskSockets of each guest, likewise.
+  std::vector<int> options;    ///< For each guest, a file: encode_options().
+  int link = -1;               ///< To the supervisor (monitor_process.hpp).
+  std::vector<int> sockets;    ///< SocketNumbers of each guest.
+  std::vector<int> debuggers;  ///< Of each guest, a listening socket for GDB; -1: none.
+  std::string networks;        ///< NetworkDescriptors of each guest, as texts with `+` between them.
+  std::string disks;           ///< DiskSockets of each guest, likewise.
 };
 
 /// The monitor's command line. The name is there for people who list processes.

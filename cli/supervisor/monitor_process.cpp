@@ -43,7 +43,7 @@ tl::unexpected<std::string> failure(const char* what) {
 }  // namespace
 
 tl::expected<MonitorProcess, std::string> MonitorProcess::start(const std::vector<GuestHandover>& guests,
-                                                                int debugger, const sigset_t& mask) {
+                                                                const sigset_t& mask) {
   std::array<int, 2> ends{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return failure("socketpair");
   MonitorProcess monitor;
@@ -51,15 +51,15 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const std::vecto
   const vmm::Fd its_end(ends[1]);
   std::vector<vmm::Fd> files;
   std::vector<std::string> names;
-  MonitorDescriptors descriptors{{}, its_end.get(), {}, debugger, {}, {}};
+  MonitorDescriptors descriptors{{}, its_end.get(), {}, {}, {}, {}};
   std::vector<int> kept{its_end.get()};
-  if (debugger >= 0) kept.push_back(debugger);
   for (const GuestHandover& guest : guests) {
     files.push_back(file_with(encode_options(guest.options)));
     if (!files.back().open()) return failure("memfd_create");
     names.push_back(guest.options.guest.name);
     descriptors.options.push_back(files.back().get());
     descriptors.sockets.insert(descriptors.sockets.end(), guest.sockets.begin(), guest.sockets.end());
+    descriptors.debuggers.push_back(guest.debugger);
     const std::string separator = names.size() > 1 ? "+" : "";
     descriptors.networks += separator + text_of(guest.networks);
     descriptors.disks += separator + text_of(guest.disks);
@@ -67,8 +67,9 @@ tl::expected<MonitorProcess, std::string> MonitorProcess::start(const std::vecto
     for (const auto& numbers : {numbers_of(guest.networks), numbers_of(guest.disks)})
       kept.insert(kept.end(), numbers.begin(), numbers.end());
   }
-  std::copy_if(descriptors.sockets.begin(), descriptors.sockets.end(), std::back_inserter(kept),
-               [](int fd) { return fd >= 0; });
+  for (const auto* listeners : {&descriptors.sockets, &descriptors.debuggers})
+    std::copy_if(listeners->begin(), listeners->end(), std::back_inserter(kept),
+                 [](int fd) { return fd >= 0; });
 
   std::vector<std::string> words = monitor_words(fmt::format("{}", fmt::join(names, ",")), descriptors);
   std::vector<char*> argv;

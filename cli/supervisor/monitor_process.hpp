@@ -22,6 +22,7 @@ namespace pinfold::cli {
 struct GuestHandover {
   const RunOptions& options;
   SocketNumbers sockets;
+  int debugger;  ///< A listening socket for GDB, or -1.
   const NetworkDescriptors& networks;
   const DiskSockets& disks;
 };
@@ -33,10 +34,10 @@ struct GuestHandover {
 /// the supervisor writes one to have it end. The exit status says the rest (life_end.hpp).
 class MonitorProcess {
  public:
-  /// `debugger` is the socket for GDB, or -1. The child has the signal mask `mask`, and ends when this
+  /// The child has the signal mask `mask`, and ends when this
   /// process does. An error is one line.
   [[nodiscard]] static tl::expected<MonitorProcess, std::string> start(
-      const std::vector<GuestHandover>& guests, int debugger, const sigset_t& mask);
+      const std::vector<GuestHandover>& guests, const sigset_t& mask);
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// Becomes readable when the monitor has written a message, or ends. -1: the supervisor reads no more of

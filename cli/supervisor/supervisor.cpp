@@ -14,9 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "cli/gdb/listener.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/networks/networks.hpp"
+#include "cli/options_of_each.hpp"
 #include "cli/supervisor/claimed_name.hpp"
 #include "cli/supervisor/ending_servers.hpp"
 #include "cli/supervisor/life_end.hpp"
@@ -46,9 +46,8 @@ struct Life {
 
 class Supervisor {
  public:
-  /// `debugger` is a listening socket for GDB, or -1.
-  Supervisor(Members members, int debugger, std::function<void()> on_running)
-      : members_(std::move(members)), debugger_(debugger), on_running_(std::move(on_running)) {}
+  Supervisor(Members members, std::function<void()> on_running)
+      : members_(std::move(members)), on_running_(std::move(on_running)) {}
 
   /// Until the last life has ended and no guest is preserved any more; the exit code.
   int run();
@@ -80,8 +79,7 @@ class Supervisor {
   /// The exit code is the worst of all guests': the largest.
   int worst(int code) { return worst_ = std::max(worst_, code); }
 
-  Members members_;  ///< Those that have not ended.
-  const int debugger_;
+  Members members_;                   ///< Those that have not ended.
   std::function<void()> on_running_;  ///< Empty once it was called.
   SupervisorSignals signals_;
   TerminalModes terminal_;
@@ -141,9 +139,10 @@ tl::expected<MonitorProcess, int> Supervisor::start() {
     if (auto started = member->start_helpers(); !started)
       return tl::unexpected(complain_of(*member, exit_bad_image, started.error()));
     guests.push_back({member->of_life, member->name ? member->name->listeners() : SocketNumbers{-1, -1, -1},
+                      member->debugger ? member->debugger->socket().get() : -1,
                       member->networks->descriptors(), member->images->sockets()});
   }
-  auto monitor = MonitorProcess::start(guests, debugger_, signals_.mask_before());
+  auto monitor = MonitorProcess::start(guests, signals_.mask_before());
   if (!monitor) return tl::unexpected(complain(exit_monitor_failed, monitor.error()));
   for (const auto& member : members_) {
     member->networks->drop_descriptors();
@@ -319,8 +318,8 @@ int Supervisor::run() {
 
 }  // namespace
 
-int supervise(Members members, int debugger, std::function<void()> on_running) {
-  return Supervisor(std::move(members), debugger, std::move(on_running)).run();
+int supervise(Members members, std::function<void()> on_running) {
+  return Supervisor(std::move(members), std::move(on_running)).run();
 }
 
 int supervise(const MachineOptions& given, SupervisorEvents events) {
@@ -333,6 +332,7 @@ int supervise(const MachineOptions& given, SupervisorEvents events) {
     if (!config) return complain(exit_bad_image, in_terms_of_flags(config.error()));
     options.guest = std::move(*config);
     options.console.named = guests.size() > 1;
+    name_files(options);
   }
   if (const auto objection = objection_to_neighbours(guests)) return complain(exit_bad_image, *objection);
   Members members;
@@ -344,15 +344,14 @@ int supervise(const MachineOptions& given, SupervisorEvents events) {
     if (!name) complain(0, "no control socket: " + name.error());
     auto& member = members.emplace_back(std::make_unique<Member>(Member{.options = guests[n]}));
     if (name) member->name.emplace(std::move(*name));
-  }
-  std::optional<gdb::Listener> debugger;
-  if (const std::string& place = guests[0].watch.gdb; !place.empty()) {
+    const std::string& place = guests[n].watch.gdb;
+    if (place.empty()) continue;
     auto listener = gdb::Listener::open(place);
     if (!listener) return complain(exit_bad_image, listener.error());
-    debugger.emplace(std::move(*listener));
+    member->debugger.emplace(std::move(*listener));
   }
   if (members[0]->name && events.named) events.named();
-  return supervise(std::move(members), debugger ? debugger->socket().get() : -1, std::move(events.running));
+  return supervise(std::move(members), std::move(events.running));
 }
 
 }  // namespace pinfold::cli

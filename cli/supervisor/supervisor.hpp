@@ -16,7 +16,7 @@ struct SupervisorEvents {
   std::function<void()> running;  ///< The guests run, for the first time.
 };
 
-/// Runs the guests, which differ in RunOptions::guest alone, in one machine on stdin and stdout until their
+/// Runs the guests in one machine on stdin and stdout until their
 /// last ends; messages and statistics go to stderr. Returns the exit code (exit_codes.hpp): the largest of
 /// all guests'.
 ///
@@ -28,7 +28,7 @@ int supervise(const MachineOptions& guests, SupervisorEvents events = {});
 /// In the order in which the machine's monitor knows them.
 using Members = std::vector<std::unique_ptr<Member>>;
 
-/// The same for guests that have their names. `debugger` is a listening socket for GDB, or -1.
-int supervise(Members members, int debugger, std::function<void()> on_running);
+/// The same for guests that have their names.
+int supervise(Members members, std::function<void()> on_running);
 
 }  // namespace pinfold::cli

@@ -168,6 +168,14 @@ poweroff -f
     assert goes_on(host, "one")
 
 
+def test_a_guest_that_joins_has_a_console_log(host: Pinfold, work: Path, create: Create) -> None:
+    create(caller(host, "one"))
+    create("--with", "one", caller(host, "two"), "--console-log", work / "%n.console", "--console-log-keep", 2)
+    wait_until(lambda: "calling" in (work / "two.console").read_text(), "the guest's words are in its log", 60)
+    assert (work / "two.console.2").exists() and not (work / "two.console.3").exists()
+    assert goes_on(host, "two")
+
+
 # -- what is refused, and leaves the others as they were
 
 def test_what_another_guest_of_the_machine_has_is_refused(host: Pinfold, work: Path, create: Create) -> None:

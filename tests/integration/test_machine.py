@@ -170,6 +170,69 @@ def test_the_store_is_one_and_each_guest_has_its_domain_in_it(host: Pinfold) -> 
     assert ask_store(host, "two", directory, "/local/domain") == "2"
 
 
+# -- what each guest has its own of
+
+def test_each_guest_has_a_console_log_of_its_own(host: Pinfold, work: Path) -> None:
+    guest = run(host, caller(host, "one"), config(host, "two", "boots_powers_off"), "--console-log", work / "%n.console")
+    guest.wait_for("two: .*all 8 checks hold")
+    guest.wait_for("one: calling")
+    guest.signal(signal.SIGTERM)
+    assert guest.exit_code() == 0
+    assert "calling" in (work / "one.console").read_text()
+    assert "calling" not in (work / "two.console").read_text()
+    assert "all 8 checks hold" in (work / "two.console").read_text()
+
+
+def ask_debugger(place: Path, *packets: str) -> bytes:
+    """What comes back for packets of GDB's protocol; returns when the last one is acknowledged and answered."""
+    came = b""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(place))
+        for packet in packets:
+            before = came.count(b"#")
+            client.sendall(f"+${packet}#{sum(packet.encode()) % 256:02x}".encode())
+            while came.count(b"#") == before:
+                data = client.recv(4096)
+                assert data, came
+                came += data
+    return came
+
+
+def test_a_debugger_of_one_guest_leaves_the_other_alone(host: Pinfold, work: Path) -> None:
+    guest = run(host, caller(host, "one"), caller(host, "two"), "--audit", "--gdb", f"one=unix:{work}/gdb")
+    guest.wait_for(f"one: the guest waits for GDB: target remote {work}/gdb")
+    guest.wait_for("^two: calling")
+    assert b"thread:1" in ask_debugger(work / "gdb", "?")  # it hangs up: the guest runs
+    guest.wait_for("^one: calling")
+    assert b"thread:" in ask_debugger(work / "gdb", "?", "D")
+    assert goes_on(host, "two") and goes_on(host, "one")
+    assert host("destroy", "one").returncode == 0
+    for _ in range(1200):
+        if not (work / "gdb").exists():
+            break
+        time.sleep(0.05)
+    assert not (work / "gdb").exists(), "its place goes with the guest"
+    assert goes_on(host, "two")
+    assert host("destroy", "two").returncode == 0
+    assert guest.exit_code() == 0
+    for name in ("one", "two"):
+        assert guest.console.has(f"{name}: {AUDITED}")
+
+
+def test_each_life_of_a_guest_beside_others_waits_for_the_debugger(host: Pinfold, work: Path) -> None:
+    again = config(host, "again", "bad_shuts_down", "reboot")
+    guest = run(host, caller(host, "stays"), again, "--audit", "--gdb", f"again=unix:{work}/gdb")
+    for life in range(1, 4):
+        guest.wait_for("again: the guest waits for GDB", 60, times=life)
+        assert not guest.console.has("again: the guest asked for a reboot") or life > 1
+        assert b"thread:1" in ask_debugger(work / "gdb", "?", "D")
+        guest.wait_for("again: the guest asked for a reboot", 60, times=life)
+    assert goes_on(host, "stays")
+    guest.signal(signal.SIGTERM)
+    assert guest.exit_code() == 0
+
+
 # -- disks with servers
 
 LIFE = """#!/bin/sh
@@ -290,7 +353,7 @@ def test_a_guest_that_can_t_start_lets_none_start(host: Pinfold) -> None:
 
 def test_options_of_one_guest_are_refused(host: Pinfold) -> None:
     files = (caller(host, "one"), caller(host, "two"))
-    for words in (("--memory", "64M"), ("--trace-mmu",), ("--gdb", "unix:x"), ("--console-log", "x")):
+    for words in (("--memory", "64M"), ("--trace-mmu",), ("--gdb", "unix:x"), ("--gdb", "three=unix:x"), ("--console-log", "x")):
         done = host("run", *files, *words)
         assert done.returncode == 2, f"{words}: {done.stderr}"
 

@@ -1,5 +1,7 @@
 // The console's hub and its readers, without a guest.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -182,6 +184,21 @@ TEST_F(ConsoleLogTest, what_is_no_file_is_refused) {
   EXPECT_FALSE(LogFiles::open(options));
   options.log = "/dev/null";
   EXPECT_FALSE(LogFiles::open(options));
+}
+
+TEST(LogFiles, that_were_passed_are_regular_files_that_can_be_written) {
+  const auto take = [](vmm::Fd file) {
+    std::vector<vmm::Fd> files;
+    files.push_back(std::move(file));
+    return LogFiles::of(std::move(files), 4096).has_value();
+  };
+  EXPECT_TRUE(take(vmm::Fd(::memfd_create("log", MFD_CLOEXEC))));
+  EXPECT_FALSE(take(vmm::Fd()));
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+  EXPECT_FALSE(take(vmm::Fd(ends[0]))) << "a write could wait";
+  EXPECT_FALSE(take(vmm::Fd(ends[1])));
+  EXPECT_FALSE(take(vmm::Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC))));
 }
 
 TEST_F(ConsoleLogTest, all_output_is_in_the_log_at_its_end) {
