@@ -7,7 +7,7 @@ Python and grep -E both read the patterns, so a pattern has to mean the same to 
 """
 import re
 
-from harness.guest_test import GuestTest, Host, Row, ScriptTest
+from harness.guest_test import GuestTest, Host, NextDoorTest, Row, ScriptTest
 
 HOLD = "all [0-9]+ checks hold"  # the guest's own checks
 AUDITED = "audit: .* no reference left"  # all counts and mirrors were right at the end
@@ -292,11 +292,73 @@ BESIDE = ScriptTest("walls.other_guests_go_on", "beside", (
     "pinfold_view_only", "guest_walls_own_mirror", "write",
     "pinfold_fallen_gate", "guest_walls_fallen_gate", "root"), rig_options=("--own-machine",), limit=300)
 
+# The same attacks on a frame of a neighbour's that runs in the same machine and has a secret there. Each wall is taken away
+# in turn. Afterwards the neighbour finds its secret and its tables as they were, and its counts and mirrors are right.
+UNHARMED = ("^neighbour: the secret is as it was", f"^neighbour: {HOLD}", f"neighbour: {AUDITED}")
+ATTACKED = r"pinfold: guest: the guest tried to (read|write|execute) frame 0x[0-9a-f]+ .*which is domain 1's; .*its view does not"
+THEIR_FRAMES = ("secret", "l1", "l4", "grants", "shared-info")
+
+
+def next_door(name: str, words: str, *says: str, guest: str = "", protection: str = "mprotect", **more) -> NextDoorTest:
+    """An attack on the neighbour's secret, or on the frame that `words` name. The emulated machine runs it with one way of
+    protecting memory."""
+    where = "" if "neighbours-" in words else " neighbours-secret"
+    options = ("--audit", "--write-protection", protection, *more.pop("options", ()))
+    on = Host.KVM | Host.RIG if protection == "mprotect" else Host.KVM
+    return NextDoorTest(f"walls.next_door.{name}", f"walls_{guest or name.partition('.')[0]}", words + where, options=options,
+                        says=(*UNHARMED, *says), **{"on": on, **more})
+
+
+NEXT_DOOR = [
+    next_door("map_foreign_frame.is_refused", "", "^guest: the validator stands"),
+    next_door("map_foreign_frame.without_view", "", NO_VIEW, "^guest: the validator stands", monitor="pinfold_viewless"),
+    *(next_door(f"attack_a_neighbour{suffix}", "", "^guest: nothing reached the neighbour", f"guest: {HOLD}", f"guest: {AUDITED}",
+                monitor=monitor)
+      for suffix, monitor in (("", "pinfold"), (".without_view", "pinfold_viewless"))),
+    *(next_door(f"map_foreign_frame.{way}.{protection}", way, UNVALIDATED, "guest: mapped a frame that is not its own", ATTACKED,
+                exit=6, monitor="pinfold_unvalidated", protection=protection)
+      for protection in PROTECTIONS for way in ("read", "write", "execute", "by-hypercall")),
+    *(next_door(f"map_foreign_frame.write-{frame}", f"write neighbours-{frame}", UNVALIDATED, ATTACKED, exit=6,
+                monitor="pinfold_unvalidated", on=Host.KVM)
+      for frame in THEIR_FRAMES[1:]),
+    *(next_door(f"forge_entries.{way}", way, UNVALIDATED, NEVER_CHECKED.replace("pinfold: ", "pinfold: guest: "), exit=6,
+                options=("--plain-gate",), monitor="pinfold_mirror_only")
+      for way in ("replaced", "foreign")),
+    *(next_door(f"own_mirror.{way}.{protection}", way, UNVALIDATED, "guest: found the table that the processor walks",
+                "pinfold: guest: the guest touched a frame that its view keeps", exit=6, monitor="pinfold_view_only",
+                protection=protection)
+      for protection in PROTECTIONS for way in ("read", "write", "execute")),
+    *(next_door(f"fallen_gate.{way}.{protection}", way, LEAVES_THE_GATE, "pinfold: guest: .*its view (does not|keeps|held)", exit=6,
+                options=("--plain-gate",), monitor="pinfold_fallen_gate", protection=protection)
+      for protection in PROTECTIONS for way in ("read", "write", "execute", "root")),
+    *(next_door(f"fallen_gate.{way}-{frame}", f"{way} neighbours-{frame}", LEAVES_THE_GATE,
+                "pinfold: guest: .*its view (does not|keeps|held)", exit=6, options=("--plain-gate",),
+                monitor="pinfold_fallen_gate", on=Host.KVM)
+      for way, frame in (*(("write", frame) for frame in THEIR_FRAMES[1:]), ("root", "l4"))),
+    # A frame that was granted for a time.
+    *(next_door(f"stale_mapping.{way}", "neighbours-loan", *says, f"guest: {HOLD}", monitor=monitor, neighbours_words="takes-back")
+      for way, monitor, says in (("is_refused", "pinfold", ("^guest: the validator stands",)),
+                                 ("without_view", "pinfold_viewless", (NO_VIEW, "^guest: the validator stands")))),
+    *(next_door(f"stale_mapping.without_validator.{protection}", "neighbours-loan", UNVALIDATED, ATTACKED, exit=6,
+                monitor="pinfold_unvalidated", neighbours_words="takes-back", protection=protection)
+      for protection in PROTECTIONS),
+]
+# The neighbour has ended, and its frames are nobody's.
+DEAD = [NextDoorTest(f"walls.next_door.dead_owner.{what}", "walls_stale_mapping", f"ends neighbours-{frame}", "ends",
+                     options=("--audit",), exit=exit_code, monitor=monitor,
+                     says=("^neighbour: ends with its secret", f"^neighbour: {HOLD}", f"neighbour: {AUDITED}", *says))
+        for frame in ("secret", "loan")
+        for what, monitor, exit_code, says in (
+            (f"{frame}.is_refused", "pinfold", 0, ("^guest: the validator stands", f"guest: {HOLD}", f"guest: {AUDITED}")),
+            (f"{frame}.without_view", "pinfold_viewless", 0, (NO_VIEW, "^guest: the validator stands", f"guest: {HOLD}")),
+            (f"{frame}.without_validator", "pinfold_unvalidated", 6,
+             (UNVALIDATED, "pinfold: guest: the guest tried to read frame .*which is (nobody|domain 1)'s; .*its view does not")))]
+
 # The folders with guests; each source file is one guest.
 FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "machine", "net", "questions", "refused", "time", "vcpus", "walls",
            "xsa")
 ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
-                   *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE]
+                   *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE, *NEXT_DOOR, *DEAD]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
 CONCURRENT = re.compile(r"(disk|events|net|time|vcpus)\.")
 # Tests that also run on the emulated machine with two processors, where vCPUs are in the gate, in the monitor and in

@@ -112,11 +112,40 @@ class ScriptTest:
         return Check(self.name, ("sh", str(GUEST_FOLDER / self.script), *options, *arguments))
 
 
+@dataclass(frozen=True)
+class NextDoorTest:
+    """Runs a test guest in one machine with a neighbour whose memory it attacks, to the end of both."""
+
+    name: str
+    guest: str
+    words: str  # of the guest's command line; one of them names the neighbour's frame (tests/guest/kit/neighbour.hpp)
+    neighbours_words: str = ""
+    options: tuple[str, ...] = ()
+    exit: int = 0
+    says: tuple[str, ...] = ()
+    monitor: str = "pinfold"
+    neighbour: str = "machine_keeps_a_secret"
+    on: Host = Host.KVM | Host.RIG
+    limit: int = 300
+    breaks_under: str = ""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.monitor, f"guest_{self.neighbour}", f"guest_{self.guest}")
+
+    def check(self, build: Build, host: Host) -> Check:
+        del host
+        script = str(GUEST_FOLDER / "next_door")
+        command = ("sh", script, str(build.program(self.monitor)), str(build.guest(self.neighbour)), self.neighbours_words,
+                   str(build.guest(self.guest)), self.words, *self.options)
+        return Check(self.name, command, self.exit, self.says)
+
+
 def is_target(word: str) -> bool:
     return word.startswith(("guest_", "pinfold"))
 
 
-Row = GuestTest | ScriptTest
+Row = GuestTest | ScriptTest | NextDoorTest
 
 
 def shell_program(checks: list[Check], seconds: int) -> str:

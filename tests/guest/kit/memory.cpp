@@ -1,5 +1,6 @@
 // The guest's frames and page tables, by way of the initial mapping.
 #include "kit/kit.hpp"
+#include "kit/neighbour.hpp"
 
 namespace kit {
 namespace {
@@ -24,6 +25,7 @@ Page* new_page() {
 u64 mfn_of(const void* va) { return p2m()[(word(va) - virt_base) / page_size]; }
 
 u64 foreign_frame() {
+  if (has_neighbour()) return neighbours_frame();
   u64 highest = 0;
   for (u64 pfn = 0; pfn < info->nr_pages; ++pfn)
     if (p2m()[pfn] > highest) highest = p2m()[pfn];

@@ -79,7 +79,8 @@ inline u64 window(u64 n) {
 struct Mailbox {
   u64 of_owner;
   u64 of_user;
-  u64 frame;  ///< One of the owner's, for the user.
+  u64 frame;      ///< One of the owner's, for the user.
+  u64 frames[8];  ///< More of them (kit/neighbour.hpp).
 };
 inline Mailbox* mailbox = nullptr;
 
@@ -94,7 +95,7 @@ inline void owner_open_mailbox() {
   grant(mailbox_ref, mfn_of(page));
 }
 inline void user_open_mailbox() {
-  constexpr u64 patience = 20'000'000'000;
+  constexpr u64 patience = 90'000'000'000;
   const u64 at = window(7);
   for (const u64 end = now_ns() + patience; now_ns() < end; nap())
     if (try_map(mailbox_ref, at).status == GNTST_okay) break;
@@ -102,7 +103,7 @@ inline void user_open_mailbox() {
 }
 inline void tell(u64& step, u64 number) { __atomic_store_n(&step, number, __ATOMIC_SEQ_CST); }
 inline void await(u64& step, u64 number) {
-  constexpr u64 patience = 20'000'000'000;
+  constexpr u64 patience = 90'000'000'000;
   const u64 end = now_ns() + patience;
   while (__atomic_load_n(&step, __ATOMIC_SEQ_CST) < number && now_ns() < end) nap();
   CHECK(__atomic_load_n(&step, __ATOMIC_SEQ_CST) >= number);
