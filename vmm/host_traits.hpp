@@ -28,6 +28,8 @@ struct HostTraits {
   /// CPL0 code in the VM runs natively, with two-dimensional paging: the gate uses its fast paths.
   bool fast_paths = false;
   WriteProtection protection = WriteProtection::mprotect;
+  /// vm.max_map_count: how many mappings the monitor's process may have; 0 if unknown.
+  std::uint64_t max_map_count = 0;
 
   /// May code at CPL3 use the exit port? If not, a port exit means CPL0.
   [[nodiscard]] bool port_open_to_cpl3() const { return syscall_stays_at_cpl3 && !leaves_at_syscall; }

@@ -1,9 +1,13 @@
 #include "cli/run/host.hpp"
 
 #include "cli/run/domain_ids.hpp"
+#include "cli/run/run_options.hpp"
 #include "vmm/host/probe.hpp"
 
 namespace pinfold::cli {
+
+static_assert(most_guests_of_a_machine == vmm::most_domains);
+
 tl::expected<ProbedKvm, std::string> ProbedKvm::open(const HostOptions& options) {
   auto kvm = vmm::Kvm::open(options.kvm_device.c_str());
   if (!kvm) return tl::unexpected(kvm.error().message);
@@ -20,7 +24,7 @@ tl::expected<ProbedKvm, std::string> ProbedKvm::open(const HostOptions& options)
 tl::expected<std::unique_ptr<Host>, std::string> Host::create(ProbedKvm kvm) {
   std::unique_ptr<Host> host(new Host(std::move(kvm)));
   // Frame 0 is nobody's.
-  auto machine = vmm::Machine::create(1, pvmmu::first_monitor_frame.raw());
+  auto machine = vmm::Machine::create(1, pvmmu::first_monitor_frame.raw(), host->traits().max_map_count);
   if (!machine) return tl::unexpected(machine.error().message);
   host->machine_ = std::move(*machine);
   return host;

@@ -70,9 +70,8 @@ XSA = [
     *(well(f"xsa.{name}", quiet=True) for name in (
         "page_tables", "iret_in_multicall", "user_mode", "stale_tables", "reservation", "traps", "leaks", "vcpus_and_events",
         "grants")),
-    # More holes in the view than a process may have mappings (vm.max_map_count). AddressSanitizer needs some of them
-    # itself.
-    well("xsa.scattered_frames", "--audit --memory 640M", breaks_under="address"),
+    # More holes in the view than a process may have mappings (vm.max_map_count).
+    well("xsa.scattered_frames", "--audit --memory 640M"),
 ]
 
 VCPUS = [

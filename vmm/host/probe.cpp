@@ -171,12 +171,6 @@ std::uint32_t address_bits() {
   return native_cpuid()(extended, 0).eax >= sizes ? native_cpuid()(sizes, 0).eax & 0xff : 36;
 }
 
-std::uint64_t max_map_count() {
-  std::uint64_t count = 0;
-  std::ifstream("/proc/sys/vm/max_map_count") >> count;
-  return count;
-}
-
 }  // namespace
 
 KvmResult<HostFacts> probe(const Kvm& kvm) {
@@ -219,6 +213,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.tsc_invariant = facts.tsc_invariant;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
+  traits.max_map_count = facts.max_map_count;
   return traits;
 }
 

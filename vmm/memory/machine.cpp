@@ -23,13 +23,14 @@ std::size_t Machine::m2p_bytes(std::uint64_t frames) {
   return (frames * sizeof(std::uint64_t) + large_page - 1) & ~(large_page - 1);
 }
 
-MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames, std::uint64_t most) {
+MemoryResult<std::unique_ptr<Machine>> Machine::create(std::uint64_t frames, std::uint64_t most,
+                                                       std::uint64_t max_map_count) {
   most = std::max(frames, most);
   if (most > pvmmu::first_monitor_frame.raw())
     return tl::unexpected(MemoryError{"a machine has at most 256 GiB of memory"});
   std::unique_ptr<Machine> machine;
   try {
-    machine.reset(new Machine(frames, most));
+    machine.reset(new Machine(frames, most, max_map_count));
   } catch (const std::bad_alloc&) {
     return tl::unexpected(MemoryError{"the host has no address space for the machine's records"});
   }

@@ -11,12 +11,16 @@
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/memory.hpp"
 #include "vmm/memory/mapping.hpp"
+#include "vmm/memory/mapping_budget.hpp"
 
 namespace pinfold::vmm {
 
 /// Frames that a domain may have beyond its memory: pages of the monitor's that are shared with it, and a few
 /// for exchanges of frames.
 inline constexpr std::uint64_t spare_frames = 4096;
+
+/// Domains that a machine has at most.
+inline constexpr std::size_t most_domains = 16;
 
 /// Whatever has a part for each frame of the machine, and has to follow when it grows: a domain.
 class MachineTenant {
@@ -44,10 +48,12 @@ class MachineTenant {
 /// which is taken before any domain's.
 class Machine {
  public:
-  /// `frames`: its size in 4 KiB frames; `most`: what it can grow to, or 0 for no more than that. The host
-  /// allocates memory when a frame is first accessed.
+  /// `frames`: its size in 4 KiB frames; `most`: what it can grow to, or 0 for no more than that;
+  /// `max_map_count`: how many mappings the process may have, or 0 for what is usual. The host allocates
+  /// memory when a frame is first accessed.
   [[nodiscard]] static MemoryResult<std::unique_ptr<Machine>> create(std::uint64_t frames,
-                                                                     std::uint64_t most = 0);
+                                                                     std::uint64_t most = 0,
+                                                                     std::uint64_t max_map_count = 0);
 
   /// Adds frames at the end, so that it has `frames`, and tells all tenants. An error: it stays as it was.
   [[nodiscard]] tl::expected<void, std::string> grow(std::uint64_t frames);
@@ -73,6 +79,8 @@ class Machine {
   /// Of these, the frames that exist may be accessed.
   [[nodiscard]] pvmmu::Pages pages() const { return pvmmu::Pages(memory_.base(), frames_.most()); }
   [[nodiscard]] const Fd& file() const { return file_; }
+  /// The mappings of the process that the domains' views may have.
+  [[nodiscard]] MappingBudget& mappings() const { return mappings_; }
   [[nodiscard]] std::size_t most_bytes() const { return memory_.size(); }
   /// Gives the memory of frames that nobody uses back to the host. They are zero then.
   void discard(Mfn first, std::uint64_t count) const {
@@ -85,7 +93,8 @@ class Machine {
   [[nodiscard]] std::size_t most_m2p_bytes() const { return m2p_.size(); }
 
  private:
-  Machine(std::uint64_t frames, std::uint64_t most) : frames_(frames, most) {}
+  Machine(std::uint64_t frames, std::uint64_t most, std::uint64_t max_map_count)
+      : frames_(frames, most), mappings_(max_map_count, most_domains) {}
   [[nodiscard]] tl::expected<void, std::string> grow(const SizeLock& held, std::uint64_t frames);
   /// Makes memory and machine-to-phys entries of these frames usable.
   [[nodiscard]] bool open_up(std::uint64_t from, std::uint64_t to);
@@ -95,6 +104,7 @@ class Machine {
   Fd m2p_file_;
   Mapping m2p_;
   pvmmu::FrameTable frames_;
+  mutable MappingBudget mappings_;
   mutable std::mutex size_mutex_;
   std::vector<MachineTenant*> tenants_;
 };

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 namespace pinfold::vmm {
 namespace {
@@ -52,6 +53,12 @@ void Mapping::discard(std::size_t offset, std::size_t size) const {
 
 bool Mapping::set_access(std::size_t offset, std::size_t size, Access access) {
   return ::mprotect(base_ + offset, size, protection(access)) == 0;
+}
+
+std::uint64_t max_map_count() {
+  std::uint64_t count = 0;
+  std::ifstream("/proc/sys/vm/max_map_count") >> count;
+  return count;
 }
 
 MemoryResult<Fd> memory_file(const char* name, std::size_t size) {

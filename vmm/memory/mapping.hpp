@@ -57,6 +57,9 @@ class Mapping {
   std::size_t size_ = 0;
 };
 
+/// vm.max_map_count: how many mappings a process may have, or 0 if the host does not say.
+[[nodiscard]] std::uint64_t max_map_count();
+
 /// A sparse file in memory. `name` appears in /proc/PID/maps.
 [[nodiscard]] MemoryResult<Fd> memory_file(const char* name, std::size_t size);
 

@@ -58,7 +58,7 @@ bool View::protect(Mfn mfn) {
 }
 
 void View::unprotect(Mfn mfn) {
-  // This fails only if the host has no room for one more mapping. The frame then stays read-only although it
+  // This fails only if there may be no more mappings. The frame then stays read-only although it
   // is data again. Isolation holds: the guest's next write to it ends the domain with a report.
   if (how_ == WriteProtection::userfaultfd)
     (void)write_protect(mfn, false);
@@ -67,13 +67,12 @@ void View::unprotect(Mfn mfn) {
 }
 
 void View::grant(Mfn first, std::uint64_t count) {
-  if (closed_) return;
-  ++changes_;
-  (void)mapping_.set_access(first.raw() * page_size, count * page_size, Mapping::Access::read_write);
+  // If this fails, the frames can't be accessed, and a guest that does ends with a report.
+  (void)set(first, Mapping::Access::read_write, count);
 }
 
 void View::revoke(Mfn mfn) {
-  // This fails if the host has no room for one more mapping, as when a guest gives back every other frame.
+  // This fails if there may be no more mappings, as when a guest gives back every other frame.
   stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
   if (stuck_ == no_mfn && !closed_) machine_.discard(mfn, 1);
 }
@@ -110,9 +109,27 @@ void View::fault_around(Mfn mfn) {
 }
 
 bool View::set(Mfn first, Mapping::Access access, std::uint64_t count) {
-  if (closed_) return true;
+  if (closed_ || count == 0) return true;
+  const std::uint64_t begin = first.raw(), end = begin + count;
+  const std::int64_t more = more_mappings(begin, count, access);
+  if (!share_.change(more)) return false;
   ++changes_;
-  return mapping_.set_access(first.raw() * page_size, count * page_size, access);
+  if (!mapping_.set_access(begin * page_size, count * page_size, access)) {
+    (void)share_.change(-more);
+    return false;
+  }
+  if (end > access_.size()) access_.resize(end, Mapping::Access::none);
+  std::fill_n(access_.begin() + static_cast<std::ptrdiff_t>(begin), count, access);
+  return true;
+}
+
+std::int64_t View::more_mappings(std::uint64_t first, std::uint64_t count, Mapping::Access to) const {
+  const std::uint64_t end = first + count, last = mapping_.size() / page_size;
+  std::int64_t more = 0;
+  if (first > 0) more += (access(first - 1) != to) - (access(first - 1) != access(first));
+  if (end < last) more += (access(end) != to) - (access(end - 1) != access(end));
+  for (std::uint64_t frame = first + 1; frame < end; ++frame) more -= access(frame - 1) != access(frame);
+  return more;
 }
 
 bool View::write_protect(Mfn mfn, bool on) {

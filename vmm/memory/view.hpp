@@ -11,7 +11,7 @@ namespace pinfold::vmm {
 
 /// How frames are made read-only in a view.
 enum class WriteProtection : std::uint8_t {
-  /// Works everywhere. Each lone frame splits the mapping, and vm.max_map_count bounds their number.
+  /// Works everywhere. Each lone frame splits the mapping, and MappingBudget bounds their number.
   mprotect,
   /// Does not split the mapping. The host has to permit userfaultfd.
   userfaultfd,
@@ -23,6 +23,9 @@ enum class WriteProtection : std::uint8_t {
 ///
 /// A frame that is revoked gives its memory back to the host: this is what a guest's balloon is for. A frame
 /// that was lent keeps it: it is another domain's.
+///
+/// What would take more mappings of the process than MappingBudget leaves it is refused, as what the host
+/// itself refuses.
 class View final : public pvmmu::FrameView {
  public:
   [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
@@ -52,12 +55,20 @@ class View final : public pvmmu::FrameView {
 
  private:
   View(const Machine& machine, Mapping mapping, WriteProtection how)
-      : machine_(machine), mapping_(std::move(mapping)), how_(how) {}
+      : machine_(machine), mapping_(std::move(mapping)), share_(machine.mappings()), how_(how) {}
   [[nodiscard]] bool set(Mfn first, Mapping::Access access, std::uint64_t count = 1);
   [[nodiscard]] bool write_protect(Mfn mfn, bool on);
+  [[nodiscard]] Mapping::Access access(std::uint64_t frame) const {
+    return frame < access_.size() ? access_[frame] : Mapping::Access::none;
+  }
+  /// How many more mappings there are once these frames have this access.
+  [[nodiscard]] std::int64_t more_mappings(std::uint64_t first, std::uint64_t count,
+                                           Mapping::Access to) const;
 
   const Machine& machine_;
   Mapping mapping_;
+  std::vector<Mapping::Access> access_;  ///< Of each frame up to the last one that had any.
+  MappingBudget::Share share_;
   Fd faults_;  ///< The userfaultfd, if that protects.
   WriteProtection how_;
   bool closed_ = false;
