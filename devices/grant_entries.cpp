@@ -1,5 +1,6 @@
 #include "devices/grant_entries.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -94,6 +95,21 @@ Status GrantEntries::swap(GrantRef a, GrantRef b) {
   const auto second = page_of(b).exchange(offset_of(b), first);
   page_of(a).store(offset_of(a), second);
   return {};
+}
+
+std::vector<GrantInUse> GrantEntries::in_use(Mfn frame) {
+  std::vector<GrantInUse> found;
+  for (std::size_t at = 0;;) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t end = std::min(pins_.size(), at + entries_per_frame);
+    if (at >= end) return found;
+    for (; at < end; ++at) {
+      const Pins& pins = pins_[at];
+      if (pins.any() && (frame == no_mfn || pins.frame == frame))
+        found.push_back(
+            {GrantRef(static_cast<std::uint32_t>(at)), pins.grantee, pins.frame, pins.readers, pins.writers});
+    }
+  }
 }
 
 vmm::SharedPage& GrantEntries::page_of(GrantRef ref) { return frames_[ref.raw() / entries_per_frame].page; }

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "devices/grant_sight.hpp"
 #include "pvmmu/errno.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/for_devices/shared_frames.hpp"
@@ -47,6 +48,10 @@ class GrantEntries {
   void release(GrantRef ref, GrantUse use);
   /// Swaps two entries, neither in use; EINVAL, EBUSY.
   [[nodiscard]] Status swap(GrantRef a, GrantRef b);
+
+  /// The grants in use: of all frames, or of one. The lock is let go of between the frames of the table, so
+  /// one that comes or ends meanwhile may or may not be among them.
+  [[nodiscard]] std::vector<GrantInUse> in_use(Mfn frame = no_mfn);
 
  private:
   /// Uses of one entry under way: Xen's pin counts, and what it keeps of a pinned entry.

@@ -43,6 +43,12 @@ class GrantTable final : public Device {
   std::int64_t grant_table_op(vmm::Hypercall& call);
 
   [[nodiscard]] GrantEntries& entries() { return *entries_; }
+  [[nodiscard]] DomId domain() const { return self_; }
+  /// What the domain has mapped; as Maptrack::list().
+  bool list_mapped(pvmmu::Held, std::uint32_t& next, Mfn frame, std::vector<MappedGrant>& found) const {
+    constexpr std::uint32_t at_a_time = 4096;
+    return maptrack_.list(next, frame, found, at_a_time);
+  }
 
  private:
   /// One end of a copy.

@@ -43,6 +43,7 @@ class GrantedPage {
 
   [[nodiscard]] bool present() const { return entries_ != nullptr; }
   [[nodiscard]] Mfn frame() const { return frame_; }
+  [[nodiscard]] GrantRef ref() const { return ref_; }
   [[nodiscard]] GrantUse use() const { return use_; }
   /// The page, which may be written if this is a use for writing. A copy of it outlives the mark.
   [[nodiscard]] const vmm::SharedPage& page() const { return page_; }

@@ -25,6 +25,19 @@ GrantedPage Maptrack::close(std::uint32_t handle) {
   return std::exchange(mappings_[handle], {}).page;
 }
 
+bool Maptrack::list(std::uint32_t& next, Mfn frame, std::vector<MappedGrant>& found,
+                    std::uint32_t most) const {
+  for (const auto size = static_cast<std::uint32_t>(mappings_.size()); most != 0 && next < size;
+       --most, ++next) {
+    const GrantMapping& mapping = mappings_[next];
+    if (mapping.parts == 0 || (frame != no_mfn && mapping.page.frame() != frame)) continue;
+    found.push_back({next, mapping.owner, mapping.page.ref(), mapping.page.frame(),
+                     mapping.page.use() == GrantUse::write, (mapping.parts & GNTMAP_host_map) != 0,
+                     (mapping.parts & GNTMAP_device_map) != 0});
+  }
+  return next < mappings_.size();
+}
+
 std::vector<GrantedPage> Maptrack::clear(DomId self) {
   std::vector<GrantedPage> of_others;
   for (GrantMapping& mapping : mappings_)

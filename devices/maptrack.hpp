@@ -35,6 +35,9 @@ class Maptrack {
   [[nodiscard]] GrantMapping* find(std::uint32_t handle);
   /// The handle may be given again. Returns what was mapped by it, whose end is the caller's.
   GrantedPage close(std::uint32_t handle);
+  /// Adds those of the next handles, up to `most`, that are mapped, of all frames or of one; `next` begins
+  /// with 0. True while there may be more.
+  bool list(std::uint32_t& next, Mfn frame, std::vector<MappedGrant>& found, std::uint32_t most) const;
   /// Ends all, but returns what other domains granted.
   std::vector<GrantedPage> clear(DomId self);
 

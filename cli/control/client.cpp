@@ -59,6 +59,29 @@ tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id, std:
   return decode_answer(*answer);
 }
 
+tl::expected<Json, std::string> ask_machine_once(std::string_view name_or_id, std::string_view command,
+                                                 const Json& arguments) {
+  const auto directory = runtime_directory();
+  if (!directory) return tl::unexpected(directory.error());
+  const auto guest = find_guest(*directory, name_or_id);
+  if (!guest) return tl::unexpected(guest.error());
+  const auto answer = fetch_answer(guest->name, command, arguments);
+  if (!answer) return tl::unexpected(answer.error());
+  std::vector<std::pair<std::string, std::string>> others;
+  if (guest->note.shared)
+    for (const RunningGuest& other : running_guests(*directory)) {
+      if (other.name == guest->name || other.note.monitor != guest->note.monitor) continue;
+      if (auto its = fetch_answer(other.name, command, arguments)) others.emplace_back(other.name, *its);
+    }
+  sandbox::confine_reader();
+  auto whole = decode_answer(*answer);
+  if (!whole) return whole;
+  for (const auto& [name, bytes] : others)
+    if (auto its = decode_answer(bytes))
+      (*whole)["neighbours"].push_back({{"name", name}, {"answer", std::move(*its)}});
+  return whole;
+}
+
 tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
                                                 const Json& arguments, time_t patience_s,
                                                 std::span<const int> descriptors) {

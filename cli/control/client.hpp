@@ -20,6 +20,11 @@ namespace pinfold::cli {
 [[nodiscard]] tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id,
                                                              std::string_view command,
                                                              const Json& arguments = Json::object());
+/// The same of a guest and of all others that share its machine now: {"name","answer"} of each that answers
+/// becomes "neighbours" of the guest's own answer.
+[[nodiscard]] tl::expected<Json, std::string> ask_machine_once(std::string_view name_or_id,
+                                                               std::string_view command,
+                                                               const Json& arguments = Json::object());
 /// The answer's bytes, for decode_answer(): nothing has looked at them.
 [[nodiscard]] tl::expected<std::string, std::string> fetch_answer(std::string_view name,
                                                                   std::string_view command,

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cli/control/frame_report.hpp"
+#include "cli/control/grant_report.hpp"
 #include "pvmmu/walk_path.hpp"
 
 namespace pinfold::cli {
@@ -46,25 +47,32 @@ std::vector<OutsideUser> outside_users(pvmmu::Held, vmm::Domain& domain) {
     for (const Mfn mfn : cpu.descriptors().ldt_frames())
       if (mfn.raw() != 0) all.push_back({mfn, Kind::ldt, vcpu});
   }
-  for (const Mfn mfn : domain.holds().frames()) all.push_back({mfn, Kind::shared, VcpuId()});
-  for (const Mfn mfn : domain.holds().frames(vmm::FrameUse::read))
+  // A neighbour's are told with the grants by which it has them.
+  constexpr auto monitor = vmm::FrameHolds::For::monitor;
+  for (const Mfn mfn : domain.holds().frames(monitor, vmm::FrameUse::write))
+    all.push_back({mfn, Kind::shared, VcpuId()});
+  for (const Mfn mfn : domain.holds().frames(monitor, vmm::FrameUse::read))
     all.push_back({mfn, Kind::reader, VcpuId()});
   return all;
 }
 
-QueryResult query_tables(vmm::Domain& domain) {
+QueryResult query_tables(vmm::Domain& domain, devices::GrantTable& grants) {
   pvmmu::DomainLock lock(domain.mutex());
   const bool paused = is_paused(domain);
   const pvmmu::Inventory inventory =
       pvmmu::take_inventory(lock, domain.mmu(), outside_users(lock, domain), let_others_in);
+  Json borrowed = mapped_grants(lock, grants, no_mfn, Whose::neighbours, let_others_in);
   lock.unlock();
   Json tables = Json::array();
   for (const pvmmu::TableReport& table : inventory.tables())
     tables.push_back(describe_table(inventory, table));
-  return Json{{"paused", paused}, {"tables", std::move(tables)}};
+  return Json{{"paused", paused},
+              {"domain", domain.id().raw()},
+              {"tables", std::move(tables)},
+              {"borrowed", std::move(borrowed)}};
 }
 
-QueryResult query_frame(vmm::Domain& domain, Mfn frame) {
+QueryResult query_frame(vmm::Domain& domain, devices::GrantTable& grants, Mfn frame) {
   pvmmu::DomainLock lock(domain.mutex());
   const pvmmu::Validator& mmu = domain.mmu();
   if (!mmu.contains(frame))
@@ -77,8 +85,12 @@ QueryResult query_frame(vmm::Domain& domain, Mfn frame) {
         let_others_in();
         lock.lock();
       });
+  Json mappings = mapped_grants(lock, grants, frame, Whose::anybodys, let_others_in);
   lock.unlock();
   Json answer = report.json();
+  answer["domain"] = domain.id().raw();
+  answer["mappings"] = std::move(mappings);
+  answer["granted"] = grants_in_use(grants.entries(), frame);
   answer["paused"] = paused;
   return answer;
 }

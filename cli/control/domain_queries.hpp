@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cli/control/protocol.hpp"
+#include "devices/grant_table.hpp"
 #include "pvmmu/inventory.hpp"
 #include "vmm/domain.hpp"
 
@@ -15,11 +16,11 @@ using QueryResult = tl::expected<Json, std::string>;
 /// {"paused":…,"tables":[{"table","level","pinned","validated","references","type_references","present",
 /// "mirror","named_by":[place…],"named_by_total","outside":[user…],"explained"}]}
 /// A place is {"table","level","slot","entry"}; a user is {"kind","vcpu"}.
-[[nodiscard]] QueryResult query_tables(vmm::Domain& domain);
+[[nodiscard]] QueryResult query_tables(vmm::Domain& domain, devices::GrantTable& grants);
 
 /// One frame and everything that refers to it:
 /// {"frame","owner","type",…,"entries":[place + "addresses"…],"entries_total","outside":[user…]}
-[[nodiscard]] QueryResult query_frame(vmm::Domain& domain, Mfn frame);
+[[nodiscard]] QueryResult query_frame(vmm::Domain& domain, devices::GrantTable& grants, Mfn frame);
 
 /// The way of an address through the tables of a vCPU's kernel or user root:
 /// {"root","processor_root","loaded","steps":[{"level","table","slot","entry","mirror","mirrored"}…],"frame"…}

@@ -46,7 +46,11 @@ Json users(const std::vector<OutsideUser>& all, Mfn frame) {
 
 /// What the view lets the guest do with a frame, as the validator keeps it.
 const char* view_of(const pvmmu::Validator& mmu, Mfn frame) {
-  if (!mmu.owns(frame)) return "no access";
+  if (!mmu.owns(frame)) {
+    const pvmmu::Loan loan = mmu.borrowed().of(frame).loan();
+    if (loan == pvmmu::Loan::none) return "no access";
+    return loan == pvmmu::Loan::read_only ? "read-only" : "read-write";
+  }
   return pvmmu::is_protected(mmu.frame(frame).type) ? "read-only" : "read-write";
 }
 
@@ -86,10 +90,14 @@ Json describe_table(const pvmmu::Inventory& inventory, const pvmmu::TableReport&
 Json describe_record(const pvmmu::Validator& mmu, pvmmu::Pages m2p, Mfn mfn) {
   Json frame{{"frame", mfn.raw()}};
   if (!mmu.owns(mfn)) {
-    // Of a frame of another domain, only that it is foreign: the rest is its owner's business.
+    // Of a frame of another domain, only that it is foreign, and what this domain has mapped of it by grants:
+    // the rest is its owner's business.
     const DomId owner = mmu.contains(mfn) ? mmu.frame(mfn).owner() : no_domain;
     frame["owner"] = owner == no_domain ? Json() : Json(owner.raw());
     frame["owned"] = false;
+    const auto mappings = mmu.borrowed().of(mfn);
+    frame["borrowed"] =
+        mappings.all() == 0 ? Json() : Json({{"readers", mappings.readers}, {"writers", mappings.writers}});
     frame["view"] = view_of(mmu, mfn);
     return frame;
   }
@@ -119,8 +127,8 @@ FrameReport FrameReport::of(pvmmu::Held held, const pvmmu::Validator& mmu, pvmmu
   FrameReport report;
   report.frame_ = frame;
   report.record_ = describe_record(mmu, m2p, frame);
-  report.owned_ = mmu.owns(frame);
-  if (!report.owned_) return report;
+  report.searched_ = mmu.owns(frame) || mmu.borrowed().of(frame).all() != 0;
+  if (!report.searched_) return report;
   std::vector<EntryPlace> some;
   for (pvmmu::FrameSearch search(frame); search.step(held, mmu, some); between()) report.take(some);
   report.take(some);
@@ -139,7 +147,7 @@ void FrameReport::take(std::vector<EntryPlace>& some) {
 
 Json FrameReport::json() const {
   Json answer = record_;
-  if (!owned_) return answer;
+  if (!searched_) return answer;
   Json entries = Json::array();
   for (const EntryPlace& entry : entries_) entries.push_back(with_addresses(inventory_, entry));
   answer["entries"] = std::move(entries);

@@ -33,7 +33,7 @@ class FrameReport {
   void take(std::vector<pvmmu::EntryPlace>& some);
 
   Mfn frame_;
-  bool owned_ = false;
+  bool searched_ = false;
   Json record_;
   std::vector<pvmmu::EntryPlace> entries_;
   std::size_t total_ = 0;

@@ -77,11 +77,11 @@ std::string GuestControl::answer(std::string_view line, Descriptors descriptors)
 tl::expected<Json, std::string> GuestControl::carry_out(const Request& request, Descriptors& descriptors) {
   const Json& arguments = request.arguments;
   if (request.command == "status") return status();
-  if (request.command == "tables") return query_tables(domain_);
+  if (request.command == "tables") return query_tables(domain_, grants_);
   if (request.command == "frame") {
     const auto frame = number_in(arguments, "frame");
     if (!frame) return tl::unexpected(frame.error());
-    return query_frame(domain_, Mfn(*frame));
+    return query_frame(domain_, grants_, Mfn(*frame));
   }
   if (request.command == "walk") {
     const auto address = address_in(arguments, "address");

@@ -12,6 +12,7 @@
 #include "cli/control/protocol.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/hotplug/device_requests.hpp"
+#include "devices/grant_table.hpp"
 #include "vmm/domain.hpp"
 
 namespace pinfold::cli {
@@ -22,11 +23,12 @@ class GuestControl {
   /// Makes a guest in this one's machine of what a client has sent through the socket: its domain's ID.
   using Join = std::function<tl::expected<std::uint16_t, std::string>(vmm::Fd socket)>;
   /// `on_destroy` is called after the domain's end, when somebody asks for it.
-  GuestControl(std::string name, vmm::Domain& domain, HotPlug& hot_plug,
+  GuestControl(std::string name, vmm::Domain& domain, HotPlug& hot_plug, devices::GrantTable& grants,
                const std::shared_ptr<devices::xenstore::Store>& store, std::function<void()> on_destroy = {},
                Join join = {})
       : name_(std::move(name)),
         domain_(domain),
+        grants_(grants),
         requests_(domain, store),
         devices_(hot_plug, store),
         on_destroy_(std::move(on_destroy)),
@@ -50,6 +52,7 @@ class GuestControl {
 
   std::string name_;
   vmm::Domain& domain_;
+  devices::GrantTable& grants_;
   GuestRequests requests_;
   DeviceRequests devices_;
   std::function<void()> on_destroy_;

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "cli/inspect/grant_text.hpp"
 #include "cli/inspect/inspect_text.hpp"
 #include "cli/json_number.hpp"
 #include "pvmmu/rule_reasons.hpp"
@@ -95,7 +96,17 @@ Json holder_of(const Json& entry) {
                                : "nothing needed, unless the frame is to be given away: then clear it"}};
 }
 
+/// What is mapped by grants. An entry that is cleared otherwise leaves its mapping, so only the handle helps.
+void add_mappings(Json& holders, const Json& frame) {
+  for (const Json& mapping : list_in(frame, "mappings"))
+    holders.push_back({{"holder", mapping_text(mapping)},
+                       {"instead", "unmap it by its handle (GNTTABOP_unmap_grant_ref)"}});
+}
+
 std::string what_it_is(const Json& frame) {
+  if (is_mapped_by_grant(frame))
+    return fmt::format("domain {}'s, which granted it: mapped for {}", whole_number(frame.at("owner")),
+                       whole_number(frame.at("borrowed").at("writers")) != 0 ? "writing" : "reading");
   if (!frame.at("owned").get<bool>()) return "not the domain's";
   const std::string type = frame.at("type").get<std::string>();
   const auto relied_upon = whole_number(frame.at("type_references"));
@@ -137,9 +148,11 @@ Json explain_frame(const Json& frame) {
   result["refused"] = Json::array();
   result["holders"] = Json::array();
   if (!frame.at("owned").get<bool>()) {
-    result["refused"].push_back(refused("map it", {Rule::l1_foreign_frame}));
+    result["refused"].push_back(
+        refused(is_mapped_by_grant(frame) ? "map it but by a grant" : "map it", {Rule::l1_foreign_frame}));
     result["refused"].push_back(refused("name it as a page table", {Rule::upper_foreign_frame}));
     result["refused"].push_back(refused("pin it, clear it, give it back", {Rule::frame_not_owned}));
+    add_mappings(result["holders"], frame);
     return result;
   }
   const bool relied_upon = whole_number(frame.at("type_references")) != 0;
@@ -155,6 +168,10 @@ Json explain_frame(const Json& frame) {
   for (const Json& user : frame.at("outside"))
     holders.push_back(
         {{"holder", outside_text(user)}, {"instead", way_out(user.at("kind").get<std::string>())}});
+  for (const Json& grant : list_in(frame, "granted"))
+    holders.push_back({{"holder", grant_text(grant, frame.value("domain", Json()))},
+                       {"instead", "none of the owner's: its user has to end the use"}});
+  add_mappings(holders, frame);
   for (const Json& entry : frame.at("entries")) holders.push_back(holder_of(entry));
   return result;
 }

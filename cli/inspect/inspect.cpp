@@ -53,6 +53,13 @@ Result ask_about_number(const Options& options, const char* command, const char*
   return ask_guest_once(options.name, command, {{key, *value}});
 }
 
+/// In the guest, and in its neighbours.
+Result frame_in_machine(const Options& options) {
+  const auto frame = parse_number(options.frame);
+  if (!frame) return tl::unexpected(frame.error());
+  return ask_machine_once(options.name, "frame", {{"frame", *frame}});
+}
+
 Result walk(const Options& options) {
   const auto address = parse_number(options.address);
   if (!address) return tl::unexpected(address.error());
@@ -125,9 +132,7 @@ void add_inspection(CLI::App& app, Action& action) {
   CLI::App* frame = about_guest(
       add_command(app, *o, "frame", "Tell what a frame is, and everything that refers to it"), *o);
   frame->add_option("MFN", o->frame, "Machine frame number, decimal or 0x…")->required();
-  frame->callback([&action, o] {
-    action = [o] { return print(*o, ask_about_number(*o, "frame", "frame", o->frame), frame_text); };
-  });
+  frame->callback([&action, o] { action = [o] { return print(*o, frame_in_machine(*o), frame_text); }; });
 
   CLI::App* walk_command = about_guest(
       add_command(app, *o, "walk", "Follow an address through a guest's page tables and their mirror"), *o);

@@ -6,6 +6,7 @@
 #include <array>
 #include <vector>
 
+#include "cli/inspect/grant_text.hpp"
 #include "cli/json_number.hpp"
 
 namespace pinfold::cli {
@@ -61,6 +62,27 @@ std::string entry_line(const Json& entry) {
                      addresses_of(entry));
 }
 
+std::string owner_of(const Json& frame) {
+  return frame.at("owner").is_null() ? "nobody's" : fmt::format("domain {}'s", count(frame, "owner"));
+}
+
+/// Of the guest that was asked.
+std::string of_guest(const Json& f) {
+  const std::string number = frame_number(f.at("frame"));
+  if (!flag(f, "owned") && !is_mapped_by_grant(f))
+    return fmt::format("frame {}: {}; the guest's view has no access to it\n", number, owner_of(f));
+  if (!flag(f, "owned"))
+    return fmt::format("frame {}: {}, mapped by its grants\n  view: {}\nheld by\n", number, owner_of(f),
+                       text(f, "view")) +
+           holders_text(f);
+  return fmt::format("frame {}: {}{}{}\n  {}; {}\n  view: {}; mirror: {}\nheld by\n", number, owner_of(f),
+                     f.at("pfn").is_null() ? std::string() : ", its frame " + frame_number(f.at("pfn")),
+                     flag(f, "special") ? ", shared with the monitor" : "", type_of(f),
+                     counted(count(f, "references"), "reference"), text(f, "view"),
+                     f.at("mirror").is_null() ? "none" : "frame " + frame_number(f.at("mirror"))) +
+         holders_text(f);
+}
+
 }  // namespace
 
 std::string counted(std::uint64_t number, const char* what) {
@@ -84,7 +106,8 @@ std::string outside_text(const Json& user) {
   // From a log, which has the vCPU of a request but not the register.
   if (kind == "root") return fmt::format("a root that vCPU {} loaded", count(user, "vcpu"));
   if (kind == "descriptors") return fmt::format("a GDT or LDT that vCPU {} set", count(user, "vcpu"));
-  return kind == "shared" ? "vcpu_info or event queues, shared with the monitor" : "the monitor";
+  if (kind == "shared") return "vcpu_info, event queues or a granted page, shared with the monitor";
+  return kind == "reader" ? "the monitor, which reads a granted page" : "the monitor";
 }
 
 std::string tables_text(const Json& answer, unsigned level) {
@@ -103,27 +126,29 @@ std::string tables_text(const Json& answer, unsigned level) {
   }
   out += fmt::format("{} tables: {} L4, {} L3, {} L2, {} L1; ", answer.at("tables").size(), of_level[4],
                      of_level[3], of_level[2], of_level[1]);
-  if (explained) return out + "every type reference has its user\n";
-  return out + (flag(answer, "paused") ? "SOME TYPE REFERENCES HAVE NO USER\n"
-                                       : "the guest changed some of them meanwhile\n");
+  out += explained                ? "every type reference has its user\n"
+         : flag(answer, "paused") ? "SOME TYPE REFERENCES HAVE NO USER\n"
+                                  : "the guest changed some of them meanwhile\n";
+  for (const Json& mapping : list_in(answer, "borrowed"))
+    out += fmt::format("frame {}: {}\n", frame_number(mapping.at("frame")), mapping_text(mapping));
+  return out;
 }
 
 std::string frame_text(const Json& f) {
-  const std::string number = frame_number(f.at("frame"));
-  if (!flag(f, "owned"))
-    return fmt::format(
-        "frame {}: {}; the guest's view has no access to it\n", number,
-        f.at("owner").is_null() ? std::string("nobody's") : fmt::format("domain {}'s", count(f, "owner")));
-  std::string out =
-      fmt::format("frame {}: domain {}'s{}{}\n  {}; {}\n  view: {}; mirror: {}\n", number, count(f, "owner"),
-                  f.at("pfn").is_null() ? std::string() : ", its frame " + frame_number(f.at("pfn")),
-                  flag(f, "special") ? ", shared with the monitor" : "", type_of(f),
-                  counted(count(f, "references"), "reference"), text(f, "view"),
-                  f.at("mirror").is_null() ? "none" : "frame " + frame_number(f.at("mirror")));
-  out += "held by\n";
-  if (flag(f, "allocated")) out += "  the domain's allocation\n";
-  if (flag(f, "pinned")) out += "  a pin\n";
+  std::string out = of_guest(f);
+  for (const Json& neighbour : list_in(f, "neighbours"))
+    out += neighbour_text(text(neighbour, "name"), neighbour.at("answer"));
+  return out;
+}
+
+std::string holders_text(const Json& f) {
+  std::string out;
+  if (f.value("allocated", false)) out += "  the domain's allocation\n";
+  if (f.value("pinned", false)) out += "  a pin\n";
   for (const Json& user : f.at("outside")) out += "  " + outside_text(user) + "\n";
+  const Json self = f.value("domain", Json());
+  for (const Json& grant : list_in(f, "granted")) out += "  " + grant_text(grant, self) + "\n";
+  for (const Json& mapping : list_in(f, "mappings")) out += "  " + mapping_text(mapping) + "\n";
   for (const Json& entry : f.at("entries")) out += entry_line(entry);
   if (count(f, "entries_total") > f.at("entries").size())
     out += fmt::format("  and {} entries more\n", count(f, "entries_total") - f.at("entries").size());
@@ -143,7 +168,9 @@ std::string walk_text(const Json& w) {
   return out + fmt::format("frame {}: {}, {}; {}\n", frame_number(frame.at("frame")),
                            flag(w, "writable") ? "writable" : "read-only",
                            flag(w, "executable") ? "executable" : "not executable",
-                           flag(frame, "owned") ? type_of(frame) : "not the domain's");
+                           flag(frame, "owned")        ? type_of(frame)
+                           : is_mapped_by_grant(frame) ? owner_of(frame) + ", mapped by its grant"
+                                                       : "not the domain's");
 }
 
 }  // namespace pinfold::cli

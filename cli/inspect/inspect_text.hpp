@@ -9,7 +9,10 @@ namespace pinfold::cli {
 
 /// One line a table; with `level` 1 to 4 those of that level only, with 0 all.
 [[nodiscard]] std::string tables_text(const Json& answer, unsigned level);
+/// With what its neighbours say of the frame, if there are any ("neighbours").
 [[nodiscard]] std::string frame_text(const Json& answer);
+/// What holds the frame or refers to it, a line each.
+[[nodiscard]] std::string holders_text(const Json& answer);
 [[nodiscard]] std::string walk_text(const Json& answer);
 
 /// "1 reference", "2 references".

@@ -8,7 +8,6 @@
 #include "cli/run/host.hpp"
 #include "cli/run/quirks.hpp"
 #include "devices/console_io.hpp"
-#include "devices/grant_table.hpp"
 #include "devices/xenstore/store_device.hpp"
 #include "vmm/cpuid_native.hpp"
 
@@ -53,6 +52,7 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
       id, domain_->shared_frames(), domain_->granted_frames(),
       devices::GrantTable::Limits{config_.max_grant_frames, config_.max_maptrack_frames},
       devices::GrantTable::Machine{host.grants(), domain_->frame_holder(vmm::FrameHolds::For::neighbour)});
+  grants_ = &grants;
   add_device<devices::ConsoleIo>(config_.early_console ? links.console_output : devices::ConsoleSink{});
   devices::xenstore::DomainNodes nodes;
   nodes.domain = id;
@@ -123,6 +123,7 @@ void Guest::detach_devices() {
   domain_->set_events(nullptr);
   console_ = nullptr;
   bus_ = nullptr;
+  grants_ = nullptr;
   while (!devices_.empty()) devices_.pop_back();
 }
 

@@ -14,6 +14,7 @@
 #include "cli/run/interfaces.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
+#include "devices/grant_table.hpp"
 #include "devices/xenbus/bus.hpp"
 #include "loader/domain_builder.hpp"
 #include "vmm/domain.hpp"
@@ -50,6 +51,8 @@ class Guest {
   [[nodiscard]] vmm::Domain& domain() { return *domain_; }
   /// Until the guest is destroyed; nothing is attached after quiesce().
   [[nodiscard]] HotPlug& hot_plug() { return *hot_plug_; }
+  /// Until tear_down().
+  [[nodiscard]] devices::GrantTable& grants() { return *grants_; }
   /// Between build() and tear_down().
   [[nodiscard]] devices::ConsoleDevice& console() { return *console_; }
   /// What each of its devices did; between build() and tear_down().
@@ -81,6 +84,7 @@ class Guest {
   std::vector<std::unique_ptr<devices::Device>> devices_;
   devices::ConsoleDevice* console_ = nullptr;  ///< One of them.
   devices::xenbus::Bus* bus_ = nullptr;        ///< One of them.
+  devices::GrantTable* grants_ = nullptr;      ///< One of them.
   std::unique_ptr<HotPlug> hot_plug_;
 };
 

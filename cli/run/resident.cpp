@@ -141,7 +141,7 @@ void Resident::publish() {
   const auto& store = common_.host->store();
   if (links_.socket().open())
     servers.control.emplace(
-        name(), domain(), life_->guest->hot_plug(), store, links_.socket(),
+        name(), domain(), life_->guest->hot_plug(), life_->guest->grants(), store, links_.socket(),
         [&life = *life_] { life.destroyed.signal(); }, common_.join);
   if (const vmm::Fd& listener = links_.socket(GuestSocket::store); listener.open())
     servers.store.emplace(store, listener);

@@ -138,6 +138,13 @@ std::vector<Mfn> FrameHolds::frames(For whom) const {
   return all;
 }
 
+std::vector<Mfn> FrameHolds::frames(For whom, FrameUse use) const {
+  const std::lock_guard lock(list_mutex_);
+  std::vector<Mfn> all;
+  for (const auto& [frame, counts] : holds_) all.insert(all.end(), counts.of(whom, use), Mfn(frame));
+  return all;
+}
+
 Errno error_of_hold(const pvmmu::Refusal& refusal) {
   const bool is_owned =
       refusal.rule != pvmmu::Rule::frame_not_owned && refusal.rule != pvmmu::Rule::frame_out_of_range;

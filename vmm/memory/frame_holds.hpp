@@ -67,6 +67,8 @@ class FrameHolds {
   [[nodiscard]] std::vector<Mfn> frames(FrameUse use = FrameUse::write) const;
   /// The same, of one holder and for any use.
   [[nodiscard]] std::vector<Mfn> frames(For whom) const;
+  /// The same, of one holder and for one use.
+  [[nodiscard]] std::vector<Mfn> frames(For whom, FrameUse use) const;
 
   /// After Validator::destroy: from here on the frames that neighbours hold belong to their holds alone, and
   /// go to `machine`, which outlives them, when these are gone. How many frames the domain left so. Nothing
@@ -95,6 +97,9 @@ class FrameHolds {
   struct Counts {
     std::array<std::array<std::uint64_t, 2>, 2> counts{};  ///< By holder and use.
     [[nodiscard]] std::uint64_t& of(For whom, FrameUse use) {
+      return counts[static_cast<std::size_t>(whom)][static_cast<std::size_t>(use)];
+    }
+    [[nodiscard]] std::uint64_t of(For whom, FrameUse use) const {
       return counts[static_cast<std::size_t>(whom)][static_cast<std::size_t>(use)];
     }
     [[nodiscard]] std::uint64_t of(For whom) const {

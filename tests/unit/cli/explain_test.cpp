@@ -74,5 +74,33 @@ TEST(Explain, a_foreign_frame_is_refused_by_the_rules_of_ownership) {
   EXPECT_TRUE(refuses(explained, "upper.foreign-frame"));
 }
 
+TEST(Explain, a_frame_that_is_mapped_by_a_grant_is_let_go_of_by_its_handle) {
+  Json frame{{"frame", 5}, {"owner", 2}, {"owned", false}, {"borrowed", {{"readers", 1}, {"writers", 0}}}};
+  frame["mappings"].push_back({{"handle", 3},
+                               {"owner", 2},
+                               {"grant", 9},
+                               {"frame", 5},
+                               {"writable", false},
+                               {"by_entry", true},
+                               {"for_device", false}});
+  const Json explained = explain_frame(frame);
+  EXPECT_TRUE(refuses(explained, "l1.foreign-frame"));
+  const std::string text = frame_explanation_text(explained);
+  for (const char* part : {"domain 2's, which granted it: mapped for reading",
+                           "grant 9 of domain 2, for reading, by handle 3", "GNTTABOP_unmap_grant_ref"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+}
+
+TEST(Explain, a_page_that_others_use_by_a_grant_says_who_they_are) {
+  Json frame = frame_of_type("writable", 3);
+  frame["domain"] = 1;
+  for (const unsigned user : {0U, 1U, 2U})
+    frame["granted"].push_back({{"grant", 7 + user}, {"domain", user}, {"readers", 1}, {"writers", user}});
+  const std::string text = frame_explanation_text(explain_frame(frame));
+  for (const char* part : {"a device's backend, by grant 7, for reading:", "the domain itself, by grant 8,",
+                           "domain 2, by grant 9, for writing, 3 uses"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+}
+
 }  // namespace
 }  // namespace pinfold::cli::test

@@ -100,6 +100,41 @@ struct GrantNeighbour : testing::Test {
   Neighbour one{1, all}, two{2, all};
 };
 
+TEST_F(GrantNeighbour, shows_which_grants_are_in_use_and_what_is_mapped_by_them) {
+  two.grant(9, plain, 1, 7);
+  two.grant(10, plain, 1, 8);
+  const auto first = one.map(2, 9), again = one.map(2, 9, GNTMAP_host_map | GNTMAP_readonly, here + 8),
+             other = one.map(2, 10, GNTMAP_device_map);
+  ASSERT_EQ(other.status, GNTST_okay);
+  auto in_use = two.table->entries().in_use(Mfn(7));
+  ASSERT_EQ(in_use.size(), 1U);
+  EXPECT_EQ(in_use[0].ref, GrantRef(9));
+  EXPECT_EQ(in_use[0].grantee, DomId(1));
+  EXPECT_EQ(in_use[0].readers, 1U);
+  EXPECT_EQ(in_use[0].writers, 1U);
+  EXPECT_EQ(two.table->entries().in_use().size(), 2U);
+  EXPECT_TRUE(one.table->entries().in_use().empty());
+
+  const auto mapped = [this](Mfn frame) {
+    std::vector<MappedGrant> found;
+    std::uint32_t next = 0;
+    while (one.table->list_mapped(one.lock.held, next, frame, found)) {
+    }
+    return found;
+  };
+  ASSERT_EQ(mapped(Mfn(7)).size(), 2U);
+  EXPECT_EQ(mapped(Mfn(7))[0].handle, first.handle);
+  EXPECT_TRUE(mapped(Mfn(7))[0].writable && mapped(Mfn(7))[0].by_entry);
+  EXPECT_FALSE(mapped(Mfn(7))[1].writable);
+  ASSERT_EQ(mapped(Mfn(8)).size(), 1U);
+  EXPECT_TRUE(mapped(Mfn(8))[0].for_device && !mapped(Mfn(8))[0].by_entry);
+  EXPECT_EQ(one.unmap(first.handle), GNTST_okay);
+  EXPECT_EQ(one.unmap(again.handle, here + 8), GNTST_okay);
+  EXPECT_TRUE(mapped(Mfn(7)).empty());
+  EXPECT_EQ(mapped(no_mfn).size(), 1U);
+  EXPECT_TRUE(two.table->entries().in_use(Mfn(7)).empty());
+}
+
 TEST_F(GrantNeighbour, maps_and_unmaps_a_frame_of_the_others) {
   two.grant(9, plain, 1, 7);
   const auto mapped = one.map(2, 9);
