@@ -13,10 +13,10 @@ from harness.images import Images
 from harness.network import ADDRESS, ADDRESS6, Namespace, initrd, make_file
 from harness.pinfold import Guest, Pinfold
 from harness.session import AUDITED
+from harness.transfers import BRIDGED, transfers
 
 MIB = 1 << 20
 MEGABYTES = int(os.environ.get("PINFOLD_TRANSFER_MEGABYTES", "40"))
-PIECE = 10  # megabytes that the guest sends again and again
 LIMIT = 180 + 2 * MEGABYTES  # seconds for a session
 Starter = Callable[..., Guest]
 
@@ -81,24 +81,6 @@ def make_bridge(space: Namespace) -> None:
               "ip -6 address add fd00::1/64 dev br0 nodad")
 
 
-BRIDGED = "ip link set eth0 up mtu 9000; ip address add 10.0.0.2/24 dev eth0; ip -6 address add fd00::2/64 dev eth0; sleep 2"
-PASST = """ip link set eth0 up; udhcpc -q -n -t 10 -i eth0 -s /lease
-        n=0; until ip -6 address show dev eth0 | grep 'global.*dynamic' | grep -qv tentative; do
-          n=$((n + 1)); [ $n -lt 60 ] || break; sleep 1
-        done"""
-# The file is sent as often as it takes by a program whose output is the connection: nc itself writes a kilobyte at a time. It
-# then waits for the receiver's answer.
-SEND = """
-        {
-          echo '#!/bin/busybox sh'
-          echo 'n=0; while [ $n -lt %d ]; do cat /tmp/piece; n=$((n + 1)); done; read answer'
-        } >/tmp/send
-        chmod +x /tmp/send
-        head -c %d /dev/urandom >/tmp/piece
-        echo "own $(/tmp/send </dev/null | sha256sum)"
-""" % (max(MEGABYTES // PIECE, 1), PIECE * MIB)
-
-
 @pytest.mark.parametrize("kind", ["passt", "bridge"])
 def test_what_is_transferred_arrives(start: Starter, space: Namespace, work: Path, kind: str) -> None:
     if kind == "passt" and not shutil.which("passt"):
@@ -109,18 +91,11 @@ def test_what_is_transferred_arrives(start: Starter, space: Namespace, work: Pat
     (work / "www").mkdir()
     sum_of_host = make_file(work / "www/blob", MEGABYTES * MIB)
     space.serve(work / "www")
-    size = max(MEGABYTES // PIECE, 1) * PIECE * MIB
-    space.start("python3", "-c", RECEIVER, work / "got", size)
-    guest = start(f"""
-        {PASST if kind == "passt" else BRIDGED}
-        {SEND}
-        for at in {address} {address6}; do nc $at 9000 -e /tmp/send; done
-        echo "v4 $(wget -q -O - http://{address}:8000/blob | sha256sum)"
-        echo "v6 $(wget -q -O - http://[{address6}]:8000/blob | sha256sum)"
-    """, "--vif", "net=passt" if kind == "passt" else "bridge=br0,mtu=9000")
+    space.start("python3", "-c", RECEIVER, work / "got", MEGABYTES * MIB)
+    guest = start(transfers(kind, address, address6, MEGABYTES), "--vif", "net=passt" if kind == "passt" else "bridge=br0,mtu=9000")
     ended_well(guest)
     [own] = guest.console.matching("^own ([0-9a-f]+)")
-    assert (work / "got").read_text().splitlines() == [f"{size} {own[1]}"] * 2
+    assert (work / "got").read_text().splitlines() == [f"{MEGABYTES * MIB} {own[1]}"] * 2
     for version in ("v4", "v6"):
         assert guest.console.has(f"^{version} {sum_of_host}")
 
