@@ -119,19 +119,19 @@ tl::expected<DeviceNodes, std::string> Interface::connect(const FrontendNodes& f
     queue.thread->connect(
         std::make_unique<NetQueue>(*wiring_, queue.grants, *queue.counts, std::move(*rings), n, queues));
   }
-  return link_nodes(told_peer_);
+  return link_nodes(told_peer_.peer);
 }
 
 /// Linux's frontend announces its address when the state is written once more; so a new peer learns it.
 DeviceNodes Interface::news() {
-  const Peer peer = wiring_->wire.peer();
-  if (std::exchange(told_peer_, peer) == peer) return {};
-  if (peer == Peer::gone)
+  const PeerState now = wiring_->wire.peer();
+  if (std::exchange(told_peer_, now) == now) return {};
+  if (now.peer == Peer::gone)
     spdlog::warn(
         "vif {}: nobody is at the other end any more; the interface is cut off. `pinfold network-detach` and "
         "`network-attach` give the guest another one",
         nodes_.number);
-  return link_nodes(peer);
+  return link_nodes(now.peer);
 }
 
 tl::expected<RingPair, std::string> Interface::rings_of(Queue& queue, const FrontendNodes& nodes) {

@@ -78,7 +78,7 @@ class Interface final : public xenbus::Backend {
   InterfaceLinks links_;
   GrantAccess rings_;  ///< The bus's thread takes the ring pages into use.
   std::vector<std::unique_ptr<Queue>> queues_;
-  Peer told_peer_ = Peer::there;  ///< The bus's thread's.
+  PeerState told_peer_;  ///< The bus's thread's.
 };
 
 }  // namespace pinfold::devices::net

@@ -41,7 +41,7 @@ const char* NetQueue::fault() const {
 }
 
 bool NetQueue::has_news() {
-  const Peer now = wiring_.wire.peer();
+  const PeerState now = wiring_.wire.peer();
   return std::exchange(peer_, now) != now;
 }
 

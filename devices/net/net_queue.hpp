@@ -101,7 +101,7 @@ class NetQueue final : public QueueLink {
   std::vector<Lane*> in_;
   std::size_t next_in_ = 0;
   std::vector<std::byte> tx_buffer_, tx_scratch_, rx_scratch_;
-  Peer peer_;                                        ///< When it was last asked for.
+  PeerState peer_;                                   ///< When it was last asked for.
   std::optional<Segmenter> segments_;                ///< Of a frame that the guest does not receive as it is.
   std::optional<Frame> waiting_;                     ///< A frame that the guest has no room for.
   std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.

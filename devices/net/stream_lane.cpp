@@ -29,10 +29,10 @@ int StreamLane::descriptor() {
   return socket_.open() ? socket_.get() : listener_.get();
 }
 
-Peer StreamLane::peer() {
+PeerState StreamLane::peer() {
   const std::lock_guard lock(mutex_);
-  if (socket_.open()) return Peer::there;
-  return listener_.open() ? Peer::awaited : Peer::gone;
+  if (socket_.open()) return {Peer::there, arrivals_};
+  return {listener_.open() ? Peer::awaited : Peer::gone, arrivals_};
 }
 
 void StreamLane::send(const Frame& frame) {
@@ -76,6 +76,7 @@ void StreamLane::accept() {
   const std::lock_guard lock(mutex_);
   if (socket_.open() || !listener_.open()) return;
   socket_ = vmm::Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (socket_.open()) ++arrivals_;
   in_.clear();
 }
 

@@ -29,7 +29,7 @@ class StreamLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override;
   [[nodiscard]] std::optional<Frame> receive() override;
   [[nodiscard]] int descriptor() override;
-  [[nodiscard]] Peer peer() override;
+  [[nodiscard]] PeerState peer() override;
 
  private:
   StreamLane(vmm::Fd socket, vmm::Fd listener) : socket_(std::move(socket)), listener_(std::move(listener)) {}
@@ -38,8 +38,9 @@ class StreamLane final : public Lane {
   void write_out();
   [[nodiscard]] bool read_more();
 
-  std::mutex mutex_;  ///< Guards the sockets, and what is to be sent.
+  std::mutex mutex_;  ///< Guards the sockets, their peers, and what is to be sent.
   vmm::Fd socket_, listener_;
+  std::uint64_t arrivals_ = 0;  ///< Peers that the listener has accepted.
   std::vector<std::byte> out_;
   std::size_t sent_ = 0;  ///< Of out_.
   FrameStream in_;        ///< The receiving thread's.

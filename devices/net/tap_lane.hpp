@@ -25,7 +25,7 @@ class TapLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override { return false; }
   [[nodiscard]] std::optional<Frame> receive() override;
   [[nodiscard]] int descriptor() override { return gone_ ? -1 : queue_.get(); }
-  [[nodiscard]] Peer peer() override { return gone_ ? Peer::gone : Peer::there; }
+  [[nodiscard]] PeerState peer() override { return {gone_ ? Peer::gone : Peer::there}; }
 
  private:
   vmm::Fd queue_;

@@ -18,6 +18,14 @@ enum class Peer : std::uint8_t {
   gone,     ///< For ever.
 };
 
+/// What can be said of the other end at one moment. Two that are equal stand for the same peer, if there is
+/// one.
+struct PeerState {
+  Peer peer = Peer::there;
+  std::uint64_t arrivals = 0;  ///< Peers that have come one after the other.
+  bool operator==(const PeerState&) const = default;
+};
+
 /// One way to the host: a descriptor that carries frames. It never waits, and what it keeps is bounded. If
 /// there is nobody at the other end, frames are dropped, as on a cable that is not plugged in.
 ///
@@ -42,7 +50,7 @@ class Lane {
   /// To wait for frames, or for room; -1: there is nothing to wait for any more.
   [[nodiscard]] virtual int descriptor() = 0;
   /// As far as the lane has noticed, which it does when it is used. Any thread asks.
-  [[nodiscard]] virtual Peer peer() = 0;
+  [[nodiscard]] virtual PeerState peer() = 0;
 };
 
 /// What the host's side of a wire makes of frames.
@@ -55,11 +63,15 @@ struct Wire {
   std::vector<std::unique_ptr<Lane>> lanes;  ///< At least one.
   WireTakes takes;
 
-  /// The worst of all lanes.
-  [[nodiscard]] Peer peer() const {
-    Peer worst = Peer::there;
-    for (const auto& lane : lanes) worst = std::max(worst, lane->peer());
-    return worst;
+  /// The worst of all lanes, and the arrivals at all of them.
+  [[nodiscard]] PeerState peer() const {
+    PeerState all;
+    for (const auto& lane : lanes) {
+      const PeerState its = lane->peer();
+      all.peer = std::max(all.peer, its.peer);
+      all.arrivals += its.arrivals;
+    }
+    return all;
   }
 };
 

@@ -53,7 +53,7 @@ void BackendDevice::look(Clock::time_point now) {
     if (const auto reason = backend_->failure()) fail_with(*reason);
   }
   if (departure_ != Departure::none) return leave(now);
-  if (state_ == BusState::connected) tell_news();
+  if (state_ == BusState::connected) tell_news(now);
   switch (frontend_state()) {
     case BusState::initialising:
       if (state_ == BusState::connected) backend_->disconnect();
@@ -76,6 +76,12 @@ void BackendDevice::look(Clock::time_point now) {
         fail_with("the frontend is in a state that frontends don't have");
       break;
   }
+}
+
+std::optional<BackendDevice::Clock::time_point> BackendDevice::next_look(Clock::time_point now) const {
+  if (departure_ == Departure::none) return state_ == BusState::connected ? quiet_until_ : std::nullopt;
+  if (leaves_at_ && !gone_) return now + between_looks;
+  return std::nullopt;
 }
 
 void BackendDevice::depart(Departure how) {
@@ -166,11 +172,14 @@ void BackendDevice::begin_closing() {
 
 /// As Linux's backend does it: a frontend that finds the state Connected again reads the nodes anew
 /// (drivers/block/xen-blkfront.c). One that is not connected reads them when it connects.
-void BackendDevice::tell_news() {
+void BackendDevice::tell_news(Clock::time_point now) {
+  if (quiet_until_ && now < *quiet_until_) return;
+  quiet_until_.reset();
   const DeviceNodes news = backend_->news();
   if (news.empty()) return;
   write(news);
   set_state(BusState::connected);
+  quiet_until_ = now + between_news;
 }
 
 void BackendDevice::fail_with(const std::string& reason) {

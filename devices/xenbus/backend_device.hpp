@@ -45,6 +45,11 @@ class BackendDevice {
   using Clock = std::chrono::steady_clock;
   /// How long a frontend that is Closed may keep its event channels when the device departs.
   static constexpr std::chrono::seconds patience{5};
+  /// While a frontend that is Closed has event channels to close, which say nothing when they are.
+  static constexpr std::chrono::milliseconds between_looks{5};
+  /// Between the Backend::news() that a frontend is told. What makes them may be on the host's side and out
+  /// of control, and each is a watch event for the guest.
+  static constexpr std::chrono::milliseconds between_news{100};
 
   /// `store` outlives this.
   BackendDevice(xenstore::Store& store, DeviceName name, std::unique_ptr<Backend> backend)
@@ -55,15 +60,18 @@ class BackendDevice {
   /// Looks at the frontend's state and at the backend, and does what follows from them.
   void look(Clock::time_point now = Clock::now());
   /// Ends the connection for good: the guest is over.
-  void shut() { backend_->disconnect(); }
+  void shut() {
+    backend_->disconnect();
+    quiet_until_.reset();
+  }
   [[nodiscard]] bool is_disconnected() { return backend_->is_disconnected(); }
   /// The device is to go; look() does what follows. A forced departure is never taken back.
   void depart(Departure how);
   [[nodiscard]] Departure departure() const { return departure_; }
   /// Has it departed? Then it may be destroyed.
   [[nodiscard]] bool is_gone() const { return gone_; }
-  /// Does the frontend still have event channels to close? They say nothing when they are; look() asks.
-  [[nodiscard]] bool is_seen_off() const { return leaves_at_ && !gone_; }
+  /// When look() has to be called although nothing happens; nothing: there is no need.
+  [[nodiscard]] std::optional<Clock::time_point> next_look(Clock::time_point now) const;
   /// Removes both folders. Nothing is written after that.
   void remove_nodes();
   [[nodiscard]] const DeviceName& name() const { return name_; }
@@ -79,7 +87,7 @@ class BackendDevice {
   void offer();
   void connect();
   void begin_closing();
-  void tell_news();
+  void tell_news(Clock::time_point now);
   void leave(Clock::time_point now);
   [[nodiscard]] bool may_end_connection(Clock::time_point now);
   [[nodiscard]] bool is_held_by(BusState frontend) const;
@@ -97,6 +105,7 @@ class BackendDevice {
   bool gone_ = false;
   std::optional<Clock::time_point>
       leaves_at_;  ///< When the frontend's event channels are waited for no more.
+  std::optional<Clock::time_point> quiet_until_;  ///< No news are told before.
 };
 
 }  // namespace pinfold::devices::xenbus

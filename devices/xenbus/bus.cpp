@@ -22,9 +22,9 @@ void Waker::wait() {
   changed_.wait(lock, [this] { return std::exchange(woken_, false); });
 }
 
-void Waker::wait_for(std::chrono::milliseconds time) {
+void Waker::wait_until(std::chrono::steady_clock::time_point time) {
   std::unique_lock lock(mutex_);
-  (void)changed_.wait_for(lock, time, [this] { return woken_; });
+  (void)changed_.wait_until(lock, time, [this] { return woken_; });
   woken_ = false;
 }
 
@@ -172,15 +172,22 @@ void Bus::run() {
       for (const auto& device : devices_) device->shut();
       if (all_disconnected()) break;
     }
-    if (!drained) continue;
-    if (std::ranges::any_of(devices_, [](const auto& d) { return d->is_seen_off(); }))
-      waker_->wait_for(between_looks);
-    else
-      waker_->wait();
+    if (drained) rest();
   }
   const std::lock_guard lock(mutex_);
   disconnected_ = true;
   over_.notify_all();
+}
+
+void Bus::rest() {
+  std::optional<BackendDevice::Clock::time_point> next;
+  const auto now = BackendDevice::Clock::now();
+  for (const auto& device : devices_)
+    if (const auto its = device->next_look(now)) next = std::min(next.value_or(*its), *its);
+  if (next)
+    waker_->wait_until(*next);
+  else
+    waker_->wait();
 }
 
 /// An event says that something changed; what, each device finds out itself. So an event that the store

@@ -24,7 +24,7 @@ class Waker final : public xenstore::EventListener {
   void events_ready() override { wake(); }
   /// Waits until wake() is called; returns at once if it was since the last wait.
   void wait();
-  void wait_for(std::chrono::milliseconds time);
+  void wait_until(std::chrono::steady_clock::time_point time);
 
  private:
   std::mutex mutex_;
@@ -79,8 +79,6 @@ class Bus final : public Device {
   [[nodiscard]] std::vector<DeviceCounts> counts() const;
 
   static constexpr std::chrono::seconds patience{30};
-  /// At a device whose frontend is to close its event channels.
-  static constexpr std::chrono::milliseconds between_looks{5};
 
  private:
   /// What tells the devices of the guest apart.
@@ -90,6 +88,7 @@ class Bus final : public Device {
   void run();
   void take_arrivals();
   void look_at_all();
+  void rest();
   void remove(std::size_t place);
   /// False: the guest goes on making events.
   [[nodiscard]] bool drain_events();

@@ -82,13 +82,59 @@ TEST_F(States, a_frontend_that_keeps_its_ports_is_waited_for_only_so_long) {
   EXPECT_EQ(read(back + std::string("state")), "(none)");
   EXPECT_EQ(read(front + std::string("state")), "(none)");
   device.look(now + BackendDevice::patience - std::chrono::milliseconds(1));
-  EXPECT_TRUE(device.is_seen_off());
+  EXPECT_EQ(device.next_look(now), now + BackendDevice::between_looks);
   EXPECT_TRUE(script.connected);
   device.look(now + BackendDevice::patience);
   EXPECT_TRUE(device.is_gone());
-  EXPECT_FALSE(device.is_seen_off());
+  EXPECT_FALSE(device.next_look(now));
   EXPECT_FALSE(script.connected);
   EXPECT_EQ(read(back + std::string("state")), "(none)") << "the nodes do not come again";
+}
+
+TEST_F(States, news_that_come_without_end_are_told_at_a_bounded_rate_and_the_last_ones_always) {
+  EXPECT_EQ(after("3"), "4");
+  const auto watcher = store->add_client(DomId(0), {});
+  EXPECT_TRUE(store->watch(watcher, back + std::string("state"), "t"));
+  const auto events = [&] {
+    int count = 0;
+    while (store->next_event(watcher)) ++count;
+    return count;
+  };
+  EXPECT_EQ(events(), 1) << "that of the watch itself";
+  auto now = BackendDevice::Clock::now();
+  EXPECT_FALSE(device.next_look(now));
+  const auto begin = now;
+  for (; now < begin + std::chrono::seconds(1); now += std::chrono::milliseconds(1)) {
+    ++script.news;
+    device.look(now);
+    ASSERT_EQ(events(), (now - begin) % BackendDevice::between_news == now - now ? 1 : 0);
+  }
+  EXPECT_NE(read(back + std::string("news")), std::to_string(script.news));
+  const auto next = device.next_look(now);
+  ASSERT_TRUE(next);
+  EXPECT_LE(*next, now + BackendDevice::between_news);
+  device.look(*next);
+  EXPECT_EQ(read(back + std::string("news")), std::to_string(script.news));
+  device.look(*next + BackendDevice::between_news);
+  EXPECT_FALSE(device.next_look(now)) << "nothing is left to be told";
+  ++script.news;
+  device.look(*next + BackendDevice::between_news);
+  EXPECT_EQ(read(back + std::string("news")), std::to_string(script.news)) << "after a pause, at once";
+}
+
+TEST_F(States, a_device_that_is_shut_or_not_connected_has_no_news) {
+  EXPECT_EQ(after("3"), "4");
+  ++script.news;
+  const auto now = BackendDevice::Clock::now();
+  device.look(now);
+  EXPECT_TRUE(device.next_look(now));
+  EXPECT_EQ(after("5"), "5");
+  EXPECT_FALSE(device.next_look(now));
+  EXPECT_EQ(after("6"), "6");
+  EXPECT_EQ(after("1"), "2");
+  EXPECT_EQ(after("3"), "4");
+  device.shut();
+  EXPECT_FALSE(device.next_look(now)) << "nobody would look";
 }
 
 TEST_F(States, a_frontend_that_dies_in_any_state_leaves_the_backend_ready) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "devices/xenbus/backend.hpp"
 
@@ -18,6 +19,7 @@ class FakeBackend : public Backend {
     std::string refusal;
     std::optional<std::string> failure;
     bool keeps_ports = false;  ///< The frontend does when it is Closed.
+    int news = 0;              ///< Another number is news.
   };
   explicit FakeBackend(Script& script) : script_(script) {}
   [[nodiscard]] DeviceNodes backend_nodes() const override { return {{"mode", "w"}}; }
@@ -32,6 +34,10 @@ class FakeBackend : public Backend {
     script_.connected = true;
     return DeviceNodes{{"sectors", "8"}};
   }
+  [[nodiscard]] DeviceNodes news() override {
+    if (std::exchange(told_, script_.news) == script_.news) return {};
+    return {{"news", std::to_string(told_)}};
+  }
   [[nodiscard]] bool see_off() override { return !script_.keeps_ports; }
   void disconnect() override {
     if (!script_.lingers) script_.connected = false;
@@ -42,6 +48,7 @@ class FakeBackend : public Backend {
 
  private:
   Script& script_;
+  int told_ = 0;
 };
 
 }  // namespace pinfold::devices::xenbus

@@ -45,7 +45,7 @@ class FullLane final : public Lane {
   [[nodiscard]] bool waits_to_send() override { return false; }
   [[nodiscard]] std::optional<Frame> receive() override { return std::nullopt; }
   [[nodiscard]] int descriptor() override { return -1; }
-  [[nodiscard]] Peer peer() override { return Peer::there; }
+  [[nodiscard]] PeerState peer() override { return {}; }
 
   std::atomic<bool> has_room = false;
   std::atomic<int> sent = 0;
@@ -374,23 +374,66 @@ TEST_F(InterfaceWithPeer, a_frontend_that_does_nothing_loses_its_peer_too) {
   EXPECT_EQ(back("link"), "cut off") << "nobody comes again";
 }
 
-TEST_F(InterfaceOnBus, peers_that_come_and_go_are_told) {
-  const vmm::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const sockaddr_un any{AF_UNIX, {}};  // the kernel chooses an address without a file
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(sa_family_t)), 0);
-  ASSERT_EQ(::listen(listener.get(), 1), 0);
+/// A host's socket for peers that come and go.
+struct InterfaceWithListener : InterfaceOnBus {
+  InterfaceWithListener() : listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    const sockaddr_un any{AF_UNIX, {}};  // the kernel chooses an address without a file
+    EXPECT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(sa_family_t)), 0);
+    EXPECT_EQ(::listen(listener.get(), 1), 0);
+    EXPECT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    start(StreamLane::listening(vmm::Fd(::dup(listener.get()))));
+    InterfaceOnBus::connect();
+  }
+  /// Waits while others wait to be accepted.
+  [[nodiscard]] vmm::Fd arrive() {
+    vmm::Fd peer(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+    return peer;
+  }
+  vmm::Fd listener;
   sockaddr_un address{};
   socklen_t size = sizeof address;
-  ASSERT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  start(StreamLane::listening(vmm::Fd(::dup(listener.get()))));
-  connect();
+};
+
+TEST_F(InterfaceWithListener, peers_that_come_and_go_are_told) {
   EXPECT_EQ(back("link"), "no peer");
   for (int n = 0; n < 3; ++n) {
-    vmm::Fd peer(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+    vmm::Fd peer = arrive();
     EXPECT_TRUE(soon([&] { return back("link") == "up"; }));
     peer = vmm::Fd();
     EXPECT_TRUE(soon([&] { return back("link") == "no peer"; }));
+  }
+}
+
+TEST_F(InterfaceWithListener, peers_that_come_and_go_in_a_loop_make_few_events) {
+  using Clock = std::chrono::steady_clock;
+  const auto watcher = store->add_client(DomId(1), {});
+  ASSERT_TRUE(store->watch(watcher, "/local/domain/0/backend/vif/1/0", "t"));
+  while (store->next_event(watcher)) {
+  }
+  const auto begin = Clock::now();
+  for (int n = 0; n < 2000; ++n) (void)arrive();
+  const vmm::Fd last = arrive();
+  EXPECT_TRUE(soon([&] { return back("link") == "up"; }));
+  int events = 0;
+  while (store->next_event(watcher)) ++events;
+  const auto times = (Clock::now() - begin) / xenbus::BackendDevice::between_news + 1;
+  EXPECT_LE(events, 2 * times) << "of the link's node and of the state, each time";
+}
+
+TEST_F(InterfaceWithListener, a_peer_in_the_place_of_another_is_told_although_the_link_is_up_all_the_time) {
+  // So that the frontend announces its address to it.
+  vmm::Fd peer = arrive();
+  EXPECT_TRUE(soon([&] { return back("link") == "up"; }));
+  const auto watcher = store->add_client(DomId(1), {});
+  for (int n = 0; n < 20; ++n) {
+    ASSERT_TRUE(store->watch(watcher, "/local/domain/0/backend/vif/1/0/state", "t"));
+    while (store->next_event(watcher)) {
+    }
+    peer = vmm::Fd();
+    peer = arrive();
+    EXPECT_TRUE(soon([&] { return store->next_event(watcher).has_value(); }));
+    ASSERT_TRUE(store->unwatch(watcher, "/local/domain/0/backend/vif/1/0/state", "t"));
   }
 }
 

@@ -70,7 +70,7 @@ class FakeLane final : public Lane {
     return Frame{current.first, current.second};
   }
   [[nodiscard]] int descriptor() override { return -1; }
-  [[nodiscard]] Peer peer() override { return Peer::there; }
+  [[nodiscard]] PeerState peer() override { return {}; }
 
   bool full = false;
   int flushes = 0;
