@@ -10,10 +10,15 @@
 
 namespace pinfold::cli {
 
-/// For each disk of the configuration; without a server, none.
-using DiskSockets = std::vector<std::vector<vmm::Fd>>;
+/// Of one disk; without a server, none.
+struct ServerConnections {
+  std::vector<vmm::Fd> sockets;
+  vmm::Fd tie;  ///< Closed with the image. Not open: nobody waits for that.
+};
+/// For each disk of the configuration.
+using DiskSockets = std::vector<ServerConnections>;
 
-/// The numbers, for a monitor's command line: "7,8,;;9,;". Empty if no disk has a server.
+/// The numbers, for a monitor's command line: "7,8,/10;;9,;". Empty if no disk has a server.
 [[nodiscard]] std::string text_of(const DiskSockets& disks);
 /// All numbers, for an execve(2) that keeps them.
 [[nodiscard]] std::vector<int> numbers_of(const DiskSockets& disks);

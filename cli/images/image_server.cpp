@@ -149,9 +149,9 @@ std::optional<ImageServer::End> ImageServer::ended() {
   const auto status = process_.wait(0);
   if (!status) return std::nullopt;
   const std::string said = tools::text_of(process_.complaints(), 1);
-  return End{fmt::format("its server, qemu-nbd, {}{}", how_it_ended(*status),
+  return End{fmt::format("its server, qemu-nbd, {}{}", how_helper_ended(*status),
                          said.empty() ? "" : " (" + complaint_of(process_, "qemu-nbd") + ")"),
-             WIFSIGNALED(*status), WIFEXITED(*status) && WEXITSTATUS(*status) == 0};
+             WIFSIGNALED(*status)};
 }
 
 }  // namespace pinfold::cli::images

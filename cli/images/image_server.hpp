@@ -44,7 +44,6 @@ class ImageServer {
   struct End {
     std::string how;
     bool was_killed;
-    bool was_left;  ///< Its clients had closed their connections: the guest has the disk no more.
   };
   /// Has it ended? Only the first time.
   [[nodiscard]] std::optional<End> ended();

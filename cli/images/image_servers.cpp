@@ -22,7 +22,7 @@ tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& opt
   ImageServers servers;
   const auto connections = std::min<std::size_t>(options.guest.vcpus, devices::block::max_queues);
   for (const DiskConfig& disk : options.guest.disks) {
-    auto& sockets = servers.sockets_.emplace_back();
+    auto& [sockets, tie] = servers.sockets_.emplace_back();
     const auto failed = [&disk](const std::string& why) {
       return tl::unexpected(fmt::format("disk {}: {}", name_of(disk), why));
     };
@@ -38,31 +38,33 @@ tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& opt
           images::ImageServer::start(disk, options.guest.allowed_images, connections, options.sandbox.user);
       if (!server) return failed(server.error());
       sockets = server->take_sockets();
-      servers.servers_.emplace_back(name_of(disk), std::move(*server));
+      auto ties = DeviceTie::make();
+      tie = std::move(ties.monitors);
+      servers.servers_.push_back({name_of(disk), std::move(*server), std::move(ties.ours)});
     }
   }
   return servers;
 }
 
 void ImageServers::ask_to_end() {
-  for (auto& [disk, server] : servers_) server.ask_to_end();
+  for (Server& server : servers_) server.process.ask_to_end();
 }
 
 std::optional<tools::ConfinedTool::Clock::time_point> ImageServers::deadline() {
-  servers_.remove_if([](auto& of) { return of.second.ended().has_value(); });
+  servers_.remove_if([](Server& of) { return of.process.ended().has_value(); });
   if (servers_.empty()) return std::nullopt;
-  return servers_.front().second.deadline();
+  return servers_.front().process.deadline();
 }
 
 std::vector<HelperTrouble> ImageServers::troubles() {
   std::vector<HelperTrouble> all;
-  for (auto& [disk, server] : servers_)
-    if (const auto end = server.ended(); end && !end->was_left)
+  for (Server& server : servers_)
+    if (const auto end = server.process.ended())
       all.push_back(
-          {fmt::format("disk {}: {}", disk, end->how),
+          {fmt::format("disk {}: {}", server.disk, end->how),
            "the guest gets I/O errors of this disk until it is started anew; what it had flushed is "
            "in the image",
-           end->was_killed});
+           end->was_killed, server.device});
   return all;
 }
 

@@ -43,7 +43,12 @@ class ImageServers {
  private:
   ImageServers() = default;
   DiskSockets sockets_;
-  std::list<std::pair<std::string, images::ImageServer>> servers_;  ///< With their disks' names.
+  struct Server {
+    std::string disk;  ///< Its name.
+    images::ImageServer process;
+    std::shared_ptr<const DeviceTie> device;
+  };
+  std::list<Server> servers_;
 };
 
 /// Whether a disk's image is read through a server: it is not raw, or on another machine.

@@ -91,6 +91,7 @@ NetworkDescriptors networks_of(const Json& all, Files& files) {
     VifDescriptors& vif = networks.emplace_back();
     for (const Json& lane : of.at("lanes")) vif.lanes.push_back(files.take(lane));
     vif.capture = files.take(of.at("capture"));
+    vif.tie = files.take(of.at("tie"));
   }
   return networks;
 }

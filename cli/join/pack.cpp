@@ -138,7 +138,8 @@ Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options, const 
     Json lanes = Json::array();
     for (const vmm::Fd& lane : vif.lanes) lanes.push_back(files.borrow(lane.get()));
     text["networks"].push_back({{"lanes", std::move(lanes)},
-                                {"capture", files.borrow(vif.capture.open() ? vif.capture.get() : -1)}});
+                                {"capture", files.borrow(vif.capture.open() ? vif.capture.get() : -1)},
+                                {"tie", files.borrow(vif.tie.open() ? vif.tie.get() : -1)}});
   }
   for (const DiskConfig& disk : boots.guest.disks) {
     auto added = add_disk(files, disk);

@@ -108,4 +108,8 @@ std::string how_it_ended(int status) {
   return fmt::format("ended with status {}", WEXITSTATUS(status));
 }
 
+std::string how_helper_ended(int status) {
+  return how_it_ended(status) + (status == 0 ? ", as signal 15 (Terminated) ends it" : "");
+}
+
 }  // namespace pinfold::cli

@@ -48,5 +48,7 @@ class Child {
 
 /// "ended with status 1", "was killed by signal 9 (Killed)"
 [[nodiscard]] std::string how_it_ended(int wait_status);
+/// The same of one that ends by itself only when its work is done: with status 0, and by SIGTERM, too.
+[[nodiscard]] std::string how_helper_ended(int wait_status);
 
 }  // namespace pinfold::cli

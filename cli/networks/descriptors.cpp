@@ -16,7 +16,8 @@ std::string text_of(const NetworkDescriptors& networks) {
       text += fmt::format("{}{}", separator, lane.get());
       separator = ",";
     }
-    text += vif.capture.open() ? fmt::format("/{}", vif.capture.get()) : "/";
+    for (const vmm::Fd* fd : {&vif.capture, &vif.tie})
+      text += fd->open() ? fmt::format("/{}", fd->get()) : "/";
   }
   return text;
 }
@@ -25,7 +26,8 @@ std::vector<int> numbers_of(const NetworkDescriptors& networks) {
   std::vector<int> numbers;
   for (const VifDescriptors& vif : networks) {
     for (const vmm::Fd& lane : vif.lanes) numbers.push_back(lane.get());
-    if (vif.capture.open()) numbers.push_back(vif.capture.get());
+    for (const vmm::Fd* fd : {&vif.capture, &vif.tie})
+      if (fd->open()) numbers.push_back(fd->get());
   }
   return numbers;
 }
@@ -35,12 +37,15 @@ tl::expected<NetworkDescriptors, std::string> inherit_networks(std::string_view 
   while (!text.empty()) {
     std::string_view vif = take_until(text, ';');
     std::string_view lanes = take_until(vif, '/');
+    const std::string_view capture = take_until(vif, '/');
     VifDescriptors& added = networks.emplace_back();
     while (!lanes.empty()) added.lanes.push_back(inherited_descriptor(take_until(lanes, ',')));
-    if (!vif.empty()) added.capture = inherited_descriptor(vif);
+    if (!capture.empty()) added.capture = inherited_descriptor(capture);
+    if (!vif.empty()) added.tie = inherited_descriptor(vif);
     const bool all_open =
         std::all_of(added.lanes.begin(), added.lanes.end(), [](const auto& fd) { return fd.open(); });
-    if (added.lanes.empty() || !all_open || added.capture.open() == vif.empty())
+    if (added.lanes.empty() || !all_open || added.capture.open() == capture.empty() ||
+        added.tie.open() == vif.empty())
       return tl::unexpected(std::string("no list of descriptors"));
   }
   return networks;

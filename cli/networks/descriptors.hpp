@@ -14,11 +14,11 @@ namespace pinfold::cli {
 struct VifDescriptors {
   std::vector<vmm::Fd> lanes;  ///< Queues of a tap device, or one socket.
   vmm::Fd capture;             ///< An empty file; not open: none.
-  vmm::Fd tie;                 ///< Of an interface that a command attached: closed with the interface.
+  vmm::Fd tie;                 ///< Closed with the interface. Not open: nobody waits for that.
 };
 using NetworkDescriptors = std::vector<VifDescriptors>;
 
-/// The numbers, for a monitor's command line: "7,8/9;10/".
+/// The numbers, for a monitor's command line: "7,8/9/;10//11".
 [[nodiscard]] std::string text_of(const NetworkDescriptors& networks);
 /// All numbers, for an execve(2) that keeps them.
 [[nodiscard]] std::vector<int> numbers_of(const NetworkDescriptors& networks);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,20 +24,28 @@ using Opened = tl::expected<std::unique_ptr<VifHost>, std::string>;
 
 class PasstHost final : public VifHost {
  public:
-  explicit PasstHost(Child process) : process_(std::move(process)) {}
+  PasstHost(Child process, std::shared_ptr<const DeviceTie> device)
+      : process_(std::move(process)), device_(std::move(device)) {}
   ~PasstHost() override {
     // It ends by itself, since nobody has the other end of its socket any more.
     (void)process_.wait(1000);
   }
-  std::optional<std::string> trouble() override {
+  std::optional<HelperTrouble> trouble() override {
     const auto status = process_.ended();
     if (!status) return std::nullopt;
-    const std::string said = process_.last_line();
-    return fmt::format("passt {}{}{}", how_it_ended(*status), said.empty() ? "" : ": ", said);
+    // What one said that did not fail by itself is no reason.
+    const bool failed = WIFEXITED(*status) && WEXITSTATUS(*status) != 0;
+    const std::string said = failed ? process_.last_line() : "";
+    return HelperTrouble{
+        fmt::format("passt {}{}{}", how_helper_ended(*status), said.empty() ? "" : ": ", said),
+        "the interface is cut off until the guest's next start; `pinfold network-detach` and "
+        "`network-attach` give the guest another one",
+        WIFSIGNALED(*status), device_};
   }
 
  private:
   Child process_;
+  std::shared_ptr<const DeviceTie> device_;
 };
 
 class ListeningHost final : public VifHost {
@@ -90,7 +99,9 @@ Opened open_passt(const VifOfGuest& vif, VifDescriptors& to) {
   auto passt = start_passt(vif.config, host_has_route);
   if (!passt) return tl::unexpected(passt.error());
   to.lanes.push_back(std::move(passt->socket));
-  return std::make_unique<PasstHost>(std::move(passt->process));
+  auto tie = DeviceTie::make();
+  to.tie = std::move(tie.monitors);
+  return std::make_unique<PasstHost>(std::move(passt->process), std::move(tie.ours));
 }
 
 Opened open_listener(const VifConfig& vif, VifDescriptors& to) {
@@ -198,9 +209,10 @@ tl::expected<void, std::string> Networks::add(const VifConfig& vif, std::uint32_
 std::vector<HelperTrouble> Networks::troubles() {
   std::vector<HelperTrouble> all;
   for (const auto& [index, host] : hosts_)
-    if (const auto trouble = host->trouble())
-      all.push_back({fmt::format("vif {}: {}", index, *trouble),
-                     "the interface is cut off until the guest's next start"});
+    if (auto trouble = host->trouble()) {
+      trouble->what = fmt::format("vif {}: {}", index, trouble->what);
+      all.push_back(std::move(*trouble));
+    }
   return all;
 }
 

@@ -22,8 +22,8 @@ class VifHost {
   VifHost(const VifHost&) = delete;
   VifHost& operator=(const VifHost&) = delete;
   virtual ~VifHost() = default;
-  /// Has its helper ended? A line that says how, once.
-  [[nodiscard]] virtual std::optional<std::string> trouble() { return std::nullopt; }
+  /// Has its helper ended? How, without the interface's number and the consequence, once.
+  [[nodiscard]] virtual std::optional<HelperTrouble> trouble() { return std::nullopt; }
 };
 
 /// Made by a supervisor before it starts the monitor, and ended after it: tap devices, sockets, scripts,

@@ -28,7 +28,7 @@ Opened open_raw(const DiskConfig& disk) {
   return block::open_raw_image(disk.target, options);
 }
 
-Opened open_served(const DiskConfig& disk, std::vector<vmm::Fd> sockets) {
+Opened open_served(const DiskConfig& disk, ServerConnections server) {
   block::NbdImageOptions options;
   options.name = name_of(disk);
   options.read_only = disk.read_only;
@@ -37,7 +37,7 @@ Opened open_served(const DiskConfig& disk, std::vector<vmm::Fd> sockets) {
   // The supervisor watches the servers that it started.
   options.end_is_told = !remote;
   if (remote && *remote) options.export_name = (*remote)->export_name;
-  return block::open_nbd_image(std::move(sockets), options);
+  return block::open_nbd_image(std::move(server.sockets), options, std::move(server.tie));
 }
 
 /// The image; what there is to say about it goes to stderr.
@@ -72,7 +72,7 @@ tl::expected<DiskImages, std::string> open_served_images(const GuestConfig& conf
   DiskImages images(config.disks.size());
   sockets.resize(config.disks.size());
   for (std::size_t n = 0; n < config.disks.size(); ++n) {
-    if (sockets[n].empty()) continue;
+    if (sockets[n].sockets.empty()) continue;
     auto opened = taken(open_served(config.disks[n], std::move(sockets[n])));
     if (!opened) return tl::unexpected(opened.error());
     images[n] = std::move(*opened);

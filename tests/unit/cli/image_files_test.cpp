@@ -149,17 +149,23 @@ TEST(RemoteImages, are_named_by_uris) {
 
 TEST(DiskSockets, are_handed_over_as_a_text) {
   DiskSockets disks(3);
-  for (int n = 0; n < 2; ++n) disks[1].emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-  const int one = disks[1][0].get(), other = disks[1][1].get();
+  for (int n = 0; n < 2; ++n) disks[1].sockets.emplace_back(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const int one = disks[1].sockets[0].get(), other = disks[1].sockets[1].get();
   EXPECT_EQ(text_of(disks), ";" + std::to_string(one) + "," + std::to_string(other) + ",;;");
+  disks[1].tie = vmm::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(text_of(disks), ";" + std::to_string(one) + "," + std::to_string(other) + ",/" +
+                                std::to_string(disks[1].tie.get()) + ";;");
+  EXPECT_EQ(numbers_of(disks), (std::vector<int>{one, other, disks[1].tie.get()}));
   EXPECT_EQ(text_of(DiskSockets(4)), "");
-  const int inherited = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  const auto got = inherit_disk_sockets(";" + std::to_string(inherited) + ",;;");
+  const int inherited = ::open("/dev/null", O_RDONLY | O_CLOEXEC),
+            tie = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const auto got = inherit_disk_sockets(";" + std::to_string(inherited) + ",/" + std::to_string(tie) + ";;");
   ASSERT_TRUE(got);
   ASSERT_EQ(got->size(), 3U);
-  EXPECT_EQ(numbers_of(*got), std::vector<int>{inherited});
-  EXPECT_EQ((*got)[1].size(), 1U);
-  for (const char* bad : {"1,;", "x,;", "999999,;", ",;"}) EXPECT_FALSE(inherit_disk_sockets(bad)) << bad;
+  EXPECT_EQ(numbers_of(*got), (std::vector<int>{inherited, tie}));
+  EXPECT_EQ((*got)[1].sockets.size(), 1U);
+  for (const char* bad : {"1,;", "x,;", "999999,;", ",;", "/999999;"})
+    EXPECT_FALSE(inherit_disk_sockets(bad)) << bad;
 }
 
 }  // namespace
