@@ -1,13 +1,16 @@
 #include "cli/tools/open_requests.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <initializer_list>
 
 #include "cli/tools/asker_memory.hpp"
@@ -17,6 +20,19 @@ namespace {
 
 bool starts_with_any(std::string_view path, std::initializer_list<std::string_view> starts) {
   return std::any_of(starts.begin(), starts.end(), [path](auto start) { return path.starts_with(start); });
+}
+
+tl::unexpected<std::string> cant_be_read(int error) {
+  return tl::unexpected(fmt::format(
+      "its requests can't be read: {}; see kernel.yama.ptrace_scope in sysctl(8)", std::strerror(error)));
+}
+
+/// The asker has this process's limit.
+tl::unexpected<std::string> too_few_descriptors() {
+  rlimit most{};
+  (void)::getrlimit(RLIMIT_NOFILE, &most);
+  return tl::unexpected(fmt::format("it needs more descriptors than `ulimit -n`, {}, permits; {} are enough",
+                                    most.rlim_cur, first_served_descriptor + most_served_descriptors));
 }
 
 }  // namespace
@@ -47,23 +63,24 @@ tl::expected<Opened, int> OpenRequests::open(const std::string& path, int flags)
   return opened;
 }
 
-bool OpenRequests::respond(const seccomp_notif& question, int error, std::int64_t result) const {
+OpenRequests::Answered OpenRequests::respond(const seccomp_notif& question, int error,
+                                             std::int64_t result) const {
   seccomp_notif_resp answer{};
   answer.id = question.id;
   answer.error = -error;
   answer.val = result;
   (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-  return true;
+  return {};
 }
 
 /// A wild pointer is its own mistake. That nothing can be reached at all is ours.
-bool OpenRequests::respond_to_mistake(const seccomp_notif& question, int error) const {
-  respond(question, EFAULT);
-  errno = error;
-  return error == EFAULT || error == ENAMETOOLONG || error == ESRCH;
+OpenRequests::Answered OpenRequests::respond_to_mistake(const seccomp_notif& question, int error) const {
+  (void)respond(question, EFAULT);
+  if (error == EFAULT || error == ENAMETOOLONG || error == ESRCH) return {};
+  return cant_be_read(error);
 }
 
-bool OpenRequests::answer_open(const seccomp_notif& question) {
+OpenRequests::Answered OpenRequests::answer_open(const seccomp_notif& question) {
   const auto path = read_text(asker_, question.data.args[1]);
   if (!path) return respond_to_mistake(question, path.error());
   const auto opened = open(*path, static_cast<int>(question.data.args[2]));
@@ -81,12 +98,15 @@ bool OpenRequests::answer_open(const seccomp_notif& question) {
     gift.newfd = static_cast<std::uint32_t>(place->number);
     gift.flags |= SECCOMP_ADDFD_FLAG_SETFD;
   }
-  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) < 0 && errno != ENOENT)
-    return respond(question, errno);
-  return true;
+  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) >= 0 || errno == ENOENT) return {};
+  const int error = errno;
+  (void)respond(question, error);
+  // EBADF: the number of a served file is above the limit.
+  if (error == EBADF || error == EMFILE) return too_few_descriptors();
+  return {};
 }
 
-bool OpenRequests::answer_read(const seccomp_notif& question) {
+OpenRequests::Answered OpenRequests::answer_read(const seccomp_notif& question) {
   const int number = static_cast<int>(question.data.args[0]);
   const auto got = served_.read(number, question.data.args[2]);
   if (!got) return respond(question, got.error());
@@ -96,19 +116,21 @@ bool OpenRequests::answer_read(const seccomp_notif& question) {
   return respond(question, 0, static_cast<std::int64_t>(got->size()));
 }
 
-bool OpenRequests::answer_close(const seccomp_notif& question) {
+OpenRequests::Answered OpenRequests::answer_close(const seccomp_notif& question) {
   served_.close(static_cast<int>(question.data.args[0]));
   seccomp_notif_resp answer{};
   answer.id = question.id;
   answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;  // the kernel closes what the program has
   (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-  return true;
+  return {};
 }
 
-bool OpenRequests::answer_one() {
+OpenRequests::Answered OpenRequests::answer_one() {
   seccomp_notif question{};
-  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_RECV, &question) != 0)
-    return errno == ENOENT || errno == EINTR;  // it was killed meanwhile
+  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_RECV, &question) != 0) {
+    if (errno == ENOENT || errno == EINTR) return {};  // it was killed meanwhile
+    return cant_be_read(errno);
+  }
   switch (question.data.nr) {
     case SYS_read: return answer_read(question);
     case SYS_close: return answer_close(question);

@@ -31,17 +31,19 @@ class OpenRequests {
   OpenRequests(vmm::Fd questions, pid_t asker, Opener opener);
 
   [[nodiscard]] int fd() const { return questions_.get(); }
-  /// One question, when fd() is readable. False, with errno: the asker's memory can't be reached.
-  [[nodiscard]] bool answer_one();
+  /// One question, when fd() is readable. An error is why this host does not permit to answer, in one line
+  /// about the asker.
+  [[nodiscard]] tl::expected<void, std::string> answer_one();
 
  private:
+  using Answered = tl::expected<void, std::string>;
   /// Each answers a question, and returns as answer_one().
-  [[nodiscard]] bool answer_open(const seccomp_notif& question);
-  [[nodiscard]] bool answer_read(const seccomp_notif& question);
-  [[nodiscard]] bool answer_close(const seccomp_notif& question);
+  [[nodiscard]] Answered answer_open(const seccomp_notif& question);
+  [[nodiscard]] Answered answer_read(const seccomp_notif& question);
+  [[nodiscard]] Answered answer_close(const seccomp_notif& question);
   /// With an error (an errno), or a result.
-  bool respond(const seccomp_notif& question, int error, std::int64_t result = 0) const;
-  [[nodiscard]] bool respond_to_mistake(const seccomp_notif& question, int error) const;
+  Answered respond(const seccomp_notif& question, int error, std::int64_t result = 0) const;
+  [[nodiscard]] Answered respond_to_mistake(const seccomp_notif& question, int error) const;
 
   [[nodiscard]] tl::expected<Opened, int> open(const std::string& path, int flags) const;
 

@@ -115,9 +115,8 @@ tl::expected<ConfinedTool::Served, std::string> ConfinedTool::serve(int ready, C
     if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<long>(left, 1'000'000))) < 0 &&
         errno != EINTR)
       return tl::unexpected(std::string("poll: ") + std::strerror(errno));
-    if ((fds[0].revents & POLLIN) != 0 && !requests_->answer_one())
-      return tl::unexpected(fmt::format(
-          "its requests can't be read: {}; see kernel.yama.ptrace_scope in sysctl(8)", std::strerror(errno)));
+    if ((fds[0].revents & POLLIN) != 0)
+      if (auto answered = requests_->answer_one(); !answered) return tl::unexpected(answered.error());
     if (fds[1].revents != 0) return Served::ended;
     if (fds[2].revents != 0) return Served::ready;
   }

@@ -451,6 +451,15 @@ def test_a_disk_that_cant_be_read_is_named(pinfold: Pinfold, plain: Path, work: 
     assert error == f"no kernel was found on {image}: xvda ({image}) can't be read: Input/output error"
 
 
+def test_a_host_with_too_few_descriptors_is_named(pinfold: Pinfold, plain: Path, work: Path) -> None:
+    image = converted(boot_disk.ext4(plain, work / "disk.img", 4 << 20), "qcow2")
+    words = [pinfold.build.pinfold, "run", "-n", "--bootloader=pygrub", "--disk", f"{image},qcow2,xvda,rw"]
+    done = subprocess.run(["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *map(str, words)], capture_output=True, text=True, timeout=150, check=True)
+    error = json.loads(done.stdout)["boot"]["error"]
+    assert "it needs more descriptors than `ulimit -n`, 64, permits; 164 are enough" in error
+    assert "menu" not in error
+
+
 def test_disks_without_a_menu_say_so(pinfold: Pinfold, work: Path) -> None:
     needs("mke2fs")
     (work / "empty").mkdir()
