@@ -68,11 +68,26 @@ HotPlug::Done HotPlug::attach_served_disk(ServedDisk disk) {
 }
 
 HotPlug::Done HotPlug::add_disk(block::DiskNodes nodes, std::shared_ptr<block::Image> image) {
-  const std::uint32_t number = nodes.number;
+  const DeviceKey device("vbd", nodes.number);
+  std::string name = nodes.vdev;
   if (links_.threads->free() == 0) return no_room();
   auto disk = block::Disk::make(std::move(image), std::move(nodes), links_, 1);
   if (!disk) return tl::unexpected(disk.error());
-  return bus_.plug({"vbd", guest_, number}, std::move(*disk));
+  return plug(device, std::move(name), std::move(*disk));
+}
+
+HotPlug::Done HotPlug::plug(const DeviceKey& device, std::string name,
+                            std::unique_ptr<devices::xenbus::Backend> backend) {
+  auto plugged = bus_.plug({device.first, guest_, device.second}, std::move(backend));
+  if (!plugged) return plugged;
+  const std::lock_guard lock(mutex_);
+  attached_[device] = std::move(name);
+  return plugged;
+}
+
+AttachedDevices HotPlug::attached() const {
+  const std::lock_guard lock(mutex_);
+  return attached_;
 }
 
 HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t index,
@@ -83,7 +98,7 @@ HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t inde
       make_interface(vif, index, std::move(descriptors),
                      {links_.events, links_.grants, links_.frame_holder, links_.wake_bus, links_.threads}, 1);
   if (!made) return tl::unexpected(made.error());
-  return bus_.plug({"vif", guest_, index}, std::move(*made));
+  return plug({"vif", index}, fmt::format("vif {}", index), std::move(*made));
 }
 
 HotPlug::Done HotPlug::detach(const std::string& kind, std::uint32_t number, bool forced) {

@@ -4,12 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <tl/expected.hpp>
 
 #include "cli/config/vif_config.hpp"
 #include "cli/hotplug/arrivals.hpp"
+#include "cli/hotplug/restart_notice.hpp"
 #include "cli/networks/descriptors.hpp"
 #include "devices/block/disk.hpp"
 #include "devices/block/passed_image.hpp"
@@ -58,12 +60,16 @@ class HotPlug {
   void stop() { arrivals_->stop(); }
 
   [[nodiscard]] const devices::xenbus::Bus& bus() const { return bus_; }
+  /// All that were attached, also those that are gone.
+  [[nodiscard]] AttachedDevices attached() const;
 
  private:
   HotPlug(devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links)
       : bus_(bus), guest_(guest), links_(std::move(links)) {}
 
   [[nodiscard]] Done add_disk(devices::block::DiskNodes nodes, std::shared_ptr<devices::block::Image> image);
+  [[nodiscard]] Done plug(const DeviceKey& device, std::string name,
+                          std::unique_ptr<devices::xenbus::Backend> backend);
 
   devices::xenbus::Bus& bus_;
   const DomId guest_;
@@ -71,6 +77,8 @@ class HotPlug {
   std::shared_ptr<devices::block::TransferReserve> transfers_;
   std::shared_ptr<devices::WakeReserve> wakes_;
   std::unique_ptr<Arrivals> arrivals_;
+  mutable std::mutex mutex_;
+  AttachedDevices attached_;  ///< Guarded by the mutex.
 };
 
 }  // namespace pinfold::cli

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <set>
 #include <utility>
 
 #include "cli/exit_codes.hpp"
+#include "cli/hotplug/restart_notice.hpp"
 #include "cli/run/crash_report.hpp"
 #include "cli/run/preserve.hpp"
 #include "cli/supervisor/link.hpp"
@@ -178,6 +180,7 @@ void Resident::run() {
   life_->guest->quiesce();
   note_leaving();
   again_ = is_to_start_again();
+  if (again_) tell_what_restart_changes();
   if (!again_) {
     console_->finish_log();
     if (!will_stay()) console_->close();
@@ -206,6 +209,15 @@ bool Resident::is_to_start_again() {
   const auto objection = life_->rule.objection_to_restart(*own);
   if (objection) complain(0, *objection);
   return !objection;
+}
+
+void Resident::tell_what_restart_changes() const {
+  const HotPlug& hot_plug = life_->guest->hot_plug();
+  std::set<DeviceKey> had;
+  for (const auto& device : hot_plug.bus().devices())
+    if (device.departure == devices::xenbus::Departure::none)
+      had.emplace(device.name.kind, device.name.number);
+  if (const auto notice = restart_notice(options_.guest, had, hot_plug.attached())) complain(0, *notice);
 }
 
 LifeEnd Resident::conclude() {

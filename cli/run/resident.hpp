@@ -126,6 +126,7 @@ class Resident {
   void note_leaving();
   [[nodiscard]] bool will_stay() const;
   [[nodiscard]] bool is_to_start_again();
+  void tell_what_restart_changes() const;
   [[nodiscard]] ExitCode report();
   void stay(GuestEnd end);
   void close_trace();

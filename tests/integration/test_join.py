@@ -1,6 +1,7 @@
 """`pinfold create --with NAME`: a guest joins the machine of one that runs. Each lives and ends as if it had been there from the
 start, and one that can't join leaves the others as they were."""
 import array
+import json
 import os
 import signal
 import socket
@@ -174,6 +175,34 @@ def test_a_guest_that_joins_has_a_console_log(host: Pinfold, work: Path, create:
     wait_until(lambda: "calling" in (work / "two.console").read_text(), "the guest's words are in its log", 60)
     assert (work / "two.console.2").exists() and not (work / "two.console.3").exists()
     assert goes_on(host, "two")
+
+
+def test_a_restart_beside_others_says_which_devices_it_changes(host: Pinfold, images: Images, work: Path, create: Create) -> None:
+    life = """#!/bin/sh
+mount -t proc proc /proc; mount -t devtmpfs dev /dev
+insmod /modules/xen-blkfront.ko
+while ! [ -b /dev/xvdb ]; do sleep 0.1; done
+reboot -f
+"""
+    disk = work / "disk.img"
+    disk.write_bytes(bytes(1 << 20))
+    create(caller(host, "one"))
+    two = config(host, "two", images.kernel, "console=hvc0 quiet rdinit=/session",
+                 f'ramdisk = "{initrd_with(images, work, life, "xen-blkfront")}"', memory=128)
+    assert host("create", "--with", "one", two).returncode == 0
+    done = host("block-attach", "two", f"{disk},raw,xvdb,rw")
+    assert done.returncode == 0, done.stderr
+    told = "two: the guest starts again beside others, and so with the devices of its configuration: without xvdb"
+    wait_until(lambda: told in log_of(work, "one"), "the next life begins", 120)
+
+    def disks() -> list[dict] | None:
+        done = host("block-list", "two", "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else None
+    wait_until(lambda: disks() == [], "it has no disk", 60)
+    done = host("block-attach", "two", f"{disk},raw,xvdb,rw")
+    assert done.returncode == 0, done.stderr
+    wait_until(lambda: log_of(work, "one").count(told) == 2, "it can be attached anew", 120)
+    assert goes_on(host, "one")
 
 
 # -- what is refused, and leaves the others as they were
