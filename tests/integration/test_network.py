@@ -243,6 +243,114 @@ def test_tap_devices(start: Starter, space: Namespace, work: Path, kind: str) ->
         assert "vif" not in space.run("ip", "link", "show", "master", "br0").stdout
 
 
+# -- interfaces that a running guest gets
+
+def soon(condition: Callable[[], object], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+Verb = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def verb(host: Pinfold, space: Namespace) -> Verb:
+    """verb(NAME, WORD...): a command in the namespace, about the guest `one`."""
+    return lambda name, *words, before=(): subprocess.run(
+        space.command(*before, host.build.pinfold, name, "one", *words), capture_output=True, text=True, env=host.environment,
+        timeout=120, check=False)
+
+
+def taps(space: Namespace) -> list[str]:
+    """Devices that pinfold made."""
+    return [device["ifname"] for device in json.loads(space.run("ip", "-j", "link").stdout) if device["ifname"].startswith("vif")]
+
+
+@pytest.mark.parametrize("kind", ["tap", "bridge", "script"])
+def test_tap_devices_come_and_go(start: Starter, verb: Verb, space: Namespace, work: Path, kind: str) -> None:
+    """Twice: nobody keeps the device open that the guest had. Scripts are called for both ends."""
+    needs_root()
+    (work / "www").mkdir()
+    sum_of_host = make_file(work / "www/blob", MIB)
+    space.run("sh", "-ec", "ip link add br0 type bridge; ip link set br0 up; ip address add 10.0.0.1/24 dev br0; "
+                           "ip tuntap add tap0 mode tap; ip link set tap0 up master br0")
+    space.serve(work / "www")
+    (work / "vif-test").write_text(f"#!/bin/sh\necho $1 $vif >>{work}/calls\n[ $1 = online ] && ip link set $vif up master $bridge\nexit 0\n")
+    (work / "vif-test").chmod(0o755)
+    vif = {"tap": "net=tap:tap0", "bridge": "bridge=br0", "script": f"script={work}/vif-test,bridge=br0"}[kind]
+    guest = start("""
+        echo ready
+        for n in 1 2; do
+          until [ -e /sys/class/net/eth0 ]; do sleep 0.2; done
+          ip link set eth0 up; ip address add 10.0.0.2/24 dev eth0
+          until ping -c 1 -w 1 10.0.0.1 >/dev/null; do :; done
+          echo "sum $n $(wget -q -O - http://10.0.0.1:8000/blob | sha256sum)"
+          while [ -e /sys/class/net/eth0 ]; do sleep 0.2; done
+          echo "gone $n"
+        done
+    """, "--name", "one")
+    guest.wait_for("^ready", 120)
+    for n in (1, 2):
+        done = verb("network-attach", vif)
+        assert done.returncode == 0, done.stderr
+        guest.wait_for(f"^sum {n} {sum_of_host}", 120)
+        assert len(taps(space)) == (0 if kind == "tap" else 1)
+        done = verb("network-detach", "0")
+        assert done.returncode == 0, done.stderr
+        assert soon(lambda: taps(space) == []), "it goes with the interface"
+        if n == 1:
+            guest.wait_for("^gone 1", 60)
+    ended_well(guest)
+    if kind == "script":
+        assert [line.split()[0] for line in (work / "calls").read_text().splitlines()] == ["online", "offline"] * 2
+
+
+def test_attached_tap_devices_go_with_a_guest_that_is_killed(host: Pinfold, verb: Verb, space: Namespace) -> None:
+    needs_root()
+    space.run("sh", "-ec", "ip link add br0 type bridge; ip link set br0 up")
+    words = [host.build.pinfold, "run", "--kernel", host.build.guest("control_keeps_calling"), "--memory", "32M", "--name", "one"]
+    guest = host.start_command(space.command(*words), apart=True)
+    guest.wait_for("^calling", 60)
+    most = 8  # HotPlug::most
+    for n in range(most):
+        done = verb("network-attach", "bridge=br0")
+        assert done.returncode == 0, done.stderr
+        assert len(taps(space)) == n + 1
+    done = verb("network-attach", "bridge=br0")
+    assert done.returncode == 3 and f"{most} devices are attached already" in done.stderr
+    assert soon(lambda: len(taps(space)) == most), "one that the guest does not get is not left"
+    guest.signal(signal.SIGKILL)
+    assert soon(lambda: taps(space) == [])
+
+
+def test_an_interface_that_cant_be_attached_says_why(host: Pinfold, verb: Verb, space: Namespace, work: Path) -> None:
+    space.run("sh", "-ec", "ip link add br0 type bridge")
+    words = [host.build.pinfold, "run", "--kernel", host.build.guest("control_keeps_calling"), "--memory", "32M", "--name", "one"]
+    guest = host.start_command(space.command(*words), apart=True)
+    guest.wait_for("^calling", 60)
+    script = work / "vif-test"
+    script.write_text("#!/bin/sh\necho the bridge is full; exit 7\n")
+    script.chmod(0o755)
+    as_root = ((f"script={script}", (), f"{script} online ended with status 7: the bridge is full"),) if os.geteuid() == 0 else ()
+    for vif, before, said in (("bridge=br7", (), "there is no bridge br7; `ip link add br7 type bridge` makes one"),
+                              ("", (), "there is no bridge xenbr0"),
+                              ("net=tap:tap7", (), "there is no tap device tap7; `ip tuntap add"),
+                              (f"net=connect:unix:{work}/nobody", (), "has to be started first"),
+                              ("net=passt", ("env", f"PATH={work}"), "`apt install passt` installs it"),
+                              ("bridge=br0", ("unshare", "--user"), "only root may make one for a bridge; net=passt needs no rights"),
+                              *as_root):
+        done = verb("network-attach", *([vif] if vif else []), before=before)
+        assert done.returncode == 3, f"{vif}: {done.stderr}"
+        assert done.stderr.startswith("pinfold: ") and done.stderr.count("\n") == 1 and said in done.stderr, f"{vif}: {done.stderr}"
+    assert verb("network-list", "--json").stdout.strip() == "[]"
+    assert soon(lambda: taps(space) == [])
+    assert guest.runs()
+
+
 def test_a_rate_holds(start: Starter, work: Path) -> None:
     place = f"unix:{work}/wire"
     receiver = start("ip link set eth0 up; ip address add 10.0.0.1/24 dev eth0; echo ready; nc -l -p 81 >/dev/null", "--vif", f"net=listen:{place}")
