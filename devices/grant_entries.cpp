@@ -87,6 +87,35 @@ void GrantEntries::release(GrantRef ref, GrantUse use) {
   page_of(ref).fetch_and(offset_of(ref), ~ended);
 }
 
+tl::expected<Pfn, Errno> GrantEntries::commit_transfer(GrantRef ref, DomId giver) {
+  const std::lock_guard lock(mutex_);
+  if (!exists(ref)) return fail(is_empty_entry(ref) ? Errno::eperm : Errno::erange);
+  auto& page = page_of(ref);
+  auto head = page.load<std::uint32_t>(offset_of(ref));
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    if (flags_of(head) != GTF_accept_transfer || domain_of(head) != giver) return fail(Errno::eperm);
+    if (page.compare_exchange(offset_of(ref), head, head | GTF_transfer_committed))
+      return Pfn(page.load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
+  }
+  return fail(Errno::eagain);
+}
+
+bool GrantEntries::accepts_transfer(GrantRef ref, DomId giver) {
+  const std::lock_guard lock(mutex_);
+  if (!exists(ref)) return false;
+  const auto head = page_of(ref).load<std::uint32_t>(offset_of(ref));
+  return flags_of(head) == GTF_accept_transfer && domain_of(head) == giver;
+}
+
+/// The frame's number is there before the mark that says so.
+void GrantEntries::complete_transfer(GrantRef ref, Mfn frame) {
+  const std::lock_guard lock(mutex_);
+  if (dropped_) return;
+  auto& page = page_of(ref);
+  page.store(offset_of(ref) + offsetof(grant_entry_v1, frame), static_cast<std::uint32_t>(frame.raw()));
+  page.fetch_or(offset_of(ref), std::uint32_t{GTF_transfer_completed});
+}
+
 Status GrantEntries::swap(GrantRef a, GrantRef b) {
   const std::lock_guard lock(mutex_);
   if (!exists(a) || !exists(b)) return fail(Errno::einval);

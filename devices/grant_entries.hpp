@@ -46,6 +46,15 @@ class GrantEntries {
   [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, GrantUse use);
   /// Once for each successful acquire, with the same `use`. The last one clears the mark.
   void release(GrantRef ref, GrantUse use);
+  /// An entry that accepts a frame of `giver` (GTF_accept_transfer) is marked as committed to one, which no
+  /// guest can undo; returns the frame's place in the receiving guest's memory, which stands in it. ERANGE if
+  /// there is no such entry; EPERM if it accepts nothing of `giver`, or has a frame already; EAGAIN if the
+  /// guest keeps changing it.
+  [[nodiscard]] tl::expected<Pfn, Errno> commit_transfer(GrantRef ref, DomId giver);
+  /// Would commit_transfer() succeed? The guest may change its mind meanwhile.
+  [[nodiscard]] bool accepts_transfer(GrantRef ref, DomId giver);
+  /// Once after each: `frame` is there.
+  void complete_transfer(GrantRef ref, Mfn frame);
   /// Swaps two entries, neither in use; EINVAL, EBUSY.
   [[nodiscard]] Status swap(GrantRef a, GrantRef b);
 

@@ -53,7 +53,8 @@ GrantTable::GrantTable(DomId self, vmm::SharedFrameSource& frames, vmm::GrantTar
       maptrack_(limits.maptrack),
       neighbours_(std::move(machine.neighbours)) {
   if (machine.frames_for_neighbours)
-    grantor_ = std::make_unique<Grantor>(entries_, std::move(machine.frames_for_neighbours));
+    grantor_ = std::make_unique<Grantor>(entries_, std::move(machine.frames_for_neighbours),
+                                         std::move(machine.receiver_for_neighbours));
 }
 
 void GrantTable::attach(vmm::HypercallTable& hypercalls, BootRings&) {
@@ -105,8 +106,8 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
     case GNTTABOP_copy: return each<gnttab_copy>(call, count, [&](auto& args) { return copy(call, args); });
     case GNTTABOP_swap_grant_ref:
       return each<gnttab_swap_grant_ref>(call, count, [this](auto& args) { return swap(args); });
-    // As on a Xen that was told to do without (gnttab=no-transfer).
-    case GNTTABOP_transfer: return to_rax(Errno::eopnotsupp);
+    case GNTTABOP_transfer:
+      return each<gnttab_transfer>(call, count, [&](auto& args) { return transfer(call, args); });
     default: return to_rax(Errno::enosys);
   }
 }

@@ -31,6 +31,7 @@ class GrantTable final : public Device {
   struct Machine {
     std::shared_ptr<GrantNeighbours> neighbours;
     std::unique_ptr<vmm::FrameHolder> frames_for_neighbours;
+    std::unique_ptr<vmm::FrameReceiver> receiver_for_neighbours;
   };
 
   GrantTable(DomId self, vmm::SharedFrameSource& frames, vmm::GrantTarget& target, Limits limits,
@@ -71,6 +72,11 @@ class GrantTable final : public Device {
   std::int16_t replace(vmm::Hypercall& call, const gnttab_unmap_and_replace& args);
   void part_ended(std::uint32_t handle, std::uint32_t part);
   void let_go(vmm::Hypercall& call);
+
+  // grant_transfer.cpp
+  std::int16_t transfer(vmm::Hypercall& call, const gnttab_transfer& args);
+  std::int16_t transfer_to_itself(vmm::Hypercall& call, GrantRef ref, Mfn frame);
+  [[nodiscard]] std::int16_t hand_over(vmm::Hypercall& call, DomId receiver, GrantRef ref, Mfn frame);
 
   // grant_copy.cpp
   std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args);

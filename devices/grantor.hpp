@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "devices/granted_page.hpp"
+#include "vmm/for_devices/frame_receiver.hpp"
 #include "vmm/for_devices/neighbours.hpp"
 
 namespace pinfold::devices {
@@ -17,16 +18,21 @@ namespace pinfold::devices {
 /// atomic count, or else the domain's lock.
 class Grantor {
  public:
-  Grantor(std::shared_ptr<GrantEntries> entries, std::unique_ptr<vmm::FrameHolder> frames)
-      : entries_(std::move(entries)), frames_(std::move(frames)) {}
+  Grantor(std::shared_ptr<GrantEntries> entries, std::unique_ptr<vmm::FrameHolder> frames,
+          std::unique_ptr<vmm::FrameReceiver> receiver)
+      : entries_(std::move(entries)), frames_(std::move(frames)), receiver_(std::move(receiver)) {}
 
   /// Begins a use. The errors are those of GrantAccess::use().
   [[nodiscard]] tl::expected<GrantedPage, Errno> use(GrantRef ref, DomId grantee, GrantUse use);
+  /// Hands over a frame that is nobody's to the domain, which accepts one of `giver` by this entry. The
+  /// errors are those of FrameReceiver::receive() and GrantEntries::commit_transfer().
+  [[nodiscard]] Status receive(GrantRef ref, DomId giver, Mfn frame);
 
  private:
   std::shared_ptr<GrantEntries> entries_;
   std::mutex mutex_;
   std::unique_ptr<vmm::FrameHolder> frames_;  ///< Guarded by the mutex.
+  std::unique_ptr<vmm::FrameReceiver> receiver_;
 };
 
 using GrantNeighbours = vmm::Neighbours<Grantor>;

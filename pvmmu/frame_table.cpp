@@ -43,6 +43,16 @@ std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t cou
   return taken;
 }
 
+void FrameTable::take_out(Mfn mfn) {
+  const PoolLock held(pool_);
+  set_owner_tag(mfn, 0);
+}
+
+void FrameTable::put_in(Mfn mfn, DomId owner) {
+  const PoolLock held(pool_);
+  set_owner_tag(mfn, tag_of(owner));
+}
+
 std::uint64_t FrameTable::free_frames() const {
   const PoolLock held(pool_);
   const Range kept = withheld(held);

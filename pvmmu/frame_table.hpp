@@ -64,6 +64,10 @@ class FrameTable {
   [[nodiscard]] std::optional<Taken> take(DomId owner, std::uint64_t count = 1, std::uint64_t alignment = 1);
   /// Puts a frame back that the caller's domain owned, and knows nothing of any more.
   void give_back(Mfn mfn);
+  /// The caller's domain, which knows nothing of the frame any more, has it no longer. The frame is nobody's,
+  /// but not in the pool, until put_in() or give_back().
+  void take_out(Mfn mfn);
+  void put_in(Mfn mfn, DomId owner);
   [[nodiscard]] std::uint64_t free_frames() const;
   /// How many of them were never used and lie side by side: take() finds this many for an alignment of 1,
   /// unless somebody else does first.

@@ -156,6 +156,19 @@ class Validator {
   [[nodiscard]] bool deallocate_run(Held, Mfn first, std::uint64_t count);
   /// Is it the domain's, in its reservation, and referenced by nothing else? (XENMEM_exchange)
   Verdict<> check_exchangeable(Held, Mfn mfn) const;
+
+  // -- frames that go from one domain to another: transfer.cpp
+  /// The frame leaves the domain with what is in it, if nothing but the reservation uses it. Nobody has it
+  /// then, until receive() of another domain or of this one, or drop_given(), is called for it. No processor
+  /// reaches it any more once this returns.
+  Verdict<> give_away(Held, Mfn mfn);
+  /// A frame that was given away becomes the domain's, as the guest's `pfn`. Refused without has_room(), or
+  /// if the host can't give access to the frame.
+  Verdict<> receive(Held, Mfn mfn, Pfn pfn);
+  [[nodiscard]] bool has_room() const { return owned_ < max_frames_; }
+  /// Nobody receives a frame that this domain gave away: it is the machine's.
+  void drop_given(Held, Mfn mfn) { frames_.give_back(mfn); }
+
   /// Frames that the domain has. A frame that it gave back counts until its last reference is dropped: until
   /// then nobody else can have it.
   [[nodiscard]] std::uint64_t allocated_frames() const { return owned_; }

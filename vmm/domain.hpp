@@ -140,6 +140,9 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   [[nodiscard]] std::unique_ptr<FrameHolder> frame_holder(FrameHolds::For whom = FrameHolds::For::monitor) {
     return std::make_unique<DomainFrameHolder>(mutex_, *holds_, whom);
   }
+  [[nodiscard]] std::unique_ptr<FrameReceiver> frame_receiver() {
+    return std::make_unique<DomainFrameReceiver>(mutex_, *mmu_);
+  }
   // -- keeping vCPUs out of the guest, from outside: cpu/stopping.cpp
   void stop(pvmmu::Held held, StopReason reason);
   void go_on(pvmmu::Held held, StopReason reason);

@@ -51,7 +51,8 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   auto& grants = add_device<devices::GrantTable>(
       id, domain_->shared_frames(), domain_->granted_frames(),
       devices::GrantTable::Limits{config_.max_grant_frames, config_.max_maptrack_frames},
-      devices::GrantTable::Machine{host.grants(), domain_->frame_holder(vmm::FrameHolds::For::neighbour)});
+      devices::GrantTable::Machine{host.grants(), domain_->frame_holder(vmm::FrameHolds::For::neighbour),
+                                   domain_->frame_receiver()});
   grants_ = &grants;
   add_device<devices::ConsoleIo>(config_.early_console ? links.console_output : devices::ConsoleSink{});
   devices::xenstore::DomainNodes nodes;

@@ -33,8 +33,10 @@ class Side final : public vmm::SharedFrameSource {
       : machine_(machine), domain_(machine, id, 32) {
     table_ = std::make_unique<GrantTable>(
         id, *this, granted_, GrantTable::Limits{.table = 1, .maptrack = 1},
-        GrantTable::Machine{all, std::make_unique<vmm::DomainFrameHolder>(domain_.mutex, holds_,
-                                                                          vmm::FrameHolds::For::neighbour)});
+        GrantTable::Machine{
+            all,
+            std::make_unique<vmm::DomainFrameHolder>(domain_.mutex, holds_, vmm::FrameHolds::For::neighbour),
+            std::make_unique<vmm::DomainFrameReceiver>(domain_.mutex, domain_.mmu)});
     domain_.call([&](Held held, pvmmu::Validator& v) {
       for (Mfn& table : tables_) table = v.allocate(held).value();
       for (std::size_t i = 0; i < 3; ++i) machine.poke(tables_[i], 0, Pte(tables_[i + 1], test::table));
@@ -46,12 +48,13 @@ class Side final : public vmm::SharedFrameSource {
   }
 
   void step(Input& input, std::uint16_t other) {
-    switch (input.take<std::uint8_t>() % 9) {
+    switch (input.take<std::uint8_t>() % 10) {
       case 0: return grant(input, other);
       case 1: return map(input, other);
       case 2: return unmap(input);
       case 3: return replace(input);
       case 4: return copy(input, other);
+      case 9: return transfer(input, other);
       case 5:
         return domain_.call([&](Held held, pvmmu::Validator& v) {
           const Mfn frame(input.take<std::uint8_t>() % machine_frames);
@@ -178,6 +181,16 @@ class Side final : public vmm::SharedFrameSource {
       args.source.offset = input.take<std::uint16_t>();
       args.dest.offset = input.take<std::uint16_t>();
       args.len = input.take<std::uint16_t>();
+    });
+  }
+
+  void transfer(Input& input, std::uint16_t other) {
+    if (machine_.frames.free_frames() < machine_frames / 2) return;  // the next lives need some
+    (void)operation<gnttab_transfer>(GNTTABOP_transfer, [&](auto& args) {
+      const auto what = input.take<std::uint8_t>();
+      args.mfn = some_frame(input).raw();
+      args.domid = what >= 250 ? DOMID_SELF : other;
+      args.ref = what % (refs + 1);
     });
   }
 

@@ -46,3 +46,7 @@ def test_one_that_is_destroyed_leaves_the_other_as_it_was(host: Pinfold, ends: s
     guest.signal(signal.SIGTERM)
     assert guest.exit_code() == 0, guest.console.text()
     assert guest.console.has(f"{stays}: {AUDITED}"), guest.console.text()
+
+
+def test_a_frame_is_given_away_with_what_is_in_it_and_is_the_receivers(host: Pinfold) -> None:
+    both_hold(pair(host, "machine_transfers", "machine_transfers"))

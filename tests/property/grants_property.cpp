@@ -89,6 +89,7 @@ class Machine {
   std::optional<std::string> unpin(Tally& tally);
   std::optional<std::string> give_back(Tally& tally);
   std::optional<std::string> allocate(Tally& tally);
+  std::optional<std::string> transfer(Tally& tally);
   void end(std::size_t d);
   std::optional<std::string> check();
   std::optional<std::string> check_domain(std::size_t d);
@@ -304,6 +305,33 @@ std::optional<std::string> Machine::allocate(Tally& tally) {
   return std::nullopt;
 }
 
+/// From one domain to another, to itself, or to nobody.
+std::optional<std::string> Machine::transfer(Tally& tally) {
+  const std::size_t giver = pick(domains);
+  Mfn mfn = some_frame();
+  for (int i = 0; i < 8 && !owns(giver, mfn); ++i) mfn = some_frame();
+  const bool may = owns(giver, mfn) && model(mfn).allocated && !model(mfn).table &&
+                   uses(giver, mfn, false) + uses(giver, mfn, true) == 0 &&
+                   holds(mfn, false) + holds(mfn, true) == 0;
+  const Pte before = machine_.peek(mfn, 1);
+  auto& from = *domains_[giver].fake;
+  const bool given = from.mmu.give_away(from.held, mfn).has_value();
+  if (auto wrong = expect(tally, "give away", given, may); wrong || !given) return wrong;
+  model(mfn) = {};
+  if (auto wrong = check()) return wrong;  // on its way it is nobody's
+  if (pick(4) == 0) {
+    from.mmu.drop_given(from.held, mfn);
+    ++tally.accepted["lose"];
+    return std::nullopt;
+  }
+  const std::size_t receiver = pick(domains);
+  auto& to = *domains_[receiver].fake;
+  const bool received = to.mmu.receive(to.held, mfn, Pfn(pick(100))).has_value();
+  model(mfn) = {receiver, true, false, false};
+  if (machine_.peek(mfn, 1) != before) return std::string("a transferred frame has lost what was in it");
+  return expect(tally, "receive", received, true);
+}
+
 /// As Domain::tear_down and FrameHolds::leave_to_neighbours do it.
 void Machine::end(std::size_t d) {
   auto& fake = *domains_[d].fake;
@@ -361,7 +389,7 @@ std::optional<std::string> Machine::check() {
 
 std::optional<std::string> Machine::step(Tally& tally) {
   std::optional<std::string> wrong;
-  switch (pick(20)) {
+  switch (pick(22)) {
     case 0:
     case 1:
     case 2:
@@ -381,6 +409,8 @@ std::optional<std::string> Machine::step(Tally& tally) {
     case 16: wrong = give_back(tally); break;
     case 17:
     case 18: wrong = allocate(tally); break;
+    case 19:
+    case 20: wrong = transfer(tally); break;
     default:
       if (pick(8) == 0) {
         end(pick(domains));
@@ -424,7 +454,9 @@ TEST(GrantsAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_accepte
     }
     std::cout << what << ": " << tally.accepted[what] << " accepted, " << tally.refused[what] << " refused\n";
   }
-  EXPECT_GT(tally.accepted["end"], 20U);
+  for (const char* what : {"end", "give away", "lose", "receive"})
+    EXPECT_GT(tally.accepted[what], 20U) << what;
+  EXPECT_GT(tally.refused["give away"], 20U);
 }
 
 /// A new seed in each run; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more sequences.

@@ -9,6 +9,7 @@
 #include "pvmmu/errno.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/types.hpp"
+#include "vmm/for_devices/frame_receiver.hpp"
 #include "vmm/for_devices/shared_page.hpp"
 
 namespace pinfold::vmm {
@@ -49,6 +50,15 @@ class GrantTarget {
   /// The same; what maps `from` is moved in its place.
   [[nodiscard]] virtual Status replace_granted(pvmmu::Held held, const GrantPlace& where,
                                                const GrantedEntry& entry, GuestVaddr from) = 0;
+  /// A frame leaves the domain, and no vCPU reaches it any more; then it is nobody's until some domain has
+  /// received it, or drop_given(). EINVAL if it is not the domain's, or in use for anything; ENOMEM if the
+  /// host can't take it out of the view.
+  [[nodiscard]] virtual Status give_away(pvmmu::Held held, VcpuId by, Mfn frame) = 0;
+  /// The domain gives a frame to itself: it gets the place that `accept` says, and stays. EINVAL as above;
+  /// else the error of `accept`, and the frame is the machine's.
+  [[nodiscard]] virtual Status give_to_itself(pvmmu::Held held, Mfn frame, const AcceptFrame& accept) = 0;
+  /// Nobody received the frame: it is the machine's.
+  virtual void drop_given(pvmmu::Held held, Mfn frame) = 0;
   /// Calls `visit` without the domain's lock, and takes the lock again. What the caller knew of the domain
   /// may have changed meanwhile.
   virtual void without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) = 0;

@@ -58,6 +58,30 @@ Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where,
   return status_of(parts_.mmu.replace_granted(held, at.value_or(*taken), entry_of(entry), *taken));
 }
 
+Status GrantedFrames::give_away(pvmmu::Held held, VcpuId by, Mfn frame) {
+  parts_.holds.settle(held);
+  if (auto given = status_of(parts_.mmu.give_away(held, frame)); !given) return given;
+  flush_granted(held, by);
+  return {};
+}
+
+Status GrantedFrames::give_to_itself(pvmmu::Held held, Mfn frame, const AcceptFrame& accept) {
+  parts_.holds.settle(held);
+  if (auto unused = status_of(parts_.mmu.check_exchangeable(held, frame)); !unused) return unused;
+  const auto pfn = accept();
+  if (pfn) return status_of(parts_.mmu.set_machphys(held, frame, *pfn, 1));
+  (void)parts_.mmu.deallocate(held, frame);
+  return fail(pfn.error());
+}
+
+/// The guest's entry is marked only if nothing can fail any more.
+Status DomainFrameReceiver::receive(Mfn frame, const AcceptFrame& accept) {
+  const pvmmu::DomainLock lock(mutex_);
+  if (!mmu_.has_room()) return fail(Errno::enomem);
+  const auto pfn = accept();
+  return pfn ? status_of(mmu_.receive(lock, frame, *pfn)) : fail(pfn.error());
+}
+
 void GrantedFrames::without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) {
   // A flush is due: make it now. Once the lock is free another vCPU might take over this duty, and this vCPU
   // would go on before the vCPUs in the guest have flushed.

@@ -31,6 +31,9 @@ class GrantedFrames final : public GrantTarget {
                                      const GrantedEntry& entry) override;
   [[nodiscard]] Status replace_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry,
                                        GuestVaddr from) override;
+  [[nodiscard]] Status give_away(pvmmu::Held held, VcpuId by, Mfn frame) override;
+  [[nodiscard]] Status give_to_itself(pvmmu::Held held, Mfn frame, const AcceptFrame& accept) override;
+  void drop_given(pvmmu::Held held, Mfn frame) override { parts_.mmu.drop_given(held, frame); }
   void without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) override;
   void keep_to_the_end(std::shared_ptr<void> uses) override { kept_ = std::move(uses); }
   void flush_granted(pvmmu::Held held, VcpuId by) override;
@@ -42,6 +45,17 @@ class GrantedFrames final : public GrantTarget {
   [[nodiscard]] std::optional<MachineAddr> find(pvmmu::Held held, const GrantPlace& where) const;
   Parts parts_;
   std::shared_ptr<void> kept_;
+};
+
+/// The same domain for its neighbours, as a receiver of frames.
+class DomainFrameReceiver final : public FrameReceiver {
+ public:
+  DomainFrameReceiver(pvmmu::DomainMutex& mutex, pvmmu::Validator& mmu) : mutex_(mutex), mmu_(mmu) {}
+  [[nodiscard]] Status receive(Mfn frame, const AcceptFrame& accept) override;
+
+ private:
+  pvmmu::DomainMutex& mutex_;
+  pvmmu::Validator& mmu_;
 };
 
 }  // namespace pinfold::vmm

@@ -36,8 +36,10 @@ class Living final : public vmm::SharedFrameSource {
       : id_(id), machine_(machine), domain_(machine, id) {
     table_ = std::make_unique<GrantTable>(
         id, *this, granted_, GrantTable::Limits{.table = 1, .maptrack = 4},
-        GrantTable::Machine{all, std::make_unique<vmm::DomainFrameHolder>(domain_.mutex, holds_,
-                                                                          vmm::FrameHolds::For::neighbour)});
+        GrantTable::Machine{
+            all,
+            std::make_unique<vmm::DomainFrameHolder>(domain_.mutex, holds_, vmm::FrameHolds::For::neighbour),
+            std::make_unique<vmm::DomainFrameReceiver>(domain_.mutex, domain_.mmu)});
     domain_.call([&](Held held, pvmmu::Validator& v) {
       l4_ = v.allocate(held, 4).value();
       for (std::uint64_t i = 0; i < 3; ++i) machine.poke(l4_.plus(i), 0, Pte(l4_.plus(i + 1), test::table));
@@ -53,11 +55,12 @@ class Living final : public vmm::SharedFrameSource {
   void run(unsigned vcpu, unsigned seed, const std::atomic<std::uint16_t>& other) {
     std::mt19937 random(seed);
     FakeMemory memory;
-    for (int i = 0; i < calls_a_life; ++i) switch (random() % 8) {
+    for (int i = 0; i < calls_a_life; ++i) switch (random() % 9) {
         case 0:
         case 1: grant(random, other); break;
         case 2: pin(random); break;
         case 3: give_back(random); break;
+        case 8: transfer(memory, random, DomId(other)); break;
         case 4: copy(memory, random, vcpu, DomId(other)); break;
         default: map_write_unmap(memory, random, vcpu, DomId(other));
       }
@@ -103,6 +106,20 @@ class Living final : public vmm::SharedFrameSource {
     auto page = table_->entries().frames().front().page;
     page.store(ref * 8 + 4, static_cast<std::uint32_t>(frames_[random() % frames_.size()].load().raw()));
     page.store(ref * 8, flags[random() % flags.size()] | std::uint32_t{to} << 16);
+  }
+  void transfer(FakeMemory& memory, std::mt19937& random, DomId other) {
+    if (machine_.frames.free_frames() < 256) return;  // the next lives need some
+    auto page = table_->entries().frames().front().page;
+    const std::uint32_t ref = first_ref + refs + random() % refs;
+    page.store(ref * 8, std::uint32_t{GTF_accept_transfer} | std::uint32_t{other.raw()} << 16);
+    auto& frame = frames_[random() % frames_.size()];
+    gnttab_transfer args{frame.load().raw(), other.raw(),
+                         first_ref + refs + static_cast<std::uint32_t>(random() % refs), 99};
+    call(memory, GNTTABOP_transfer, args);
+    EXPECT_NE(args.status, 99);
+    if (args.status == GNTST_bad_page) return;
+    const auto next = domain_.call([&](Held held, pvmmu::Validator& v) { return v.allocate(held); });
+    if (next) frame = *next;
   }
   void pin(std::mt19937& random) {
     const Mfn frame = frames_[random() % frames_.size()];

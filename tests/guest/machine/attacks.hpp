@@ -80,10 +80,23 @@ inline void not_granted_onward(u64 frame) {
   CHECK_EQ(args.status, GNTST_bad_page);
 }
 
+/// Neither to its owner nor to the guest itself, which would accept it.
+inline void not_transferred(u64 frame) {
+  grant(forged_ref, 0, GTF_accept_transfer, self());
+  for (const domid_t to : {self(), other()}) {
+    gnttab_transfer args{frame, to, forged_ref, 99};
+    CHECK_EQ(grant_op(GNTTABOP_transfer, args), 0);
+    CHECK_EQ(args.status, GNTST_bad_page);
+  }
+  CHECK_EQ(flags_of(forged_ref), GTF_accept_transfer);
+  grant(forged_ref, 0, 0);
+}
+
 inline void attacks(u64 frame) {
   refused_in_every_other_way(frame);
   neither_given_back_nor_exchanged(frame);
   not_granted_onward(frame);
+  not_transferred(frame);
 }
 
 }  // namespace kit

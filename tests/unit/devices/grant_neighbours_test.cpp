@@ -14,7 +14,8 @@ struct Neighbour {
       : id(number),
         table(std::make_unique<GrantTable>(
             DomId(number), frames, target, GrantTable::Limits{.table = 2, .maptrack = 1},
-            GrantTable::Machine{all, std::make_unique<FakeGrantHolder>(target, lock.held)})) {
+            GrantTable::Machine{all, std::make_unique<FakeGrantHolder>(target, lock.held),
+                                std::make_unique<FakeFrameReceiver>(target)})) {
     table->attach(hypercalls, rings);
     EXPECT_TRUE(table->entries().grow(lock.held, 1));
   }
@@ -47,6 +48,14 @@ struct Neighbour {
     args.dom = dom;
     EXPECT_EQ(call(GNTTABOP_map_grant_ref, args), 0);
     return args;
+  }
+  std::int16_t transfer(std::uint64_t frame, std::uint16_t dom, std::uint32_t ref) {
+    gnttab_transfer args{frame, dom, ref, 99};
+    EXPECT_EQ(call(GNTTABOP_transfer, args), 0);
+    return args.status;
+  }
+  std::uint32_t frame(std::uint32_t ref) {
+    return table->entries().frames().at(ref / 512).page.load<std::uint32_t>(ref % 512 * 8 + 4);
   }
   std::int16_t unmap(std::uint32_t handle, std::uint64_t at = here, std::uint64_t bus = 0) {
     gnttab_unmap_grant_ref args{at, bus, handle, 99};
@@ -269,6 +278,68 @@ TEST_F(GrantNeighbour, copies_nothing_that_is_not_granted_or_out_of_bounds) {
   EXPECT_EQ(copy(0, theirs, own(5)), GNTST_permission_denied);
   EXPECT_EQ(two.flags(9), read_only);
   EXPECT_EQ(two.target.users_of(7), 0U);
+}
+
+// -- transfers
+
+constexpr std::uint16_t accepts = GTF_accept_transfer;
+constexpr std::uint16_t complete = accepts | GTF_transfer_committed | GTF_transfer_completed;
+
+TEST_F(GrantNeighbour, receives_a_frame_that_it_accepts) {
+  two.grant(9, accepts, 1, 77);
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_okay);
+  EXPECT_EQ(two.flags(9), complete);
+  EXPECT_EQ(two.frame(9), 5U);
+  EXPECT_EQ(two.target.places.at(Mfn(5)), Pfn(77));
+  EXPECT_EQ(one.target.frames_lost, 0);
+  EXPECT_EQ(one.transfer(6, 2, 9), GNTST_general_error) << "an entry takes one frame";
+  EXPECT_EQ(two.frame(9), 5U);
+  EXPECT_EQ(one.map(2, 9).status, GNTST_general_error) << "it grants nothing";
+}
+
+TEST_F(GrantNeighbour, receives_nothing_that_it_does_not_accept_and_the_frame_is_lost) {
+  two.grant(9, accepts, 3, 77);
+  two.grant(10, plain, 1, 77);
+  two.grant(11, accepts | GTF_transfer_committed, 1, 77);
+  two.grant(12, accepts | GTF_readonly, 1, 77);
+  const std::uint32_t refs[] = {9, 10, 11, 12, 13, 511, 512, ~0U};
+  for (const std::uint32_t ref : refs) EXPECT_EQ(one.transfer(5, 2, ref), GNTST_general_error) << ref;
+  for (const std::uint16_t nobody : {std::uint16_t{3}, std::uint16_t{0}, std::uint16_t{DOMID_SELF}})
+    EXPECT_EQ(one.transfer(5, nobody, 9), GNTST_bad_domain);
+  EXPECT_EQ(one.target.frames_lost, 11);
+  EXPECT_TRUE(two.target.places.empty());
+  EXPECT_EQ(two.flags(9), accepts);
+  EXPECT_EQ(two.flags(11), accepts | GTF_transfer_committed);
+  EXPECT_EQ(two.frame(9), 77U);
+}
+
+TEST_F(GrantNeighbour, without_room_keeps_its_entry) {
+  two.grant(9, accepts, 1, 77);
+  two.target.has_room = false;
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_general_error);
+  EXPECT_EQ(two.flags(9), accepts);
+  EXPECT_EQ(one.target.frames_lost, 1);
+}
+
+TEST_F(GrantNeighbour, is_not_asked_for_a_frame_that_can_t_leave) {
+  two.grant(9, accepts, 1, 77);
+  one.grant(9, plain, 2, 5);
+  ASSERT_EQ(two.map(1, 9).status, GNTST_okay);
+  for (const std::uint64_t frame : {std::uint64_t{5}, FakeGrantTarget::first_table, std::uint64_t{60}, ~0UL})
+    EXPECT_EQ(one.transfer(frame, 2, 9), GNTST_bad_page);
+  EXPECT_EQ(one.transfer(5, 3, 9), GNTST_bad_page) << "the frame is looked at first";
+  EXPECT_EQ(two.flags(9), accepts);
+  EXPECT_EQ(one.target.frames_lost, 0);
+}
+
+TEST_F(GrantNeighbour, is_not_needed_to_transfer_to_oneself) {
+  one.grant(9, accepts, 1, 77);
+  EXPECT_EQ(one.transfer(5, 1, 9), GNTST_okay);
+  EXPECT_EQ(one.flags(9), complete);
+  EXPECT_EQ(one.frame(9), 5U);
+  EXPECT_EQ(one.target.places.at(Mfn(5)), Pfn(77));
+  EXPECT_EQ(one.transfer(6, 1, 9), GNTST_general_error);
+  EXPECT_EQ(one.transfer(60, 1, 9), GNTST_bad_page);
 }
 
 }  // namespace

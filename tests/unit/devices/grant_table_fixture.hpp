@@ -61,6 +61,22 @@ class FakeGrantTarget : public vmm::GrantTarget {
     entries[where.address] = moved;
     return {};
   }
+  [[nodiscard]] Status give_away(pvmmu::Held, VcpuId, Mfn frame) override {
+    if (!can_be_given(frame)) return fail(Errno::einval);
+    on_its_way = frame;
+    return {};
+  }
+  [[nodiscard]] Status give_to_itself(pvmmu::Held, Mfn frame, const vmm::AcceptFrame& accept) override {
+    if (!can_be_given(frame)) return fail(Errno::einval);
+    const auto pfn = accept();
+    if (pfn) places[frame] = *pfn;
+    return pfn ? Status{} : fail(pfn.error());
+  }
+  void drop_given(pvmmu::Held, Mfn frame) override {
+    EXPECT_EQ(frame, on_its_way);
+    on_its_way = no_mfn;
+    ++frames_lost;
+  }
   void without_lock(pvmmu::DomainLock& held, VcpuId, const std::function<void()>& visit) override {
     held.unlock();
     visit();
@@ -81,6 +97,28 @@ class FakeGrantTarget : public vmm::GrantTarget {
   int flushes = 0;
   std::function<void()> on_flush;
   std::shared_ptr<void> kept;
+  [[nodiscard]] bool can_be_given(Mfn frame) {
+    return frame.raw() < first_table && users_of(frame.raw()) == 0;
+  }
+  Mfn on_its_way = no_mfn;    ///< The last frame that was given away.
+  int frames_lost = 0;        ///< How many were then dropped.
+  std::map<Mfn, Pfn> places;  ///< Where the guest has frames that it received.
+  bool has_room = true;
+};
+
+/// Hands frames to that target for its neighbours.
+class FakeFrameReceiver : public vmm::FrameReceiver {
+ public:
+  explicit FakeFrameReceiver(FakeGrantTarget& target) : target_(target) {}
+  [[nodiscard]] Status receive(Mfn frame, const vmm::AcceptFrame& accept) override {
+    if (!target_.has_room) return fail(Errno::enomem);
+    const auto pfn = accept();
+    if (pfn) target_.places[frame] = *pfn;
+    return pfn ? Status{} : fail(pfn.error());
+  }
+
+ private:
+  FakeGrantTarget& target_;
 };
 
 /// Holds that target's frames for its neighbours.
