@@ -13,12 +13,14 @@ void DomainMutex::lock() {
   lock_behind_others();
   if (sharers_.empty()) return;
   taken_.store(true);
-  for (DomainSharer* sharer : sharers_) sharer->await_left();
+  for (DomainSharer* sharer : sharers_)
+    if (sharer->await_left()) waits_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void DomainMutex::lock_behind_others() {
   if (mutex_.try_lock()) return;
   ++waiting_;
+  waits_.fetch_add(1, std::memory_order_relaxed);
   mutex_.lock();
   --waiting_;
 }
@@ -53,8 +55,10 @@ void DomainSharer::leave() {
   if (mutex_.taken_.load()) inside_.notify_one();
 }
 
-void DomainSharer::await_left() {
+bool DomainSharer::await_left() {
+  if (inside_.load() == 0) return false;
   while (inside_.load() != 0) inside_.wait(1);
+  return true;
 }
 
 void ShortLock::wait() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <vector>
 
@@ -24,6 +25,8 @@ class DomainMutex {
   DomainMutex& operator=(const DomainMutex&) = delete;
   /// Do others wait? Then the holder may prefer to share it.
   [[nodiscard]] bool is_wanted() const { return waiting_.load(std::memory_order_relaxed) != 0; }
+  /// How often a thread that wanted the lock has had to wait for another one.
+  [[nodiscard]] std::uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
 
  private:
   friend class DomainLock;
@@ -35,7 +38,8 @@ class DomainMutex {
   std::mutex mutex_;
   /// Somebody holds mutex_ and wants the sharers to leave. Stays false while no thread may share.
   alignas(64) std::atomic<bool> taken_{false};
-  std::atomic<unsigned> waiting_{0};    ///< For mutex_.
+  std::atomic<unsigned> waiting_{0};  ///< For mutex_.
+  std::atomic<std::uint64_t> waits_{0};
   std::vector<DomainSharer*> sharers_;  ///< Guarded by mutex_.
 };
 
@@ -78,7 +82,8 @@ class alignas(64) DomainSharer {
   friend class DomainShare;
   void enter();
   void leave();
-  void await_left();
+  /// Returns whether it had to wait.
+  bool await_left();
 
   std::atomic<int> inside_{0};
   DomainMutex& mutex_;

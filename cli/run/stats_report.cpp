@@ -55,6 +55,7 @@ Json collect(vmm::Domain& domain, const Milestones& times, const Devices& device
   all["finished_in_the_vm"] = finished_in_the_vm(domain);
   all["multicall_entries"] = s.multicall_entries;
   all["continuations"] = s.continuations;
+  all["lock_waits"] = domain.mutex().waits();
   Json extended = Json::object();
   for (const auto& [number, count] : s.mmuext_operations) extended[std::to_string(number)] = count;
   all["mmuext_operations"] = extended;
