@@ -111,6 +111,7 @@ std::string config_json(const LoadedConfig& config, const BootAnswer& boot) {
                   {"cpus", cpus_json(guest.cpus)},
                   {"max_grant_frames", guest.max_grant_frames},
                   {"max_maptrack_frames", guest.max_maptrack_frames},
+                  {"driver_domain", guest.driver_domain},
                   {"on_poweroff", name_of(guest.on_poweroff)},
                   {"on_reboot", name_of(guest.on_reboot)},
                   {"on_crash", name_of(guest.on_crash)},

@@ -72,6 +72,9 @@ tl::expected<DiskConfig, std::string> check(DiskConfig disk, const XlDisk& answe
     return Failed(fmt::format("{} is not the name of a disk, such as xvda", disk.vdev));
   if (!answer.specification.empty() || answer.backend_type == "standalone")
     return Failed("a PV guest has no virtio disks");
+  if (!disk.backend.empty() && disk.format != DiskFormat::raw)
+    return Failed(
+        fmt::format("{}: a driver domain serves block devices of its own, format=raw", disk.backend));
   if (answer.colo) return Failed("COLO, a copy on another host, is not supported");
   return disk;
 }

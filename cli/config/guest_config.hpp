@@ -50,6 +50,7 @@ struct GuestConfig {
   EndAction on_watchdog = EndAction::destroy;
   std::uint32_t max_grant_frames = 64;       ///< Of its grant table.
   std::uint32_t max_maptrack_frames = 1024;  ///< For the grants that it maps, 256 a frame.
+  bool driver_domain = false;                ///< It serves devices to other guests of its machine.
   bool early_console = false;                ///< Print what the guest writes with console_io.
   bool quirks = true;  ///< The command line gets what the kernel needs to boot on this host (run/quirks.hpp).
 

@@ -127,6 +127,8 @@ tl::expected<void, std::string> check_words(const VifConfig& vif) {
     return Failed(std::string("tcp= and udp= are for net=passt only"));
   if (vif.net != VifNet::bridge && !(vif.bridge.empty() && vif.script.empty()))
     return Failed(fmt::format("bridge= and script= have no meaning with net={}", name_of(vif.net)));
+  if (!vif.backend.empty() && (vif.net != VifNet::bridge || !vif.capture.empty()))
+    return Failed(std::string("net= and pcap= are this host's, and have no meaning with backend="));
   if (vif.net == VifNet::passt) return check_addresses_for_passt(vif.addresses);
   return {};
 }
@@ -153,7 +155,7 @@ tl::expected<void, std::string> add_word(VifSpec& vif, std::string_view word) {
   const bool has_value = word.find('=') != std::string_view::npos;
   value = trimmed(value);
   if (std::string* member = text_member(vif.config, key); member != nullptr && has_value)
-    *member = value;
+    *member = key == "backend" && (value == "0" || value == "Domain-0") ? std::string_view() : value;
   else if (key == "mac" && has_value)
     return set_mac(vif.config, value);
   else if (key == "ip" && has_value)

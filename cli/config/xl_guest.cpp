@@ -116,6 +116,7 @@ GuestConfig guest_of(XlReader& reader) {
   read_action(reader, "on_crash", guest.on_crash);
   read_action(reader, "on_watchdog", guest.on_watchdog);
   guest.localtime = reader.flag("localtime").value_or(false);
+  guest.driver_domain = reader.flag("driver_domain").value_or(false);
   constexpr std::int64_t most_offset = std::numeric_limits<std::int32_t>::max();
   guest.rtc_offset_seconds = reader.number("rtc_timeoffset", -most_offset, most_offset).value_or(0);
   return guest;

@@ -56,7 +56,7 @@ constexpr auto rules = std::to_array<XlKeyRule>({
     {"max_maptrack_frames", obeyed, "grants that the guest maps at most, in frames of 256; 1024 if not given"},
     {"max_grant_version", ignored, "the guest chooses the version"},
     {"nomigrate", ignored, "no guest is ever moved"},
-    {"driver_domain", refused, "there are no driver domains"},
+    {"driver_domain", obeyed, "the guest [serves its own devices](driver-domains.md#a-driver-domains-own-disks) to other guests of its machine"},
     {"device_tree", foreign, arm},
     {"passthrough", ignored, "no device of the host is given to a guest"},
     {"xend_suspend_evtchn_compat", ignored, "for guests of xend that are suspended"},

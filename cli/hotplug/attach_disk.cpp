@@ -136,6 +136,7 @@ ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
   const auto failed = [&](const std::string& why) { return Failed(fmt::format("{}: {}", disk.vdev, why)); };
   const auto number = vdev_number(disk.vdev);
   if (!number) return failed("no name of a virtual device");
+  if (!disk.backend.empty()) return failed("a device with backend= is one of the guest's configuration");
   // First of all: the image of a disk that the guest has already is locked, which says less.
   const auto there = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
   if (!there) return Failed(there.error());

@@ -94,6 +94,7 @@ void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceCh
 }
 
 ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text, const VifConfig& vif) {
+  if (!vif.backend.empty()) return Failed("a device with backend= is one of the guest's configuration");
   const auto interfaces = devices_of(guest, "vif");
   if (!interfaces) return Failed(interfaces.error());
   std::uint32_t index = 0;

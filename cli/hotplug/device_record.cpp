@@ -134,7 +134,10 @@ std::string text_of(const DiskConfig& disk) {
   if (disk.cdrom) text += ",devtype=cdrom";
   if (!disk.read_only) text += disk.discard ? ",discard" : ",no-discard";
   if (disk.direct_io) text += ",direct-io-safe";
+  if (!disk.backend.empty()) text += ",backend=" + disk.backend;
+  if (!disk.script.empty()) text += ",script=" + disk.script;
   if (is_empty) return text;
+  if (!disk.backend.empty()) return text + ",target=" + disk.target.string();
   // A URI has two slashes, which an absolute path of it would lose.
   const bool is_uri = disk.target.string().find("://") != std::string::npos;
   return text + ",target=" + (is_uri ? disk.target : std::filesystem::absolute(disk.target)).string();

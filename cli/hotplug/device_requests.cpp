@@ -227,7 +227,7 @@ Json DeviceRequests::describe(const DeviceStatus& device) {
   };
   Json answer{{"kind", device.name.kind},
               {"number", device.name.number},
-              {"backend_id", 0},
+              {"backend_id", device.name.backend.raw()},
               {"backend", back.text()},
               {"backend_state", static_cast<unsigned>(device.state)},
               {"leaving", device.departure != devices::xenbus::Departure::none},

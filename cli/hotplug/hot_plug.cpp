@@ -94,9 +94,10 @@ HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t inde
                                         VifDescriptors descriptors) {
   if (bus_.has("vif", index)) return tl::unexpected(std::string("the guest has this device already"));
   if (links_.threads->free() == 0) return no_room();
-  auto made =
-      make_interface(vif, index, std::move(descriptors),
-                     {links_.events, links_.grants, links_.frame_holder, links_.wake_bus, links_.threads}, 1);
+  auto made = make_interface(
+      vif, index, std::move(descriptors),
+      {links_.events, links_.grants, links_.frame_holder, links_.wake_bus, links_.threads, links_.trusted},
+      1);
   if (!made) return tl::unexpected(made.error());
   return plug({"vif", index}, fmt::format("vif {}", index), std::move(*made));
 }

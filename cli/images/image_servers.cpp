@@ -14,7 +14,7 @@ std::string name_of(const DiskConfig& disk) {
 }
 
 bool has_server(const DiskConfig& disk) {
-  return !disk.target.empty() &&
+  return !disk.target.empty() && disk.backend.empty() &&
          (disk.format != DiskFormat::raw || images::remote_image(disk.target.string()));
 }
 
@@ -26,6 +26,7 @@ tl::expected<ImageServers, std::string> ImageServers::open(const RunOptions& opt
     const auto failed = [&disk](const std::string& why) {
       return tl::unexpected(fmt::format("disk {}: {}", name_of(disk), why));
     };
+    if (!disk.backend.empty()) continue;
     if (const auto remote = images::remote_image(disk.target.string())) {
       if (!*remote) return failed(remote->error());
       if (disk.format != DiskFormat::raw)

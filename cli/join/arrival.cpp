@@ -62,6 +62,10 @@ tl::expected<DiskImages, std::string> images_of(const GuestConfig& guest, const 
   if (!transfers) return Failed(transfers.error());
   for (std::size_t n = 0; n < guest.disks.size(); ++n) {
     const DiskConfig& disk = guest.disks[n];
+    if (!disk.backend.empty()) {
+      images.push_back(nullptr);
+      continue;
+    }
     if (disk.target.empty()) {
       images.push_back(std::make_unique<block::EmptyImage>());
       continue;
@@ -142,7 +146,9 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
   LifeLinks links;
   for (std::size_t n = 0; n < socket_count; ++n) links.sockets[n] = files.take(text.at("sockets").at(n));
   links.networks = networks_of(text.at("networks"), files);
-  if (links.networks.size() != guest.vifs.size()) return Failed("interfaces without descriptors");
+  const auto served = std::count_if(guest.vifs.begin(), guest.vifs.end(),
+                                    [](const VifConfig& vif) { return vif.backend.empty(); });
+  if (std::cmp_not_equal(links.networks.size(), served)) return Failed("interfaces without descriptors");
   OpenInputs open{loader::KernelFile(guest.kernel, std::move(*kernel)),
                   std::move(initrd),
                   std::move(*symbols),

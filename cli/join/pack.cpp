@@ -24,7 +24,7 @@ namespace {
 namespace block = devices::block;
 
 bool is_raw_file(const DiskConfig& disk) {
-  return disk.target.empty() ||
+  return disk.target.empty() || !disk.backend.empty() ||
          (disk.format == DiskFormat::raw && !images::remote_image(disk.target.string()));
 }
 
@@ -50,7 +50,7 @@ class Files {
 };
 
 Result<Json> add_disk(Files& files, const DiskConfig& disk) {
-  if (disk.target.empty()) return Json::object();
+  if (disk.target.empty() || !disk.backend.empty()) return Json::object();
   block::RawImageOptions options;
   options.read_only = disk.read_only;
   options.discard = disk.discard;

@@ -16,6 +16,7 @@ struct VifDescriptors {
   vmm::Fd capture;             ///< An empty file; not open: none.
   vmm::Fd tie;                 ///< Closed with the interface. Not open: nobody waits for that.
 };
+/// Of the interfaces that this host serves.
 using NetworkDescriptors = std::vector<VifDescriptors>;
 
 /// The numbers, for a monitor's command line: "7,8/9/;10//11".

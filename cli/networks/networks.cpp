@@ -181,8 +181,12 @@ tl::expected<Networks, std::string> Networks::open(const GuestConfig& guest, std
   Networks networks;
   const std::size_t queues = std::min<std::size_t>(guest.all_vcpus(), devices::net::Interface::most_queues);
   for (std::size_t n = 0; n < guest.vifs.size(); ++n)
-    if (auto added = networks.add(guest.vifs[n], domain, guest.vifs[n].number.value_or(n), queues); !added)
+    if (!guest.vifs[n].backend.empty()) {
+      continue;
+    } else if (auto added = networks.add(guest.vifs[n], domain, guest.vifs[n].number.value_or(n), queues);
+               !added) {
       return tl::unexpected(fmt::format("vif {}: {}", guest.vifs[n].number.value_or(n), added.error()));
+    }
   return networks;
 }
 

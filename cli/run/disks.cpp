@@ -55,7 +55,7 @@ tl::expected<DiskImages, std::string> open_images(const GuestConfig& config, Dis
   for (std::size_t n = 0; n < config.disks.size(); ++n) {
     const DiskConfig& disk = config.disks[n];
     auto& image = (*images)[n];
-    if (image != nullptr) continue;
+    if (image != nullptr || !disk.backend.empty()) continue;
     // A CD-ROM drive without a medium.
     if (disk.target.empty()) {
       image = std::make_unique<block::EmptyImage>();
@@ -84,6 +84,7 @@ tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const Guest
                                           DiskImages images, DomId guest, const block::DiskLinks& links) {
   for (std::size_t n = 0; n < images.size(); ++n) {
     const DiskConfig& config_of = config.disks[n];
+    if (!config_of.backend.empty()) continue;
     const auto number = vdev_number(config_of.vdev);
     if (!number) return tl::unexpected(fmt::format("disk {}: no name of a virtual device", config_of.vdev));
     block::DiskNodes nodes{*number, config_of.vdev, config_of.cdrom};

@@ -15,7 +15,7 @@
 namespace pinfold::cli {
 
 /// The images of a guest's disks, open and locked, in the order of GuestConfig::disks. Lives of the guest in
-/// one machine use the same ones, one after the other.
+/// one machine use the same ones, one after the other. Null: another guest serves the disk.
 using DiskImages = std::vector<std::shared_ptr<devices::block::Image>>;
 
 /// Opens each image, or negotiates with its server. An error is one line that names the image and says what
@@ -27,7 +27,7 @@ using DiskImages = std::vector<std::shared_ptr<devices::block::Image>>;
 [[nodiscard]] tl::expected<DiskImages, std::string> open_served_images(const GuestConfig& config,
                                                                        DiskSockets sockets);
 
-/// Adds a backend for each disk to the bus. An error is one line.
+/// Adds a backend for each disk that this host serves to the bus. An error is one line.
 [[nodiscard]] tl::expected<void, std::string> add_disks(devices::xenbus::Bus& bus, const GuestConfig& config,
                                                         DiskImages images, DomId guest,
                                                         const devices::block::DiskLinks& links);

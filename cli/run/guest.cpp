@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/run/driver_domains.hpp"
 #include "cli/run/host.hpp"
 #include "cli/run/quirks.hpp"
 #include "devices/console_io.hpp"
@@ -32,6 +33,8 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   if (!domain) return tl::unexpected(domain.error());
   guest->domain_ = std::move(*domain);
   if (auto added = guest->add_devices(host, std::move(links)); !added) return tl::unexpected(added.error());
+  // Now, so that no guest is its own backend.
+  guest->name_ = DomainNames::Entry(host.domain_names(), config.name, id);
   return guest;
 }
 
@@ -67,15 +70,22 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
   console_ = &add_device<devices::ConsoleDevice>(events, *domain_, std::move(links.console_output));
   auto& bus = add_device<devices::xenbus::Bus>(host.store());
   bus_ = &bus;
-  const devices::block::DiskLinks to_guest{events, grants.entries(),
+  const devices::block::DiskLinks to_guest{events,
+                                           grants.entries(),
                                            [&d = *domain_] { return d.frame_holder(); },
-                                           [waker = bus.waker()] { waker->wake(); }};
+                                           [waker = bus.waker()] { waker->wake(); },
+                                           nullptr,
+                                           !config_.driver_domain};
   auto hot_plug = HotPlug::make(bus, id, to_guest);
   if (!hot_plug) return tl::unexpected(hot_plug.error());
   hot_plug_ = std::move(*hot_plug);
   if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
+  if (auto added = add_devices_of_driver_domains(bus, *host.store(), config_, id, *host.domain_names());
+      !added)
+    return added;
   return add_interfaces(bus, config_, std::move(links.wirings), id,
-                        {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus});
+                        {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus, nullptr,
+                         to_guest.trusted});
 }
 
 tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,
@@ -118,6 +128,7 @@ std::vector<devices::xenbus::DeviceCounts> Guest::device_counts() const {
 
 void Guest::detach_devices() {
   if (devices_.empty()) return;
+  name_ = {};
   if (hot_plug_) hot_plug_->stop();
   // Not views::reverse: clang 14 does not understand libstdc++'s.
   std::for_each(devices_.rbegin(), devices_.rend(), [](const auto& device) { device->detach(); });

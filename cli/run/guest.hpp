@@ -11,6 +11,7 @@
 #include "cli/config/guest_config.hpp"
 #include "cli/hotplug/hot_plug.hpp"
 #include "cli/run/disks.hpp"
+#include "cli/run/domain_names.hpp"
 #include "cli/run/interfaces.hpp"
 #include "devices/console_device.hpp"
 #include "devices/device.hpp"
@@ -82,6 +83,7 @@ class Guest {
   devices::BootRings rings_;
   /// In the order in which they are attached: a device uses only those before it.
   std::vector<std::unique_ptr<devices::Device>> devices_;
+  DomainNames::Entry name_;
   devices::ConsoleDevice* console_ = nullptr;  ///< One of them.
   devices::xenbus::Bus* bus_ = nullptr;        ///< One of them.
   devices::GrantTable* grants_ = nullptr;      ///< One of them.

@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/run/domain_names.hpp"
 #include "cli/run/guest.hpp"
 #include "cli/run/host_options.hpp"
 #include "devices/event_channels.hpp"
@@ -52,6 +53,8 @@ class Host {
   /// Who grants what to whom.
   [[nodiscard]] const std::shared_ptr<devices::GrantNeighbours>& grants() const { return grants_; }
   [[nodiscard]] const std::shared_ptr<devices::xenstore::Store>& store() const { return store_; }
+  /// For devices whose backend is another guest of the machine.
+  [[nodiscard]] const std::shared_ptr<DomainNames>& domain_names() const { return domain_names_; }
   /// Watches of devices on that store.
   [[nodiscard]] devices::xenstore::NodeWatcher& node_watcher() { return node_watcher_; }
 
@@ -64,6 +67,7 @@ class Host {
   std::shared_ptr<devices::EventSwitch> event_switch_ = std::make_shared<devices::EventSwitch>();
   std::shared_ptr<devices::GrantNeighbours> grants_ = std::make_shared<devices::GrantNeighbours>();
   std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
+  std::shared_ptr<DomainNames> domain_names_ = std::make_shared<DomainNames>();
   devices::xenstore::NodeWatcher node_watcher_{store_};
   DomId last_domain_{0};
 };

@@ -49,7 +49,8 @@ net::Wiring wiring_of(const VifConfig& vif, VifDescriptors descriptors) {
   return wiring;
 }
 
-/// What libxl writes, for people and for scripts that read the store.
+}  // namespace
+
 net::InterfaceNodes nodes_of(const VifConfig& vif, std::size_t index) {
   net::InterfaceNodes nodes{static_cast<std::uint32_t>(index), vif.mac, vif.mtu, {}};
   const auto add = [&](const char* name, std::string value) {
@@ -65,8 +66,6 @@ net::InterfaceNodes nodes_of(const VifConfig& vif, std::size_t index) {
   return nodes;
 }
 
-}  // namespace
-
 tl::expected<std::unique_ptr<net::Interface>, std::string> make_interface(const VifConfig& vif,
                                                                           std::size_t index,
                                                                           VifDescriptors descriptors,
@@ -78,8 +77,13 @@ tl::expected<std::unique_ptr<net::Interface>, std::string> make_interface(const 
 
 Wirings wirings_of(const GuestConfig& config, NetworkDescriptors networks) {
   Wirings wirings;
-  for (std::size_t n = 0; n < std::min(networks.size(), config.vifs.size()); ++n)
-    wirings.push_back(std::make_shared<net::Wiring>(wiring_of(config.vifs[n], std::move(networks[n]))));
+  std::size_t next = 0;
+  for (const VifConfig& vif : config.vifs) {
+    if (!vif.backend.empty())
+      wirings.push_back(nullptr);
+    else if (next < networks.size())
+      wirings.push_back(std::make_shared<net::Wiring>(wiring_of(vif, std::move(networks[next++]))));
+  }
   return wirings;
 }
 
@@ -89,6 +93,7 @@ tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus, const 
   if (wirings.size() != config.vifs.size())
     return tl::unexpected(std::string("interfaces without descriptors"));
   for (std::size_t n = 0; n < wirings.size(); ++n) {
+    if (!config.vifs[n].backend.empty()) continue;
     const std::uint32_t number = config.vifs[n].number.value_or(static_cast<std::uint32_t>(n));
     auto made = net::Interface::make(std::move(wirings[n]), nodes_of(config.vifs[n], number), links,
                                      config.all_vcpus());

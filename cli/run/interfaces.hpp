@@ -18,14 +18,17 @@ namespace pinfold::cli {
     const VifConfig& vif, std::size_t index, VifDescriptors descriptors,
     const devices::net::InterfaceLinks& links, std::uint32_t queues);
 
-/// The host's side of a guest's interfaces, in the order of GuestConfig::vifs. Lives of the guest in one
-/// machine use the same, one after the other.
+/// The host's side of a guest's interfaces, in the order of GuestConfig::vifs; null for one that another
+/// guest serves. Lives of the guest in one machine use the same, one after the other.
 using Wirings = std::vector<std::shared_ptr<devices::net::Wiring>>;
 
-/// Of the descriptors of each.
+/// Of the descriptors of each that has a host's side.
 [[nodiscard]] Wirings wirings_of(const GuestConfig& config, NetworkDescriptors networks);
 
-/// Adds a backend for each interface to the bus. An error is one line.
+/// What libxl writes for people and scripts that read the store.
+[[nodiscard]] devices::net::InterfaceNodes nodes_of(const VifConfig& vif, std::size_t index);
+
+/// Adds a backend for each interface that this host serves to the bus. An error is one line.
 [[nodiscard]] tl::expected<void, std::string> add_interfaces(devices::xenbus::Bus& bus,
                                                              const GuestConfig& config, Wirings wirings,
                                                              DomId guest,

@@ -304,6 +304,8 @@ MachineRun::Joined MachineRun::admit(vmm::Fd socket) {
 LifeEnd live(const MachineOptions& given, MachineLinks links) {
   const Stopwatch watch;
   if (auto possible = can_confine_monitor(given.front()); !possible) return no_life(possible.error());
+  // Of a guest that starts again alone, they may be gone.
+  if (auto objection = objection_to_backends(given)) return no_life({exit_bad_image, std::move(*objection)});
   std::vector<Prepared> prepared;
   std::optional<ProbedKvm> kvm;
   // Says which guest can't be made, if there are others.

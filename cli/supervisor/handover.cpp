@@ -39,11 +39,12 @@ auto fields(Is<CpuLists> auto& cpus) {
 auto fields(Is<GuestConfig> auto& guest) {
   auto& [kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus, max_vcpus,
          cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid, on_poweroff, on_reboot,
-         on_crash, on_watchdog, max_grant_frames, max_maptrack_frames, early_console, quirks] = guest;
+         on_crash, on_watchdog, max_grant_frames, max_maptrack_frames, driver_domain, early_console, quirks] =
+      guest;
   return std::tie(kernel, initrd, command_line, bootloader, bootloader_args, memory, max_memory, vcpus,
                   max_vcpus, cpus, disks, allowed_images, vifs, localtime, rtc_offset, name, uuid,
                   on_poweroff, on_reboot, on_crash, on_watchdog, max_grant_frames, max_maptrack_frames,
-                  early_console, quirks);
+                  driver_domain, early_console, quirks);
 }
 
 auto fields(Is<TraceOptions> auto& trace) {

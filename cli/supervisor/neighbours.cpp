@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "cli/images/remote_image.hpp"
@@ -38,6 +39,7 @@ class Taken {
 /// Two names of one file are one image. What can't be looked at is refused when it is opened. Servers have no
 /// locks: of them only the URI is compared.
 std::string file_behind(const DiskConfig& disk) {
+  if (!disk.backend.empty()) return {};
   if (images::remote_image(disk.target.string())) return disk.target.string();
   struct stat of {};
   if (disk.target.empty() || ::stat(disk.target.c_str(), &of) != 0) return {};
@@ -84,7 +86,32 @@ std::optional<std::string> objection_to_names(const std::vector<const GuestConfi
   return std::nullopt;
 }
 
+std::string no_such_backend(const std::string& backend) {
+  return fmt::format(
+      "backend={}: no guest of this name is in this machine before this one; `pinfold run {}.cfg ...` starts "
+      "both in one machine, and `pinfold create --with {}` adds one to a machine that runs",
+      backend, backend, backend);
+}
+
+/// A driver domain is made before the guests that it serves.
+std::optional<std::string> objection_to_backends(const MachineOptions& guests) {
+  std::set<std::string> before;
+  for (const RunOptions& options : guests) {
+    const GuestConfig& guest = options.guest;
+    const std::string whose = guests.size() == 1 ? "" : guest.name + ": ";
+    for (const DiskConfig& disk : guest.disks)
+      if (!disk.backend.empty() && !before.contains(disk.backend))
+        return fmt::format("{}disk {}: {}", whose, disk.vdev, no_such_backend(disk.backend));
+    for (std::size_t n = 0; n < guest.vifs.size(); ++n)
+      if (const std::string& backend = guest.vifs[n].backend; !backend.empty() && !before.contains(backend))
+        return fmt::format("{}vif {}: {}", whose, n, no_such_backend(backend));
+    before.insert(guest.name);
+  }
+  return std::nullopt;
+}
+
 std::optional<std::string> objection_to_neighbours(const MachineOptions& guests) {
+  if (auto objection = objection_to_backends(guests)) return objection;
   if (guests.size() == 1) return std::nullopt;
   std::vector<const GuestConfig*> configs;
   for (const RunOptions& options : guests) configs.push_back(&options.guest);

@@ -42,8 +42,10 @@ DeviceNodes Disk::backend_nodes() const {
 }
 
 DeviceNodes Disk::frontend_nodes() const {
-  return {{"virtual-device", std::to_string(nodes_.number)},
-          {"device-type", nodes_.cdrom ? "cdrom" : "disk"}};
+  DeviceNodes nodes = {{"virtual-device", std::to_string(nodes_.number)},
+                       {"device-type", nodes_.cdrom ? "cdrom" : "disk"}};
+  if (!links_.trusted) nodes.push_back({"trusted", "0"});
+  return nodes;
 }
 
 void Disk::start() {

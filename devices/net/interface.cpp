@@ -80,6 +80,7 @@ DeviceNodes Interface::backend_nodes() const {
 DeviceNodes Interface::frontend_nodes() const {
   DeviceNodes nodes = {{"handle", std::to_string(nodes_.number)}, {"mac", nodes_.mac}};
   if (nodes_.mtu) nodes.push_back({"mtu", std::to_string(*nodes_.mtu)});
+  if (!links_.trusted) nodes.push_back({"trusted", "0"});
   return nodes;
 }
 

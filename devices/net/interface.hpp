@@ -31,6 +31,9 @@ struct InterfaceLinks {
   std::function<void()> wake_bus;
   /// Where its queues' threads come from; null: each is made for it.
   std::shared_ptr<QueueThreadReserve> threads = nullptr;
+  /// False: the frontend copies what it transfers. A driver domain's would else grant frames that its
+  /// backends have mapped of other domains.
+  bool trusted = true;
 };
 
 /// The backend of one interface. Each queue has a thread; a frontend may use as many queues as there are, or

@@ -8,13 +8,7 @@ namespace pinfold::devices::xenbus {
 namespace {
 
 using xenstore::Path;
-using xenstore::Permission;
 using xenstore::Permissions;
-
-/// The owner's, for the other to read.
-Permissions shared(DomId owner, DomId reader) {
-  return Permissions(std::vector<Permission>{{owner}, {reader, true, false}});
-}
 
 }  // namespace
 
@@ -27,12 +21,12 @@ Status BackendDevice::publish() {
 
 /// Permissions as those of libxl: each end owns its folder, and the other may read it.
 Status BackendDevice::write_folders() {
-  const Permissions ours = shared(monitor_domain, name_.frontend),
-                    theirs = shared(name_.frontend, monitor_domain);
-  const Path back = name_.backend_folder(), front = name_.frontend_folder();
+  const Permissions ours = owned_and_read(monitor_domain, name().frontend),
+                    theirs = owned_and_read(name().frontend, monitor_domain);
+  const Path back = name().backend_folder(), front = name().frontend_folder();
   DeviceNodes of_back = backend_->backend_nodes(), of_front = backend_->frontend_nodes();
   of_back.insert(of_back.begin(), {{"frontend", front.text()},
-                                   {"frontend-id", std::to_string(name_.frontend.raw())},
+                                   {"frontend-id", std::to_string(name().frontend.raw())},
                                    {"online", "1"},
                                    {"state", text_of(state_)}});
   of_front.insert(of_front.begin(), {{"backend", back.text()},
@@ -52,7 +46,7 @@ void BackendDevice::look(Clock::time_point now) {
   if (state_ == BusState::connected) {
     if (const auto reason = backend_->failure()) fail_with(*reason);
   }
-  if (departure_ != Departure::none) return leave(now);
+  if (departure() != Departure::none) return leave(now);
   if (state_ == BusState::connected) tell_news(now);
   switch (frontend_state()) {
     case BusState::initialising:
@@ -79,15 +73,9 @@ void BackendDevice::look(Clock::time_point now) {
 }
 
 std::optional<BackendDevice::Clock::time_point> BackendDevice::next_look(Clock::time_point now) const {
-  if (departure_ == Departure::none) return state_ == BusState::connected ? quiet_until_ : std::nullopt;
+  if (departure() == Departure::none) return state_ == BusState::connected ? quiet_until_ : std::nullopt;
   if (leaves_at_ && !gone_) return now + between_looks;
   return std::nullopt;
-}
-
-void BackendDevice::depart(Departure how) {
-  auto before = departure_.load();
-  while (before < how && !departure_.compare_exchange_weak(before, how)) {
-  }
 }
 
 /// Does the frontend use the device, or say that it is about to end that?
@@ -110,7 +98,7 @@ bool BackendDevice::is_held_by(BusState frontend) const {
 void BackendDevice::leave(Clock::time_point now) {
   if (gone_) return;
   if (!std::exchange(announced_, true)) write({{"online", "0"}, {"state", text_of(BusState::closing)}});
-  if (departure_ == Departure::asked && !may_end_connection(now)) return;
+  if (departure() == Departure::asked && !may_end_connection(now)) return;
   if (state_ != BusState::closing) {
     backend_->disconnect();
     set_state(BusState::closing);
@@ -141,24 +129,24 @@ bool BackendDevice::may_end_connection(Clock::time_point now) {
 
 void BackendDevice::remove_nodes() {
   removed_ = true;
-  (void)store_.remove(name_.backend_folder());
-  (void)store_.remove(name_.frontend_folder());
-  (void)store_.remove(name_.error_node().parent());
+  (void)store_.remove(name().backend_folder());
+  (void)store_.remove(name().frontend_folder());
+  (void)store_.remove(name().error_node().parent());
 }
 
 BusState BackendDevice::frontend_state() {
-  const auto text = store_.read(name_.frontend_folder().child("state"));
+  const auto text = store_.read(name().frontend_folder().child("state"));
   return text ? parse_state(*text) : BusState::unknown;
 }
 
 void BackendDevice::offer() {
-  (void)store_.remove(name_.error_node().parent());
+  (void)store_.remove(name().error_node().parent());
   write(backend_->features());
   set_state(BusState::init_wait);
 }
 
 void BackendDevice::connect() {
-  const auto nodes = backend_->connect(FrontendNodes(store_, name_.frontend_folder()));
+  const auto nodes = backend_->connect(FrontendNodes(store_, name().frontend_folder()));
   if (!nodes) return fail_with(nodes.error());
   write(*nodes);
   set_state(BusState::connected);
@@ -183,8 +171,8 @@ void BackendDevice::tell_news(Clock::time_point now) {
 }
 
 void BackendDevice::fail_with(const std::string& reason) {
-  spdlog::debug("domain {}: {} {}: {}", name_.frontend.raw(), name_.kind, name_.number, reason);
-  (void)store_.write(name_.error_node(), reason, shared(monitor_domain, name_.frontend));
+  spdlog::debug("domain {}: {} {}: {}", name().frontend.raw(), name().kind, name().number, reason);
+  (void)store_.write(name().error_node(), reason, owned_and_read(monitor_domain, name().frontend));
   begin_closing();
 }
 
@@ -196,7 +184,7 @@ void BackendDevice::set_state(BusState state) {
 /// Below an existing folder, so the permissions are inherited.
 void BackendDevice::write(const DeviceNodes& nodes) {
   if (removed_) return;
-  const Path folder = name_.backend_folder();
+  const Path folder = name().backend_folder();
   for (const auto& [name, value] : nodes) (void)store_.write(folder.child(name), value);
 }
 

@@ -7,19 +7,11 @@
 #include <optional>
 #include <string>
 
-#include "devices/xenbus/backend.hpp"
-#include "devices/xenbus/bus_state.hpp"
+#include "devices/xenbus/bus_device.hpp"
 
 namespace pinfold::devices::xenbus {
 
-/// Whether a device is to go, while its guest runs.
-enum class Departure : std::uint8_t {
-  none,
-  asked,   ///< The frontend is asked to close, and the device goes when it has.
-  forced,  ///< The device goes when nothing of the guest's is in use, whatever the frontend does.
-};
-
-/// One device: its nodes in the store, its state, and its Backend.
+/// A device whose backend is the monitor: its nodes in the store, its state, and its Backend.
 ///
 /// The state follows that of the frontend, which the guest may write at any time:
 ///
@@ -37,12 +29,8 @@ enum class Departure : std::uint8_t {
 /// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It serves the
 /// frontend until that is Closed and has closed its event channels, offers no new connection, and is_gone()
 /// when nothing of one is left.
-///
-/// Concurrency: used by one thread at a time, except for depart(), departure(), state(), counts()
-/// and grow().
-class BackendDevice {
+class BackendDevice final : public BusDevice {
  public:
-  using Clock = std::chrono::steady_clock;
   /// How long a frontend that is Closed may keep its event channels when the device departs.
   static constexpr std::chrono::seconds patience{5};
   /// While a frontend that is Closed has event channels to close, which say nothing when they are.
@@ -53,31 +41,26 @@ class BackendDevice {
 
   /// `store` outlives this.
   BackendDevice(xenstore::Store& store, DeviceName name, std::unique_ptr<Backend> backend)
-      : store_(store), name_(std::move(name)), backend_(std::move(backend)) {}
+      : BusDevice(std::move(name)), store_(store), backend_(std::move(backend)) {}
 
-  /// Writes both folders as a toolstack does, offers the device, and starts the backend's threads.
-  [[nodiscard]] Status publish();
-  /// Looks at the frontend's state and at the backend, and does what follows from them.
-  void look(Clock::time_point now = Clock::now());
-  /// Ends the connection for good: the guest is over.
-  void shut() {
+  /// Also offers the device, and starts the backend's threads.
+  [[nodiscard]] Status publish() override;
+  [[nodiscard]] std::vector<std::string> watched() const override {
+    return {name().frontend_folder().child("state").text()};
+  }
+  using BusDevice::look;
+  void look(Clock::time_point now) override;
+  [[nodiscard]] std::optional<Clock::time_point> next_look(Clock::time_point now) const override;
+  void shut() override {
     backend_->disconnect();
     quiet_until_.reset();
   }
-  [[nodiscard]] bool is_disconnected() { return backend_->is_disconnected(); }
-  /// The device is to go; look() does what follows. A forced departure is never taken back.
-  void depart(Departure how);
-  [[nodiscard]] Departure departure() const { return departure_; }
-  /// Has it departed? Then it may be destroyed.
-  [[nodiscard]] bool is_gone() const { return gone_; }
-  /// When look() has to be called although nothing happens; nothing: there is no need.
-  [[nodiscard]] std::optional<Clock::time_point> next_look(Clock::time_point now) const;
-  /// Removes both folders. Nothing is written after that.
-  void remove_nodes();
-  [[nodiscard]] const DeviceName& name() const { return name_; }
-  [[nodiscard]] BusState state() const { return state_; }
-  [[nodiscard]] DeviceCounts counts() const { return backend_->counts(); }
-  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) {
+  [[nodiscard]] bool is_disconnected() override { return backend_->is_disconnected(); }
+  [[nodiscard]] bool is_gone() const override { return gone_; }
+  void remove_nodes() override;
+  [[nodiscard]] BusState state() const override { return state_; }
+  [[nodiscard]] DeviceCounts counts() const override { return backend_->counts(); }
+  [[nodiscard]] tl::expected<std::uint64_t, std::string> grow(std::optional<std::uint64_t> bytes) override {
     return backend_->grow(bytes);
   }
 
@@ -96,10 +79,8 @@ class BackendDevice {
   void write(const DeviceNodes& nodes);
 
   xenstore::Store& store_;
-  DeviceName name_;
   std::unique_ptr<Backend> backend_;
   std::atomic<BusState> state_ = BusState::initialising;
-  std::atomic<Departure> departure_ = Departure::none;
   bool announced_ = false;  ///< The frontend was asked to close.
   bool removed_ = false;    ///< Its nodes.
   bool gone_ = false;

@@ -28,9 +28,13 @@ void Waker::wait_until(std::chrono::steady_clock::time_point time) {
   woken_ = false;
 }
 
+void Bus::add(std::unique_ptr<BusDevice> device) {
+  taken_.insert(key_of(device->name()));
+  devices_.push_back(std::move(device));
+}
+
 void Bus::add(DeviceName name, std::unique_ptr<Backend> backend) {
-  taken_.insert(key_of(name));
-  devices_.push_back(std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend)));
+  add(std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend)));
 }
 
 tl::expected<void, std::string> Bus::start(pvmmu::Held, const BootRings&) {
@@ -38,24 +42,27 @@ tl::expected<void, std::string> Bus::start(pvmmu::Held, const BootRings&) {
   watching_ = true;
   for (const auto& device : devices_) {
     if (!device->publish()) return tl::unexpected(std::string("xenstore refuses a device's nodes"));
-    watch(device->name());
+    watch(*device);
   }
   thread_ = service_thread(ThreadKind::io, [this] { run(); });
   return {};
 }
 
 tl::expected<void, std::string> Bus::plug(DeviceName name, std::unique_ptr<Backend> backend) {
-  const Key key = key_of(name);
+  return plug(std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend)));
+}
+
+tl::expected<void, std::string> Bus::plug(std::unique_ptr<BusDevice> device) {
+  const Key key = key_of(device->name());
   const auto ending = [] { return tl::unexpected(std::string("the guest is about to end")); };
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return ending();
     if (!taken_.insert(key).second) return tl::unexpected(std::string("the guest has this device already"));
   }
-  auto device = std::make_unique<BackendDevice>(*store_, std::move(name), std::move(backend));
   // Without the lock: what writes to the store wakes those who watch it.
   const bool published = device->publish().has_value();
-  if (published) watch(device->name());
+  if (published) watch(*device);
   std::unique_lock lock(mutex_);
   if (published && !stopping_) {
     arrivals_.push_back(std::move(device));
@@ -132,9 +139,9 @@ void Bus::look_at_all() {
 
 /// Its name is free only when nothing of it is left: the next device of that name may have the same image.
 void Bus::remove(std::size_t place) {
-  std::unique_ptr<BackendDevice> device;
+  std::unique_ptr<BusDevice> device;
   const Key key = key_of(devices_[place]->name());
-  unwatch(devices_[place]->name());
+  unwatch(*devices_[place]);
   devices_[place]->remove_nodes();
   {
     const std::lock_guard lock(mutex_);
@@ -146,15 +153,18 @@ void Bus::remove(std::size_t place) {
   taken_.erase(key);
 }
 
-void Bus::watch(const DeviceName& name) {
-  const xenstore::Path state = name.frontend_folder().child("state");
+/// By a token of the device's own: several watch one special name.
+std::string Bus::token_of(const DeviceName& name) { return name.frontend_folder().text(); }
+
+void Bus::watch(const BusDevice& device) {
   // Refused only for a second device of that name.
-  (void)store_->watch(client_, state.text(), state.text());
+  for (const std::string& name : device.watched())
+    (void)store_->watch(client_, name, token_of(device.name()));
 }
 
-void Bus::unwatch(const DeviceName& name) {
-  const xenstore::Path state = name.frontend_folder().child("state");
-  (void)store_->unwatch(client_, state.text(), state.text());
+void Bus::unwatch(const BusDevice& device) {
+  for (const std::string& name : device.watched())
+    (void)store_->unwatch(client_, name, token_of(device.name()));
 }
 
 void Bus::run() {

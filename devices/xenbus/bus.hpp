@@ -1,4 +1,4 @@
-// All devices of one guest whose backend is the monitor.
+// All devices of one guest.
 #pragma once
 
 #include <chrono>
@@ -52,9 +52,11 @@ class Bus final : public Device {
   ~Bus() override { detach(); }
 
   /// Before start(). A guest has one device of a name.
+  void add(std::unique_ptr<BusDevice> device);
   void add(DeviceName name, std::unique_ptr<Backend> backend);
   /// After start(), by any thread: the same while the guest runs. An error is one line: the guest has a
   /// device of this name, or is about to end.
+  [[nodiscard]] tl::expected<void, std::string> plug(std::unique_ptr<BusDevice> device);
   [[nodiscard]] tl::expected<void, std::string> plug(DeviceName name, std::unique_ptr<Backend> backend);
   /// By any thread: begins a device's departure. False: there is no such device.
   [[nodiscard]] bool unplug(std::string_view kind, std::uint32_t number, Departure how);
@@ -85,6 +87,7 @@ class Bus final : public Device {
   using Key = std::pair<std::string, std::uint32_t>;
   [[nodiscard]] static Key key_of(const DeviceName& name) { return {name.kind, name.number}; }
 
+  [[nodiscard]] static std::string token_of(const DeviceName& name);
   void run();
   void take_arrivals();
   void look_at_all();
@@ -92,20 +95,20 @@ class Bus final : public Device {
   void remove(std::size_t place);
   /// False: the guest goes on making events.
   [[nodiscard]] bool drain_events();
-  void watch(const DeviceName& name);
-  void unwatch(const DeviceName& name);
+  void watch(const BusDevice& device);
+  void unwatch(const BusDevice& device);
   [[nodiscard]] bool all_disconnected();
 
   std::shared_ptr<xenstore::Store> store_;
   std::shared_ptr<Waker> waker_ = std::make_shared<Waker>();
   /// The bus's thread changes the list, with the mutex, and is the only one to use the devices but for their
   /// departure and what can be read of them.
-  std::vector<std::unique_ptr<BackendDevice>> devices_;
+  std::vector<std::unique_ptr<BusDevice>> devices_;
   xenstore::ClientId client_;
   bool watching_ = false;
   mutable std::mutex mutex_;
   std::condition_variable over_;
-  std::vector<std::unique_ptr<BackendDevice>> arrivals_;  ///< Guarded by the mutex, as the next three.
+  std::vector<std::unique_ptr<BusDevice>> arrivals_;  ///< Guarded by the mutex, as the next three.
   std::set<Key> taken_;  ///< Names of devices: from before their nodes are there until after they are gone.
   bool stopping_ = false;
   bool disconnected_ = false;

@@ -16,7 +16,7 @@ Path DeviceName::frontend_folder() const {
 }
 
 Path DeviceName::backend_folder() const {
-  return Path::of_domain(monitor_domain)
+  return Path::of_domain(backend)
       .child("backend")
       .child(kind)
       .child(std::to_string(frontend.raw()))
@@ -24,13 +24,17 @@ Path DeviceName::backend_folder() const {
 }
 
 Path DeviceName::error_node() const {
-  return Path::of_domain(monitor_domain)
+  return Path::of_domain(backend)
       .child("error")
       .child("backend")
       .child(kind)
       .child(std::to_string(frontend.raw()))
       .child(std::to_string(number))
       .child("error");
+}
+
+xenstore::Permissions owned_and_read(DomId owner, DomId reader) {
+  return xenstore::Permissions(std::vector<xenstore::Permission>{{owner}, {reader, true, false}});
 }
 
 std::optional<std::string> FrontendNodes::text(std::string_view name) const {

@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 #include <vector>
 
+#include "devices/xen_abi.hpp"
 #include "devices/xenstore/store.hpp"
 
 namespace pinfold::devices::xenbus {
@@ -19,19 +20,24 @@ struct DeviceNode {
 };
 using DeviceNodes = std::vector<DeviceNode>;
 
-/// A device of a domain whose backend is the monitor.
+/// A device of a domain.
 struct DeviceName {
   std::string kind;  ///< "vbd", "vif"
   DomId frontend;
   std::uint32_t number = 0;
+  DomId backend = monitor_domain;  ///< Another one: it is a driver domain.
 
   /// /local/domain/<frontend>/device/<kind>/<number>
   [[nodiscard]] xenstore::Path frontend_folder() const;
-  /// /local/domain/0/backend/<kind>/<frontend>/<number>
+  /// /local/domain/<backend>/backend/<kind>/<frontend>/<number>
   [[nodiscard]] xenstore::Path backend_folder() const;
-  /// Where Linux's backends, too, say why a device does not work: /local/domain/0/error/backend/…/error.
+  /// Where Linux's backends, too, say why a device does not work:
+  /// /local/domain/<backend>/error/backend/…/error.
   [[nodiscard]] xenstore::Path error_node() const;
 };
+
+/// Of a device's folder: the owner's, for the other end to read. So libxl writes them.
+[[nodiscard]] xenstore::Permissions owned_and_read(DomId owner, DomId reader);
 
 /// A frontend's nodes. Their values are whatever the guest wrote: each is copied once and checked.
 class FrontendNodes {

@@ -29,46 +29,65 @@ std::shared_ptr<Connection> Connection::create(std::shared_ptr<Store> store, Dom
 
 Connection::Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPage ring,
                        std::function<void()> notify)
-    : store_(std::move(store)),
-      domain_(domain),
-      notify_(std::move(notify)),
-      page_(ring),
-      requests_(ring, request_layout),
-      replies_(ring, reply_layout) {
-  page_.store<std::uint32_t>(offsetof(Page, server_features), XENSTORE_SERVER_FEATURE_ERROR);
-  page_.store<std::uint32_t>(offsetof(Page, connection), XENSTORE_CONNECTED);
-  page_.store<std::uint32_t>(offsetof(Page, error), XENSTORE_ERROR_NONE);
+    : store_(std::move(store)), domain_(domain), notify_(std::move(notify)), ring_(std::move(ring)) {
+  ring_->page.store<std::uint32_t>(offsetof(Page, server_features), XENSTORE_SERVER_FEATURE_ERROR);
+  ring_->page.store<std::uint32_t>(offsetof(Page, connection), XENSTORE_CONNECTED);
+  ring_->page.store<std::uint32_t>(offsetof(Page, error), XENSTORE_ERROR_NONE);
 }
 
-Connection::~Connection() {
+Connection::Ring::Ring(vmm::SharedPage of)
+    : page(of), requests(of, request_layout), replies(std::move(of), reply_layout) {}
+
+void Connection::close() {
+  {
+    std::unique_lock lock(mutex_);
+    if (!ring_) return;
+    ring_.reset();
+    told_.wait(lock, [this] { return telling_ == 0; });
+  }
   store_->remove_client(client_);
   store_->release(domain_);
 }
 
+/// Without the lock: what it raises has locks of its own.
+void Connection::tell_guest() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ring_ || !std::exchange(progress_, false)) return;
+    ++telling_;
+  }
+  if (notify_) notify_();
+  const std::lock_guard lock(mutex_);
+  --telling_;
+  told_.notify_all();
+}
+
 Served Connection::on_guest_event(pvmmu::Budget* budget) {
-  bool progress = false;
   auto unlimited = pvmmu::Budget::unlimited();
   Served served = Served::all;
   {
     const std::lock_guard lock(mutex_);
+    if (!ring_) return Served::all;
     served = serve(budget != nullptr ? *budget : unlimited);
-    progress = std::exchange(progress_, false);
   }
-  if (progress && notify_) notify_();
+  tell_guest();
   // What this guest changed may be watched by another: its connection's lock is taken with ours released.
   store_->deliver();
   return served;
 }
 
 void Connection::events_ready() {
-  bool progress = false;
   {
     const std::lock_guard lock(mutex_);
     auto unlimited = pvmmu::Budget::unlimited();
-    if (!broken_) (void)send_events(unlimited);
-    progress = std::exchange(progress_, false);
+    if (ring_ && !broken_) (void)send_events(unlimited);
   }
-  if (progress && notify_) notify_();
+  tell_guest();
+}
+
+bool Connection::is_closed() {
+  const std::lock_guard lock(mutex_);
+  return !ring_;
 }
 
 bool Connection::broken() {
@@ -103,10 +122,11 @@ Served Connection::send_events(pvmmu::Budget& budget) {
 /// Moves what waits into the ring; true when nothing waits any more.
 bool Connection::flush() {
   if (outgoing_.empty()) return true;
-  const std::size_t written = replies_.write(std::as_bytes(std::span(outgoing_)));
+  const std::size_t written = ring_->replies.write(std::as_bytes(std::span(outgoing_)));
   outgoing_.erase(0, written);
   progress_ = progress_ || written != 0;
-  if (replies_.index_fault()) give_up(XENSTORE_ERROR_RINGIDX, "reply indices claim more than the ring holds");
+  if (ring_->replies.index_fault())
+    give_up(XENSTORE_ERROR_RINGIDX, "reply indices claim more than the ring holds");
   return outgoing_.empty() && !broken_;
 }
 
@@ -122,8 +142,8 @@ bool Connection::receive(std::size_t& budget) {
     if (missing == 0) return true;
 
     const auto part = std::span(bytes).first(std::min({missing, bytes.size(), budget}));
-    const std::size_t read = requests_.read(part);
-    if (requests_.index_fault()) {
+    const std::size_t read = ring_->requests.read(part);
+    if (ring_->requests.index_fault()) {
       give_up(XENSTORE_ERROR_RINGIDX, "request indices claim more than the ring holds");
       return false;
     }
@@ -139,7 +159,7 @@ void Connection::give_up(std::uint32_t error, const char* why) {
   broken_ = true;
   incoming_.clear();
   outgoing_.clear();
-  page_.store(offsetof(Page, error), error);
+  ring_->page.store(offsetof(Page, error), error);
   progress_ = true;
   spdlog::warn("xenstore: domain {} is not served any more: {}", domain_.raw(), why);
 }

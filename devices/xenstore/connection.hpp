@@ -2,9 +2,11 @@
 // xenstore_domain_interface).
 #pragma once
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "devices/byte_ring.hpp"
@@ -25,7 +27,7 @@ class Connection final : public EventListener, public std::enable_shared_from_th
  public:
   [[nodiscard]] static std::shared_ptr<Connection> create(std::shared_ptr<Store> store, DomId domain,
                                                           vmm::SharedPage ring, std::function<void()> notify);
-  ~Connection() override;
+  ~Connection() override { close(); }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -34,11 +36,25 @@ class Connection final : public EventListener, public std::enable_shared_from_th
   /// without a bound.
   Served on_guest_event(pvmmu::Budget* budget = nullptr);
   void events_ready() override;
+  /// The guest is over: removes the client, releases the domain, and lets go of the ring. Returns when
+  /// `notify` is not called any more. Whoever delivers events of another guest may still have this object.
+  void close();
+  [[nodiscard]] bool is_closed();
   /// Did the guest break the protocol?
   [[nodiscard]] bool broken();
 
  private:
   Connection(std::shared_ptr<Store> store, DomId domain, vmm::SharedPage ring, std::function<void()> notify);
+
+  /// The page, and both directions of it.
+  struct Ring {
+    explicit Ring(vmm::SharedPage of);
+    vmm::SharedPage page;
+    RingReader requests;
+    RingWriter replies;
+  };
+
+  void tell_guest();
 
   // These need the lock.
   [[nodiscard]] Served serve(pvmmu::Budget& budget);
@@ -53,9 +69,9 @@ class Connection final : public EventListener, public std::enable_shared_from_th
   std::function<void()> notify_;
 
   std::mutex mutex_;
-  vmm::SharedPage page_;
-  RingReader requests_;
-  RingWriter replies_;
+  std::condition_variable told_;
+  std::size_t telling_ = 0;   ///< Threads that call notify_.
+  std::optional<Ring> ring_;  ///< Until close().
   MessageReader incoming_;
   std::string outgoing_;  ///< what has not fitted into the ring yet
   bool progress_ = false;

@@ -29,6 +29,7 @@ tl::expected<void, std::string> StoreDevice::start(pvmmu::Held held, const BootR
 void StoreDevice::quiesce() { store_->tell_shutdown(nodes_.domain); }
 
 void StoreDevice::detach() {
+  if (connection_) connection_->close();
   connection_.reset();
   if (has_nodes_) remove_nodes(*store_, nodes_);
   has_nodes_ = false;

@@ -20,7 +20,7 @@ BAD_CONFIGURATION = 3
 DEFAULTS: dict[str, Any] = {
     "name": "guest", "uuid": None, "type": "pv", "kernel": "/boot/vmlinuz", "ramdisk": None, "cmdline": "", "bootloader": None,
     "bootloader_args": [], "allow_images": [], "memory_bytes": 512 << 20, "max_memory_bytes": 512 << 20, "vcpus": 1, "max_vcpus": 1, "cpus": None,
-    "max_grant_frames": 64, "max_maptrack_frames": 1024, "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
+    "max_grant_frames": 64, "max_maptrack_frames": 1024, "driver_domain": False, "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
     "on_watchdog": "destroy", "localtime": False, "rtc_timeoffset": 0, "disks": [], "vifs": [], "remarks": [],
 }
 DISK: dict[str, Any] = {

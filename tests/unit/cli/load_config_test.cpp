@@ -123,15 +123,13 @@ TEST_F(LoadConfig, errors_are_told_in_the_order_of_the_file_with_their_lines) {
 
 TEST_F(LoadConfig, what_can_not_be_started_yet_has_its_line) {
   const auto loaded = load(minimal +
-                           "vif=['backend=net']\ndisk=['/a,raw,xvda',\n"
+                           "disk=['/a,raw,xvda',\n"
                            "'vdev=xvdb,format=raw,script=block-x,target=/b']\n");
   ASSERT_TRUE(loaded);
-  bool vif = false, disk = false;
+  bool disk = false;
   for (const Remark& reason : loaded->not_yet) {
-    vif = vif || (reason.line == 3 && reason.message.find("vif: ") == 0);
-    disk = disk || (reason.line == 5 && reason.message.find("disk[1]: block scripts") == 0);
+    disk = disk || (reason.line == 4 && reason.message.find("disk[1]: block scripts") == 0);
   }
-  EXPECT_TRUE(vif);
   EXPECT_TRUE(disk);
 }
 

@@ -51,6 +51,32 @@ TEST(Neighbours, write_no_disk_that_another_one_has) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(Neighbours, that_serve_devices_come_before_those_who_have_them) {
+  auto back = guest("back"), front = guest("front");
+  front.guest.disks.emplace_back().vdev = "xvda";
+  front.guest.disks[0].backend = "back";
+  EXPECT_EQ(said_of({back, front}), "");
+  EXPECT_TRUE(said_of({front, back}).starts_with("front: disk xvda: backend=back: no guest of this name"))
+      << said_of({front, back});
+  EXPECT_TRUE(said_of({front}).starts_with("disk xvda: backend=back: no guest"));
+  EXPECT_TRUE(said_of({guest("first"), front, back}).starts_with("front: disk xvda: backend=back: no guest"));
+  front.guest.disks[0].backend = "front";
+  EXPECT_TRUE(said_of({front}).starts_with("disk xvda: backend=front: no guest")) << "it can't serve itself";
+  front.guest.disks.clear();
+  front.guest.vifs.resize(2);
+  front.guest.vifs[1].backend = "other";
+  EXPECT_TRUE(said_of({back, front}).starts_with("front: vif 1: backend=other: no guest"));
+}
+
+TEST(Neighbours, have_disks_of_a_driver_domain_by_any_path) {
+  auto back = guest("back"), one = guest("a"), two = guest("b");
+  for (auto* const options : {&one, &two}) {
+    options->guest.disks.emplace_back().target = "/bin/sh";  // a file of this host
+    options->guest.disks.back().backend = "back";
+  }
+  EXPECT_EQ(said_of({back, one, two}), "");
+}
+
 TEST(Neighbours, write_no_disk_of_a_server_that_another_one_has) {
   auto one = guest("a"), two = guest("b");
   one.guest.disks.emplace_back().target = two.guest.disks.emplace_back().target = "nbd://storage/web";

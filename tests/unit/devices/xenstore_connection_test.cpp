@@ -1,8 +1,11 @@
 // A guest's connection to the store: its ring, and the requests that come through it.
 #include "devices/xenstore/connection.hpp"
 
+#include <atomic>
+#include <future>
 #include <random>
 #include <string>
+#include <thread>
 
 #include "devices/xenstore/domain_nodes.hpp"
 #include "devices/xenstore/domain_requests.hpp"
@@ -70,7 +73,7 @@ class ConnectionTest : public testing::Test {
     return reply;
   }
 
-  FakePage ring;
+  FakePage ring, other_ring;
   int notified = 0;
   std::shared_ptr<Store> store = std::make_shared<Store>();
   std::shared_ptr<Connection> connection =
@@ -226,7 +229,6 @@ TEST_F(ConnectionTest, a_message_may_arrive_byte_by_byte) {
 }
 
 TEST_F(ConnectionTest, another_domains_change_wakes_the_watcher) {
-  FakePage other_ring;
   auto other = Connection::create(store, DomId(2), other_ring.shared(), {});
   EXPECT_EQ(ask(XS_WATCH, "/shared\0t\0"s).payload, "OK\0"s);
   (void)next();
@@ -247,6 +249,46 @@ TEST_F(ConnectionTest, a_closed_connection_leaves_no_watch_behind) {
   connection.reset();
   EXPECT_FALSE(store->is_introduced(DomId(1)));
   EXPECT_TRUE(store->write(path("data"), "x"));
+}
+
+TEST_F(ConnectionTest, what_is_closed_serves_and_tells_nobody_whoever_still_has_it) {
+  EXPECT_EQ(ask(XS_WATCH, "data\0t\0"s).payload, "OK\0"s);
+  (void)next();
+  const int told = notified;
+  connection->close();  // while a thread that delivers events of another guest may have it
+  EXPECT_FALSE(store->is_introduced(DomId(1)));
+  EXPECT_TRUE(store->write(path("data"), "x"));
+  const auto answered = ring.shared().load<std::uint32_t>(rsp_prod);
+  ring.shared().store<std::uint32_t>(req_prod, ring.shared().load<std::uint32_t>(req_prod) + 16);
+  connection->events_ready();
+  EXPECT_EQ(connection->on_guest_event(), Served::all);
+  EXPECT_EQ(ring.shared().load<std::uint32_t>(rsp_prod), answered);
+  EXPECT_EQ(notified, told);
+  connection->close();
+}
+
+TEST_F(ConnectionTest, closing_waits_for_whoever_tells_the_guest) {
+  std::promise<void> is_told, may_return;
+  std::atomic<bool> returned = false;
+  auto slow = Connection::create(store, DomId(3), other_ring.shared(), [&] {
+    is_told.set_value();
+    may_return.get_future().wait();
+    returned = true;
+  });
+  const std::string request = Message{XS_READ, 1, no_tx, "domid\0"s}.wire();
+  auto page = other_ring.shared();
+  page.copy_in(0, as_bytes(request));
+  page.store(req_prod, static_cast<std::uint32_t>(request.size()));
+  std::thread guest([&] { slow->on_guest_event(); });
+  is_told.get_future().wait();
+  std::thread end([&] {
+    slow->close();
+    EXPECT_TRUE(returned);
+  });
+  while (!slow->is_closed()) std::this_thread::yield();
+  may_return.set_value();
+  guest.join();
+  end.join();
 }
 
 TEST_F(ConnectionTest, random_bytes_never_break_the_store) {
