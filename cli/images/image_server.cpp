@@ -151,7 +151,7 @@ std::optional<ImageServer::End> ImageServer::ended() {
   const std::string said = tools::text_of(process_.complaints(), 1);
   return End{fmt::format("its server, qemu-nbd, {}{}", how_helper_ended(*status),
                          said.empty() ? "" : " (" + complaint_of(process_, "qemu-nbd") + ")"),
-             WIFSIGNALED(*status)};
+             WIFSIGNALED(*status), *status == 0};
 }
 
 }  // namespace pinfold::cli::images

@@ -44,6 +44,7 @@ class ImageServer {
   struct End {
     std::string how;
     bool was_killed;
+    bool ended_well;  ///< As when nobody has a connection to it any more.
   };
   /// Has it ended? Only the first time.
   [[nodiscard]] std::optional<End> ended();

@@ -65,7 +65,7 @@ std::vector<HelperTrouble> ImageServers::troubles() {
           {fmt::format("disk {}: {}", server.disk, end->how),
            "the guest gets I/O errors of this disk until it is started anew; what it had flushed is "
            "in the image",
-           end->was_killed, server.device});
+           end->was_killed, end->ended_well, server.device});
   return all;
 }
 

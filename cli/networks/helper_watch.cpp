@@ -15,11 +15,15 @@ std::vector<std::string> HelperWatch::lines(bool guest_runs, Clock::time_point n
   if (troubles_.empty() || (guest_runs && !is_sure && now - since_ < until_told)) return {};
   std::vector<std::string> lines;
   for (const HelperTrouble& trouble : std::exchange(troubles_, {}))
-    if (!guest_runs)
+    if (!guest_runs && !is_consequence(trouble))
       lines.push_back(trouble.what);
-    else if (!trouble.device || trouble.device->is_held())
+    else if (guest_runs && (!trouble.device || trouble.device->is_held()))
       lines.push_back(trouble.what + "; " + trouble.consequence);
   return lines;
+}
+
+bool HelperWatch::is_consequence(const HelperTrouble& trouble) {
+  return trouble.ended_well && trouble.device && !trouble.device->is_held();
 }
 
 }  // namespace pinfold::cli

@@ -40,7 +40,7 @@ class PasstHost final : public VifHost {
         fmt::format("passt {}{}{}", how_helper_ended(*status), said.empty() ? "" : ": ", said),
         "the interface is cut off until the guest's next start; `pinfold network-detach` and "
         "`network-attach` give the guest another one",
-        WIFSIGNALED(*status), device_};
+        WIFSIGNALED(*status), *status == 0, device_};
   }
 
  private:

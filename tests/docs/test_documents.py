@@ -29,9 +29,9 @@ def test_logs(environment: dict[str, str], work: Path) -> None:
 def two_guests(host: Pinfold) -> Guest:
     """`owner` and `neighbour` in one machine."""
     files = []
-    for number, name, program in ((1, "owner", "owns_a_page"), (2, "neighbour", "tries_next_door")):
+    for number, name, program in ((1, "owner", "questions_owns_a_page"), (2, "neighbour", "questions_tries_next_door")):
         files.append(host.folder / f"{name}.cfg")
-        files[-1].write_text(f'name = "{name}"\nkernel = "{host.build.guest(f"questions_{program}")}"\nmemory = 32\n'
+        files[-1].write_text(f'name = "{name}"\nkernel = "{host.build.guest(program)}"\nmemory = 32\n'
                              f'extra = "self={number} other={3 - number}"\n')
     return host.start_command([str(host.build.pinfold), "run", *map(str, files)], apart=True)
 

@@ -13,7 +13,9 @@ using Clock = HelperWatch::Clock;
 using Lines = std::vector<std::string>;
 
 struct HelperWatchTest : testing::Test {
-  void ends(bool was_killed) { found.push_back({"passt ended", "cut off", was_killed, tie.ours}); }
+  void ends(bool was_killed, bool well = false) {
+    found.push_back({"passt ended", "cut off", was_killed, well, tie.ours});
+  }
 
   DeviceTie::Ends tie = DeviceTie::make();
   std::vector<HelperTrouble> found;
@@ -49,6 +51,16 @@ TEST_F(HelperWatchTest, one_whose_device_is_gone_is_not_told) {
 TEST_F(HelperWatchTest, before_the_guest_runs_it_is_why_the_guest_can_t) {
   ends(false);
   tie.monitors = vmm::Fd();
+  EXPECT_EQ(watch.lines(false, now), Lines{"passt ended"});
+}
+
+TEST_F(HelperWatchTest, one_that_ended_with_the_monitor_is_not_why_the_guest_can_t) {
+  ends(false, true);
+  EXPECT_EQ(watch.lines(false, now), Lines{"passt ended"}) << "the monitor has not ended";
+  tie.monitors = vmm::Fd();
+  ends(false, true);
+  EXPECT_EQ(watch.lines(false, now), Lines());
+  ends(true);
   EXPECT_EQ(watch.lines(false, now), Lines{"passt ended"});
 }
 
