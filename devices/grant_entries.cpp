@@ -87,13 +87,18 @@ void GrantEntries::release(GrantRef ref, GrantUse use) {
   page_of(ref).fetch_and(offset_of(ref), ~ended);
 }
 
+/// Of an entry's first word: does it accept a frame of `giver`, and has none yet?
+bool GrantEntries::accepts(std::uint32_t head, DomId giver) {
+  return flags_of(head) == GTF_accept_transfer && domain_of(head) == giver;
+}
+
 tl::expected<Pfn, Errno> GrantEntries::commit_transfer(GrantRef ref, DomId giver) {
   const std::lock_guard lock(mutex_);
   if (!exists(ref)) return fail(is_empty_entry(ref) ? Errno::eperm : Errno::erange);
   auto& page = page_of(ref);
   auto head = page.load<std::uint32_t>(offset_of(ref));
   for (int attempt = 0; attempt < 5; ++attempt) {
-    if (flags_of(head) != GTF_accept_transfer || domain_of(head) != giver) return fail(Errno::eperm);
+    if (!accepts(head, giver)) return fail(Errno::eperm);
     if (page.compare_exchange(offset_of(ref), head, head | GTF_transfer_committed))
       return Pfn(page.load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
   }
@@ -104,7 +109,7 @@ bool GrantEntries::accepts_transfer(GrantRef ref, DomId giver) {
   const std::lock_guard lock(mutex_);
   if (!exists(ref)) return false;
   const auto head = page_of(ref).load<std::uint32_t>(offset_of(ref));
-  return flags_of(head) == GTF_accept_transfer && domain_of(head) == giver;
+  return accepts(head, giver);
 }
 
 /// The frame's number is there before the mark that says so.

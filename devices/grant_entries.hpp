@@ -79,6 +79,7 @@ class GrantEntries {
   [[nodiscard]] bool is_empty_entry(GrantRef ref) const {
     return pins_.empty() && max_ != 0 && ref.raw() < entries_per_frame;
   }
+  [[nodiscard]] static bool accepts(std::uint32_t head, DomId giver);
   [[nodiscard]] vmm::SharedPage& page_of(GrantRef ref);
   [[nodiscard]] static std::size_t offset_of(GrantRef ref);
 

@@ -17,6 +17,7 @@ def transfers(kind: str, address: str, address6: str, megabytes: int) -> str:
 
     What is sent comes from a program whose output is the connection: nc itself writes a kilobyte at a time. It then waits for the
     receiver's answer."""
+    assert megabytes % PIECE == 0 < megabytes, f"PINFOLD_TRANSFER_MEGABYTES: not a multiple of {PIECE}"
     return f"""
         {PASST if kind == "passt" else BRIDGED}
         {{

@@ -35,4 +35,6 @@ def test_what_is_transferred_arrives(rig: Rig, build: Build, images: Images, wor
         [served], [own] = sums(f"{kind} served"), sums(f"{kind} own")
         assert sums(f"{kind} got") == [own, own]
         assert sums(f"{kind} v4") == sums(f"{kind} v6") == [served]
-        assert run.says(f"^{kind} .*{AUDITED.lstrip('^')}")
+        assert run.says(f"^{kind} .*{AUDITED}")
+    if "passt" not in kinds:
+        pytest.skip("passt is not installed; what went through the bridge was right")
