@@ -192,8 +192,8 @@ void NbdQueue::on_lost(bool is_silent) {
   if (shared_.said_lost.exchange(true)) return;
   if (shared_.end_is_told && !is_silent) return;
   spdlog::warn(
-      "disk {}: the connection to its server has ended: {}; the guest gets I/O errors until it is started "
-      "anew",
+      "disk {}: the connection to its server has ended: {}; the guest gets I/O errors of this disk until it "
+      "is detached and attached again, or the guest is started anew",
       shared_.results.name(), connection_.why());
 }
 

@@ -1,4 +1,6 @@
 """Images that are not raw, which a guest gets and gives back while it runs: each has a confined server of its own."""
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -64,6 +66,25 @@ def test_servers_end_with_their_guest_and_with_force(machine: Machine, work: Pat
     machine.end()
     assert soon(lambda: servers_of(image) == [])
     qemu_img("check", image)
+
+
+def test_the_end_of_a_server_is_told_and_the_disk_can_come_again(machine: Machine, work: Path) -> None:  # noqa: F811
+    """Whether the guest uses the disk or not."""
+    image = work / "disk.qcow2"
+    qemu_img("create", "-q", "-f", "qcow2", image, "16M")
+    for _ in range(2):
+        machine("block-attach", f"{image},qcow2,xvdb,rw")
+        machine.until("[ -b /dev/xvdb ]")
+        machine.run("dd if=/dev/urandom of=/dev/xvdb bs=1M count=1 conv=fsync 2>/dev/null")
+        [server] = servers_of(image)
+        os.kill(server, signal.SIGKILL)
+        told = machine.terminal.wait_for(r"disk [^\r\n]*disk.qcow2: the connection to its server has ended[^\r\n]*", 60)[0]
+        assert "until it is detached and attached again" in told
+        assert "error" in machine.run("dd if=/dev/xvdb of=/dev/null bs=4k count=1 iflag=direct 2>&1")
+        machine("block-detach", "xvdb")
+        machine.until("[ ! -b /dev/xvdb ]")
+    qemu_img("check", image)
+    machine.end()
 
 
 def test_images_that_cant_be_attached_are_said_in_a_line(machine: Machine, work: Path) -> None:  # noqa: F811
