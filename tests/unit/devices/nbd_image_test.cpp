@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <string>
 
-#include "tests/unit/devices/nbd_server.hpp"
+#include "nbd_server.hpp"
 
 namespace pinfold::devices::block::test {
 namespace {

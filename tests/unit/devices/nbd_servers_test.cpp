@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "devices/block/nbd_image.hpp"
-#include "tests/unit/devices/nbd_server.hpp"
+#include "nbd_server.hpp"
 
 namespace pinfold::devices::block::test {
 namespace {
@@ -119,9 +119,11 @@ class Logged {
 std::string logged_of_an_end(bool is_told_elsewhere) {
   Logged logged;
   std::promise<void> end;
-  Server server([&, all = end.get_future().share()](Peer& peer) {
-    if (peer.greet(mib, usual)) all.wait();
-  }, 2);
+  Server server(
+      [&, all = end.get_future().share()](Peer& peer) {
+        if (peer.greet(mib, usual)) all.wait();
+      },
+      2);
   NbdImageOptions options;
   options.end_is_told = is_told_elsewhere;
   EXPECT_EQ(server.open(options), "");
