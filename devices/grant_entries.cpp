@@ -39,18 +39,20 @@ void GrantEntries::drop() {
   pins_.clear();
 }
 
-tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, GrantUse use) {
+tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, GrantUse use, GrantSpan span) {
   const std::lock_guard lock(mutex_);
   if (!exists(ref)) return fail(is_empty_entry(ref) ? Errno::eperm : Errno::erange);
   Pins& pins = pins_[ref.raw()];
   const bool write = use == GrantUse::write;
   if (pins.any() && pins.grantee != grantee) return fail(Errno::eperm);
   // A use that needs no more marks than there are asks the guest nothing.
-  if (!pins.any() || (write && pins.writers == 0))
-    if (auto marked = mark(ref, grantee, use); !marked) return fail(marked.error());
+  if (!pins.any() || (write && pins.writers == 0)) {
+    if (pins.any() && span == GrantSpan::copy && frame_in(ref) != pins.frame) return fail(Errno::eperm);
+    if (auto marked = mark(ref, grantee, use, span); !marked) return fail(marked.error());
+  }
   if (!pins.any()) {
     pins.grantee = grantee;
-    pins.frame = Mfn(page_of(ref).load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
+    pins.frame = frame_in(ref);
   }
   ++(write ? pins.writers : pins.readers);
   return pins.frame;
@@ -58,20 +60,25 @@ tl::expected<Mfn, Errno> GrantEntries::acquire(GrantRef ref, DomId grantee, Gran
 
 /// Marks the entry as in use. What permits that is looked at in the same atomic step. If it is in use
 /// already, only the permission to write matters.
-Status GrantEntries::mark(GrantRef ref, DomId grantee, GrantUse use) {
+Status GrantEntries::mark(GrantRef ref, DomId grantee, GrantUse use, GrantSpan span) {
   auto& page = page_of(ref);
   const bool write = use == GrantUse::write, is_first = !pins_[ref.raw()].any();
+  // What version 1 has no parts of a page for; a copy does not ask.
+  const std::uint16_t type = GTF_type_mask | (span == GrantSpan::mapping ? GTF_sub_page : 0);
   const std::uint32_t in_use = GTF_reading | (write ? GTF_writing : 0U);
   auto head = page.load<std::uint32_t>(offset_of(ref));
   // A guest that keeps changing the entry is not waited for.
   for (int attempt = 0; attempt < 5; ++attempt) {
-    if (is_first && (flags_of(head) & (GTF_type_mask | GTF_sub_page)) != GTF_permit_access)
-      return fail(Errno::eperm);
+    if (is_first && (flags_of(head) & type) != GTF_permit_access) return fail(Errno::eperm);
     if (is_first && domain_of(head) != grantee) return fail(Errno::eperm);
     if (write && (flags_of(head) & GTF_readonly) != 0) return fail(Errno::eperm);
     if (page.compare_exchange(offset_of(ref), head, head | in_use)) return {};
   }
   return fail(Errno::eagain);
+}
+
+Mfn GrantEntries::frame_in(GrantRef ref) {
+  return Mfn(page_of(ref).load<std::uint32_t>(offset_of(ref) + offsetof(grant_entry_v1, frame)));
 }
 
 void GrantEntries::release(GrantRef ref, GrantUse use) {
@@ -82,7 +89,7 @@ void GrantEntries::release(GrantRef ref, GrantUse use) {
   auto& count = use == GrantUse::write ? pins.writers : pins.readers;
   if (count == 0) std::abort();
   --count;
-  std::uint32_t ended = pins.writers == 0 ? GTF_writing : 0U;
+  std::uint32_t ended = use == GrantUse::write && pins.writers == 0 ? GTF_writing : 0U;
   if (!pins.any()) ended |= GTF_reading;
   page_of(ref).fetch_and(offset_of(ref), ~ended);
 }
@@ -124,6 +131,7 @@ void GrantEntries::complete_transfer(GrantRef ref, Mfn frame) {
 Status GrantEntries::swap(GrantRef a, GrantRef b) {
   const std::lock_guard lock(mutex_);
   if (!exists(a) || !exists(b)) return fail(Errno::einval);
+  if (a == b) return {};
   if (pins_[a.raw()].any() || pins_[b.raw()].any()) return fail(Errno::ebusy);
   const auto first = page_of(a).load<std::uint64_t>(offset_of(a));
   const auto second = page_of(b).exchange(offset_of(b), first);

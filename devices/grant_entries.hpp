@@ -13,6 +13,8 @@ namespace pinfold::devices {
 
 /// What a grant is used for. A use for writing may read, too, as on Xen.
 using GrantUse = vmm::FrameUse;
+/// How long: until an unmap, or for one copy. Xen asks the entry different questions for the two.
+enum class GrantSpan : std::uint8_t { mapping, copy };
 
 /// The frames of one domain's table, and the grants in it that are in use. The guest writes the entries at
 /// any time; an entry in use is marked so in the table, which keeps a well-behaved guest from ending it.
@@ -42,8 +44,10 @@ class GrantEntries {
   /// Takes the grant into use, marks it so in the table, and returns the frame of the granting domain that it
   /// names. The number is the guest's word: the caller has to check ownership and take its own reference.
   /// ERANGE if the table has no such entry; EPERM if nothing is granted to `grantee` there, or not for
-  /// writing; EAGAIN if the guest keeps changing the entry.
-  [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, GrantUse use);
+  /// writing; EAGAIN if the guest keeps changing the entry. A copy that is the first to write a grant in use
+  /// gets EPERM if the entry names another frame meanwhile.
+  [[nodiscard]] tl::expected<Mfn, Errno> acquire(GrantRef ref, DomId grantee, GrantUse use,
+                                                 GrantSpan span = GrantSpan::mapping);
   /// Once for each successful acquire, with the same `use`. The last one clears the mark.
   void release(GrantRef ref, GrantUse use);
   /// An entry that accepts a frame of `giver` (GTF_accept_transfer) is marked as committed to one, which no
@@ -55,7 +59,7 @@ class GrantEntries {
   [[nodiscard]] bool accepts_transfer(GrantRef ref, DomId giver);
   /// Once after each: `frame` is there.
   void complete_transfer(GrantRef ref, Mfn frame);
-  /// Swaps two entries, neither in use; EINVAL, EBUSY.
+  /// Swaps two entries, neither in use; EINVAL, EBUSY. An entry and itself: nothing happens.
   [[nodiscard]] Status swap(GrantRef a, GrantRef b);
 
   /// The grants in use: of all frames, or of one. The lock is let go of between the frames of the table, so
@@ -72,7 +76,8 @@ class GrantEntries {
     [[nodiscard]] bool any() const { return readers != 0 || writers != 0; }
   };
   // These need the lock.
-  [[nodiscard]] Status mark(GrantRef ref, DomId grantee, GrantUse use);
+  [[nodiscard]] Status mark(GrantRef ref, DomId grantee, GrantUse use, GrantSpan span);
+  [[nodiscard]] Mfn frame_in(GrantRef ref);
   [[nodiscard]] bool exists(GrantRef ref) const { return ref.raw() < pins_.size(); }
   /// On Xen a table has one frame from the start. Here the guest gets it when it first asks for its table,
   /// and until then the entries in it grant nothing.

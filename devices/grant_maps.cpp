@@ -33,7 +33,7 @@ std::int16_t GrantTable::map(vmm::Hypercall& call, gnttab_map_grant_ref& args) {
 std::int16_t GrantTable::map_by(std::uint32_t handle, vmm::Hypercall& call,
                                 const gnttab_map_grant_ref& args) {
   const GrantUse use = (args.flags & GNTMAP_readonly) != 0 ? GrantUse::read : GrantUse::write;
-  auto page = use_grant(call, DomId(args.dom), args.ref, use);
+  auto page = use_grant(call, DomId(args.dom), args.ref, use, GrantSpan::mapping);
   if (!page) return page.error();
   const bool is_by_entry = (args.flags & GNTMAP_contains_pte) != 0;
   if ((args.flags & GNTMAP_host_map) != 0 &&

@@ -12,10 +12,12 @@ static_assert(sizeof(gnttab_query_size) == 16 && sizeof(gnttab_set_version) == 4
               sizeof(gnttab_get_version) == 8);
 static_assert(sizeof(gnttab_get_status_frames) == 16 && sizeof(gnttab_swap_grant_ref) == 12);
 
-/// An operation that takes exactly one structure and tells its result in it.
+/// The bits of an operation's number. Xen has those above for an operation that it continues.
+constexpr std::uint32_t operation_bits = 0xfff;
+
+/// An operation that takes one structure and tells its result in it.
 template <class Args, class Operation>
-std::int64_t one(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
-  if (count != 1) return to_rax(Errno::einval);
+std::int64_t one(vmm::Hypercall& call, Operation operation) {
   auto args = call.memory.fetch<Args>(call.pointer(1));
   if (!args) return to_rax(args.error());
   const std::int64_t rax = operation(*args);
@@ -76,19 +78,18 @@ void GrantTable::register_with(vmm::HypercallTable& table) {
 
 std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
   const auto count = static_cast<std::uint32_t>(call.args[2]);
+  const auto operation = static_cast<std::uint32_t>(call.args[0]);
   if (count > std::uint32_t{std::numeric_limits<std::int32_t>::max()}) return to_rax(Errno::einval);
-  switch (static_cast<std::uint32_t>(call.args[0])) {
+  if ((operation & ~operation_bits) != 0) return to_rax(Errno::einval);
+  switch (operation) {
     case GNTTABOP_setup_table:
-      return one<gnttab_setup_table>(call, count, [&](auto& args) { return setup_table(call, args); });
     case GNTTABOP_query_size:
-      return one<gnttab_query_size>(call, count, [&](auto& args) { return query_size(*call.held, args); });
+    case GNTTABOP_get_status_frames: return count == 1 ? about_table(call, operation) : to_rax(Errno::einval);
+    // These two don't look at the count, as on Xen.
     case GNTTABOP_set_version:
-      return one<gnttab_set_version>(call, count, [this](auto& args) { return set_version(args); });
+      return one<gnttab_set_version>(call, [this](auto& args) { return set_version(args); });
     case GNTTABOP_get_version:
-      return one<gnttab_get_version>(call, count, [this](auto& args) { return get_version(args); });
-    case GNTTABOP_get_status_frames:
-      return one<gnttab_get_status_frames>(call, count,
-                                           [this](auto& args) { return get_status_frames(args); });
+      return one<gnttab_get_version>(call, [this](auto& args) { return get_version(args); });
     case GNTTABOP_map_grant_ref:
       return each<gnttab_map_grant_ref>(call, count, [&](auto& args) { return map(call, args); });
     case GNTTABOP_unmap_grant_ref: {
@@ -112,7 +113,20 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
   }
 }
 
+std::int64_t GrantTable::about_table(vmm::Hypercall& call, std::uint32_t operation) {
+  switch (operation) {
+    case GNTTABOP_setup_table:
+      return one<gnttab_setup_table>(call, [&](auto& args) { return setup_table(call, args); });
+    case GNTTABOP_query_size:
+      return one<gnttab_query_size>(call, [&](auto& args) { return query_size(*call.held, args); });
+    default:
+      return one<gnttab_get_status_frames>(call, [this](auto& args) { return get_status_frames(args); });
+  }
+}
+
 std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& args) {
+  const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
+  if (!vmm::is_guests(list)) return to_rax(Errno::efault);
   args.status = check_table_of(args.dom);
   if (args.status != GNTST_okay) return 0;
   if (!entries_->grow(*call.held, args.nr_frames)) {
@@ -120,7 +134,6 @@ std::int64_t GrantTable::setup_table(vmm::Hypercall& call, gnttab_setup_table& a
     return 0;
   }
   call.spend(args.nr_frames);
-  const GuestVaddr list(std::bit_cast<std::uint64_t>(args.frame_list));
   for (std::uint32_t i = 0; i < args.nr_frames; ++i) {
     if (call.memory.store(list.plus(i * sizeof(std::uint64_t)), entries_->frames()[i].mfn.raw())) continue;
     args.status = GNTST_bad_virt_addr;
@@ -158,6 +171,8 @@ std::int64_t GrantTable::get_version(gnttab_get_version& args) const {
 
 /// Status frames are version 2's; a version 1 table has none.
 std::int64_t GrantTable::get_status_frames(gnttab_get_status_frames& args) const {
+  if (!vmm::is_guests(GuestVaddr(std::bit_cast<std::uint64_t>(args.frame_list))))
+    return to_rax(Errno::efault);
   args.status = check_table_of(args.dom);
   if (args.status == GNTST_okay && args.nr_frames != 0) args.status = GNTST_general_error;
   return 0;

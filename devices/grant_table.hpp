@@ -58,6 +58,7 @@ class GrantTable final : public Device {
     vmm::SharedPage page;
   };
 
+  std::int64_t about_table(vmm::Hypercall& call, std::uint32_t operation);
   std::int64_t setup_table(vmm::Hypercall& call, gnttab_setup_table& args);
   std::int64_t query_size(pvmmu::Held held, gnttab_query_size& args);
   std::int64_t set_version(gnttab_set_version& args);
@@ -80,7 +81,7 @@ class GrantTable final : public Device {
 
   // grant_copy.cpp
   std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args);
-  [[nodiscard]] std::int16_t check_end(const gnttab_copy::gnttab_copy_ptr& end, bool by_grant) const;
+  [[nodiscard]] std::int16_t check_domains(const gnttab_copy& args) const;
   [[nodiscard]] tl::expected<CopyEnd, std::int16_t> claim(vmm::Hypercall& call,
                                                           const gnttab_copy::gnttab_copy_ptr& end,
                                                           bool by_grant, GrantUse use);
@@ -91,9 +92,11 @@ class GrantTable final : public Device {
   [[nodiscard]] bool is_neighbour(DomId domain) const;
   // Begin a use of what a domain, or this one, or another, granted to this one; the status if that can't be.
   using Used = tl::expected<GrantedPage, std::int16_t>;
-  [[nodiscard]] Used use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use);
-  [[nodiscard]] Used use_own(pvmmu::Held held, GrantRef ref, GrantUse use);
-  [[nodiscard]] Used use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use);
+  [[nodiscard]] Used use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use,
+                               GrantSpan span);
+  [[nodiscard]] Used use_own(pvmmu::Held held, GrantRef ref, GrantUse use, GrantSpan span);
+  [[nodiscard]] Used use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use,
+                                    GrantSpan span);
 
   DomId self_;
   vmm::GrantTarget& target_;

@@ -23,28 +23,30 @@ std::int16_t GrantTable::check_table_of(std::uint16_t dom) const {
   return is_neighbour(DomId(dom)) ? GNTST_permission_denied : GNTST_bad_domain;
 }
 
-GrantTable::Used GrantTable::use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use) {
-  return owner == self_ ? use_own(*call.held, GrantRef(ref), use)
-                        : use_neighbours(call, owner, GrantRef(ref), use);
+GrantTable::Used GrantTable::use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use,
+                                       GrantSpan span) {
+  return owner == self_ ? use_own(*call.held, GrantRef(ref), use, span)
+                        : use_neighbours(call, owner, GrantRef(ref), use, span);
 }
 
-GrantTable::Used GrantTable::use_own(pvmmu::Held held, GrantRef ref, GrantUse use) {
+GrantTable::Used GrantTable::use_own(pvmmu::Held held, GrantRef ref, GrantUse use, GrantSpan span) {
   // A table has one frame from the start.
   if (!entries_->grow(held, 1)) return tl::unexpected<std::int16_t>(GNTST_general_error);
-  auto page = GrantedPage::begin(entries_, ref, self_, use, [&](Mfn frame, GrantUse wanted) {
-    return target_.hold_granted(held, frame, wanted);
-  });
+  auto page = GrantedPage::begin(
+      entries_, ref, self_, use,
+      [&](Mfn frame, GrantUse wanted) { return target_.hold_granted(held, frame, wanted); }, span);
   if (page) return std::move(*page);
   return tl::unexpected(status_of(page.error()));
 }
 
 /// The neighbour's lock is taken, so this domain's must not be held (docs/locking.md).
-GrantTable::Used GrantTable::use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use) {
+GrantTable::Used GrantTable::use_neighbours(vmm::Hypercall& call, DomId owner, GrantRef ref, GrantUse use,
+                                            GrantSpan span) {
   Used used = tl::unexpected<std::int16_t>(GNTST_bad_domain);
   target_.without_lock(*call.held, call.vcpu, [&] {
     const auto visit = neighbours_->visit(owner);
     if (!visit) return;
-    if (auto page = visit->use(ref, self_, use))
+    if (auto page = visit->use(ref, self_, use, span))
       used = std::move(*page);
     else
       used = tl::unexpected(status_of(page.error()));

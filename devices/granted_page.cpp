@@ -28,8 +28,9 @@ void GrantedPage::end() {
 }
 
 tl::expected<GrantedPage, Errno> GrantedPage::begin(std::shared_ptr<GrantEntries> entries, GrantRef ref,
-                                                    DomId grantee, GrantUse use, const Hold& hold) {
-  const auto frame = entries->acquire(ref, grantee, use);
+                                                    DomId grantee, GrantUse use, const Hold& hold,
+                                                    GrantSpan span) {
+  const auto frame = entries->acquire(ref, grantee, use, span);
   if (!frame) return fail(frame.error());
   auto page = hold(*frame, use);
   if (!page) {

@@ -39,7 +39,8 @@ class GrantedPage {
   using Hold = std::function<tl::expected<vmm::SharedPage, Errno>(Mfn, GrantUse)>;
   [[nodiscard]] static tl::expected<GrantedPage, Errno> begin(std::shared_ptr<GrantEntries> entries,
                                                               GrantRef ref, DomId grantee, GrantUse use,
-                                                              const Hold& hold);
+                                                              const Hold& hold,
+                                                              GrantSpan span = GrantSpan::mapping);
 
   [[nodiscard]] bool present() const { return entries_ != nullptr; }
   [[nodiscard]] Mfn frame() const { return frame_; }

@@ -2,10 +2,11 @@
 
 namespace pinfold::devices {
 
-tl::expected<GrantedPage, Errno> Grantor::use(GrantRef ref, DomId grantee, GrantUse use) {
+tl::expected<GrantedPage, Errno> Grantor::use(GrantRef ref, DomId grantee, GrantUse use, GrantSpan span) {
   const std::lock_guard lock(mutex_);
-  return GrantedPage::begin(entries_, ref, grantee, use,
-                            [this](Mfn frame, GrantUse wanted) { return frames_->hold(frame, wanted); });
+  return GrantedPage::begin(
+      entries_, ref, grantee, use,
+      [this](Mfn frame, GrantUse wanted) { return frames_->hold(frame, wanted); }, span);
 }
 
 /// Who is not expected does not take the domain's lock.

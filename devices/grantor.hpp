@@ -23,7 +23,8 @@ class Grantor {
       : entries_(std::move(entries)), frames_(std::move(frames)), receiver_(std::move(receiver)) {}
 
   /// Begins a use. The errors are those of GrantAccess::use().
-  [[nodiscard]] tl::expected<GrantedPage, Errno> use(GrantRef ref, DomId grantee, GrantUse use);
+  [[nodiscard]] tl::expected<GrantedPage, Errno> use(GrantRef ref, DomId grantee, GrantUse use,
+                                                     GrantSpan span);
   /// Hands over a frame that is nobody's to the domain, which accepts one of `giver` by this entry. The
   /// errors are those of FrameReceiver::receive() and GrantEntries::commit_transfer().
   [[nodiscard]] Status receive(GrantRef ref, DomId giver, Mfn frame);

@@ -74,6 +74,9 @@ XSA = [
     well("xsa.scattered_frames", "--audit --memory 640M"),
 ]
 
+# Grants of a guest to itself; Xen gives the same answers.
+GRANTS = [well(f"grants.{name}", quiet=True) for name in ("copies", "maps", "table")]
+
 VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "sleeps_on_a_root_that_went", "tables_come_and_go",
@@ -354,9 +357,9 @@ DEAD = [NextDoorTest(f"walls.next_door.dead_owner.{what}", "walls_stale_mapping"
              (UNVALIDATED, "pinfold: guest: the guest tried to read frame .*which is (nobody|domain 1)'s; .*its view does not")))]
 
 # The folders with guests; each source file is one guest.
-FOLDERS = ("bad", "boots", "control", "disk", "events", "hostile", "machine", "net", "questions", "refused", "time", "vcpus", "walls",
+FOLDERS = ("bad", "boots", "control", "disk", "events", "grants", "hostile", "machine", "net", "questions", "refused", "time", "vcpus", "walls",
            "xsa")
-ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
+ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *GRANTS, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
                    *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE, *NEXT_DOOR, *DEAD]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
 CONCURRENT = re.compile(r"(disk|events|net|time|vcpus)\.")

@@ -12,6 +12,12 @@
 
 namespace pinfold::vmm {
 
+/// Can the guest map this address? A list must begin at such an address even if none of it is read. Each
+/// access checks whether the address is mapped.
+[[nodiscard]] constexpr bool is_guests(GuestVaddr va) {
+  return is_canonical(va.raw()) && !in_xen_range(va.raw());
+}
+
 /// Guest-virtual memory, as the current address space of one vCPU maps it.
 ///
 /// Every access is a copy: what was checked can't change under the caller. An address that is unmapped, not

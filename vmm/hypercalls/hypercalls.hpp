@@ -12,12 +12,6 @@ namespace hypercalls {
 /// What XENVER_version answers: 4.17.
 inline constexpr std::int64_t version = 4 << 16 | 17;
 
-/// Can the guest map this address? A list must begin at such an address even if none of it is read. Each
-/// access checks whether the address is mapped.
-[[nodiscard]] constexpr bool is_guests(GuestVaddr va) {
-  return is_canonical(va.raw()) && !in_xen_range(va.raw());
-}
-
 void register_mmu(Domain& domain);          ///< mmu_update, mmuext_op, update_va_mapping
 void register_descriptors(Domain& domain);  ///< set_gdt, update_descriptor
 void register_memory(Domain& domain);       ///< memory_op

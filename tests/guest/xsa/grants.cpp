@@ -1,78 +1,15 @@
 // A guest that maps and copies what it grants to itself. Xen answers in the same way, where nothing else is
 // said.
-#include <xen/event_channel.h>
-#include <xen/grant_table.h>
-
-#include "kit/kit.hpp"
+#include "grants/own_grants.hpp"
 #include "refused/errors.hpp"
 
 using namespace kit;
 
 namespace {
 
-constexpr u16 plain = GTF_permit_access, in_use = plain | GTF_reading | GTF_writing;
 constexpr u32 ref = 20, other_ref = 21, table_ref = 22;
 
-grant_entry_v1* table;
 domid_t self;
-
-/// Not the guest's, nor the monitor's for its grant table.
-u64 others_frame() { return foreign_frame() + 64; }
-
-template <class Args>
-long grant_op(u32 op, Args& args, u32 count = 1) {
-  return hypercall(__HYPERVISOR_grant_table_op, op, &args, count);
-}
-
-/// Its own number: the one for which a port is reserved if it names itself.
-domid_t own_number() {
-  evtchn_alloc_unbound port{DOMID_SELF, DOMID_SELF, 0};
-  CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_alloc_unbound, &port), 0);
-  evtchn_status status{};
-  status.dom = DOMID_SELF;
-  status.port = port.port;
-  CHECK_EQ(hypercall(__HYPERVISOR_event_channel_op, EVTCHNOP_status, &status), 0);
-  CHECK_EQ(status.status, EVTCHNSTAT_unbound);
-  return status.u.unbound.dom;
-}
-
-void set_up() {
-  u64 frame = 0;
-  gnttab_setup_table setup{};
-  setup.dom = DOMID_SELF;
-  setup.nr_frames = 1;
-  setup.frame_list.p = &frame;
-  CHECK_EQ(grant_op(GNTTABOP_setup_table, setup), 0);
-  CHECK_EQ(setup.status, GNTST_okay);
-  Page* window = new_page();
-  CHECK_EQ(map(window, frame * page_size | data), 0);
-  table = reinterpret_cast<grant_entry_v1*>(window);
-}
-
-void grant(u32 entry, u64 frame, u16 flags = plain) {
-  table[entry].frame = static_cast<u32>(frame);
-  table[entry].domid = self;
-  __atomic_store_n(&table[entry].flags, flags, __ATOMIC_SEQ_CST);
-}
-u16 flags_of(u32 entry) { return __atomic_load_n(&table[entry].flags, __ATOMIC_SEQ_CST); }
-
-gnttab_map_grant_ref map_grant(u32 entry, u64 where, u32 flags = GNTMAP_host_map) {
-  gnttab_map_grant_ref args{};
-  args.host_addr = where;
-  args.flags = flags;
-  args.ref = entry;
-  args.dom = self;
-  CHECK_EQ(grant_op(GNTTABOP_map_grant_ref, args), 0);
-  return args;
-}
-long unmap_grant(u32 handle, u64 where, u64 bus = 0) {
-  gnttab_unmap_grant_ref args{where, bus, handle, 99};
-  CHECK_EQ(grant_op(GNTTABOP_unmap_grant_ref, args), 0);
-  return args.status;
-}
-
-/// An address that nothing is mapped at yet.
-u64 window(u64 n) { return unmapped_address() + n * page_size; }
 
 void maps_and_unmaps(Page* page) {
   grant(ref, mfn_of(page));
@@ -183,7 +120,7 @@ void refuses_what_is_not_granted(Page* page) {
   grant(other_ref, others_frame());
   CHECK_EQ(map_grant(other_ref, window(0)).status, GNTST_bad_page);
   grant(other_ref, mfn_of(page));
-  table[other_ref].domid = 77;
+  grant_table()[other_ref].domid = 77;
   CHECK_EQ(map_grant(other_ref, window(0)).status, GNTST_general_error);
   CHECK_EQ(entry_of(1, window(0)), 0);
 }
@@ -204,19 +141,7 @@ void replaces_mappings(Page* page, Page* spare) {
 
 long copy(u16 flags, u64 source, u64 dest, u16 length = 8, u16 from = 40, u16 to = 48,
           domid_t dom = DOMID_SELF) {
-  gnttab_copy args{};
-  args.source.domid = args.dest.domid = dom;
-  args.source.u.gmfn = source;
-  args.dest.u.gmfn = dest;
-  if ((flags & GNTCOPY_source_gref) != 0) args.source.u.ref = static_cast<u32>(source);
-  if ((flags & GNTCOPY_dest_gref) != 0) args.dest.u.ref = static_cast<u32>(dest);
-  args.source.offset = from;
-  args.dest.offset = to;
-  args.len = length;
-  args.flags = flags;
-  args.status = 99;
-  CHECK_EQ(grant_op(GNTTABOP_copy, args), 0);
-  return args.status;
+  return kit::copy(copy_of(flags, source, dest, length, from, to, dom));
 }
 
 void copies(Page* page, Page* spare) {
@@ -264,7 +189,6 @@ void loses_a_mapping(Page* page) {
 void test() {
   install_traps();
   self = own_number();
-  set_up();
   Page *page = new_page(), *spare = new_page();
   maps_and_unmaps(page);
   names_the_entry_itself(page);

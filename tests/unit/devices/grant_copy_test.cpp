@@ -65,7 +65,9 @@ TEST_F(GrantCopies, end_with_the_page) {
 
 TEST_F(GrantCopies, are_refused_for_what_is_wrong_with_an_end) {
   EXPECT_EQ(copy(0, [](auto& args) { args.source.domid = 1; }), GNTST_permission_denied) << "by number";
-  EXPECT_EQ(copy(0, [](auto& args) { args.dest.domid = 5; }), GNTST_permission_denied);
+  EXPECT_EQ(copy(0, [](auto& args) { args.dest.domid = 1; }), GNTST_permission_denied) << "by number";
+  EXPECT_EQ(copy(0, [](auto& args) { args.dest.domid = 5; }), GNTST_bad_domain);
+  EXPECT_EQ(copy(0, [](auto& args) { args.source.domid = 1, args.dest.domid = 5; }), GNTST_bad_domain);
   EXPECT_EQ(copy(GNTCOPY_source_gref, [](auto& args) { args.source.domid = 5; }), GNTST_bad_domain);
   EXPECT_EQ(copy(0, [](auto& args) { args.source.u.gmfn = FakeGrantTarget::frame_count; }), GNTST_bad_page);
   EXPECT_EQ(copy(0, [](auto& args) { args.dest.u.gmfn = ~0ULL; }), GNTST_bad_page);
@@ -75,8 +77,10 @@ TEST_F(GrantCopies, are_refused_for_what_is_wrong_with_an_end) {
   EXPECT_EQ(copied(), 0U);
 }
 
-TEST_F(GrantCopies, of_nothing_are_done_whatever_they_name) {
-  EXPECT_EQ(copy(0, [](auto& args) { args.len = 0, args.source.domid = 5; }), GNTST_okay);
+TEST_F(GrantCopies, of_nothing_are_refused_as_others_are) {
+  EXPECT_EQ(copy(0, [](auto& args) { args.len = 0; }), GNTST_okay);
+  EXPECT_EQ(copy(0, [](auto& args) { args.len = 0, args.source.domid = 5; }), GNTST_bad_domain);
+  EXPECT_EQ(copy(0, [](auto& args) { args.len = 0, args.source.offset = 4097; }), GNTST_bad_copy_arg);
 }
 
 TEST_F(GrantCopies, read_tables_and_do_not_write_them) {
