@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,24 +18,26 @@ ip link set lo up
 """
 
 
-def programs() -> list[Path]:
-    """The tools, and what they are linked with."""
-    files = []
-    for tool in TOOLS:
-        if not (path := shutil.which(tool)):
-            pytest.skip("no xenstore-utils: scripts/setup --tests installs them")
-        files.append(Path(path))
-        said = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-        files += [Path(word) for word in said.split() if word.startswith("/")]
-    return sorted(set(files))
+def tools() -> list[Path]:
+    if not all(map(shutil.which, TOOLS)):
+        pytest.skip("no xenstore-utils: scripts/setup --tests installs them")
+    return [Path(shutil.which(tool) or "") for tool in TOOLS]
 
 
-def initrd(images: Images, folder: Path, name: str, session: str, *modules: str) -> Path:
-    """The small root file system with modules, the tools, and a first process that loads the modules and runs `session`."""
+def libraries(programs: Iterable[Path]) -> set[Path]:
+    """What programs are linked with."""
+    said = "".join(subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout for path in programs)
+    return {Path(word) for word in said.split() if word.startswith("/")}
+
+
+def initrd(images: Images, folder: Path, name: str, session: str, *modules: str, programs: Iterable[Path] = ()) -> Path:
+    """The small root file system with modules, the tools, `programs`, and a first process that loads the modules and runs
+    `session`."""
     tree = folder / f"tree-{name}"
     (tree / "bin").mkdir(parents=True)
-    for file in programs():
-        to = tree / str(file).lstrip("/").replace("usr/bin/", "bin/")
+    commands = {*tools(), *programs}
+    for file in sorted(commands | libraries(commands)):
+        to = tree / "bin" / file.name if file in commands else tree / str(file).lstrip("/")
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, to)
     shutil.copy(SCRIPTS / "driver-domain", tree / "bin/driver-domain")
