@@ -99,10 +99,13 @@ void Domain::create_validator() {
                            [this](VcpuId by) { flushes_.flush_all(by); }});
 }
 
-/// Allocates the guest's memory and its shared_info page.
+/// Allocates the guest's memory, and then its shared_info page: PV GRUB looks for a frame of its memory whose
+/// number is the machine *address* of shared_info (2.06: grub_xen_is_page_usable), and takes it out of its
+/// use. So that address, read as a number, must be none of the guest's frames.
 tl::expected<void, std::string> Domain::allocate_frames(pvmmu::Held held) {
+  const bool allocated = allocate_memory(held);
   const auto shared = mmu_->allocate_special(held);
-  if (!shared || !allocate_memory(held))
+  if (!allocated || !shared)
     return tl::unexpected(std::string("the machine has not enough frames for the domain"));
   auto page = holds_->hold(held, *shared);
   if (!page) return tl::unexpected("shared_info can't be held: " + page.error().describe());

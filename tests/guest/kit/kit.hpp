@@ -84,7 +84,7 @@ struct alignas(page_size) Page {
 Page* new_page();
 u64 mfn_of(const void* va);
 Page* page_of(u64 mfn);
-/// A frame that is not the guest's: the one behind the highest that it has at its start; or a neighbour's, if
+/// A frame that is not the guest's: one behind all that it has at its start; or a neighbour's, if
 /// the guest has one (kit/neighbour.hpp).
 u64 foreign_frame();
 /// The table of `level` (4 to 1) that translates `va` in the initial tables, and the slot's index in it.

@@ -29,7 +29,8 @@ u64 foreign_frame() {
   u64 highest = 0;
   for (u64 pfn = 0; pfn < info->nr_pages; ++pfn)
     if (p2m()[pfn] > highest) highest = p2m()[pfn];
-  return highest + 1;
+  const u64 next = highest + 1;
+  return next == info->shared_info / page_size ? next + 1 : next;
 }
 
 Page* page_of(u64 mfn) {
