@@ -61,12 +61,14 @@ u64 number_behind(const char* key, u64 otherwise) {
   return otherwise;
 }
 
-bool asked_for(const char* text) {
+bool asked_for(const char* word) {
   const auto* line = reinterpret_cast<const char*>(info->cmd_line);
-  for (; *line != 0; ++line) {
+  while (*line != 0) {
     u64 i = 0;
-    while (text[i] != 0 && line[i] == text[i]) ++i;
-    if (text[i] == 0) return true;
+    while (word[i] != 0 && line[i] == word[i]) ++i;
+    if (word[i] == 0 && (line[i] == ' ' || line[i] == 0)) return true;
+    while (*line != ' ' && *line != 0) ++line;
+    while (*line == ' ') ++line;
   }
   return false;
 }

@@ -48,8 +48,8 @@ long hypercall(u64 number, Args... args) {
 [[noreturn]] void shut_down(u32 reason);
 /// Is this the control domain of a real Xen? Then more is permitted, and there is no console ring.
 bool is_dom0();
-/// Does the guest's command line contain `text`?
-bool asked_for(const char* text);
+/// Is it one of the words of the guest's command line, which spaces part?
+bool asked_for(const char* word);
 /// The number behind `key` in the command line.
 u64 number_behind(const char* key, u64 otherwise);
 

@@ -14,7 +14,11 @@ inline constexpr const char* neighbours_frames[] = {
 inline constexpr u64 neighbours_loan = 7;
 
 /// Does the command line name one of these?
-inline bool has_neighbour() { return asked_for("neighbours-"); }
+inline bool has_neighbour() {
+  for (const char* frame : neighbours_frames)
+    if (asked_for(frame)) return true;
+  return false;
+}
 /// The frame that the command line names. Waits for the neighbour.
 u64 neighbours_frame();
 

@@ -16,6 +16,7 @@ namespace {
 constexpr long enospc = -28;
 constexpr u16 nobody = 77;
 constexpr u32 rounds = 200;
+constexpr u64 patience = 90 * second_ns;
 
 bool has_fifo = false;
 u32 awaited = 0;
@@ -70,13 +71,22 @@ void is_connected(u32 port, u32 peer) {
   CHECK_EQ(status.u.interdomain.dom, other());
   CHECK_EQ(status.u.interdomain.port, peer);
 }
-void is_unbound_within_20_s(u32 port) {
-  const u64 limit = now_ns() + 20 * second_ns;
+void is_unbound_in_time(u32 port) {
+  const u64 limit = now_ns() + patience;
   while (status_of(port).status != EVTCHNSTAT_unbound && now_ns() < limit)
     hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
   CHECK_EQ(status_of(port).status, EVTCHNSTAT_unbound);
   CHECK_EQ(status_of(port).u.unbound.dom, other());
   CHECK_EQ(send(port), 0);  // dropped
+}
+
+/// Until its number is no domain's any more.
+void waits_for_its_end() {
+  const u64 limit = now_ns() + patience;
+  long last_answer = 0;
+  while ((last_answer = connect(other(), 1)) == einval && now_ns() < limit)
+    hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
+  CHECK_EQ(last_answer, esrch);
 }
 
 /// What belongs to a neighbour, or to no domain, is refused. Nothing is learned of the neighbour's ports.
@@ -104,7 +114,7 @@ void turns(u32 port) {
     while (!take(port)) asm volatile("pause");
   };
   const auto wait_polling = [port] {
-    while (!take(port)) CHECK_EQ(poll(&port, 1, now_ns() + 20 * second_ns), 0);
+    while (!take(port)) CHECK_EQ(poll(&port, 1, now_ns() + patience), 0);
   };
   const auto wait_asleep = [] {
     while (mask_upcalls(0, true), !came) block();
@@ -190,7 +200,7 @@ void lead() {
   exhaustion(port);
 
   meet("closing");
-  is_unbound_within_20_s(port);
+  is_unbound_in_time(port);
   tell("unbound", 1);
   is_connected(port, static_cast<u32>(hear("again")));
   CHECK_EQ(close(port), 0);
@@ -201,15 +211,14 @@ void lead() {
   const u32 last = listen_for(other());
   tell("last", last);
   is_connected(last, static_cast<u32>(hear("thrice")));
-  meet("end");
-  is_unbound_within_20_s(last);
-  if (asked_for("reset")) return;
-  // The follower is gone, or about to be.
-  const u64 limit = now_ns() + 20 * second_ns;
-  long last_answer = 0;
-  while ((last_answer = connect(other(), 1)) == einval && now_ns() < limit)
-    hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
-  CHECK_EQ(last_answer, esrch);
+  // The one that has lost its ports can't tell that it has seen the other one off.
+  if (asked_for("reset")) {
+    meeting::leave();
+    return is_unbound_in_time(last);
+  }
+  meeting::stay();
+  is_unbound_in_time(last);
+  waits_for_its_end();
   const u32 mine = bind_ipi(0);
   CHECK_EQ(send(mine), 0);
   CHECK(take(mine));
@@ -236,20 +245,19 @@ void follow() {
   CHECK_EQ(connect(other(), port, &local), 0);
   tell("again", local);
   hear("closed");
-  is_unbound_within_20_s(local);
+  is_unbound_in_time(local);
   CHECK_EQ(connect(other(), port), einval);
   meet("closed-by-both");
 
   CHECK_EQ(connect(other(), static_cast<u32>(hear("last")), &local), 0);
   tell("thrice", local);
-  meet("end");
-  if (!asked_for("reset")) return;
+  if (!asked_for("reset")) return meeting::leave();
+  meeting::stay();
   evtchn_reset reset{DOMID_SELF};
   CHECK_EQ(channel_op(EVTCHNOP_reset, reset), 0);
   CHECK_EQ(send(local), einval);
   // The other one sees it while this guest is still there.
-  const u64 limit = now_ns() + second_ns;
-  while (now_ns() < limit) hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
+  waits_for_its_end();
 }
 
 }  // namespace

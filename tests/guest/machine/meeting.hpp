@@ -38,10 +38,21 @@ inline u64 hear(const char* name) {
   }
   return number_in(reply.payload);
 }
-/// Both come to the same place.
+/// Both come to the same place. A guest's nodes end with it, so neither may end before the other one has
+/// certainly left the place: the last of these is leave() or stay().
 inline void meet(const char* where) {
   tell(where, 1);
   hear(where);
+}
+/// The last meeting of the guest that may end at once then. The other one calls stay().
+inline void leave() {
+  meet("end");
+  hear("seen-off");
+}
+/// The last meeting of the guest that ends later: not before it has seen that the other one is gone.
+inline void stay() {
+  meet("end");
+  tell("seen-off", 1);
 }
 
 }  // namespace kit::meeting

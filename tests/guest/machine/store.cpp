@@ -154,7 +154,7 @@ void test() {
     meeting::hear("folder");
     ANSWERS(store::write(theirs("data/folder/left"), "left"), fine);
     ANSWERS(store::set_permissions(theirs("data/folder/left"), Text("n", self()), Text("r", other())), fine);
-    return meet("end");
+    return meeting::leave();
   }
   meet("owned");
   what_is_not_given();
@@ -168,10 +168,10 @@ void test() {
   ANSWERS(store::write("data/folder", "1"), fine);
   ANSWERS(store::set_permissions("data/folder", Text("n", self()), Text("b", other())), fine);
   say("ready for the right to hear");
-  const u64 limit = now_ns() + 20'000'000'000;
+  const u64 limit = now_ns() + 90'000'000'000;
   while (!same(store::read("data/may-hear"), fine) && now_ns() < limit) {
   }
-  meet("end");
+  meeting::stay();
   bool heard = false, gone = false;
   while (!(heard && gone) && now_ns() < limit) {
     heard = heard || hears_of("@releaseDomain");

@@ -313,6 +313,27 @@ TEST_F(GrantNeighbour, receives_nothing_that_it_does_not_accept_and_the_frame_is
   EXPECT_EQ(two.frame(9), 77U);
 }
 
+TEST_F(GrantNeighbour, receives_nothing_if_its_entry_changes_after_the_first_look) {
+  two.target.before_it_accepts = [&] { two.grant(9, plain, 1, 77); };
+  two.grant(9, accepts, 1, 77);
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_general_error);
+  EXPECT_EQ(two.flags(9), plain) << "nothing is marked in an entry that accepts no more";
+  two.target.before_it_accepts = [&] { two.grant(9, accepts, 3, 77); };
+  two.grant(9, accepts, 1, 77);
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_general_error);
+  EXPECT_EQ(two.flags(9), accepts) << "it waits for domain 3's frame";
+  EXPECT_TRUE(two.target.places.empty());
+  EXPECT_EQ(two.frame(9), 77U);
+  EXPECT_EQ(one.target.frames_lost, 2);
+  // The place counts as it is at the second look.
+  two.target.before_it_accepts = [&] { two.grant(9, accepts, 1, 78); };
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_general_error) << "nothing is done for an entry that accepts later";
+  two.grant(9, accepts, 1, 77);
+  EXPECT_EQ(one.transfer(5, 2, 9), GNTST_okay);
+  EXPECT_EQ(two.target.places.at(Mfn(5)), Pfn(78));
+  EXPECT_EQ(two.frame(9), 5U);
+}
+
 TEST_F(GrantNeighbour, without_room_keeps_its_entry) {
   two.grant(9, accepts, 1, 77);
   two.target.has_room = false;

@@ -104,6 +104,7 @@ class FakeGrantTarget : public vmm::GrantTarget {
   int frames_lost = 0;        ///< How many were then dropped.
   std::map<Mfn, Pfn> places;  ///< Where the guest has frames that it received.
   bool has_room = true;
+  std::function<void()> before_it_accepts;  ///< What the guest does just before it is asked.
 };
 
 /// Hands frames to that target for its neighbours.
@@ -112,6 +113,7 @@ class FakeFrameReceiver : public vmm::FrameReceiver {
   explicit FakeFrameReceiver(FakeGrantTarget& target) : target_(target) {}
   [[nodiscard]] Status receive(Mfn frame, const vmm::AcceptFrame& accept) override {
     if (!target_.has_room) return fail(Errno::enomem);
+    if (target_.before_it_accepts) target_.before_it_accepts();
     const auto pfn = accept();
     if (pfn) target_.places[frame] = *pfn;
     return pfn ? Status{} : fail(pfn.error());
