@@ -45,6 +45,19 @@ Json common_part(const DiskConfig& disk, std::uint32_t number) {
           {"image", disk.target.empty() ? "no medium" : short_name(disk.target.string())}};
 }
 
+/// What the driver domain is told of its device.
+Json request_of_driver_domain(const DiskConfig& disk, std::uint32_t number) {
+  return {{"vdev", disk.vdev},
+          {"number", number},
+          {"cdrom", disk.cdrom},
+          {"backend", disk.backend},
+          {"target", disk.target.string()},
+          {"script", disk.script},
+          {"read_only", disk.read_only},
+          {"discard", disk.discard},
+          {"direct_io", disk.direct_io}};
+}
+
 Json describe(const block::Inspected& is) {
   return {{"read_only", is.geometry.read_only},
           {"sectors", is.geometry.sectors},
@@ -136,11 +149,16 @@ ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
   const auto failed = [&](const std::string& why) { return Failed(fmt::format("{}: {}", disk.vdev, why)); };
   const auto number = vdev_number(disk.vdev);
   if (!number) return failed("no name of a virtual device");
-  if (!disk.backend.empty()) return failed("a device with backend= is one of the guest's configuration");
   // First of all: the image of a disk that the guest has already is locked, which says less.
   const auto there = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
   if (!there) return Failed(there.error());
   if (flag_in(*there, "present")) return Failed(fmt::format("the guest has a disk {} already", disk.vdev));
+  if (!disk.backend.empty()) {
+    auto answer = attach_of_driver_domain(guest, {"vbd", *number}, disk.backend, "block-attach",
+                                          request_of_driver_domain(disk, *number));
+    if (!answer) return failed(answer.error());
+    return answer;
+  }
   auto offer = offer_of(disk, allowed);
   if (!offer) return failed(offer.error());
   offer->request.update(common_part(disk, *number));

@@ -12,6 +12,7 @@
 #include "cli/config/mac.hpp"
 #include "cli/control/client.hpp"
 #include "cli/control/runtime_dir.hpp"
+#include "cli/hotplug/driver_domains_time.hpp"
 #include "cli/hotplug/keeper.hpp"
 #include "cli/json_number.hpp"
 #include "cli/networks/networks.hpp"
@@ -94,7 +95,6 @@ void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceCh
 }
 
 ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text, const VifConfig& vif) {
-  if (!vif.backend.empty()) return Failed("a device with backend= is one of the guest's configuration");
   const auto interfaces = devices_of(guest, "vif");
   if (!interfaces) return Failed(interfaces.error());
   std::uint32_t index = 0;
@@ -104,12 +104,19 @@ ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text
   auto mac = mac_for(guest, *interfaces, vif, index);
   if (!mac) return Failed(mac.error());
   config.mac = std::move(*mac);
+  const std::string said = vif.mac.empty() ? fmt::format("{},mac={}", text, config.mac) : text;
+  const Json request{{"number", index}, {"vif", said}};
+  if (!vif.backend.empty()) {
+    auto answer = attach_of_driver_domain(guest, {"vif", index}, vif.backend, "network-attach", request);
+    if (!answer) return Failed(fmt::format("interface {}: {}", index, answer.error()));
+    (*answer)["mac"] = config.mac;
+    return answer;
+  }
   auto kept = make_in_keeper([&] { return make_host_side(config, guest.note.id, index); });
   if (!kept) return Failed(kept.error());
   std::vector<int> passed{kept->tie.get()};
   for (const vmm::Fd& fd : kept->descriptors) passed.push_back(fd.get());
-  const std::string said = vif.mac.empty() ? fmt::format("{},mac={}", text, config.mac) : text;
-  auto answer = ask_guest_named(guest.name, "network-attach", {{"number", index}, {"vif", said}}, 10, passed);
+  auto answer = ask_guest_named(guest.name, "network-attach", request, 10, passed);
   if (!answer) return Failed(fmt::format("interface {}: {}", index, answer.error()));
   (*answer)["mac"] = config.mac;
   note(guest, {"vif", index}, {text_for_later(said, config), {}, KeeperNote::of(kept->process)});
@@ -137,11 +144,14 @@ ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& devic
     return Failed(begun.error());
   const KeeperNote keeper = keeper_of(guest, device);
   note(guest, device, {std::nullopt, {}, keeper});
-  const auto end = Clock::now() + patience;
+  auto end = Clock::now() + patience;
+  DriverDomainsTime of_driver_domain;
   for (std::chrono::milliseconds pause{5};; pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
     const auto now = ask_guest_named(guest.name, "device", which);
     if (!now) return Failed(now.error());
+    if (const auto more = of_driver_domain.extension(*now)) end = Clock::now() + *more;
     if (!flag_in(*now, "present")) {
+      of_driver_domain.say_if_it_was_up();
       // A server may have something to write to its image.
       constexpr int most_milliseconds = 30'000;
       if (!keeper.wait(most_milliseconds))

@@ -37,6 +37,13 @@ void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceCh
 [[nodiscard]] ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text,
                                             const VifConfig& vif);
 
+/// Asks for a device that another guest of the machine serves, and waits until that guest's driver has taken
+/// it (libxl waits for the same). If it has not in time, the device is taken back. The next life begins
+/// without it: the device is the driver domain's of now.
+[[nodiscard]] ClientAnswer attach_of_driver_domain(const RunningGuest& guest, const DeviceOfGuest& device,
+                                                   const std::string& backend, const std::string& command,
+                                                   const Json& request);
+
 /// The interface of a number or of an address. An error is one line.
 [[nodiscard]] tl::expected<DeviceOfGuest, std::string> find_interface(const RunningGuest& guest,
                                                                       const std::string& number_or_mac);

@@ -10,6 +10,9 @@
 #include <limits>
 #include <utility>
 
+#include "cli/config/vdev.hpp"
+#include "cli/run/driver_domains.hpp"
+
 namespace pinfold::cli {
 namespace {
 
@@ -114,8 +117,32 @@ DeviceRequests::Answer DeviceRequests::attach_served_disk(block::DiskNodes nodes
   return Json{{"kind", "vbd"}, {"number", number}, {"state", "arriving"}};
 }
 
+/// The target is the driver domain's: it is written into the store, and nothing on this host looks at it.
+DeviceRequests::Answer DeviceRequests::attach_disk_of_driver_domain(const Json& arguments,
+                                                                    std::uint32_t number) {
+  DiskConfig disk;
+  disk.vdev = text_in(arguments, "vdev");
+  if (vdev_number(disk.vdev) != number) return Failed("\"vdev\" and \"number\" differ");
+  disk.target = text_in(arguments, "target");
+  disk.script = text_in(arguments, "script");
+  disk.read_only = flag_in(arguments, "read_only");
+  disk.cdrom = flag_in(arguments, "cdrom");
+  disk.discard = flag_in(arguments, "discard");
+  disk.direct_io = flag_in(arguments, "direct_io");
+  const auto done = hot_plug_.attach_of_driver_domain({"vbd", number}, disk.vdev,
+                                                      text_in(arguments, "backend"), folders_of(disk));
+  if (!done) return Failed(done.error());
+  return Json{{"kind", "vbd"}, {"number", number}};
+}
+
 /// Descriptors: the image, or a connection to its server; and a tie if there is one.
 DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descriptors& descriptors) {
+  if (arguments.contains("backend")) {
+    const auto number = small_number(arguments, "number");
+    if (!number) return Failed(number.error());
+    if (!descriptors.empty()) return Failed("a disk with a backend takes no descriptor");
+    return attach_disk_of_driver_domain(arguments, *number);
+  }
   const bool is_empty = flag_in(arguments, "empty");
   if (descriptors.empty() != is_empty || descriptors.size() > 2)
     return Failed("block-attach takes a descriptor of an image, and may take a tie");
@@ -140,11 +167,9 @@ DeviceRequests::Answer DeviceRequests::attach_disk(const Json& arguments, Descri
   return Json{{"kind", "vbd"}, {"number", *number}};
 }
 
-/// Descriptors: a tie, what carries the frames, and a capture if there is one.
+/// Descriptors: a tie, what carries the frames, and a capture if there is one; none if a driver domain serves
+/// the interface.
 DeviceRequests::Answer DeviceRequests::attach_interface(const Json& arguments, Descriptors& descriptors) {
-  if (descriptors.size() != 2 && descriptors.size() != 3)
-    return Failed(
-        "network-attach takes a tie and a descriptor of the network, and may take one of a capture");
   const auto index = small_number(arguments, "number");
   if (!index) return Failed(index.error());
   const auto vif = parse_vif(text_in(arguments, "vif"));
@@ -155,6 +180,16 @@ DeviceRequests::Answer DeviceRequests::attach_interface(const Json& arguments, D
         store_->read(device.name.backend_folder().child("mac")).value_or("") == vif->config.mac)
       return Failed(
           fmt::format("interface {} has the address {} already", device.name.number, vif->config.mac));
+  if (!vif->config.backend.empty() && descriptors.empty()) {
+    const auto done = hot_plug_.attach_of_driver_domain({"vif", *index}, fmt::format("vif {}", *index),
+                                                        vif->config.backend, folders_of(vif->config, *index));
+    if (!done) return Failed(done.error());
+    return Json{{"kind", "vif"}, {"number", *index}};
+  }
+  if (!vif->config.backend.empty() || (descriptors.size() != 2 && descriptors.size() != 3))
+    return Failed(
+        "network-attach takes a tie and a descriptor of the network, and may take one of a capture; with "
+        "backend= it takes none");
   if (const char* error = error_in_lane(descriptors[1].get(), vif->config.net)) return Failed(error);
   VifDescriptors wires;
   wires.tie = std::move(descriptors[0]);

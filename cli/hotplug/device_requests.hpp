@@ -33,6 +33,7 @@ class DeviceRequests {
   [[nodiscard]] Answer attach_disk(const Json& arguments, Descriptors& descriptors);
   [[nodiscard]] Answer attach_served_disk(devices::block::DiskNodes nodes, const Json& arguments,
                                           Descriptors& descriptors);
+  [[nodiscard]] Answer attach_disk_of_driver_domain(const Json& arguments, std::uint32_t number);
   [[nodiscard]] Answer attach_interface(const Json& arguments, Descriptors& descriptors);
   [[nodiscard]] Answer detach(const Json& arguments);
   [[nodiscard]] Answer resize(const Json& arguments);

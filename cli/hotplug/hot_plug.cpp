@@ -16,8 +16,9 @@ namespace block = devices::block;
 using devices::xenbus::Departure;
 
 tl::expected<std::unique_ptr<HotPlug>, std::string> HotPlug::make(devices::xenbus::Bus& bus, DomId guest,
-                                                                  block::DiskLinks links) {
-  std::unique_ptr<HotPlug> made(new HotPlug(bus, guest, std::move(links)));
+                                                                  block::DiskLinks links,
+                                                                  DriverDomains driver_domains) {
+  std::unique_ptr<HotPlug> made(new HotPlug(bus, guest, std::move(links), std::move(driver_domains)));
   auto threads = devices::QueueThreadReserve::make(most, made->links_.wake_bus);
   if (!threads) return tl::unexpected(threads.error());
   made->links_.threads = std::move(*threads);
@@ -79,9 +80,24 @@ HotPlug::Done HotPlug::add_disk(block::DiskNodes nodes, std::shared_ptr<block::I
 HotPlug::Done HotPlug::plug(const DeviceKey& device, std::string name,
                             std::unique_ptr<devices::xenbus::Backend> backend) {
   auto plugged = bus_.plug({device.first, guest_, device.second}, std::move(backend));
-  if (!plugged) return plugged;
+  if (plugged) note(device, std::move(name));
+  return plugged;
+}
+
+void HotPlug::note(const DeviceKey& device, std::string name) {
   const std::lock_guard lock(mutex_);
   attached_[device] = std::move(name);
+}
+
+HotPlug::Done HotPlug::attach_of_driver_domain(const DeviceKey& device, std::string name,
+                                               const std::string& backend,
+                                               devices::xenbus::DeviceFolders folders) {
+  const std::string label = device.first == "vbd" ? "disk " + name : name;
+  auto made = device_of_driver_domain(driver_domains_, guest_, device.first, device.second, backend, label,
+                                      std::move(folders));
+  if (!made) return tl::unexpected(made.error());
+  auto plugged = bus_.plug(std::move(*made));
+  if (plugged) note(device, std::move(name));
   return plugged;
 }
 

@@ -13,6 +13,7 @@
 #include "cli/hotplug/arrivals.hpp"
 #include "cli/hotplug/restart_notice.hpp"
 #include "cli/networks/descriptors.hpp"
+#include "cli/run/driver_domains.hpp"
 #include "devices/block/disk.hpp"
 #include "devices/block/passed_image.hpp"
 #include "devices/xenbus/bus.hpp"
@@ -36,7 +37,7 @@ class HotPlug {
 
   /// `bus` and what `links` names outlive this. An error is one line.
   [[nodiscard]] static tl::expected<std::unique_ptr<HotPlug>, std::string> make(
-      devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links);
+      devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links, DriverDomains driver_domains);
 
   /// Errors are one line, without the device's name.
   [[nodiscard]] Done attach_disk(devices::block::DiskNodes nodes, devices::block::PassedImage image);
@@ -47,6 +48,11 @@ class HotPlug {
   /// What became of that.
   [[nodiscard]] Arrivals::Outcome arrival_of(std::uint32_t number) const { return arrivals_->of(number); }
   [[nodiscard]] Done attach_interface(const VifConfig& vif, std::uint32_t index, VifDescriptors descriptors);
+  /// A device that the guest `backend` of the machine serves. It needs nothing of the monitor's, and does not
+  /// count among `most`. Returns before that guest has taken the device.
+  [[nodiscard]] Done attach_of_driver_domain(const DeviceKey& device, std::string name,
+                                             const std::string& backend,
+                                             devices::xenbus::DeviceFolders folders);
   /// Begins a device's end, which has come when has() is false. `forced`: the guest is not waited for.
   [[nodiscard]] Done detach(const std::string& kind, std::uint32_t number, bool forced);
 
@@ -64,16 +70,18 @@ class HotPlug {
   [[nodiscard]] AttachedDevices attached() const;
 
  private:
-  HotPlug(devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links)
-      : bus_(bus), guest_(guest), links_(std::move(links)) {}
+  HotPlug(devices::xenbus::Bus& bus, DomId guest, devices::block::DiskLinks links, DriverDomains domains)
+      : bus_(bus), guest_(guest), links_(std::move(links)), driver_domains_(std::move(domains)) {}
 
   [[nodiscard]] Done add_disk(devices::block::DiskNodes nodes, std::shared_ptr<devices::block::Image> image);
   [[nodiscard]] Done plug(const DeviceKey& device, std::string name,
                           std::unique_ptr<devices::xenbus::Backend> backend);
+  void note(const DeviceKey& device, std::string name);
 
   devices::xenbus::Bus& bus_;
   const DomId guest_;
   devices::block::DiskLinks links_;
+  const DriverDomains driver_domains_;
   std::shared_ptr<devices::block::TransferReserve> transfers_;
   std::shared_ptr<devices::WakeReserve> wakes_;
   std::unique_ptr<Arrivals> arrivals_;

@@ -17,12 +17,18 @@ using devices::xenbus::DeviceName;
 using devices::xenbus::DeviceNodes;
 using devices::xenbus::DriverDomainDevice;
 
-tl::expected<DomId, std::string> domain_of(const DomainNames& names, const std::string& backend) {
-  if (const auto id = names.find(backend)) return *id;
-  return tl::unexpected(no_such_backend(backend));
-}
-
 }  // namespace
+
+tl::expected<std::unique_ptr<devices::xenbus::BusDevice>, std::string> device_of_driver_domain(
+    const DriverDomains& among, DomId guest, const std::string& kind, std::uint32_t number,
+    const std::string& backend, std::string label, DeviceFolders folders) {
+  const auto domain = among.names->find(backend);
+  if (!domain) return tl::unexpected(no_such_backend(backend));
+  if (*domain == guest)
+    return tl::unexpected(fmt::format("backend={}: a guest can't serve a device to itself", backend));
+  return std::make_unique<DriverDomainDevice>(*among.store, DeviceName{kind, guest, number, *domain},
+                                              std::move(label), std::move(folders));
+}
 
 /// docs/misc/xenstore-paths and libxl_disk.c; a hotplug script of the driver domain adds physical-device.
 DeviceFolders folders_of(const DiskConfig& disk) {
@@ -54,15 +60,13 @@ DeviceFolders folders_of(const VifConfig& vif, std::uint32_t number) {
 }
 
 tl::expected<void, std::string> add_devices_of_driver_domains(devices::xenbus::Bus& bus,
-                                                              devices::xenstore::Store& store,
-                                                              const GuestConfig& config, DomId guest,
-                                                              const DomainNames& names) {
-  const auto add = [&](const char* kind, std::uint32_t number, const std::string& backend, std::string label,
-                       DeviceFolders folders) -> tl::expected<void, std::string> {
-    const auto domain = domain_of(names, backend);
-    if (!domain) return tl::unexpected(label + ": " + domain.error());
-    bus.add(std::make_unique<DriverDomainDevice>(store, DeviceName{kind, guest, number, *domain},
-                                                 std::move(label), std::move(folders)));
+                                                              const DriverDomains& among,
+                                                              const GuestConfig& config, DomId guest) {
+  const auto add = [&](const char* kind, std::uint32_t number, const std::string& backend,
+                       const std::string& label, DeviceFolders folders) -> tl::expected<void, std::string> {
+    auto device = device_of_driver_domain(among, guest, kind, number, backend, label, std::move(folders));
+    if (!device) return tl::unexpected(label + ": " + device.error());
+    bus.add(std::move(*device));
     return {};
   };
   for (const DiskConfig& disk : config.disks) {

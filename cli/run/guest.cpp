@@ -76,13 +76,12 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
                                            [waker = bus.waker()] { waker->wake(); },
                                            nullptr,
                                            !config_.driver_domain};
-  auto hot_plug = HotPlug::make(bus, id, to_guest);
+  const DriverDomains driver_domains{host.store(), host.domain_names()};
+  auto hot_plug = HotPlug::make(bus, id, to_guest, driver_domains);
   if (!hot_plug) return tl::unexpected(hot_plug.error());
   hot_plug_ = std::move(*hot_plug);
   if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
-  if (auto added = add_devices_of_driver_domains(bus, *host.store(), config_, id, *host.domain_names());
-      !added)
-    return added;
+  if (auto added = add_devices_of_driver_domains(bus, driver_domains, config_, id); !added) return added;
   return add_interfaces(bus, config_, std::move(links.wirings), id,
                         {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus, nullptr,
                          to_guest.trusted});
