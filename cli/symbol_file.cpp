@@ -10,7 +10,6 @@
 namespace pinfold::cli {
 namespace {
 
-constexpr std::size_t most_map_bytes = std::size_t{256} << 20;  ///< Linux's are 5 to 15 MiB.
 /// Of an ELF file only the tables of symbols are read.
 constexpr std::size_t most_elf_bytes = std::numeric_limits<off_t>::max();
 
@@ -22,7 +21,7 @@ std::string about(const std::filesystem::path& path, const std::string& why) {
 
 tl::expected<SymbolFile, std::string> SymbolFile::open_map(const std::filesystem::path& path) {
   if (path.empty()) return SymbolFile();
-  auto file = loader::RegularFile::open(path, most_map_bytes);
+  auto file = loader::RegularFile::open(path, most_bytes_of_map);
   if (!file) return tl::unexpected(about(path, file.error().message));
   return SymbolFile(path, std::move(*file), false);
 }
@@ -35,10 +34,12 @@ tl::expected<SymbolFile, std::string> SymbolFile::open_elf(const std::filesystem
 }
 
 tl::expected<std::shared_ptr<const SystemMap>, std::string> SymbolFile::read() const {
-  if (!file_) return std::make_shared<const SystemMap>();
+  if (!file_ && !map_) return std::make_shared<const SystemMap>();
   const auto wrong = [this](const std::string& why) { return tl::unexpected(about(path_, why)); };
   std::shared_ptr<const SystemMap> map;
-  if (is_elf_) {
+  if (map_) {
+    map = std::make_shared<const SystemMap>(SystemMap::parse(map_->text()));
+  } else if (is_elf_) {
     const auto list = loader::function_list(file_->fd());
     if (!list) return wrong(list.error().message);
     map = std::make_shared<const SystemMap>(SystemMap::parse(*list));

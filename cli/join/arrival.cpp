@@ -49,6 +49,16 @@ tl::expected<loader::Buffer, std::string> contents(const vmm::Fd& file) {
   return std::move(*mapped);
 }
 
+tl::expected<SymbolFile, std::string> symbols_of(const vmm::Fd& file, const std::filesystem::path& path) {
+  if (!file.open()) return SymbolFile();
+  const auto size = size_of_sealed(file);
+  if (!size) return Failed(size.error());
+  if (*size == 0 || *size > most_bytes_of_map) return Failed("a map of no bytes, or of too many");
+  auto mapped = loader::Buffer::map_descriptor(file.get(), *size);
+  if (!mapped) return Failed(mapped.error().message);
+  return SymbolFile::of(std::move(*mapped), path);
+}
+
 /// Queues of all disks together: of each, one a vCPU.
 tl::expected<std::shared_ptr<block::TransferReserve>, std::string> transfers_of(const GuestConfig& guest) {
   const auto queues = std::min<std::size_t>(guest.vcpus, block::max_queues) * guest.disks.size();
@@ -136,7 +146,7 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
     if (!read) return Failed(read.error());
     initrd.emplace(std::move(*read));
   }
-  auto symbols = SymbolFile::open_elf({});
+  auto symbols = symbols_of(files.take(text.at("symbols")), options->watch.system_map);
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!symbols || !processors) return Failed(symbols ? "cpus: " + processors.error() : symbols.error());
   auto images = images_of(guest, text.at("disks"), files);
@@ -145,6 +155,7 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
   if (!console) return Failed(console.error());
   LifeLinks links;
   for (std::size_t n = 0; n < socket_count; ++n) links.sockets[n] = files.take(text.at("sockets").at(n));
+  links.debugger = files.take(text.at("debugger"));
   links.networks = networks_of(text.at("networks"), files);
   const auto served = std::count_if(guest.vifs.begin(), guest.vifs.end(),
                                     [](const VifConfig& vif) { return vif.backend.empty(); });

@@ -17,6 +17,7 @@
 #include "cli/supervisor/handover.hpp"
 #include "devices/block/inspect.hpp"
 #include "devices/block/raw_image.hpp"
+#include "loader/buffer.hpp"
 
 namespace pinfold::cli::join {
 namespace {
@@ -86,6 +87,15 @@ Result<void> add_console(Files& files, Json& text, const ConsoleOptions& options
   return {};
 }
 
+/// It is parsed by the machine's monitor, which trusts it no more than this process does.
+Result<void> add_symbols(Files& files, Json& text, const std::filesystem::path& map) {
+  if (map.empty()) return {};
+  const auto names = loader::Buffer::read_file(map, most_bytes_of_map);
+  if (!names) return failure(exit_bad_image, fmt::format("{}: {}", map.string(), names.error().message));
+  text["symbols"] = files.add(sealed_file(names->bytes()));
+  return {};
+}
+
 /// With a boot loader, kernel and RAM disk are on the guest's own disks.
 Result<BootSource> find_boot(const RunOptions& options) {
   DiskImages images;
@@ -103,9 +113,8 @@ Result<BootSource> find_boot(const RunOptions& options) {
 
 std::string objection_to(const RunOptions& options) {
   if (options.watch.trace.to) return "--trace-mmu is for a guest that is alone in its machine";
-  if (!options.watch.gdb.empty()) return "--gdb is for guests that a machine starts with";
-  if (!options.watch.system_map.empty() || !options.watch.vmlinux.empty())
-    return "--system-map and --vmlinux are for guests that a machine starts with";
+  if (!options.watch.vmlinux.empty())
+    return "--vmlinux is for guests that a machine starts with; --system-map has the same names";
   for (const DiskConfig& disk : options.guest.disks)
     if (!is_raw_file(disk))
       return fmt::format(
@@ -116,7 +125,7 @@ std::string objection_to(const RunOptions& options) {
 }
 
 Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options, const SocketNumbers& sockets,
-                        const NetworkDescriptors& networks) {
+                        int debugger, const NetworkDescriptors& networks) {
   auto source = find_boot(options);
   if (!source) return tl::unexpected(source.error());
   const RunOptions& boots = source->options();
@@ -129,10 +138,13 @@ Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options, const 
   Json text{{"options", files.add(sealed_file(std::as_bytes(std::span(bytes))))},
             {"kernel", files.add(sealed_file(kernel->elf()))},
             {"initrd", *initrd ? Json(files.add(sealed_file((*initrd)->bytes()))) : Json(-1)},
+            {"symbols", -1},
+            {"debugger", files.borrow(debugger)},
             {"wall_offset", wall_offset(boots.guest)},
             {"sockets", Json::array()},
             {"networks", Json::array()},
             {"disks", Json::array()}};
+  if (auto added = add_symbols(files, text, boots.watch.system_map); !added) return added;
   for (const int listener : sockets) text["sockets"].push_back(files.borrow(listener));
   for (const VifDescriptors& vif : networks) {
     Json lanes = Json::array();

@@ -14,8 +14,10 @@ namespace pinfold::cli::join {
 /// Why this guest can't join another one's machine, in one line; empty: it can.
 [[nodiscard]] std::string objection_to(const RunOptions& options);
 
-/// Opens all that the guest is made from, and sends it. `sockets` and `networks` are the supervisor's.
+/// Opens all that the guest is made from, and sends it. `sockets`, `debugger` (a socket that listens for GDB,
+/// or -1) and `networks` are the supervisor's.
 [[nodiscard]] Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options,
-                                      const SocketNumbers& sockets, const NetworkDescriptors& networks);
+                                      const SocketNumbers& sockets, int debugger,
+                                      const NetworkDescriptors& networks);
 
 }  // namespace pinfold::cli::join

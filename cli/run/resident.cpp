@@ -89,6 +89,7 @@ int Resident::complain(int code, const std::string& what) const {
 GuestLinks Resident::links_of_life() {
   GuestLinks links;
   links.trace = life_->trace.get();
+  links.debugged = links_.debugger.open();
   links.audit_interval = options_.watch.audit ? options_.watch.audit_interval : 0;
   links.wall_offset_seconds = open_.wall_offset_seconds;
   links.processors = open_.processors;

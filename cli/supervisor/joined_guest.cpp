@@ -35,7 +35,9 @@ int complain(int code, const std::string& what) {
 int send_and_ask(const std::string& with, const vmm::Fd& ours, const vmm::Fd& theirs, const Member& member) {
   constexpr time_t patience_s = 120;
   const auto sockets = member.name ? member.name->listeners() : SocketNumbers{-1, -1, -1};
-  const auto sent = join::send_guest(ours, member.of_life, sockets, member.networks->descriptors());
+  const auto sent =
+      join::send_guest(ours, member.of_life, sockets, member.debugger ? member.debugger->socket().get() : -1,
+                       member.networks->descriptors());
   if (!sent) return complain(sent.error().code, sent.error().message);
   const std::array<int, 1> passed{theirs.get()};
   const auto joined = ask_guest_named(with, "join", Json::object(), patience_s, passed);
@@ -183,6 +185,11 @@ int supervise_joined(const RunOptions& given, const std::string& with, Superviso
   if (!name) return complain(exit_bad_image, name.error());
   auto member = std::make_unique<Member>(Member{.options = options});
   member->name.emplace(std::move(*name));
+  if (!options.watch.gdb.empty()) {
+    auto listener = gdb::Listener::open(options.watch.gdb);
+    if (!listener) return complain(exit_bad_image, listener.error());
+    member->debugger.emplace(std::move(*listener));
+  }
   if (events.named) events.named();
   JoinedGuest guest(std::move(member), std::move(*found));
   if (const int code = guest.join(); code != exit_powered_off) return code;

@@ -3,8 +3,11 @@ start, and one that can't join leaves the others as they were."""
 import array
 import json
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from harness.images import Images
 from harness.pinfold import Pinfold
 from test_formats import initrd_with, qemu_img
+from test_gdb import GUEST as DEBUGGED, SAID, SCRIPT
 from test_machine import AUDITED, caller, config, goes_on, listed
 
 Create = Callable[..., str]
@@ -205,6 +209,36 @@ reboot -f
     assert goes_on(host, "one")
 
 
+# -- a debugger, and names of functions
+
+def test_a_joined_guest_is_debugged(host: Pinfold, work: Path, create: Create) -> None:
+    if not shutil.which("gdb"):
+        pytest.skip("no gdb here")
+    create(caller(host, "one"))
+    place, script, kernel = work / "gdb", work / "script", host.build.guest(DEBUGGED)
+    create("--with", "one", config(host, "two", DEBUGGED, "", "vcpus = 2"), "--gdb", f"unix:{place}")
+    script.write_text(SCRIPT.replace("SOCKET", str(place)))
+    done = subprocess.run(["gdb", "-nx", "-q", "-batch", "-x", script, kernel], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=180, check=False)
+    print(done.stdout)
+    assert [pattern for pattern in SAID if not re.search(pattern, done.stdout, re.MULTILINE)] == []
+    wait_until(lambda: list(listed(host)) == ["one"], "two has ended", 60)
+    assert re.search(f"two: {AUDITED}", log_of(work, "one"))
+    assert goes_on(host, "one")
+    wait_until(lambda: not place.exists(), "the debugger's socket is gone", 60)
+
+
+def test_a_joined_guest_that_crashes_names_its_functions(host: Pinfold, work: Path, create: Create) -> None:
+    create(caller(host, "one"))
+    kernel = host.build.guest("bad_shuts_down")
+    names = subprocess.run(["nm", kernel], capture_output=True, text=True, check=True).stdout
+    (work / "map").write_text(names)
+    create("--with", "one", config(host, "two", "bad_shuts_down", "crash"), "--system-map", work / "map")
+    wait_until(lambda: "kit_hypercall" in log_of(work, "one"), "the report names functions", 60)
+    wait_until(lambda: list(listed(host)) == ["one"], "two has ended", 60)
+    assert goes_on(host, "one")
+
+
 # -- what is refused, and leaves the others as they were
 
 def test_what_another_guest_of_the_machine_has_is_refused(host: Pinfold, work: Path, create: Create) -> None:
@@ -212,11 +246,20 @@ def test_what_another_guest_of_the_machine_has_is_refused(host: Pinfold, work: P
     disk = work / "disk.img"
     disk.write_bytes(bytes(1 << 20))
     line = f'disk = [ "{disk},raw,xvda,rw" ]'
-    create(caller(host, "one", uuid, line))
+    macs = [f'vif = [ "net=listen:unix:{work}/wire{n},mac=00:16:3e:00:00:01" ]' for n in (1, 2)]
+    create(caller(host, "one", uuid, line, macs[0]))
     assert "a guest named one is running already" in refused(host, "--with", "one", caller(host, "one"))
     (host.folder / "one.cfg").unlink()
     assert "one and two have the same UUID" in refused(host, "--with", "one", caller(host, "two", uuid))
+    assert "one and two have the same MAC address" in refused(host, "--with", "one", caller(host, "two", macs[1]))
     assert "disk.img" in refused(host, "--with", "one", caller(host, "two", line))
+    # Also for a guest that has nothing to do with it.
+    assert "a guest named one is running already" in refused(host, config(host, "one", "control_keeps_calling"))
+    (host.folder / "one.cfg").unlink()
+    assert "disk.img" in refused(host, caller(host, "two", line))
+    assert "/nowhere" in refused(host, "--with", "one", caller(host, "two"), "--system-map", "/nowhere")
+    assert "--vmlinux" in refused(host, "--with", "one", caller(host, "two"), "--vmlinux", host.build.guest("control_keeps_calling"))
+    assert "gdb" in refused(host, "--with", "one", caller(host, "two"), "--gdb", f"unix:{work}/nowhere/gdb")
     assert list(listed(host)) == ["one"] and goes_on(host, "one")
     create("--with", "one", caller(host, "two"))
 

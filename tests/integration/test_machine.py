@@ -333,6 +333,8 @@ def test_what_another_guest_has_is_refused(host: Pinfold, work: Path) -> None:
     assert refused(host, one, one) == "pinfold: two guests have the name one\n"
     uuid = 'uuid = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"'
     assert "one and two have the same UUID" in refused(host, caller(host, "one", uuid), caller(host, "two", uuid))
+    mac = 'vif = [ "mac=00:16:3e:00:00:01" ]'
+    assert "one and two have the same MAC address" in refused(host, caller(host, "one", mac), caller(host, "two", mac))
     disk = work / "disk.img"
     disk.write_bytes(bytes(1 << 20))
     line = f'disk = [ "{disk},raw,xvda,rw" ]'
