@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "devices/xenstore/numbers.hpp"
+
 namespace pinfold::devices::xenstore {
 namespace {
 
@@ -44,8 +46,13 @@ Status Store::remove(const Path& path) {
 
 ClientId Store::add_client(DomId domain, const std::weak_ptr<EventListener>& listener, EventStyle style) {
   const std::lock_guard lock(mutex_);
-  const ClientId id(++last_client_);
-  clients_.try_emplace(id, domain, domain == DomId(0) ? host_quotas_ : quotas_, listener, style);
+  // Two clients of one number would have each other's rights.
+  last_.client = next_number(last_.client, [&](auto number) { return clients_.contains(ClientId(number)); });
+  const ClientId id(last_.client);
+  const auto [place, is_new] =
+      clients_.try_emplace(id, domain, domain == DomId(0) ? host_quotas_ : quotas_, listener, style);
+  if (!is_new) std::abort();
+  place->second.last_transaction = last_.transaction;
   return id;
 }
 
@@ -129,10 +136,8 @@ tl::expected<TransactionId, Errno> Store::start_transaction(ClientId id) {
   Client& c = client(id);
   if (c.transactions.size() >= c.quotas.transactions) return fail(Errno::enospc);
   if (room_of(c) == 0) return fail(Errno::enomem);
-  // Numbers come round after 2^32; one still in use, and 0, are skipped.
-  do {
-    ++c.last_transaction;
-  } while (c.last_transaction == 0 || c.transactions.contains(TransactionId(c.last_transaction)));
+  c.last_transaction = next_number(
+      c.last_transaction, [&](auto number) { return c.transactions.contains(TransactionId(number)); });
   const TransactionId tx(c.last_transaction);
   c.transactions.try_emplace(tx, tree_, c.actor, c.quotas);
   return tx;

@@ -40,9 +40,13 @@ struct Listing {
 class Store {
  public:
   using Clock = std::function<WatchList::Time()>;
+  /// The last numbers that were given: of a client, and of a transaction of each.
+  struct LastNumbers {
+    std::uint32_t client = 0, transaction = 0;
+  };
   explicit Store(Quotas quotas = {}, Quotas host_quotas = Quotas::of_the_host(),
-                 Clock clock = std::chrono::steady_clock::now)
-      : quotas_(quotas), host_quotas_(host_quotas), clock_(std::move(clock)) {}
+                 Clock clock = std::chrono::steady_clock::now, LastNumbers last = {0, 0})
+      : quotas_(quotas), host_quotas_(host_quotas), clock_(std::move(clock)), last_(last) {}
 
   // ---- the monitor, privileged ----
   [[nodiscard]] tl::expected<std::string, Errno> read(const Path& path);
@@ -144,7 +148,7 @@ class Store {
   std::mutex mutex_;
   Tree tree_;
   std::map<ClientId, Client> clients_;
-  std::uint32_t last_client_ = 0;
+  LastNumbers last_;  ///< The transaction's is where each client begins.
   std::set<ClientId> to_wake_;
   std::map<DomId, std::uint32_t> introduced_;  ///< How often each.
   std::map<std::string, Permissions, std::less<>> special_{{"@introduceDomain", Permissions(DomId(0))},

@@ -101,9 +101,13 @@ inline tl::expected<std::unique_ptr<TransferQueue>, std::string> FakeImage::make
 /// The guest's side of a ring page.
 class FakeFrontend {
  public:
-  explicit FakeFrontend(vmm::SharedPage page) : page_(std::move(page)) {
-    page_.store<std::uint32_t>(4, 1);   // req_event
-    page_.store<std::uint32_t>(12, 1);  // rsp_event
+  /// `first`: the index of the first request.
+  explicit FakeFrontend(vmm::SharedPage page, std::uint32_t first = 0)
+      : page_(std::move(page)), produced_(first), consumed_(first) {
+    page_.store<std::uint32_t>(0, first);       // req_prod
+    page_.store<std::uint32_t>(4, first + 1);   // req_event
+    page_.store<std::uint32_t>(8, first);       // rsp_prod
+    page_.store<std::uint32_t>(12, first + 1);  // rsp_event
   }
   template <class Raw>
   void put(const Raw& raw) {
@@ -132,7 +136,7 @@ class FakeFrontend {
 
  private:
   vmm::SharedPage page_;
-  std::uint32_t produced_ = 0, consumed_ = 0;
+  std::uint32_t produced_, consumed_;
 };
 
 inline blkif_request transfer_request(std::uint8_t operation, std::uint64_t id, std::uint64_t sector,

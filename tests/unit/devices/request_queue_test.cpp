@@ -174,6 +174,23 @@ TEST_F(Queue, a_full_ring_is_served) {
   EXPECT_EQ(status_of(transfer_request(BLKIF_OP_READ, 99, 0, {{100, 0, 0}})), BLKIF_RSP_OKAY);
 }
 
+TEST_F(Queue, indexes_come_round_after_2_to_the_32) {
+  queue.reset();
+  front = FakeFrontend(guest.frame(ring_frame), 0xffff'fff0);
+  connect();
+  for (int round = 0; round < 3; ++round) {
+    for (std::uint32_t n = 0; n < 32; ++n)
+      front.put(transfer_request(BLKIF_OP_READ, n, n, {{100 + n, 0, 0}}));
+    EXPECT_TRUE(front.push());
+    serve();
+    EXPECT_FALSE(queue->is_broken());
+    ASSERT_EQ(front.responses_there(), 32u);
+    while (front.take()) {
+    }
+    (void)queue->await_request();
+  }
+}
+
 TEST_F(Queue, an_index_that_runs_away_breaks_the_ring) {
   for (const std::uint32_t index : {33u, 0x80000000u, 0xffffffffu}) {
     front.set_producer(index);

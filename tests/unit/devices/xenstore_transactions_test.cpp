@@ -1,6 +1,7 @@
 // Transactions: what others see of them, and what makes them fail.
 #include <thread>
 
+#include "devices/xenstore/numbers.hpp"
 #include "xenstore_fixtures.hpp"
 
 namespace pinfold::devices::xenstore {
@@ -89,6 +90,30 @@ TEST_F(StoreTest, transactions_are_bounded_in_number_and_size) {
 
 // Random operations in two interleaved transactions: whatever commits must equal running it alone at its
 // commit.
+TEST(StoreNumbers, come_round_and_are_nobody_elses) {
+  Store store({}, Quotas::of_the_host(), std::chrono::steady_clock::now, {~0U - 2, ~0U - 1});
+  ASSERT_TRUE(store.write(path("/secret"), "s"));
+  const ClientId host = store.add_client(DomId(0), {}), last = store.add_client(DomId(1), {});
+  const auto tx = store.start_transaction(last);
+  ASSERT_TRUE(tx);
+  EXPECT_EQ(tx->raw(), ~0U);
+  EXPECT_EQ(store.start_transaction(last)->raw(), 1U) << "0 is no transaction";
+  std::vector<ClientId> later;
+  for (int i = 0; i < 3; ++i) later.push_back(store.add_client(DomId(1), {}));
+  for (const ClientId id : later) {
+    EXPECT_TRUE(id != host && id != last);
+    EXPECT_EQ(store.read(id, TransactionId(0), path("/secret")).error(), Errno::eacces);
+  }
+  EXPECT_TRUE(store.read(host, TransactionId(0), path("/secret")));
+}
+
+TEST(StoreNumbers, that_are_in_use_are_skipped) {
+  const auto taken = [](std::uint32_t number) { return number <= 2 || number == ~0U || number == 7; };
+  EXPECT_EQ(next_number(5, taken), 6U);
+  EXPECT_EQ(next_number(6, taken), 8U);
+  EXPECT_EQ(next_number(~0U - 1, taken), 3U);
+}
+
 TEST_F(StoreTest, committed_counters_never_lose_an_increment) {
   ASSERT_TRUE(store.write(one, no_tx, path("n"), "0"));
   const ClientId other = store.add_client(DomId(1), {});

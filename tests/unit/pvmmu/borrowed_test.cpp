@@ -1,6 +1,8 @@
 // Frames of another domain that a grant maps: they are in the domain's tables by that alone.
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "fake_machine.hpp"
 
 namespace pinfold::pvmmu::test {
@@ -54,6 +56,31 @@ TEST_F(Borrowed, frame_is_in_the_view_and_in_entries_from_map_to_unmap) {
   EXPECT_FALSE(one.mmu.may_access(lent, false));
   EXPECT_TRUE(one.mmu.borrowed().all().empty());
   EXPECT_TRUE(two.mmu.owns(lent));
+}
+
+TEST_F(Borrowed, frame_that_is_mapped_as_often_as_can_be_counted_is_mapped_no_more) {
+  ASSERT_TRUE(map(3, Pte(lent, rw)));
+  // Nobody maps a frame that often in a test.
+  auto& borrowed = const_cast<BorrowedFrames&>(one.mmu.borrowed());
+  borrowed.set(lent, {max_references - 2, 1});
+  ASSERT_TRUE(map(4, Pte(lent, ro)));
+  EXPECT_EQ(map(5, Pte(lent, ro)).error().rule, Rule::count_overflow);
+  EXPECT_EQ(map(5, Pte(lent, rw)).error().rule, Rule::count_overflow);
+  EXPECT_EQ(at(5), Pte());
+  ASSERT_TRUE(map(5, Pte(other, rw))) << "another frame has counts of its own";
+  borrowed.set(lent, {1, 1});
+  for (const auto& [slot, entry] : {std::pair(3, Pte(lent, rw)), {4, Pte(lent, ro)}, {5, Pte(other, rw)}})
+    EXPECT_TRUE(unmap(static_cast<std::size_t>(slot), entry));
+}
+
+TEST_F(Borrowed, frame_that_is_read_as_often_as_can_be_counted_is_held_no_more) {
+  std::uint32_t& entries = two.records().uses(kept).refs;
+  const std::uint32_t before = std::exchange(entries, max_references);
+  EXPECT_EQ(two.mmu.hold_readable(two.held, kept).error().rule, Rule::count_overflow);
+  EXPECT_EQ(entries, max_references);
+  entries = before;
+  ASSERT_TRUE(two.mmu.hold_readable(two.held, kept));
+  two.mmu.release_readable(two.held, kept);
 }
 
 TEST_F(Borrowed, frame_is_writable_in_the_view_as_long_as_a_mapping_for_writing_is_left) {
