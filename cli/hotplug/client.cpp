@@ -151,7 +151,6 @@ ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& devic
     if (!now) return Failed(now.error());
     if (const auto more = of_driver_domain.extension(*now)) end = Clock::now() + *more;
     if (!flag_in(*now, "present")) {
-      of_driver_domain.say_if_it_was_up();
       // A server may have something to write to its image.
       constexpr int most_milliseconds = 30'000;
       if (!keeper.wait(most_milliseconds))

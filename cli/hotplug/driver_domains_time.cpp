@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <utility>
 
 #include "devices/xenbus/driver_domain_device.hpp"
 
@@ -10,6 +11,7 @@ namespace pinfold::cli {
 namespace {
 
 constexpr auto its_time = devices::xenbus::DriverDomainDevice::patience;
+constexpr std::chrono::seconds silence{2};
 
 }  // namespace
 
@@ -17,17 +19,17 @@ constexpr auto its_time = devices::xenbus::DriverDomainDevice::patience;
 std::optional<std::chrono::milliseconds> DriverDomainsTime::extension(const Json& device) {
   const bool has_let_go = flag_in(device, "present") && number_in(device, "backend_id").value_or(0) != 0 &&
                           text_in(device, "state").empty();
-  if (begun_ || !has_let_go) return std::nullopt;
-  begun_ = Clock::now();
-  // A monitor that is busy looks later.
-  return 2 * its_time;
-}
-
-void DriverDomainsTime::say_if_it_was_up() const {
-  // The command looks a little later than the monitor begins to count.
-  if (begun_ && Clock::now() - *begun_ >= its_time - std::chrono::seconds(1))
-    fmt::print(stderr, "pinfold: the driver domain has not let go of the device within {} s; it is gone\n",
+  if (!has_let_go) return std::nullopt;
+  if (!begun_) {
+    begun_ = Clock::now();
+    // A monitor that is busy looks later.
+    return 2 * its_time;
+  }
+  if (Clock::now() - *begun_ >= silence && !std::exchange(told_, true))
+    fmt::print(stderr,
+               "pinfold: the guest has let go of the device, and its driver domain has {} s for that\n",
                its_time.count());
+  return std::nullopt;
 }
 
 }  // namespace pinfold::cli

@@ -13,14 +13,13 @@ namespace pinfold::cli {
 class DriverDomainsTime {
  public:
   /// `device` is what the monitor says of the device now. If the driver domain's time has just begun: how
-  /// long the command has to wait from now on.
+  /// long the command has to wait from now on. If it lasts long, a line on stderr says so, once.
   [[nodiscard]] std::optional<std::chrono::milliseconds> extension(const Json& device);
-  /// When the device is gone: a line on stderr, if the driver domain had not let go of it.
-  void say_if_it_was_up() const;
 
  private:
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> begun_;
+  bool told_ = false;
 };
 
 }  // namespace pinfold::cli

@@ -129,9 +129,10 @@ int ask_all(const Options& options, const char* command, const Json& arguments, 
 }
 
 /// A guest that shares its monitor: that one is not killed, because the others would end with it. A guest
-/// that reboots just now may start again once more.
+/// that reboots just now may start again once more; one that ends waits for its driver domain, and for what
+/// the host still transfers (Bus::patience), which takes 30 s at most.
 bool destroy_in_company(const std::filesystem::path& directory, const RunningGuest& guest) {
-  for (int tries = 0; tries < 5; ++tries) {
+  for (int tries = 0; tries < 20; ++tries) {
     (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
     if (supervisor_ends_within(directory, guest, 2s)) return true;
   }

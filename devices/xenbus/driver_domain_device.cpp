@@ -44,14 +44,14 @@ std::vector<std::string> DriverDomainDevice::watched() const {
 void DriverDomainDevice::look(Clock::time_point now) {
   if (gone_) return;
   if (backend_has_ended()) {
-    if (departure() == Departure::none && !announced_) return show_closed();
+    if (leaving() == Departure::none && !announced_) return show_closed();
     remove_nodes();
     gone_ = true;
     return;
   }
   state_ = read_state(name().backend_folder());
   was_used_ = was_used_ || (state_ != BusState::unknown && state_ != BusState::initialising);
-  if (departure() != Departure::none) leave(now);
+  if (leaving() != Departure::none) leave(now);
 }
 
 bool DriverDomainDevice::backend_has_ended() {
@@ -85,7 +85,7 @@ void DriverDomainDevice::begin_leaving() {
 
 void DriverDomainDevice::leave(Clock::time_point now) {
   begin_leaving();
-  if (departure() == Departure::forced) take_from_frontend(now);
+  if (leaving() == Departure::forced) take_from_frontend(now);
   switch (read_state(name().frontend_folder())) {
     case BusState::unknown:
     case BusState::initialising:
@@ -111,7 +111,8 @@ void DriverDomainDevice::take_from_frontend(Clock::time_point now) {
   (void)store_.remove(name().frontend_folder());
 }
 
-void DriverDomainDevice::shut() { depart(Departure::forced); }
+/// The guest has the device to its end: this is no departure.
+void DriverDomainDevice::shut() { shut_ = true; }
 
 bool DriverDomainDevice::is_disconnected() {
   look(Clock::now());

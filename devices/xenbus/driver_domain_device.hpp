@@ -57,6 +57,7 @@ class DriverDomainDevice final : public BusDevice {
 
  private:
   [[nodiscard]] BusState read_state(const xenstore::Path& folder);
+  [[nodiscard]] Departure leaving() const { return shut_ ? Departure::forced : departure(); }
   [[nodiscard]] bool backend_has_ended();
   void show_closed();
   void begin_leaving();
@@ -69,6 +70,7 @@ class DriverDomainDevice final : public BusDevice {
   const DeviceFolders folders_;
   std::atomic<BusState> state_ = BusState::initialising;
   bool ended_ = false;     ///< The backend's domain.
+  bool shut_ = false;      ///< The frontend's has.
   bool was_used_ = false;  ///< Some driver has taken the backend.
   bool announced_ = false;
   bool gone_ = false;

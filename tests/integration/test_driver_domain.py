@@ -10,7 +10,8 @@ from harness.driver_domain import initrd
 from harness.images import Images
 from harness.pinfold import Guest, Pinfold
 from harness.session import AUDITED
-from test_machine import caller
+from test_lies import DISK as TAKEN, end, two
+from test_machine import caller, goes_on, run
 
 BACK = ("loop", "bridge", "xen-blkback", "xen-netback", "xen-blkfront")
 FRONT = ("xen-blkfront", "xen-netfront")
@@ -178,6 +179,76 @@ def test_a_device_is_listed_and_detached(pair: Pair) -> None:
         assert guest.console.has(f"{name}: {AUDITED}")
 
 
+# Uses its disk each time it comes, and starts again when it gets a second one.
+COMES_AND_GOES = """
+echo "ready"
+while :; do
+  until [ -b /dev/xvda ]; do sleep 0.1; done
+  dd if=/dev/urandom of=/tmp/data bs=1M count=4 2>/dev/null
+  dd if=/tmp/data of=/dev/xvda bs=1M conv=fsync 2>/dev/null
+  echo 3 >/proc/sys/vm/drop_caches
+  [ "$(dd if=/dev/xvda bs=1M count=4 2>/dev/null | md5sum)" = "$(md5sum </tmp/data)" ] && echo "has used it"
+  while [ -b /dev/xvda ]; do [ ! -b /dev/xvdb ] || reboot -f; sleep 0.1; done
+  echo "has lost it"
+done
+"""
+
+
+def test_a_running_guest_gets_devices_of_a_driver_domain(pair: Pair) -> None:
+    guest = pair.run(pair.back("touch /tmp/other\n" + STAYS), pair.front(COMES_AND_GOES))
+    guest.wait_for("^front: ready", 180)
+    disk, interface = "format=raw,vdev=xvda,access=rw,backend=back,target=/tmp/disk", "backend=back,mac=00:16:3e:00:00:07"
+    for times in (1, 2):
+        done = pair.host("block-attach", "front", disk)
+        assert done.returncode == 0, done.stderr
+        guest.wait_for("^front: has used it", 90, times=times)
+        assert disks(pair.host)[0]["backend_id"] == 1
+        assert "has a disk xvda already" in refused(pair.host("block-attach", "front", disk))
+        done = pair.host("block-detach", "front", "xvda")
+        assert done.returncode == 0, done.stderr
+        guest.wait_for("^front: has lost it", 90, times=times)
+    done = pair.host("network-attach", "front", interface)
+    assert done.returncode == 0, done.stderr
+    assert "has the address" in refused(pair.host("network-attach", "front", interface))
+    assert pair.host("network-detach", "front", "00:16:3e:00:00:07").returncode == 0
+    # A guest that starts again has the devices of its configuration.
+    assert pair.host("block-attach", "front", disk).returncode == 0
+    guest.wait_for("^front: has used it", 90, times=3)
+    assert pair.host("block-attach", "front", disk.replace("xvda", "xvdb").replace("disk", "other")).returncode == 0
+    guest.wait_for("front: the guest starts again beside others, .*without xvda, xvdb", 90)
+    guest.wait_for("^front: ready", 90, times=2)
+    assert disks(pair.host) == []
+    # The driver domain ends with the device.
+    assert pair.host("block-attach", "front", disk).returncode == 0
+    guest.wait_for("^front: has used it", 90, times=4)
+    assert pair.host("destroy", "back").returncode == 0
+    wait_until(lambda: disks(pair.host)[0]["backend_state"] == 6)
+    assert pair.host("block-detach", "front", "xvda").returncode == 0
+    guest.wait_for("^front: has lost it", 90, times=3)
+    assert "no guest of this name" in refused(pair.host("block-attach", "front", disk))
+    assert pair.host("destroy", "front").returncode == 0
+    assert guest.exit_code() == 0
+    for name, times in (("front", 2), ("back", 1)):
+        assert len(guest.console.matching(f"{name}: {AUDITED}")) == times
+
+
+def test_a_device_that_no_driver_takes_is_taken_back(host: Pinfold) -> None:
+    """The guest that is to serve it has no driver."""
+    guest = run(host, caller(host, "back"), caller(host, "front"))
+    for name in ("back", "front"):
+        guest.wait_for(f"^{name}: calling")
+    disk = "format=raw,vdev=xvda,access=rw,backend=%s,target=/dev/x"
+    assert "no driver of the driver domain has taken the device" in refused(host("block-attach", "front", disk % "back"))
+    wait_until(lambda: disks(host) == [])
+    assert "can't serve a device to itself" in refused(host("block-attach", "front", disk % "front"))
+    assert "no guest of this name" in refused(host("network-attach", "front", "backend=nobody"))
+    assert "serves block devices of its own" in refused(host("block-attach", "front", (disk % "back").replace("raw", "qcow2")))
+    assert disks(host) == []
+    for name in ("back", "front"):
+        assert host("destroy", name).returncode == 0
+    assert guest.exit_code() == 0
+
+
 def test_a_driver_domain_that_ends_fails_what_it_served_and_no_more(pair: Pair) -> None:
     guest = pair.run(pair.back(SERVE_FILE), pair.front(READS, DISK, VIF))
     guest.wait_for("^front: reads it", 180)
@@ -208,6 +279,32 @@ def test_a_guest_that_joins_and_ends_leaves_its_driver_domain_as_it_was(pair: Pa
     assert back.console.has(AUDITED)
 
 
+def test_a_driver_domain_that_holds_on_delays_a_detach_by_its_time_only(host: Pinfold) -> None:
+    guest = two(host, "machine_holds_on", devices=())
+    done = host("block-attach", "front", TAKEN)
+    assert done.returncode == 0, done.stderr
+    guest.wait_for("^front: is served", 90)
+    begin = time.monotonic()
+    done = host("block-detach", "front", "xvda")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begin > 9, "the driver domain has 10 s"
+    assert "its driver domain has 10 s" in done.stderr
+    assert guest.console.has("^front: has let go")
+    for name in ("front", "back", "third"):
+        end(host, guest, name)
+    assert guest.exit_code() == 0
+
+
+def test_a_driver_domain_that_holds_on_delays_an_end_by_its_time_only(host: Pinfold) -> None:
+    guest = two(host, "machine_holds_on", devices=(f'disk = ["{TAKEN}"]',))
+    guest.wait_for("^front: is served", 90)
+    end(host, guest, "front")
+    assert goes_on(host, "third")
+    for name in ("back", "third"):
+        end(host, guest, name)
+    assert guest.exit_code() == 0
+
+
 # -- what can't be
 
 def refused(done) -> str:  # noqa: ANN001
@@ -226,8 +323,9 @@ def test_a_backend_that_is_not_there_is_one_line(host: Pinfold, work: Path) -> N
         assert host("create", name).returncode == 0
     try:
         assert "disk xvda: backend=other: no guest of this name is in this machine" in refused(host("create", "--with", "one", front))
-        assert "backend=" in host("block-attach", "one", "format=raw,vdev=xvda,access=rw,backend=other,target=/dev/x").stderr
-        assert "backend=" in host("network-attach", "one", "backend=other").stderr
+        for words in (("block-attach", "one", "format=raw,vdev=xvda,access=rw,backend=other,target=/dev/x"),
+                      ("network-attach", "one", "backend=other")):
+            assert "backend=other: no guest of this name is in this machine" in refused(host(*words))
         assert host("create", "--with", "other", front).returncode == 0
         assert [disk["backend_id"] for disk in disks(host)] == [1]
     finally:

@@ -145,6 +145,12 @@ class Text {
   }
   char *start_, *at_;
 };
+/// A copy that lasts longer.
+inline void copy(char (&to)[128], const char* from) {
+  u64 i = 0;
+  for (; i < sizeof to - 1 && from[i] != 0; ++i) to[i] = from[i];
+  to[i] = 0;
+}
 inline u64 number_in(const char* text) {
   u64 number = 0;
   for (; *text >= '0' && *text <= '9'; ++text) number = number * 10 + static_cast<u64>(*text - '0');

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <random>
 
 namespace pinfold::devices::xenbus {
 namespace {
@@ -167,6 +168,16 @@ TEST_F(DriverDomain, a_backend_whose_domain_has_ended_is_closed) {
   EXPECT_EQ(read(front), "(none)");
 }
 
+TEST_F(DriverDomain, a_guest_has_its_devices_until_it_ends) {
+  connect();
+  device.shut();
+  device.look(now);
+  EXPECT_EQ(device.departure(), Departure::none) << "nobody asked for it";
+  EXPECT_EQ(read(front), "(none)");
+  write(driver, back, "6");
+  EXPECT_TRUE(device.is_gone());
+}
+
 TEST_F(DriverDomain, the_end_of_the_guest_does_not_wait_for_a_domain_that_has_ended) {
   connect();
   end_driver_domain();
@@ -187,6 +198,61 @@ TEST_F(DriverDomain, where_a_frontend_says_that_its_backend_is_does_not_matter) 
   write(driver, back, "6");
   EXPECT_TRUE(device.is_gone());
   EXPECT_EQ(read(other), "another's");
+}
+
+/// The two and the toolstack at random; what the two write is possible or not.
+struct Chaos : DriverDomain {
+  void TestBody() override {}
+  [[nodiscard]] std::size_t any(std::size_t below) {
+    return std::uniform_int_distribution<std::size_t>(0, below - 1)(random);
+  }
+  void step() {
+    static const std::string values[] = {"", "0", "1", "2", "3", "4", "5", "6", "7", "8", "44", "-1", front};
+    static const std::string nodes[] = {"/state", "/state", "/state", "/online", "/backend", "/state/state"};
+    const bool by_driver = any(2) == 0;
+    if (by_driver && has_ended) return;
+    const xenstore::ClientId who = by_driver ? driver : guest;
+    const std::string folder = by_driver ? back : front;
+    switch (any(12)) {
+      case 0: (void)store.remove(who, none, path(folder)); break;
+      case 1: (void)store.remove(who, none, path(folder + "/state")); break;
+      case 2:
+        (void)store.set_permissions(who, none, path(folder + "/state"),
+                                    xenstore::Permissions(DomId(by_driver ? 1 : 2)));
+        break;
+      case 3: device.depart(Departure::asked); break;
+      case 4:
+        if (any(8) == 0) {
+          end_driver_domain();
+          has_ended = true;
+        }
+        break;
+      default: (void)store.write(who, none, path(folder + nodes[any(6)]), values[any(13)]);
+    }
+    device.look(now += std::chrono::milliseconds(any(20)));
+  }
+  std::mt19937 random;
+  bool has_ended = false;
+};
+
+TEST(DriverDomainChaos, a_device_goes_in_its_time_whatever_the_two_write) {
+  for (unsigned seed = 0; seed < 500; ++seed) {
+    Chaos chaos;
+    chaos.random.seed(seed);
+    for (std::size_t left = chaos.any(60); left != 0; --left) chaos.step();
+    if (chaos.any(2) == 0)
+      chaos.device.shut();
+    else
+      chaos.device.depart(Departure::forced);
+    chaos.device.look(chaos.now);
+    EXPECT_TRUE(chaos.device.is_gone() || chaos.device.next_look(chaos.now)) << seed;
+    for (int i = 0; i < 10; ++i)
+      if (!chaos.device.is_gone()) chaos.step();
+    chaos.device.look(chaos.now + DriverDomainDevice::patience);
+    EXPECT_TRUE(chaos.device.is_gone()) << seed;
+    EXPECT_EQ(chaos.read(front), "(none)") << seed;
+    EXPECT_EQ(chaos.read(back), "(none)") << seed;
+  }
 }
 
 TEST_F(DriverDomain, the_devices_of_a_domain_that_ended_go_one_by_one) {
