@@ -150,7 +150,9 @@ std::vector<Finding> helper_findings() {
                                Helper{"grub-fstest", "kernels on guests' own disks can be booted",
                                       "bootloader= can't be used; `apt-get install grub-common`"},
                                Helper{"passt", "guests can have networks without any right",
-                                      "net=passt can't be used; `apt-get install passt`"}};
+                                      "net=passt can't be used; `apt-get install passt`"},
+                               Helper{"lzop", "kernels packed with LZO can be booted",
+                                      "kernels packed with LZO can't be booted; `apt-get install lzop`"}};
   for (const Helper& helper : helpers) {
     const bool is_there = tools::is_installed(helper.name);
     all.push_back({helper.name, is_there,

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -13,15 +15,25 @@
 
 namespace pinfold::loader {
 
+/// A kernel that lzop packed. No library under this program's licence unpacks it.
+struct LzoStream {
+  std::optional<std::uint32_t> unpacked_size;  ///< As a bzImage has it, modulo 2^32.
+};
+
+/// What is said of one where nobody has lzop unpack it.
+inline constexpr const char* lzo_is_for_others =
+    "compressed with lzo: unpack it first (Linux: scripts/extract-vmlinux)";
+
 /// The ELF file that a kernel file holds.
 struct UnpackedKernel {
   std::size_t offset = 0, size = 0;  ///< Its place in the kernel file, if it is not packed.
   Buffer bytes;                      ///< Else what it unpacks to; empty: it is not packed.
   bool slow = false;                 ///< Unpacking took long enough to be worth a place in the cache.
+  std::optional<LzoStream> lzo{};  ///< At that place is no ELF file, but this, for another program to unpack.
 };
 
 /// Finds the ELF file in a bzImage or a compressed ELF file. Never throws on bad input and never reads past
-/// it. Errors say what is wrong with the file.
+/// it. Of one that is packed with LZO it finds the place only. Errors say what is wrong with the file.
 [[nodiscard]] Loaded<UnpackedKernel> unpack_kernel(std::span<const std::byte> file,
                                                    const Progress& progress = {});
 

@@ -83,6 +83,7 @@ Loaded<KernelImage> parse_kernel(std::span<const std::byte> file, const Progress
   if (file.empty()) return refuse("the file is empty");
   auto unpacked = unpack_kernel(file, progress);
   if (!unpacked) return tl::unexpected(unpacked.error());
+  if (unpacked->lzo) return refuse(lzo_is_for_others);
   const auto bytes = unpacked->bytes.bytes();
   auto image = understand(bytes.empty() ? file.subspan(unpacked->offset, unpacked->size) : bytes);
   if (image) image->bytes = std::move(unpacked->bytes);

@@ -14,6 +14,7 @@
 #include <new>
 #include <optional>
 
+#include "cli/run/lzo_kernel.hpp"
 #include "loader/unpack.hpp"
 #include "sandbox/confined_child.hpp"
 
@@ -31,12 +32,13 @@ constexpr std::chrono::seconds most_patience(300);
 
 /// What the child writes, in pieces that a pipe does not divide (PIPE_BUF).
 struct Message {
-  enum class Kind : std::uint32_t { progress, in_place, unpacked, failed };
+  enum class Kind : std::uint32_t { progress, in_place, unpacked, failed, lzo };
   Kind kind = Kind::failed;
   std::uint32_t slow = 0;
   double fraction = 0;
   std::uint64_t offset = 0, size = 0;
-  std::array<char, 480> text{};  ///< Up to a NUL.
+  std::uint32_t knows_unpacked_size = 0, unpacked_size = 0;  ///< Of an LzoStream.
+  std::array<char, 472> text{};                              ///< Up to a NUL.
 };
 static_assert(sizeof(Message) == 512);
 
@@ -64,16 +66,24 @@ void tell(int to_parent, Message message, std::string_view text = {}) {
   (void)!::write(to_parent, &message, sizeof message);
 }
 
+Message place_of(const UnpackedKernel& kernel) {
+  Message message{.kind = Message::Kind::in_place, .offset = kernel.offset, .size = kernel.size};
+  if (!kernel.lzo) return message;
+  message.kind = Message::Kind::lzo;
+  message.knows_unpacked_size = kernel.lzo->unpacked_size.has_value();
+  message.unpacked_size = kernel.lzo->unpacked_size.value_or(0);
+  return message;
+}
+
 void unpack_and_tell(std::span<const std::byte> file, int to_parent) {
   try {
     const auto unpacked = loader::unpack_kernel(file, [&](std::string_view what, double fraction) {
-      tell(to_parent, {Message::Kind::progress, 0, fraction, 0, 0, {}}, what);
+      tell(to_parent, {.kind = Message::Kind::progress, .fraction = fraction}, what);
     });
     if (!unpacked) return tell(to_parent, {}, unpacked.error().message);
     const auto bytes = unpacked->bytes.bytes();
-    if (bytes.empty())
-      return tell(to_parent, {Message::Kind::in_place, 0, 0, unpacked->offset, unpacked->size, {}});
-    tell(to_parent, {Message::Kind::unpacked, unpacked->slow, 0, 0, bytes.size(), {}});
+    if (bytes.empty()) return tell(to_parent, place_of(*unpacked));
+    tell(to_parent, {.kind = Message::Kind::unpacked, .slow = unpacked->slow, .size = bytes.size()});
     (void)put_all(to_parent, bytes);
   } catch (const std::bad_alloc&) {
     tell(to_parent, {}, "unpacking it takes too much memory");
@@ -112,14 +122,21 @@ std::optional<Loaded<UnpackedKernel>> result_after(const Message& message, const
   auto bytes = loader::Buffer::reserve(message.size);
   if (!bytes) return tl::unexpected(bytes.error());
   if (!take(from_child, bytes->writable(), patience)) return std::nullopt;
-  return UnpackedKernel{0, 0, std::move(*bytes), message.slow != 0};
+  return UnpackedKernel{0, 0, std::move(*bytes), message.slow != 0, {}};
+}
+
+loader::LzoStream lzo_of(const Message& message) {
+  loader::LzoStream lzo;
+  if (message.knows_unpacked_size != 0) lzo.unpacked_size = message.unpacked_size;
+  return lzo;
 }
 
 }  // namespace
 
 Loaded<UnpackedKernel> unpack_in_child(std::span<const std::byte> file, const loader::Progress& progress,
                                        sandbox::Mode mode) {
-  return unpack_by(file, progress, unpack_and_tell, most_patience, mode);
+  auto kernel = unpack_by(file, progress, unpack_and_tell, most_patience, mode);
+  return kernel && kernel->lzo ? unpack_with_lzop(file, *kernel, progress) : std::move(kernel);
 }
 
 Loaded<UnpackedKernel> unpack_by(std::span<const std::byte> file, const loader::Progress& progress,
@@ -133,7 +150,9 @@ Loaded<UnpackedKernel> unpack_by(std::span<const std::byte> file, const loader::
       continue;
     }
     if (message->kind == Message::Kind::in_place)
-      return UnpackedKernel{message->offset, message->size, {}, false};
+      return UnpackedKernel{message->offset, message->size, {}, false, {}};
+    if (message->kind == Message::Kind::lzo)
+      return UnpackedKernel{message->offset, message->size, {}, false, lzo_of(*message)};
     if (message->kind == Message::Kind::failed) return refuse(text_of(*message));
     if (message->kind == Message::Kind::unpacked)
       if (auto result = result_after(*message, child->from_child(), patience)) return std::move(*result);

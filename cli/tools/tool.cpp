@@ -74,8 +74,9 @@ tl::expected<ConfinedTool, ToolFailure> ConfinedTool::start(ToolPlan plan) {
   const FilterDescriptors descriptors{program.get(), its.get()};
   const auto filter = ToolFilter::make(plan.calls, descriptors);
   if (!filter) return no_sandbox(filter.error());
-  ChildSetup setup{*filter,       descriptors, tool.output_.get(), tool.complaints_.get(),
-                   plan.listener, plan.bounds, plan.user,          {}};
+  ChildSetup setup{
+      *filter,     descriptors, plan.input, tool.output_.get(), tool.complaints_.get(), plan.listener,
+      plan.bounds, plan.user,   {}};
   for (std::string& word : plan.words) setup.argv.push_back(word.data());
   setup.argv.push_back(nullptr);
 

@@ -24,6 +24,7 @@ struct ToolPlan {
   ToolBounds bounds;
   Opener opener;
   std::optional<sandbox::User> user;
+  int input = -1;     ///< A file that it reads as its standard input; -1: nothing.
   int listener = -1;  ///< A socket that it gets (sd_listen_fds(3)).
 };
 

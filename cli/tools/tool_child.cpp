@@ -80,11 +80,11 @@ bool limit(const ToolBounds& bounds) {
          set(RLIMIT_MEMLOCK, 0);
 }
 
-/// Input from nowhere, output to the two files, the socket that listens, and nothing else open once the
-/// program runs.
+/// Input from a file or from nowhere, output to the two files, the socket that listens, and nothing else open
+/// once the program runs.
 bool arrange_descriptors(const ChildSetup& setup) {
-  const int nowhere = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (nowhere < 0 || ::dup2(nowhere, STDIN_FILENO) < 0 || ::dup2(setup.output, STDOUT_FILENO) < 0 ||
+  const int input = setup.input >= 0 ? setup.input : ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (input < 0 || ::dup2(input, STDIN_FILENO) < 0 || ::dup2(setup.output, STDOUT_FILENO) < 0 ||
       ::dup2(setup.words, STDERR_FILENO) < 0)
     return false;
   if (setup.listener < 0) return ::close_range(listener_number, ~0U, CLOSE_RANGE_CLOEXEC) == 0;

@@ -24,6 +24,7 @@ struct ToolBounds {
 struct ChildSetup {
   const ToolFilter& filter;
   FilterDescriptors descriptors;  ///< All above `listener_number`.
+  int input;                      ///< A file that it reads; -1: nothing.
   int output;                     ///< Files for what it prints, and
   int words;                      ///< for its complaints.
   int listener;  ///< A socket that it gets by systemd's protocol (sd_listen_fds(3)); -1: none.

@@ -41,9 +41,10 @@ struct Said {
   std::uint32_t kind = 0, slow = 0;
   double fraction = 0;
   std::uint64_t offset = 0, size = 0;
-  char text[480] = {};
+  std::uint32_t knows_unpacked_size = 0, unpacked_size = 0;
+  char text[472] = {};
 };
-enum : std::uint32_t { progress, in_place, unpacked, failed, beyond };
+enum : std::uint32_t { progress, in_place, unpacked, failed, lzo, beyond };
 
 void say(int to_parent, const Said& said) { (void)!::write(to_parent, &said, sizeof said); }
 
