@@ -106,6 +106,12 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
       yes_no("task_switched_flag", f.task_switched_flag_works, "CR0.TS raises #NM",
              "CR0.TS is ignored at CPL3", "fpu_taskswitch is lazy, as on Xen",
              "fpu_taskswitch has no effect on programs"),
+      yes_no("debug_registers", f.debug_registers_act, "breakpoints in debug registers act",
+             "breakpoints in debug registers have no effect", "watchpoints work in guests, as on Xen",
+             "watchpoints of debuggers and perf in guests are kept, but never hit"),
+      yes_no("time_stamp_disable", f.time_stamp_disable_works, "CR4.TSD makes RDTSC fault",
+             "CR4.TSD is ignored at CPL3", "a guest can keep its programs from the TSC",
+             "programs can read the TSC whatever the guest's CR4.TSD says"),
   };
 }
 

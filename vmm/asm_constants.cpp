@@ -46,6 +46,16 @@ constexpr std::uint32_t fast_vectors =
     vector::mask({vector::de, vector::db, vector::bp, vector::of, vector::br, vector::nm, vector::ts,
                   vector::np, vector::ss, vector::pf, vector::mf, vector::ac, vector::xf});
 
+constexpr std::uint32_t vectors_on_own_stacks() {
+  std::uint32_t vectors = 0;
+  for (unsigned v = 0; v < gate::exceptions; ++v)
+    if (gate::own_stack_of(v) != gate::OwnStack::none) vectors |= 1U << v;
+  return vectors;
+}
+// The gate returns at once from those of them that have a number up to that of the NMI.
+static_assert((vectors_on_own_stacks() & ((1U << (vector::nmi + 1)) - 1)) ==
+              vector::mask({vector::db, vector::nmi}));
+
 /// Flags that the gate gives back at an iret. One with any other is left to the monitor.
 constexpr std::uint64_t flags_known = rflags::guests_own | rflags::fixed | rflags::if_ | rflags::iopl;
 
@@ -59,6 +69,7 @@ void layout() {
   CONSTANT(DATA3, gate::data3);
   CONSTANT(EXCEPTIONS, gate::exceptions);
   CONSTANT(EXCEPTION_STUB_SIZE, gate::exception_stub_size);
+  CONSTANT(DEBUG_ENTRY_OFFSET, gate::debug_entry - gate::kernel_text);
   CONSTANT(COMPAT_ENTRY_OFFSET, gate::compat_entry - gate::syscall_text);
   CONSTANT(XEN_RANGE_FIRST_SLOT, xen_range_begin >> 39);
   CONSTANT(XEN_RANGE_SLOTS, pvmmu::xen_slots);
@@ -78,6 +89,7 @@ void state_page() {
   STATE_FIELD(STATE_IOPL_CHECK, iopl_check);
   STATE_FIELD(STATE_IRET_LEAVES, iret_leaves);
   STATE_FIELD(STATE_VERSION, version);
+  STATE_FIELD(STATE_WATCHES, watches);
   STATE_FIELD(STATE_GS_MOVED, gs_moved);
   STATE_FIELD(STATE_SINGLE_STEPPED, single_stepped);
   STATE_FIELD(STATE_GUEST_RSP, guest_rsp);
@@ -147,9 +159,11 @@ void processor() {
   CONSTANT(MSR_GS_BASE, msr::gs_base);
   CONSTANT(MSR_KERNEL_GS_BASE, msr::kernel_gs_base);
   CONSTANT(VECTOR_DB, vector::db);
+  CONSTANT(VECTOR_NMI, vector::nmi);
   CONSTANT(VECTOR_NM, vector::nm);
   CONSTANT(VECTOR_PF, vector::pf);
   CONSTANT(FAST_VECTORS, fast_vectors);
+  CONSTANT(VECTORS_ON_OWN_STACKS, vectors_on_own_stacks());
   CONSTANT(VECTORS_WITH_ERROR, vector::with_error_code);
   CONSTANT(FAULT_PRESENT, page_fault::present);
   CONSTANT(FAULT_WRITE, page_fault::write);

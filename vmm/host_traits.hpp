@@ -27,6 +27,8 @@ struct HostTraits {
   bool tsc_invariant = true;
   /// CPL0 code in the VM runs natively, with two-dimensional paging: the gate uses its fast paths.
   bool fast_paths = false;
+  /// Breakpoints in the debug registers stop the guest. Otherwise they are kept, and have no effect.
+  bool debug_registers = false;
   WriteProtection protection = WriteProtection::mprotect;
   /// vm.max_map_count: how many mappings the monitor's process may have; 0 if unknown.
   std::uint64_t max_map_count = 0;

@@ -43,7 +43,7 @@ inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af =
                                id = 1U << 21;
 /// The flags that a guest may set in the processor: without IOPL and VM, and without reserved bits, with
 /// which a VMX entry fails.
-inline constexpr std::uint64_t guests_own = cf | pf | af | zf | sf | tf | df | of | rf | ac | id;
+inline constexpr std::uint64_t guests_own = cf | pf | af | zf | sf | tf | df | of | nt | rf | ac | id;
 }  // namespace rflags
 
 /// CR0 bits (Intel SDM vol. 3, 2.5).
@@ -51,5 +51,11 @@ namespace cr0 {
 inline constexpr std::uint64_t pe = 1U << 0, mp = 1U << 1, ts = 1U << 3, et = 1U << 4, ne = 1U << 5,
                                wp = 1U << 16, am = 1U << 18, pg = 1U << 31;
 }  // namespace cr0
+
+/// CR4 bits (vol. 3, 2.5).
+namespace cr4 {
+inline constexpr std::uint64_t tsd = 1U << 2, de = 1U << 3, pae = 1U << 5, mce = 1U << 6, osfxsr = 1U << 9,
+                               osxmmexcpt = 1U << 10, osxsave = 1U << 18;
+}  // namespace cr4
 
 }  // namespace pinfold::vmm

@@ -8,7 +8,7 @@ namespace pinfold::vmm {
 
 namespace vector {
 inline constexpr std::uint8_t de = 0, db = 1, nmi = 2, bp = 3, of = 4, br = 5, nm = 7, df = 8, ts = 10,
-                              np = 11, ss = 12, gp = 13, pf = 14, mf = 16, ac = 17, xf = 19, cp = 21;
+                              np = 11, ss = 12, gp = 13, pf = 14, mf = 16, ac = 17, mc = 18, xf = 19, cp = 21;
 
 /// One bit for each of these vectors.
 [[nodiscard]] constexpr std::uint32_t mask(std::initializer_list<std::uint8_t> vectors) {

@@ -94,6 +94,8 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_ioctl, vcpu, REQUEST(KVM_SET_XCRS), "XSETBV, and a vCPU that the guest brings up"},
     {SYS_ioctl, vcpu, REQUEST(KVM_GET_VCPU_EVENTS), "exceptions that wait to be delivered"},
     {SYS_ioctl, vcpu, REQUEST(KVM_SET_VCPU_EVENTS), "exceptions that wait to be delivered"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_GET_DEBUGREGS), "the cause of a debug exception"},
+    {SYS_ioctl, vcpu, REQUEST(KVM_SET_DEBUGREGS), "breakpoints of the guest's"},
     {SYS_ioctl, vcpu, REQUEST(KVM_GET_DEVICE_ATTR), "the TSC's offset after the host slept"},
     {SYS_ioctl, vcpu, REQUEST(KVM_SET_DEVICE_ATTR), "the TSC's offset after the host slept"},
     {SYS_ioctl, vcpu | control, REQUEST(KVM_SET_USER_MEMORY_REGION), "memory of the machine that grows, or goes"},

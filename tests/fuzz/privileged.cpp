@@ -134,6 +134,10 @@ class Cpu final : public PrivilegedState, public MsrState {
     promise((value & ~mask_of(size)) == 0, "what goes out is as wide as the port access");
     ports_.out(port, size, value);
   }
+  std::uint64_t ports_hit(std::uint16_t port, unsigned size) override {
+    check_port(port, size);
+    return settings_.refused(6) ? 1 : 0;
+  }
   GuestMemory& memory() override { return memory_; }
 
   std::uint64_t segment_base(SegmentBase which) override { return bases_[which]; }

@@ -79,12 +79,26 @@ GRANTS = [*(well(f"grants.{name}", quiet=True) for name in ("copies", "maps", "t
           # An exit for each of some 3,000 grant operations, 1,000 events, and their returns.
           well("grants.costs", "--audit --vcpus 2 --stats --append sleeper", "^cost: copy of a page: [0-9]+")]
 
+# Debug registers, CR4 and RFLAGS. Debug registers do not act on every host, and not in QEMU before version 9.
+GATES = (("fast", ""), ("plain", " --plain-gate"))
+DEBUG = [
+    *(well(f"debug.{name}.{gate}", f"--audit{options} --append maybe", guest=f"debug_{name}")
+      for name in ("breakpoints", "gates_accesses", "held_back") for gate, options in GATES),
+    *(well(f"debug.{name}.{gate}", f"--audit{options}", guest=f"debug_{name}", on=Host.RIG_SMP | Host.RIG_EPT)
+      for name in ("breakpoints", "gates_accesses", "held_back") for gate, options in GATES),
+    *(well(f"debug.flags.{gate}", f"--audit{options} --append maybe", guest="debug_flags", on=Host.KVM) for gate, options in GATES),
+    *(well(f"debug.flags.{gate}", f"--audit{options}", guest="debug_flags", on=Host.RIG | Host.RIG_SMP) for gate, options in GATES),
+    well("debug.ports"),
+]
+
 VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "sleeps_on_a_root_that_went", "tables_come_and_go",
         "updates_together")),
     *(well(f"vcpus.nmi.{gate}", options, guest="vcpus_nmi")
       for gate, options in (("fast", "--audit --vcpus 2"), ("plain", "--audit --vcpus 2 --plain-gate"))),
+    *(well(f"vcpus.nmi_and_upcalls.{gate}", options, guest="vcpus_nmi_and_upcalls")
+      for gate, options in (("fast", "--audit"), ("plain", "--audit --plain-gate"))),
     # Two of the three vCPUs start on page tables that are so large that they are validated in pieces.
     well("vcpus.starts_on_big_trees", "--audit --stats --vcpus 3", "continuations +[1-9]"),
     well("vcpus.wakes_on_a_root_that_went", "--audit --vcpus 3"),
@@ -359,9 +373,9 @@ DEAD = [NextDoorTest(f"walls.next_door.dead_owner.{what}", "walls_stale_mapping"
              (UNVALIDATED, "pinfold: guest: the guest tried to read frame .*which is (nobody|domain 1)'s; .*its view does not")))]
 
 # The folders with guests; each source file is one guest.
-FOLDERS = ("bad", "boots", "control", "disk", "events", "grants", "hostile", "machine", "net", "questions", "refused", "time", "vcpus", "walls",
-           "xsa")
-ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *GRANTS, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
+FOLDERS = ("bad", "boots", "control", "debug", "disk", "events", "grants", "hostile", "machine", "net", "questions", "refused", "time",
+           "vcpus", "walls", "xsa")
+ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *GRANTS, *DEBUG, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
                    *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE, *NEXT_DOOR, *DEAD]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
 CONCURRENT = re.compile(r"(disk|events|net|time|vcpus)\.")

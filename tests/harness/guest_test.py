@@ -16,7 +16,8 @@ class Host(enum.Flag):
 
     KVM = enum.auto()  # /dev/kvm of this machine
     RIG = enum.auto()  # the emulated machine (scripts/rig): nested paging, one processor
-    RIG_SMP = enum.auto()  # the same with two processors, in scripts/nightly
+    RIG_SMP = enum.auto()  # the same with two processors and QEMU 10, in scripts/nightly
+    RIG_EPT = enum.auto()  # the one with EPT, which bochs emulates; it also runs some of the rows for RIG
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def ept() -> Rig:
 
 @pytest.mark.slow
 def test_some_of_each_kind_of_guest(ept: Rig, build: Build) -> None:
-    checks = host_checks(build) + [row.check(build, Host.RIG) for row in table.rows(Host.RIG, SOME)]
+    rows = table.rows(Host.RIG, SOME) + table.rows(Host.RIG_EPT)
+    checks = host_checks(build) + [row.check(build, Host.RIG) for row in rows]
     run = ept.run_checks(checks, "--ept", limit=6000)
     assert not run.says("^FAILED  ")
     assert run.says(f"^{len(checks)} of {len(checks)} guests$")

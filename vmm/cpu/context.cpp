@@ -72,9 +72,7 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
     bases_.set_all(c.fs_base, c.gs_base_kernel, c.gs_base_user);
   else
     bases_.set_all(c.fs_base, c.gs_base_user, c.gs_base_kernel);
-  for (unsigned i = 0; i < 4; ++i) state_.debug_address[i] = c.debugreg[i];
-  (void)set_debug_register(*this, 6, c.debugreg[6]);
-  (void)set_debug_register(*this, 7, c.debugreg[7]);
+  for (const unsigned n : {0U, 1U, 2U, 3U, 6U, 7U}) (void)state_.debug.set(n, c.debugreg[n], false);
   if (c.ldt_ents != 0) (void)descriptors_.set_ldt(held, GuestVaddr(c.ldt_base), c.ldt_ents);
   publish_time(held);
   regs_.changed = true;

@@ -1,10 +1,10 @@
 // What a PV vCPU is besides its registers: modes, roots, and what the guest set up by hypercalls.
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 #include "pvmmu/types.hpp"
+#include "vmm/cpu/debug_registers.hpp"
 #include "vmm/cpu/nmi_latch.hpp"
 
 namespace pinfold::vmm {
@@ -20,9 +20,9 @@ struct CpuState {
   std::uint32_t io_bitmap_ports = 0;
   bool task_switched = false;  ///< Virtual CR0.TS.
   std::uint64_t cr4 = 0;       ///< The bits that the guest controls.
+  bool cr4_changed = false;    ///< The processor may not have its TSD yet.
   std::uint64_t xcr0 = 1;
-  std::array<std::uint64_t, 4> debug_address{};
-  std::uint64_t dr6 = 0xffff0ff0, dr7 = 0x400;
+  DebugRegisters debug;
 
   NmiLatch nmi;
 

@@ -35,6 +35,8 @@ void GuestCpu::make_enterable(pvmmu::Held held) {
 
 void GuestCpu::load(pvmmu::Held held) {
   if (stops_.arm_step(held)) regs_.changed = true;
+  if (state_.debug.take_change()) [[unlikely]]
+    load_debug_registers();
   if (regs_.changed || stubs_.under_way() || gate_link_.may_resume()) load_registers(held);
   const bool in_gate = gate_link_.may_resume();
   entered_through_ = in_gate ? "through the gate" : "directly";
@@ -103,15 +105,18 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
   return load_bases() || changed;
 }
 
-/// The same for registers that an IRETQ does not load: segment bases and virtual CR0.TS.
+/// The same for registers that an IRETQ does not load: segment bases, virtual CR0.TS and CR4.TSD.
 bool GuestCpu::load_bases() {
   kvm_sregs& s = vcpu_.sregs();
+  const std::uint64_t cr4 = (s.cr4 & ~cr4::tsd) | (state_.cr4 & cr4::tsd);
+  state_.cr4_changed = false;
   const std::uint64_t cr0 = state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts;
   const std::uint64_t fs = bases_.fs(), gs = bases_.active_gs();
-  if (s.fs.base == fs && s.gs.base == gs && s.cr0 == cr0) return false;
+  if (s.fs.base == fs && s.gs.base == gs && s.cr0 == cr0 && s.cr4 == cr4) return false;
   s.fs.base = fs;
   s.gs.base = gs;
   s.cr0 = cr0;
+  s.cr4 = cr4;
   return true;
 }
 

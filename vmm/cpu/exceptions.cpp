@@ -4,6 +4,7 @@
 #include "vmm/domain.hpp"
 #include "vmm/emulate/forced_emulation.hpp"
 #include "vmm/emulate/pte_write.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -17,8 +18,8 @@ constexpr std::uint64_t error_idt = 2;
 
 void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
   Statistics& statistics = domain_.statistics();
-  const bool traced = exception.vector == 1 || exception.vector == 3;
-  if (traced && domain_.debugger() != nullptr &&
+  if (exception.vector == vector::db) return on_debug_exception(held);
+  if (exception.vector == vector::bp && domain_.debugger() != nullptr &&
       domain_.debugger()->takes_trap(held, *this, exception.vector))
     return statistics.count(ExitReason::other_exception);
   trace_entered(held, pvmmu::cause_exception + exception.vector);
@@ -32,7 +33,6 @@ void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
     case 6: statistics.count(ExitReason::invalid_opcode); return on_invalid_opcode(held);
     case 2: statistics.count(ExitReason::other_exception); return;  // the host's NMI is not the guest's
     case 7: state_.task_switched = false; break;
-    case 1: state_.dr6 = (state_.dr6 & ~0xfULL) | 0x4000; break;  // single step is the only source (DR6.BS)
     default: break;
   }
   statistics.count(ExitReason::other_exception);
@@ -97,7 +97,7 @@ bool GuestCpu::emulate_pte_store(pvmmu::Held held, std::uint64_t address, const 
   ++domain_.statistics().pte_stores;
   static_cast<Registers&>(regs_) = effect.after;
   regs_.changed = true;
-  if (effect.single_step) deliver(held, GuestException{1, 0, 0});
+  if (effect.single_step) deliver_debug(held, dr6::single_step);
   return true;
 }
 
@@ -122,7 +122,8 @@ void GuestCpu::finish_emulation(pvmmu::Held held, const Outcome& outcome) {
   regs_.changed = true;
   if (const auto* done = std::get_if<Emulated>(&outcome)) {
     ++domain_.statistics().privileged;
-    if (done->single_step) deliver(held, GuestException{1, 0, 0});
+    const std::uint64_t causes = done->breakpoints | (done->single_step ? dr6::single_step : 0);
+    if (causes != 0) deliver_debug(held, causes);
   } else if (const auto* exception = std::get_if<Exception>(&outcome)) {
     deliver(held, GuestException{exception->vector, exception->error_code, 0});
   } else if (const auto* fault = std::get_if<PageFault>(&outcome)) {

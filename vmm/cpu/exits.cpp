@@ -242,7 +242,7 @@ void GuestCpu::on_refused_return(pvmmu::Held held, const GuestException& excepti
 
 void GuestCpu::on_syscall(pvmmu::DomainLock& lock, SyscallEntry entry) {
   regs_.rip = regs_[Gpr::rcx];
-  regs_.rflags = regs_[Gpr::r11] & (rflags::guests_own | rflags::nt | rflags::if_ | rflags::fixed);
+  regs_.rflags = regs_[Gpr::r11] & (rflags::guests_own | rflags::if_ | rflags::fixed);
   regs_.changed = true;
   if (entry == SyscallEntry::bits32)
     regs_.cs = gate::code32;

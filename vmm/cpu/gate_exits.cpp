@@ -32,6 +32,7 @@ bool GuestCpu::is_interruption(const RunResult& result) const {
 bool GuestCpu::inside_gate(const RunResult& result) {
   if (!is_interruption(result)) return false;
   const auto at = gate_address();
+  if (at && Gate::in_debug_entry(*at)) return true;
   if (!at || !Gate::in_fast_paths(id_.raw(), *at)) return false;
   if (Gate::fast_exit(id_.raw(), *at) != GateExit::returning) return true;
   const auto events = vcpu_.events();
@@ -49,9 +50,10 @@ RunResult GuestCpu::run_vcpu() {
 /// then the vCPU counts as one that has not left the guest.
 RunResult GuestCpu::run_to_the_guests_own_exit() {
   RunResult result = run_vcpu();
-  if (!domain_.config().host.fast_paths) return result;
+  const HostTraits& host = domain_.config().host;
+  if (!host.fast_paths && !host.debug_registers) return result;
   while (inside_gate(result) && !domain_.ended()) {
-    gate_link_.ask_to_come_out();
+    if (host.fast_paths) gate_link_.ask_to_come_out();
     vcpu_.set_immediate_exit(false);
     result = run_vcpu();
   }
@@ -75,7 +77,8 @@ SegmentBases GuestCpu::bases_for(std::span<const std::byte> instruction) {
 /// reused before.
 void GuestCpu::resume_in_gate(pvmmu::Held held) {
   FlushDuties& duties = domain_.flushes().duties();
-  if ((bases_.knows_active() || gate_link_.task_switched_differs()) && load_bases()) vcpu_.mark_sregs_dirty();
+  if ((bases_.knows_active() || gate_link_.task_switched_differs() || state_.cr4_changed) && load_bases())
+    vcpu_.mark_sregs_dirty();
   std::optional<std::uint64_t> cr3 = cr3_of(held, root());
   if (duties.root_may_be_gone(id_)) {
     vcpu_.sregs().cr3 = *cr3;

@@ -10,8 +10,6 @@ namespace {
 using gate::GuestHandler;
 using gate::StatePage;
 
-constexpr std::uint64_t dr6_single_step = 0x4000;
-
 std::uint64_t flags_of(bool masks_events) { return masks_events ? GuestHandler::masks_events : 0; }
 
 }  // namespace
@@ -35,7 +33,7 @@ std::uint64_t GateLink::take() {
   parts_.entry_points.kernel_sp = field(&StatePage::kernel_sp);
   parts_.entry_points.kernel_ss = static_cast<std::uint16_t>(field(&StatePage::kernel_ss));
   state.task_switched = field(&StatePage::task_switched) != 0;
-  if (field(&StatePage::single_stepped) != 0) state.dr6 = (state.dr6 & ~0xfULL) | dr6_single_step;
+  if (field(&StatePage::single_stepped) != 0) state.debug.note(dr6::single_step);
   if (field(&StatePage::gs_moved) != 0) parts_.bases.forget_inactive();
   may_resume_ = false;
   return std::exchange(interruptions_, 0);
@@ -71,6 +69,7 @@ void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
   set(&StatePage::iret_leaves, state.nmi.is_masked() ? 1 : 0);  // the monitor ends the masking
   set(&StatePage::gs_moved, 0);
   set(&StatePage::single_stepped, 0);
+  set(&StatePage::watches, state.debug.watches() ? 1 : 0);
   if (std::exchange(parts_.entry_points.changed, false)) give_handlers();
   parts_.bases.give_inactive();
 }

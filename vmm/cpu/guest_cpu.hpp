@@ -238,6 +238,13 @@ class GuestCpu final : private SleepSurroundings {
   void finish_emulation(pvmmu::Held held, const Outcome& outcome);
   [[nodiscard]] std::span<const std::byte> instruction(pvmmu::Held held);
 
+  // debug_exceptions.cpp
+  void on_debug_exception(pvmmu::Held held);
+  [[nodiscard]] std::uint64_t debug_causes();
+  void load_debug_registers();
+  /// #DB with these causes, as bits of DR6.
+  void deliver_debug(pvmmu::Held held, std::uint64_t causes);
+
   // delivery.cpp
   /// Each enters the guest's kernel at its handler, and ends the domain when that can't be.
   void deliver(pvmmu::Held held, const GuestException& exception);
@@ -261,6 +268,7 @@ class GuestCpu final : private SleepSurroundings {
   TrapDelivery traps_;
   EntryStubs stubs_;
   GateLink gate_link_;
+  DebugRegisters::Loaded loaded_debug_;  ///< What KVM has.
 
   bool interrupted_ = false;                    ///< The last exit was between two instructions of the guest.
   bool left_by_port_ = false;                   ///< The last exit was a KVM_EXIT_IO.

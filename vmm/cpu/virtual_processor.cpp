@@ -9,10 +9,10 @@ namespace {
 constexpr std::uint64_t cr0_fixed =
     0x80050033;  // PG, AM, WP, NE, ET, MP, PE: as the processor really has them
 constexpr std::uint64_t cr0_ts = 1U << 3;
-/// CR4 bits that the guest may set (TSD, DE, OSXSAVE), and those that it sees set (PAE, OSFXSR, OSXMMEXCPT).
-constexpr std::uint64_t cr4_guest = 1U << 2 | 1U << 3 | 1U << 18;
-constexpr std::uint64_t cr4_shown = 1U << 5 | 1U << 9 | 1U << 10;
-constexpr std::uint64_t cr4_osxsave = 1U << 18;
+/// CR4 bits that the guest may set (TSD, DE, OSXSAVE), and those that it sees set (PAE, MCE, OSFXSR,
+/// OSXMMEXCPT).
+constexpr std::uint64_t cr4_guest = cr4::tsd | cr4::de | cr4::osxsave;
+constexpr std::uint64_t cr4_shown = cr4::pae | cr4::mce | cr4::osfxsr | cr4::osxmmexcpt;
 
 }  // namespace
 
@@ -39,21 +39,20 @@ Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
       if (!loaded) return fail(loaded.error().error());
       return {};
     }
-    case 4: cpu_.state().cr4 = value & cr4_guest; return {};
+    case 4:
+      cpu_.state().cr4 = value & cr4_guest;
+      cpu_.state().cr4_changed = true;
+      return {};
     default: return fail(Errno::eperm);
   }
 }
 
 void VirtualProcessor::clear_ts() { cpu_.state().task_switched = false; }
 
-tl::expected<std::uint64_t, Errno> VirtualProcessor::read_dr(unsigned n) {
-  const CpuState& s = cpu_.state();
-  if (n < 4) return s.debug_address[n];
-  return n == 6 ? s.dr6 : s.dr7;
-}
+tl::expected<std::uint64_t, Errno> VirtualProcessor::read_dr(unsigned n) { return cpu_.state().debug.get(n); }
 
 Status VirtualProcessor::write_dr(unsigned n, std::uint64_t value) {
-  return set_debug_register(cpu_, n, value);
+  return cpu_.state().debug.set(n, value, (cpu_.state().cr4 & cr4::de) != 0);
 }
 
 tl::expected<std::uint64_t, Errno> VirtualProcessor::read_msr(std::uint32_t index) {
@@ -68,12 +67,12 @@ std::uint64_t VirtualProcessor::read_tsc() { return cpu_.domain().clock().guest_
 
 CpuidResult VirtualProcessor::cpuid(std::uint32_t leaf, std::uint32_t subleaf, bool kernel_mode) {
   const CpuState& s = cpu_.state();
-  return cpu_.domain().cpuid().answer(leaf, subleaf,
-                                      CpuidAsker{cpu_.id(), kernel_mode, (s.cr4 & cr4_osxsave) != 0, s.xcr0});
+  return cpu_.domain().cpuid().answer(
+      leaf, subleaf, CpuidAsker{cpu_.id(), kernel_mode, (s.cr4 & cr4::osxsave) != 0, s.xcr0});
 }
 
 Status VirtualProcessor::xsetbv(std::uint32_t index, std::uint64_t value) {
-  if (index != 0 || (cpu_.state().cr4 & cr4_osxsave) == 0) return fail(Errno::eperm);
+  if (index != 0 || (cpu_.state().cr4 & cr4::osxsave) == 0) return fail(Errno::eperm);
   if (!xcr0_allowed(value, cpu_.domain().cpuid().xcr0_offered())) return fail(Errno::eperm);
   if (!cpu_.vcpu().set_xcr0(value)) return fail(Errno::eperm);
   cpu_.state().xcr0 = value;
@@ -94,6 +93,10 @@ bool VirtualProcessor::ports_allowed(std::uint16_t port, unsigned size, bool ker
 
 std::uint32_t VirtualProcessor::port_in(std::uint16_t port, unsigned size) {
   return cpu_.domain().ports().in(port, size);
+}
+
+std::uint64_t VirtualProcessor::ports_hit(std::uint16_t port, unsigned size) {
+  return cpu_.state().debug.ports_hit(port, size, (cpu_.state().cr4 & cr4::de) != 0);
 }
 
 void VirtualProcessor::port_out(std::uint16_t port, unsigned size, std::uint32_t value) {
@@ -121,27 +124,5 @@ void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address
 VcpuId VirtualProcessor::vcpu() { return cpu_.id(); }
 bool VirtualProcessor::intel() { return cpu_.domain().cpuid().intel(); }
 bool VirtualProcessor::has_gp_handler() { return cpu_.entry_points().traps[13].address != 0; }
-
-Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value) {
-  CpuState& s = cpu.state();
-  if (n < 4) {
-    if (!is_canonical(value) || in_xen_range(value)) return fail(Errno::eperm);
-    s.debug_address[n] = value;
-    return {};
-  }
-  constexpr std::uint64_t dr7_gd = 1U << 13;
-  if (n != 6 && n != 7) return fail(Errno::enodev);
-  if (value >> 32 != 0) return fail(Errno::einval);
-  if (n == 6) {
-    s.dr6 = (value & 0xe00f) | 0xffff0ff0;
-    return {};
-  }
-  if ((value & dr7_gd) != 0) return fail(Errno::eperm);
-  constexpr std::uint64_t cr4_de = 1U << 3;
-  for (unsigned i = 0; i < 4; ++i)  // I/O breakpoints (type 2) need CR4.DE
-    if ((value >> (16 + 4 * i) & 3) == 2 && (s.cr4 & cr4_de) == 0) return fail(Errno::eperm);
-  s.dr7 = (value & ~0xd000ULL) | 0x400;
-  return {};
-}
 
 }  // namespace pinfold::vmm

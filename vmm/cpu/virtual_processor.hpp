@@ -42,6 +42,7 @@ class VirtualProcessor final : public PrivilegedState, public MsrState {
   bool ports_allowed(std::uint16_t port, unsigned size, bool kernel_mode) override;
   std::uint32_t port_in(std::uint16_t port, unsigned size) override;
   void port_out(std::uint16_t port, unsigned size, std::uint32_t value) override;
+  std::uint64_t ports_hit(std::uint16_t port, unsigned size) override;
   GuestMemory& memory() override { return *memory_; }
 
   std::uint64_t segment_base(SegmentBase which) override;
@@ -55,10 +56,5 @@ class VirtualProcessor final : public PrivilegedState, public MsrState {
   const pvmmu::DomainLock* held_ = nullptr;
   GuestAccess* memory_ = nullptr;
 };
-
-/// Sets a virtual debug register, by hypercall or MOV. DR0 to DR3 take guest addresses (else EPERM); the
-/// upper half of DR6 and DR7 must be zero (else EINVAL), and DR7.GD is refused (EPERM). Other numbers:
-/// ENODEV.
-[[nodiscard]] Status set_debug_register(GuestCpu& cpu, unsigned n, std::uint64_t value);
 
 }  // namespace pinfold::vmm

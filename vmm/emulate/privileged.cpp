@@ -9,7 +9,6 @@
 namespace pinfold::vmm {
 namespace {
 
-constexpr std::uint64_t cr4_tsd = 1U << 2, cr4_de = 1U << 3;
 constexpr Exception general_protection{13, 0};
 constexpr Exception undefined_opcode{6, 0};
 
@@ -43,7 +42,7 @@ class Emulation {
     regs_.rip += instruction_.length();
     if (instruction_.info.machine_mode != ZYDIS_MACHINE_MODE_LONG_64) regs_.rip &= mask_of(4);
     regs_.rflags &= ~rflags::rf;
-    return Emulated{step};
+    return Emulated{step, breakpoints_};
   }
   Outcome done_if(const Status& status) {
     if (status) return done();
@@ -55,6 +54,7 @@ class Emulation {
   bool kernel_mode_;
   const Instruction& instruction_;
   PrivilegedState& state_;
+  std::uint64_t breakpoints_ = 0;  ///< Hit by the ports that it used, as bits of DR6.
 };
 
 Outcome Emulation::run() {
@@ -128,7 +128,7 @@ Outcome Emulation::move_debug(bool to_special, unsigned n, RegisterOperand gpr) 
   if (n == 4 || n == 5) {  // aliases of DR6 and DR7 unless CR4.DE is set (Intel SDM vol. 3, 17.2.2)
     const auto cr4 = state_.read_cr(4);
     if (!cr4) return general_protection;
-    if ((*cr4 & cr4_de) != 0) return undefined_opcode;
+    if ((*cr4 & cr4::de) != 0) return undefined_opcode;
     n += 2;
   }
   if (to_special) return done_if(state_.write_dr(n, gpr.read(regs_)));
@@ -149,7 +149,7 @@ Outcome Emulation::rdmsr() {
 Outcome Emulation::rdtsc(bool with_aux) {
   if (!kernel_mode_) {
     const auto cr4 = state_.read_cr(4);
-    if (!cr4 || (*cr4 & cr4_tsd) != 0) return general_protection;
+    if (!cr4 || (*cr4 & cr4::tsd) != 0) return general_protection;
   }
   if (with_aux) {
     const auto aux = state_.read_msr(msr::tsc_aux);
@@ -183,13 +183,14 @@ Outcome Emulation::port_io(bool in) {
   } else {
     state_.port_out(port, accumulator->size, static_cast<std::uint32_t>(accumulator->read(regs_)));
   }
+  breakpoints_ = state_.ports_hit(port, accumulator->size);
   return done();
 }
 
 Outcome Emulation::string_io() {
   // Outside of 64-bit mode the segments' bases and limits would count. That is not emulated.
   if (instruction_.info.machine_mode != ZYDIS_MACHINE_MODE_LONG_64) return general_protection;
-  const auto ended = move_string(regs_, kernel_mode_, instruction_, state_);
+  const auto ended = move_string(regs_, kernel_mode_, instruction_, state_, breakpoints_);
   return ended ? *ended : done();
 }
 

@@ -49,14 +49,17 @@ class PrivilegedState {
   /// `size`: 1, 2 or 4 bytes. Called only for ports that ports_allowed() allows.
   [[nodiscard]] virtual std::uint32_t port_in(std::uint16_t port, unsigned size) = 0;
   virtual void port_out(std::uint16_t port, unsigned size, std::uint32_t value) = 0;
+  /// The guest's breakpoints that an access to these ports hits, as bits of DR6.
+  [[nodiscard]] virtual std::uint64_t ports_hit(std::uint16_t port, unsigned size) = 0;
   /// The memory of the guest's current mode, for INS and OUTS.
   [[nodiscard]] virtual GuestMemory& memory() = 0;
 };
 
-/// Done: the registers are those after the instruction. `single_step`: TF was set, so the guest
-/// gets a #DB with DR6.BS.
+/// Done: the registers are those after the instruction, or after one element of a repeated one. If TF was set
+/// (`single_step`) or breakpoints were hit (bits of DR6), the guest gets a #DB.
 struct Emulated {
   bool single_step = false;
+  std::uint64_t breakpoints = 0;
 };
 /// Not finished: the guest executes the same instruction again. Registers may have changed, as
 /// RCX of a long REP OUTS.

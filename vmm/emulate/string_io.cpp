@@ -72,7 +72,7 @@ bool is_input(ZydisMnemonic mnemonic) {
 }  // namespace
 
 std::optional<Outcome> move_string(Registers& regs, bool kernel_mode, const Instruction& instruction,
-                                   PrivilegedState& state) {
+                                   PrivilegedState& state, std::uint64_t& breakpoints) {
   const ZydisDecodedOperand* element = instruction.first(ZYDIS_OPERAND_TYPE_MEMORY);
   if (element == nullptr) return Exception{};
   const bool in = is_input(instruction.mnemonic());
@@ -89,14 +89,18 @@ std::optional<Outcome> move_string(Registers& regs, bool kernel_mode, const Inst
 
   const bool repeated = instruction.repeated();
   if (repeated && move.count.read(regs) == 0) return std::nullopt;
-  // With TF set, the guest gets a #DB after each element.
-  const unsigned bound = (regs.rflags & rflags::tf) != 0 ? 1 : max_string_elements;
+  // With TF set, or a breakpoint on the port, the guest gets a #DB after each element.
+  const bool single_steps = (regs.rflags & rflags::tf) != 0;
+  const std::uint64_t hit = state.ports_hit(port, move.size);
+  const bool traps = single_steps || hit != 0;
+  const unsigned bound = traps ? 1 : max_string_elements;
   for (unsigned i = 0; i < bound; ++i) {
     if (auto ended = move_element(regs, move, state)) return ended;
+    breakpoints = hit;
     step(regs, move, repeated);
     if (!repeated || move.count.read(regs) == 0) return std::nullopt;
   }
-  if ((regs.rflags & rflags::tf) != 0) return Emulated{true};
+  if (traps) return Emulated{single_steps, hit};
   return Restart{};
 }
 

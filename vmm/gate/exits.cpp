@@ -39,6 +39,10 @@ std::optional<std::uint8_t> Gate::exception_vector(GateAddress at, AtOut stopped
   return static_cast<std::uint8_t>(offset / exception_stub_size);
 }
 
+bool Gate::in_debug_entry(GateAddress at) {
+  return at.raw() >= debug_entry && in_page(at.raw(), kernel_text);
+}
+
 bool Gate::in_fast_paths(std::uint32_t cpu, GateAddress at) {
   return in_page(at.raw(), page_address(cpu, fast_text_page));
 }
@@ -62,9 +66,10 @@ bool Gate::in_entry_stub(std::uint32_t cpu, GateAddress at) {
 }
 
 std::uint64_t Gate::stack_word(std::uint32_t cpu, std::uint64_t address) const {
-  const std::uint64_t bottom = page_address(cpu, stack_page);
-  if (address % 8 != 0 || address < bottom || address - bottom >= page_size) return 0;
-  return arena_.load(areas_.frame(cpu, stack_page), (address - bottom) / 8);
+  for (const std::uint64_t page : {stack_page, own_stacks_page})
+    if (address % 8 == 0 && in_page(address, page_address(cpu, page)))
+      return arena_.load(areas_.frame(cpu, page), address % page_size / 8);
+  return 0;
 }
 
 ExceptionFrame Gate::exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const {

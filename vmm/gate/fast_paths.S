@@ -13,8 +13,11 @@
 //  - It reads the mirrors in one place, with the same fixup. They are mapped read-only, and no
 //    guest chooses the address.
 //  - RSP always points to the gate's own stack, so a fault inside the gate has a stack. The two instructions at
-//    LSTAR that run before RSP is set can't fault: their page and the state page are always present, TF is clear,
-//    and no breakpoints are set.
+//    LSTAR that run before RSP is set can't fault: their page and the state page are always present. What can come
+//    there in spite of that has a stack of its own (OwnStack in vmm/gate/layout.hpp): a #DB that MOV SS held back
+//    over the SYSCALL, an NMI, a machine check.
+//  - The gate's accesses to the guest's memory may hit the guest's data breakpoints. Such a #DB is no business of the
+//    guest's, as on Xen: the gate returns from it. The debug registers name no address of the gate's.
 //  - Only IRETQ returns to the guest. The processor checks the selectors there; if it refuses them, the monitor
 //    gives the guest that fault.
 
@@ -80,7 +83,11 @@ pinfold_fast_exceptions:
         pushq $0
         .endif
         pushq $vector
+        .if (VECTORS_ON_OWN_STACKS >> vector) & 1
+        jmp on_own_stack
+        .else
         jmp exception
+        .endif
         .balign EXCEPTION_STUB_SIZE
         .set vector, vector + 1
         .endr
@@ -102,6 +109,30 @@ pinfold_fast_syscall:
         lea STATE(SYSCALL), %rbx
         jmp bounce
 
+        // -- an exception whose stack is its own. If the guest raised it, the gate's stack is empty, and the frame
+        // moves there, so that this stack is free again before guest memory is accessed.
+on_own_stack:
+        testb $3, F_CS - F_KIND(%rsp)
+        jz in_gate_on_own_stack
+        push %rax
+        .set word, 1
+        .rept (F_SIZE - F_KIND) / 8
+        mov 8 * word(%rsp), %rax
+        mov %rax, STACK(F_SIZE - F_KIND - 8 * (word - 1))
+        .set word, word + 1
+        .endr
+        pop %rax
+        lea STACK(F_SIZE - F_KIND), %rsp
+        jmp exception
+
+        // A breakpoint that an access of the gate's hit, or an NMI, which is never the guest's: on with the gate. Any
+        // other vector here means that the gate is broken.
+in_gate_on_own_stack:
+        cmpb $VECTOR_NMI, (%rsp)
+        ja pinfold_fast_broken_out
+        add $(F_RIP - F_KIND), %rsp
+        iretq
+
 exception:
         testb $3, F_CS - F_KIND(%rsp)
         jz nested
@@ -116,6 +147,11 @@ exception:
         je device_not_available
         cmp $VECTOR_DB, %eax
         jne bounce_exception
+        // The gate knows a single step. Only the monitor knows what else may be the cause.
+        cmpq $0, STATE(WATCHES)
+        jne slow
+        testl $FLAG_TF, F_RFLAGS(%rsp)
+        jz slow
         movq $1, STATE(SINGLE_STEPPED)
 bounce_exception:
         shl $4, %eax

@@ -61,10 +61,12 @@ void Gate::build_idt(Mfn page, std::uint64_t entries) const {
   // 64-bit interrupt gates (vol. 3, 6.14.1). Vectors past the exceptions have none: INT n gives #GP, which
   // the monitor turns into what the guest asked for. INT3 and INTO come as traps from CPL3.
   for (unsigned v = 0; v < exceptions; ++v) {
-    const std::uint64_t entry = entries + v * exception_stub_size;
+    const bool breakpoint = v == vector::db && host_.debug_registers && entries == kernel_text;
+    const std::uint64_t entry = breakpoint ? debug_entry : entries + v * exception_stub_size;
     const std::uint64_t dpl = v == vector::bp || v == vector::of ? 3 : 0;
+    const auto stack = static_cast<std::uint64_t>(own_stack_of(v));
     arena_.store(page, v * 2,
-                 (entry & 0xffff) | (std::uint64_t{code0} << 16) | ((0x8e00ULL | dpl << 13) << 32) |
+                 (entry & 0xffff) | (std::uint64_t{code0} << 16) | ((0x8e00ULL | dpl << 13 | stack) << 32) |
                      ((entry >> 16 & 0xffff) << 48));
     arena_.store(page, v * 2 + 1, entry >> 32);
   }
@@ -74,6 +76,7 @@ void Gate::build_cpu(std::uint32_t cpu) {
   for (std::uint64_t page = 0; page <= entry_stub_page; ++page)
     space_.map_page(page_address(cpu, page), areas_.frame(cpu, page),
                     page == entry_stub_page ? supervisor : data);
+  space_.map_page(page_address(cpu, own_stacks_page), areas_.frame(cpu, own_stacks_page), data);
   if (host_.fast_paths) build_fast_paths(cpu);
   segment_tables_.build(cpu, host_.port_open_to_cpl3());
 }

@@ -71,12 +71,14 @@ class Gate {
   [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, GateAddress at);
   /// Why a vCPU left the VM at this address of its fast paths.
   [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, GateAddress at);
+  /// Is this address in the few instructions before the entry of #DB?
+  [[nodiscard]] static bool in_debug_entry(GateAddress at);
   /// Is this address inside that vCPU's entry stub? Then the vCPU has not gone on with guest code yet.
   [[nodiscard]] static bool in_entry_stub(std::uint32_t cpu, GateAddress at);
 
   // -- what the gate left on a vCPU's stack (exits.cpp) and in its state page
   /// The exception frame at RSP, as at the entry of an exception. Words outside of the
-  /// vCPU's stack read as 0.
+  /// vCPU's stacks read as 0.
   [[nodiscard]] ExceptionFrame exception_frame(std::uint32_t cpu, std::uint64_t rsp, bool error_code) const;
   /// The vector at RSP, at an exit of kind `exception` or `broken`. The frame follows,
   /// always with an error code.
@@ -116,7 +118,7 @@ class Gate {
   void build_cpu(std::uint32_t cpu);
   void build_fast_paths(std::uint32_t cpu);
   void build_idt(Mfn page, std::uint64_t entries) const;
-  /// The word on the vCPU's stack at this address; 0 outside.
+  /// The word at this address on one of the vCPU's stacks; 0 outside.
   [[nodiscard]] std::uint64_t stack_word(std::uint32_t cpu, std::uint64_t address) const;
 
   Arena& arena_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "pvmmu/pte.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm::gate {
 
@@ -52,7 +53,9 @@ inline constexpr std::uint64_t fast_text_page = 35;
 inline constexpr std::uint64_t state_page = 36;
 inline constexpr std::uint64_t fast_idt_page = 37;
 inline constexpr std::uint64_t info_page = 38;
-inline constexpr std::uint64_t used_pages = 39;
+/// The stacks of exceptions that don't use the stack page (`OwnStack`).
+inline constexpr std::uint64_t own_stacks_page = 39;
+inline constexpr std::uint64_t used_pages = 40;
 static_assert(stack_page + 2 == fast_text_page && fast_text_page + 1 == state_page);
 
 [[nodiscard]] constexpr std::uint64_t cpu_area(std::uint32_t cpu) {
@@ -67,6 +70,30 @@ static_assert(stack_page + 2 == fast_text_page && fast_text_page + 1 == state_pa
   return page_address(cpu, stack_page) + page_size;
 }
 
+/// Exceptions that get a stack of their own from the TSS, whatever RSP is (interrupt stack table, Intel SDM
+/// vol. 3, 6.14.5): they can come while RSP is the guest's, between a SYSCALL and the gate's first
+/// instructions. The numbers are those of the table's entries.
+enum class OwnStack : std::uint8_t { none = 0, debug = 1, nmi = 2, machine_check = 3, double_fault = 4 };
+inline constexpr std::uint64_t own_stacks = 4;
+/// Each has a quarter of their page. The deepest use is a frame and what the gate pushes with it.
+inline constexpr std::uint64_t own_stack_size = page_size / own_stacks;
+
+/// Where RSP points when this stack is empty. Not for `none`.
+[[nodiscard]] constexpr std::uint64_t own_stack_top(std::uint32_t cpu, OwnStack stack) {
+  return page_address(cpu, own_stacks_page) + static_cast<std::uint64_t>(stack) * own_stack_size;
+}
+
+/// The stack of a vector's exceptions.
+[[nodiscard]] constexpr OwnStack own_stack_of(unsigned exception) {
+  switch (exception) {
+    case vector::db: return OwnStack::debug;
+    case vector::nmi: return OwnStack::nmi;
+    case vector::mc: return OwnStack::machine_check;
+    case vector::df: return OwnStack::double_fault;
+    default: return OwnStack::none;
+  }
+}
+
 /// Selectors of the monitor's GDT page, which is page 14 of each GDT. The ABI defines code32, data3 and
 /// code64 (FLAT_RING3_CS32, _SS64 and _CS64).
 inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, data3 = 0xe02b,
@@ -74,5 +101,7 @@ inline constexpr std::uint16_t code0 = 0xe008, data0 = 0xe010, code32 = 0xe023, 
 
 inline constexpr unsigned exceptions = 32;
 inline constexpr std::uint64_t exception_stub_size = 16;
+/// Behind the exceptions' entries: that of #DB where breakpoints act and there are no fast paths.
+inline constexpr std::uint64_t debug_entry = kernel_text + exceptions * exception_stub_size;
 
 }  // namespace pinfold::vmm::gate

@@ -11,6 +11,7 @@ namespace {
 // A 64-bit TSS (Intel SDM vol. 3, 8.7) and the I/O bitmap behind it. One byte of ones must follow the
 // bitmap (vol. 1, 19.5.2).
 constexpr std::size_t tss_rsp0 = 4;
+constexpr std::size_t tss_ist = 36 - 8;  // of entry 0, which means: none
 constexpr std::size_t tss_io_base = 102;
 constexpr std::size_t tss_bitmap = 104;
 constexpr std::size_t bitmap_bytes = exit_port / 8 + 1;
@@ -59,6 +60,10 @@ void SegmentTables::build_tss(std::uint32_t cpu, bool port_open) const {
   const std::uint64_t rsp0 = stack_top(cpu);
   const std::uint16_t io_base = tss_bitmap;
   std::memcpy(bytes + tss_rsp0, &rsp0, sizeof rsp0);
+  for (std::uint64_t i = 1; i <= own_stacks; ++i) {
+    const std::uint64_t top = own_stack_top(cpu, static_cast<OwnStack>(i));
+    std::memcpy(bytes + tss_ist + i * sizeof top, &top, sizeof top);
+  }
   std::memcpy(bytes + tss_io_base, &io_base, sizeof io_base);
   std::memset(bytes + tss_bitmap, 0xff, bitmap_bytes + 1);
   // CPL3 gets the port only where nothing else leaves the VM at a SYSCALL; elsewhere a guest's own IN or OUT

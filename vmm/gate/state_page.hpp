@@ -39,6 +39,7 @@ struct StatePage {
   std::uint64_t iopl_check;
   std::uint64_t iret_leaves;  ///< Not 0: an iret is left to the monitor.
   std::uint64_t version;      ///< The result of XENVER_version.
+  std::uint64_t watches;      ///< Not 0: the guest has breakpoints, so a #DB is left to the monitor.
 
   // The gate writes these, the monitor reads them.
   std::uint64_t gs_moved;        ///< Not 0: the inactive GS base may differ from what the monitor set.

@@ -32,6 +32,12 @@ pinfold_gate_kernel_begin:
         ud2
         .balign EXCEPTION_STUB_SIZE
         .endr
+        // #DB where the guest's breakpoints act: one that came behind a SYSCALL, from the MOV SS before it, is no
+        // business of the guest's.
+        .org pinfold_gate_kernel_begin + DEBUG_ENTRY_OFFSET
+        testb $3, F_CS - F_RIP(%rsp)
+        jnz pinfold_gate_kernel_begin + VECTOR_DB * EXCEPTION_STUB_SIZE
+        iretq
 pinfold_gate_kernel_end:
 
         .section .note.GNU-stack, "", @progbits

@@ -36,6 +36,10 @@ struct HostFacts {
   bool tsc_offset_works = false;
   /// With CR0.TS set, SSE at CPL3 raises #NM.
   bool task_switched_flag_works = false;
+  /// A breakpoint of KVM_SET_DEBUGREGS stops code at CPL3, and KVM tells in DR6 which one it was.
+  bool debug_registers_act = false;
+  /// With CR4.TSD set, RDTSC at CPL3 raises #GP.
+  bool time_stamp_disable_works = false;
   /// If mprotect forbids an access in the view, KVM_RUN fails with EFAULT, and the access succeeds once it is
   /// allowed: for absent frames and, unless userfaultfd_protects, for read-only frames.
   bool mprotect_protects = false;

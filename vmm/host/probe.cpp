@@ -8,8 +8,11 @@
 #include <string>
 
 #include "pvmmu/pte.hpp"
+#include "vmm/cpu/debug_registers.hpp"
 #include "vmm/cpuid_native.hpp"
 #include "vmm/host/probe_guest.hpp"
+#include "vmm/registers.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -153,6 +156,31 @@ bool tells_if_interruptible(ProbeGuest& guest) {
   return right;
 }
 
+/// Does a store that DR3 watches raise a #DB behind it that says so?
+bool debug_registers_act(ProbeGuest& guest) {
+  constexpr std::uint64_t enabled = 1U << 6, on_store_of_8_bytes = 9ULL << 28;
+  kvm_debugregs watching{};
+  watching.db[3] = ProbeGuest::fixed;
+  watching.dr6 = dr6::initial;
+  watching.dr7 = dr7::initial | enabled | on_store_of_8_bytes;
+  kvm_debugregs off{};
+  off.dr6 = dr6::initial;
+  off.dr7 = dr7::initial;
+  if (!guest.vcpu().set_debug_registers(watching)) return false;
+  const auto hit = guest.user(pinfold_probe_store, ProbeGuest::fixed, b_value);
+  const auto after = guest.vcpu().debug_registers();
+  if (!guest.vcpu().set_debug_registers(off) || !after) return false;
+  return is_exception(hit, vector::db) && (after->dr6 & dr6::breakpoints) == 8 &&
+         guest.word(ProbeGuest::data_c) == b_value;
+}
+
+bool time_stamp_disable_works(ProbeGuest& guest) {
+  guest.vcpu().sregs().cr4 |= cr4::tsd;
+  const bool refused = is_exception(guest.user(pinfold_probe_rdtsc), vector_gp);
+  guest.vcpu().sregs().cr4 &= ~cr4::tsd;
+  return refused;
+}
+
 /// Has to be the last probe, because CR0.TS stays set.
 bool task_switched_flag_works(ProbeGuest& guest) {
   guest.vcpu().sregs().cr0 |= cr0_ts;
@@ -191,6 +219,8 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.closed_port_faults = closed_port_faults(*guest);
   facts.access_is_finished_on_request = access_is_finished_on_request(*guest);
   facts.tells_if_interruptible = tells_if_interruptible(*guest);
+  facts.debug_registers_act = debug_registers_act(*guest);
+  facts.time_stamp_disable_works = time_stamp_disable_works(*guest);
   facts.tsc_offset_works = tsc_offset_works(*guest);
   facts.task_switched_flag_works = task_switched_flag_works(*guest);
   facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
@@ -211,6 +241,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.slot_256_usable = facts.slot_256_at_cpl3;
   traits.native_cpuid = !facts.cpuid_intercepted;
   traits.tsc_invariant = facts.tsc_invariant;
+  traits.debug_registers = facts.debug_registers_act;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
   traits.max_map_count = facts.max_map_count;

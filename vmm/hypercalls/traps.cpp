@@ -109,13 +109,24 @@ std::int64_t set_segment_base(Domain& domain, Hypercall& call) {
   }
 }
 
+/// 4 and 5 are names of 6 and 7, unless CR4.DE is set. Nothing: there is no such register.
+std::optional<unsigned> debug_register(const CpuState& state, std::uint64_t n) {
+  if (n > 7) return std::nullopt;
+  if (n != 4 && n != 5) return static_cast<unsigned>(n);
+  if ((state.cr4 & cr4::de) != 0) return std::nullopt;
+  return static_cast<unsigned>(n + 2);
+}
+
 std::int64_t get_debugreg(Domain& domain, Hypercall& call) {
   const CpuState& state = domain.cpu(call.vcpu).state();
-  const std::uint64_t n = call.args[0];
-  if (n < 4) return static_cast<std::int64_t>(state.debug_address[n]);
-  if (n == 6) return static_cast<std::int64_t>(state.dr6);
-  if (n == 7) return static_cast<std::int64_t>(state.dr7);
-  return to_rax(Errno::enodev);
+  const auto n = debug_register(state, call.args[0]);
+  return n ? static_cast<std::int64_t>(state.debug.get(*n)) : to_rax(Errno::enodev);
+}
+
+std::int64_t set_debugreg(Domain& domain, Hypercall& call) {
+  CpuState& state = domain.cpu(call.vcpu).state();
+  const auto n = debug_register(state, call.args[0]);
+  return n ? to_rax(state.debug.set(*n, call.args[1], (state.cr4 & cr4::de) != 0)) : to_rax(Errno::enodev);
 }
 
 std::int64_t nmi_op(Domain& domain, Hypercall& call) {
@@ -146,11 +157,7 @@ void register_traps(Domain& domain) {
   set(__HYPERVISOR_set_segment_base, "set_segment_base", set_segment_base);
   set(__HYPERVISOR_get_debugreg, "get_debugreg", get_debugreg);
   set(__HYPERVISOR_nmi_op, "nmi_op", nmi_op);
-  set(__HYPERVISOR_set_debugreg, "set_debugreg", [](Domain& d, Hypercall& call) -> std::int64_t {
-    return call.args[0] > 7 ? to_rax(Errno::enodev)
-                            : to_rax(set_debug_register(d.cpu(call.vcpu), static_cast<unsigned>(call.args[0]),
-                                                        call.args[1]));
-  });
+  set(__HYPERVISOR_set_debugreg, "set_debugreg", set_debugreg);
   set(__HYPERVISOR_stack_switch, "stack_switch", [](Domain& d, Hypercall& call) -> std::int64_t {
     d.cpu(call.vcpu).entry_points().kernel_ss = static_cast<std::uint16_t>(call.args[0] | 3);
     d.cpu(call.vcpu).entry_points().kernel_sp = call.args[1];

@@ -164,6 +164,13 @@ KvmResult<kvm_vcpu_events> Vcpu::events() const {
   return get<kvm_vcpu_events>(fd_, KVM_GET_VCPU_EVENTS, "KVM_GET_VCPU_EVENTS");
 }
 
+KvmResult<void> Vcpu::set_debug_registers(const kvm_debugregs& registers) {
+  return set(fd_, KVM_SET_DEBUGREGS, registers, "KVM_SET_DEBUGREGS");
+}
+KvmResult<kvm_debugregs> Vcpu::debug_registers() const {
+  return get<kvm_debugregs>(fd_, KVM_GET_DEBUGREGS, "KVM_GET_DEBUGREGS");
+}
+
 KvmResult<void> Vcpu::set_tsc_offset(std::uint64_t offset) {
   kvm_device_attr attribute{};
   attribute.group = KVM_VCPU_TSC_CTRL;

@@ -114,6 +114,8 @@ class Vcpu {
   [[nodiscard]] KvmResult<kvm_fpu> fpu() const;
   [[nodiscard]] KvmResult<void> set_events(const kvm_vcpu_events& events);
   [[nodiscard]] KvmResult<kvm_vcpu_events> events() const;
+  [[nodiscard]] KvmResult<void> set_debug_registers(const kvm_debugregs& registers);
+  [[nodiscard]] KvmResult<kvm_debugregs> debug_registers() const;
   /// Drops an exception that KVM is about to deliver, also one that events() does not show.
   [[nodiscard]] KvmResult<void> drop_exception();
 

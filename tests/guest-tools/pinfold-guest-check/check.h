@@ -60,8 +60,9 @@ bool check_bad_selector(void);
 // trace.c
 bool check_single_step(void);
 bool check_breakpoint(void);
+// watchpoints.c
+bool check_watchpoints(void);
 
 // sha256.c: the digest of `size` bytes, as 64 hexadecimal digits and a zero.
 void sha256(const void* data, size_t size, char hex[65]);
-
 #endif

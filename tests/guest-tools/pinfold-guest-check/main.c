@@ -40,13 +40,14 @@ static const struct check checks[] = {
 };
 enum { check_count = sizeof checks / sizeof *checks };
 
-// These run only when they are named. They need a processor that loads segments from the guest's own tables;
-// a KVM that runs guests de-privileged does not have that.
+// These run only when they are named. They need a processor that loads segments from the guest's own tables,
+// or the guest's debug registers; a KVM that runs guests de-privileged does not do that.
 static const struct check named_checks[] = {
     {"ldt", check_ldt},
     {"compat-code", check_compat_code},
     {"ldt-code", check_ldt_code},
     {"bad-selector", check_bad_selector},
+    {"watchpoints", check_watchpoints},
 };
 
 static bool vreport(bool verdict, const char* format, va_list arguments) {

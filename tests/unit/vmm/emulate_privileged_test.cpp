@@ -84,7 +84,9 @@ class FakeState : public PrivilegedState {
   void port_out(std::uint16_t port, unsigned size, std::uint32_t value) override {
     outs.push_back({port, size, value});
   }
+  std::uint64_t ports_hit(std::uint16_t port, unsigned) override { return port == watched_port ? 2 : 0; }
   GuestMemory& memory() override { return fake_memory; }
+  std::uint32_t watched_port = 0x10000;  ///< None.
 
   struct In {
     std::uint16_t port;
@@ -335,6 +337,13 @@ TEST_F(Privileged, port_input_takes_the_operands_size) {
   EXPECT_EQ(state.ins[2].size, 4U);
 }
 
+TEST_F(Privileged, breakpoints_on_ports_are_reported_behind_the_access) {
+  state.watched_port = 0x61;
+  EXPECT_EQ(std::get<Emulated>(run({0xe4, 0x61})).breakpoints, 2U);  // in $0x61,%al
+  EXPECT_EQ(std::get<Emulated>(run({0xe6, 0x61})).breakpoints, 2U);
+  EXPECT_EQ(std::get<Emulated>(run({0xe6, 0x62})).breakpoints, 0U);
+}
+
 TEST_F(Privileged, port_output_takes_the_operands_size) {
   regs[Gpr::rax] = 0x1122334455667788;
   regs[Gpr::rdx] = 0xcf8;
@@ -429,6 +438,20 @@ TEST_F(Privileged, long_string_is_done_in_bounded_parts) {
   EXPECT_EQ(regs[Gpr::rcx], 5U);
   EXPECT_TRUE(emulated({0xf3, 0x6e}));
   EXPECT_EQ(state.outs.size(), max_string_elements + 5);
+}
+
+TEST_F(Privileged, breakpoints_on_ports_stop_a_string_after_each_element) {
+  state.watched_port = 0;
+  regs[Gpr::rsi] = 0x10000;
+  regs[Gpr::rdx] = 0;
+  regs[Gpr::rcx] = 2;
+  const Outcome first = run({0xf3, 0x6e});
+  ASSERT_TRUE(std::holds_alternative<Emulated>(first));
+  EXPECT_EQ(std::get<Emulated>(first).breakpoints, 2U);
+  EXPECT_EQ(regs.rip, start);
+  EXPECT_EQ(std::get<Emulated>(run({0xf3, 0x6e})).breakpoints, 2U);
+  EXPECT_EQ(regs.rip, start + 2);
+  EXPECT_EQ(std::get<Emulated>(run({0xf3, 0x6e})).breakpoints, 0U) << "RCX is 0: no access";
 }
 
 TEST_F(Privileged, single_step_stops_after_each_element) {

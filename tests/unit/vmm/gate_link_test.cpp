@@ -111,10 +111,10 @@ TEST(GateLink, a_step_that_the_gate_bounced_shows_in_dr6) {
   Scene s;
   s.link.give(0, 0);
   (void)s.link.take();
-  EXPECT_EQ(s.state.dr6 & 0x4000, 0U);
+  EXPECT_EQ(s.state.debug.get(6) & 0x4000, 0U);
   s.gate_sets(&StatePage::single_stepped, 1);
   (void)s.link.take();
-  EXPECT_EQ(s.state.dr6 & 0x4000, 0x4000U);
+  EXPECT_EQ(s.state.debug.get(6) & 0x4000, 0x4000U);
 }
 
 TEST(GateLink, interruptions_in_the_gate_are_counted_at_the_next_exit) {

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
+#include <memory>
+#include <set>
 
 namespace pinfold::vmm {
 namespace {
@@ -147,6 +150,97 @@ TEST(GateMapping, mirrors_are_there_for_cpl0_alone_and_writable_only_where_kvm_h
   const Pte stored = large_page_at(mirrors, HostTraits());
   EXPECT_TRUE(stored.has(bit::present | bit::writable | bit::no_execute));
   EXPECT_FALSE(stored.any(bit::user));
+}
+
+/// A gate for two vCPUs, and what its pages hold.
+class BuiltGate {
+ public:
+  explicit BuiltGate(const HostTraits& host)
+      : arena_(Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(2, 2048), 2048).value()),
+        gate_(*arena_, 2, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096) {}
+
+  [[nodiscard]] pvmmu::Pte entry(std::uint64_t address) const {
+    using pvmmu::Level;
+    const GuestVaddr va(address);
+    pvmmu::Pte entry = gate_.l4_slots()[slot_of(Level::l4, va) - pvmmu::first_xen_slot];
+    for (const Level level : {Level::l3, Level::l2, Level::l1})
+      entry = pvmmu::Pte(arena_->load(entry.mfn(), slot_of(level, va)));
+    return entry;
+  }
+  [[nodiscard]] std::uint64_t word(std::uint64_t address) const {
+    std::uint64_t value = 0;
+    std::memcpy(&value, arena_->bytes(entry(address).mfn()) + address % page_size, sizeof value);
+    return value;
+  }
+  [[nodiscard]] const Gate& gate() const { return gate_; }
+  [[nodiscard]] Arena& arena() const { return *arena_; }
+
+ private:
+  std::unique_ptr<Arena> arena_;
+  Gate gate_;
+};
+
+HostTraits walking_host(bool fast_paths) {
+  HostTraits host;
+  host.stale_entries = host.syscall_stays_at_cpl3 = false;
+  host.debug_registers = true;
+  host.fast_paths = fast_paths;
+  return host;
+}
+
+/// Number of the interrupt stack table's entry in the gate of a vector.
+std::uint64_t stack_of(const BuiltGate& built, std::uint64_t idt, unsigned vector) {
+  return built.word(idt + vector * 16) >> 32 & 7;
+}
+
+TEST(GateStacks, exceptions_that_may_come_on_the_guests_stack_have_one_of_their_own) {
+  for (const bool fast : {false, true}) {
+    const BuiltGate built(walking_host(fast));
+    for (std::uint32_t cpu = 0; cpu < 2; ++cpu) {
+      const std::uint64_t idt = fast ? gate::page_address(cpu, gate::fast_idt_page) : gate::idt;
+      std::set<std::uint64_t> stacks;
+      for (const unsigned vector : {vector::db, vector::nmi, vector::df, vector::mc}) {
+        const std::uint64_t number = stack_of(built, idt, vector);
+        ASSERT_NE(number, 0U) << vector;
+        const std::uint64_t top = built.word(gate::page_address(cpu, gate::tss_page) + 28 + 8 * number);
+        EXPECT_EQ(top % 16, 0U);
+        EXPECT_TRUE(stacks.insert(top).second) << "no two share one";
+        const pvmmu::Pte page = built.entry(top - 8);
+        EXPECT_TRUE(page.has(pvmmu::bit::present | pvmmu::bit::writable | pvmmu::bit::no_execute));
+        EXPECT_FALSE(page.any(pvmmu::bit::user));
+        EXPECT_EQ((top - 1) / page_size * page_size, gate::page_address(cpu, gate::own_stacks_page));
+      }
+      for (const unsigned vector : {vector::bp, vector::gp, vector::pf, vector::nm})
+        EXPECT_EQ(stack_of(built, idt, vector), 0U) << vector;
+    }
+  }
+}
+
+TEST(GateStacks, frames_are_read_from_each_of_a_processors_stacks_and_from_no_other_address) {
+  const BuiltGate built(walking_host(true));
+  constexpr std::uint64_t secret = 0x123456789abcdef0;
+  const auto put = [&](std::uint64_t address) {
+    std::memcpy(built.arena().bytes(built.entry(address).mfn()) + address % page_size, &secret,
+                sizeof secret);
+  };
+  const std::uint64_t own = gate::page_address(1, gate::own_stacks_page),
+                      stack = gate::page_address(1, gate::stack_page);
+  for (const std::uint64_t at : {own, own + 4088, stack + 64}) {
+    put(at);
+    EXPECT_EQ(built.gate().exception_frame(1, at, false).rip, secret);
+    EXPECT_EQ(built.gate().exception_frame(0, at, false).rip, 0U) << "another processor's";
+  }
+  put(gate::page_address(1, gate::state_page));
+  EXPECT_EQ(built.gate().exception_frame(1, gate::page_address(1, gate::state_page), false).rip, 0U);
+  EXPECT_EQ(built.gate().exception_frame(1, own + 4, false).rip, 0U);
+}
+
+TEST(GateAddresses, the_way_to_the_entry_of_debug_exceptions_is_none_of_the_entries) {
+  EXPECT_TRUE(Gate::in_debug_entry(at(gate::debug_entry)));
+  EXPECT_TRUE(Gate::in_debug_entry(at(gate::debug_entry + 8)));
+  EXPECT_FALSE(Gate::in_debug_entry(at(gate::debug_entry - 1)));
+  EXPECT_FALSE(Gate::in_debug_entry(at(gate::kernel_text + gate::exception_stub_size)));
+  EXPECT_FALSE(Gate::in_debug_entry(at(gate::cpu_area(0))));
 }
 
 }  // namespace
