@@ -19,7 +19,7 @@ from harness.session import MOUNTS, shell_command
 
 # Checks that take only seconds on that machine, where a context switch takes a millisecond, and checks of what
 # differs from a host with shadow paging.
-CHECKS = "copy-on-write faults alternate-stack ldt single-step breakpoint watchpoints compat-code ldt-code bad-selector"
+CHECKS = "copy-on-write faults alternate-stack ldt single-step breakpoint compat-code ldt-code bad-selector"
 SESSION = (f"{MOUNTS} uname -a; dmesg | grep Xen; pinfold-guest-check -m 4 {CHECKS}; "
            "echo checks exited with $?; {disk} poweroff -f")
 # A disk in qcow2, which a qemu-nbd serves there: what is on it, and what the guest writes at 4 MB.

@@ -117,6 +117,18 @@ TEST(GateLink, a_step_that_the_gate_bounced_shows_in_dr6) {
   EXPECT_EQ(s.state.debug.get(6) & 0x4000, 0x4000U);
 }
 
+TEST(GateLink, the_gate_leaves_debug_exceptions_to_the_monitor_while_there_are_breakpoints) {
+  Scene s;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::watches), 0U);
+  ASSERT_TRUE(s.state.debug.set(7, 1, false));
+  s.link.give(0, 0);
+  EXPECT_NE(s.state_page(&StatePage::watches), 0U);
+  ASSERT_TRUE(s.state.debug.set(7, 0, false));
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::watches), 0U);
+}
+
 TEST(GateLink, interruptions_in_the_gate_are_counted_at_the_next_exit) {
   Scene s;
   s.link.give(0, 0);
