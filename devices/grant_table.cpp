@@ -104,7 +104,10 @@ std::int64_t GrantTable::grant_table_op(vmm::Hypercall& call) {
       let_go(call);
       return rax;
     }
-    case GNTTABOP_copy: return each<gnttab_copy>(call, count, [&](auto& args) { return copy(call, args); });
+    case GNTTABOP_copy: {
+      CopyEnds ends;
+      return each<gnttab_copy>(call, count, [&](auto& args) { return copy(call, args, ends); });
+    }
     case GNTTABOP_swap_grant_ref:
       return each<gnttab_swap_grant_ref>(call, count, [this](auto& args) { return swap(args); });
     case GNTTABOP_transfer:

@@ -52,10 +52,19 @@ class GrantTable final : public Device {
   }
 
  private:
-  /// One end of a copy.
+  /// One end of a copy. A list of copies uses it for as long as its operations name the same.
   struct CopyEnd {
-    GrantedPage grant;  ///< If the end is named by a grant.
-    vmm::SharedPage page;
+    std::uint16_t domain = DOMID_INVALID;
+    bool by_grant = false;
+    std::uint64_t named = 0;  ///< The reference, or the frame.
+    GrantedPage grant;        ///< One of these two.
+    vmm::SharedPage own;
+    [[nodiscard]] bool present() const { return grant.present() || own.present(); }
+    [[nodiscard]] const vmm::SharedPage& page() const { return by_grant ? grant.page() : own; }
+    [[nodiscard]] vmm::SharedPage& written_page() { return by_grant ? grant.shared() : own; }
+  };
+  struct CopyEnds {
+    CopyEnd source, dest;
   };
 
   std::int64_t about_table(vmm::Hypercall& call, std::uint32_t operation);
@@ -80,11 +89,11 @@ class GrantTable final : public Device {
   [[nodiscard]] std::int16_t hand_over(vmm::Hypercall& call, DomId receiver, GrantRef ref, Mfn frame);
 
   // grant_copy.cpp
-  std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args);
+  std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args, CopyEnds& ends);
+  [[nodiscard]] std::int16_t copy_between(vmm::Hypercall& call, const gnttab_copy& args, CopyEnds& ends);
   [[nodiscard]] std::int16_t check_domains(const gnttab_copy& args) const;
-  [[nodiscard]] tl::expected<CopyEnd, std::int16_t> claim(vmm::Hypercall& call,
-                                                          const gnttab_copy::gnttab_copy_ptr& end,
-                                                          bool by_grant, GrantUse use);
+  [[nodiscard]] std::int16_t claim(vmm::Hypercall& call, const gnttab_copy::gnttab_copy_ptr& named,
+                                   bool by_grant, GrantUse use, CopyEnd& end);
 
   [[nodiscard]] bool is_self(std::uint16_t dom) const { return dom == DOMID_SELF || DomId(dom) == self_; }
   /// GNTST_permission_denied for another domain's table, GNTST_bad_domain if there is none such.
