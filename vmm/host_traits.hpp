@@ -29,6 +29,8 @@ struct HostTraits {
   bool fast_paths = false;
   /// Breakpoints in the debug registers stop the guest. Otherwise they are kept, and have no effect.
   bool debug_registers = false;
+  /// Of the host's processors, which the guest reads in MSR 0x8b, as on Xen.
+  std::uint64_t microcode_revision = 0;
   WriteProtection protection = WriteProtection::mprotect;
   /// vm.max_map_count: how many mappings the monitor's process may have; 0 if unknown.
   std::uint64_t max_map_count = 0;

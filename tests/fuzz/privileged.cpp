@@ -147,6 +147,7 @@ class Cpu final : public PrivilegedState, public MsrState {
   }
   VcpuId vcpu() override { return VcpuId(settings_.iopl >> 7); }
   bool intel() override { return !settings_.refused(6); }
+  std::uint64_t microcode_revision() override { return 0xa101148; }
   bool has_gp_handler() override { return !settings_.refused(7); }
   bool can_fault_cpuid() override { return (settings_.iopl >> 6 & 1) != 0; }
   bool cpuid_faulting() override { return faulting_; }

@@ -49,6 +49,7 @@ class VirtualProcessor final : public PrivilegedState, public MsrState {
   void set_segment_base(SegmentBase which, std::uint64_t address) override;
   VcpuId vcpu() override;
   bool intel() override;
+  std::uint64_t microcode_revision() override;
   bool has_gp_handler() override;
 
  private:

@@ -27,6 +27,7 @@ std::optional<std::uint64_t> known_value(MsrState& state, std::uint32_t index) {
     case msr::tsc: return state.read_tsc();
     case msr::efer: return msr::efer_value;
     case msr::pat: return msr::xen_pat;
+    case msr::microcode_revision: return state.microcode_revision();
     case msr::apic_base:
       return apic_default_address | apic_enabled | (state.vcpu() == VcpuId(0) ? apic_boot_processor : 0);
     default: break;
@@ -35,8 +36,7 @@ std::optional<std::uint64_t> known_value(MsrState& state, std::uint32_t index) {
   if (!state.intel()) return std::nullopt;
   switch (index) {
     case msr::misc_enable: return misc_enable_value;
-    case msr::perf_capabilities:
-    case msr::microcode_revision: return 0;
+    case msr::perf_capabilities: return 0;
     case msr::platform_info: return state.can_fault_cpuid() ? platform_cpuid_faulting : 0;
     case msr::misc_features_enables: return state.cpuid_faulting() ? enable_cpuid_faulting : 0;
     default: return std::nullopt;
@@ -71,10 +71,12 @@ Status write_msr(MsrState& state, std::uint32_t index, std::uint64_t value) {
     case msr::efer:
     case msr::pat:
     case msr::misc_enable:
-    case msr::microcode_revision:
       // Their values are fixed. A guest may write the value that a register has.
       if (known_value(state, index) == value) return {};
       return fail(Errno::eperm);
+    case msr::microcode_revision:
+      // Intel's manual (volume 3, "Determining the signature") has software write 0 before it reads.
+      return state.intel() && value == 0 ? Status() : fail(Errno::eperm);
     default: return fail(Errno::eperm);
   }
 }

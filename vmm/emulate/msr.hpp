@@ -31,6 +31,8 @@ class MsrState {
   [[nodiscard]] virtual std::uint64_t read_tsc() = 0;
   [[nodiscard]] virtual VcpuId vcpu() = 0;
   [[nodiscard]] virtual bool intel() = 0;
+  /// Of the processor's microcode, as register 0x8b has it.
+  [[nodiscard]] virtual std::uint64_t microcode_revision() = 0;
   /// Is a handler for vector 13 registered?
   [[nodiscard]] virtual bool has_gp_handler() = 0;
   /// Can the monitor make the guest's CPUID fault?

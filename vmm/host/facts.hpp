@@ -50,6 +50,8 @@ struct HostFacts {
   bool memory_fault_info = false;
   bool tsc_deadline_timer = false;
   std::uint32_t tsc_khz = 0;
+  /// MSR 0x8b, as KVM reads it for the host; 0 if it does not.
+  std::uint64_t microcode_revision = 0;
   /// The TSC has a constant rate, and the same value on all processors: the host uses it for its own time, or
   /// CPUID says so (0x80000007, EDX bit 8: invariant TSC).
   bool tsc_invariant = false;

@@ -11,6 +11,7 @@
 #include "vmm/cpu/debug_registers.hpp"
 #include "vmm/cpuid_native.hpp"
 #include "vmm/host/probe_guest.hpp"
+#include "vmm/msr_numbers.hpp"
 #include "vmm/registers.hpp"
 #include "vmm/vectors.hpp"
 
@@ -226,6 +227,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.tsc_khz = guest->vcpu().tsc_khz().value_or(0);
   facts.tsc_invariant = tsc_invariant();
   facts.address_bits = address_bits();
+  facts.microcode_revision = kvm.host_msr(msr::microcode_revision).value_or(0);
   facts.in_kernel_irqchip = kvm.extension(KVM_CAP_IRQCHIP) > 0;
   facts.tsc_deadline_timer = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   facts.max_map_count = max_map_count();
@@ -243,6 +245,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.tsc_invariant = facts.tsc_invariant;
   traits.debug_registers = facts.debug_registers_act;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
+  traits.microcode_revision = facts.microcode_revision;
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
   traits.max_map_count = facts.max_map_count;
   return traits;

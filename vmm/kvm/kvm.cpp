@@ -82,6 +82,13 @@ KvmResult<std::vector<kvm_cpuid_entry2>> Kvm::supported_cpuid() const {
   return failed("KVM_GET_SUPPORTED_CPUID");
 }
 
+std::optional<std::uint64_t> Kvm::host_msr(std::uint32_t index) const {
+  const kvm_msr_entry wanted{index, 0, 0};
+  MsrList list{std::span(&wanted, 1)};
+  if (call(fd_, abi::get_msrs, list.data()) != 1) return std::nullopt;
+  return list.entries().front().data;
+}
+
 KvmResult<Vm> Kvm::create_vm() const {
   // A signal that comes meanwhile interrupts it, as mm_take_all_locks() of Linux says, and nothing is made.
   Fd fd;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "vmm/kvm/vcpu.hpp"
@@ -41,6 +42,8 @@ class Kvm {
   /// KVM_CHECK_EXTENSION: 0 if absent; the meaning of other values depends on the capability.
   [[nodiscard]] int extension(int cap) const;
   [[nodiscard]] KvmResult<std::vector<kvm_cpuid_entry2>> supported_cpuid() const;
+  /// A register of the host's that KVM lets programs read (KVM_CAP_GET_MSR_FEATURES); nullopt: it does not.
+  [[nodiscard]] std::optional<std::uint64_t> host_msr(std::uint32_t index) const;
   [[nodiscard]] KvmResult<Vm> create_vm() const;
 
  private:

@@ -14,6 +14,7 @@ class FakeMsrState : public MsrState {
   std::uint64_t read_tsc() override { return 99; }
   VcpuId vcpu() override { return id; }
   bool intel() override { return is_intel; }
+  std::uint64_t microcode_revision() override { return 0xa101148; }
   bool has_gp_handler() override { return handler; }
   bool can_fault_cpuid() override { return can_fault; }
   bool cpuid_faulting() override { return faulting; }
@@ -50,6 +51,18 @@ TEST(Msr, efer_is_what_long_mode_with_syscall_has_and_fixed) {
   EXPECT_TRUE(write_msr(state, msr::efer, 0xd01));
   EXPECT_FALSE(write_msr(state, msr::efer, 0xd00));
   EXPECT_FALSE(write_msr(state, msr::efer, 0x1d01));
+}
+
+/// Xen forwards it, to guests on either maker's processors: Linux looks at it early, and complains of a
+/// fault.
+TEST(Msr, the_microcode_revision_is_the_hosts_and_only_intels_may_be_cleared) {
+  FakeMsrState state;
+  for (const bool intel : {true, false}) {
+    state.is_intel = intel;
+    EXPECT_EQ(read_msr(state, msr::microcode_revision), 0xa101148U);
+    EXPECT_EQ(write_msr(state, msr::microcode_revision, 0).has_value(), intel);
+    EXPECT_FALSE(write_msr(state, msr::microcode_revision, 0xa101148));
+  }
 }
 
 TEST(Msr, pat_is_xens_constant) {
