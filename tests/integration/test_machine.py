@@ -61,7 +61,7 @@ def test_each_line_has_its_guests_name_and_each_guest_is_listed(host: Pinfold) -
 
 
 @pytest.mark.parametrize("ends, code, line", [
-    ("powers_off", 0, "all 8 checks hold"),
+    ("powers_off", 0, "all 9 checks hold"),
     ("crashes", 5, "has no handler for it"),
 ], ids=["powers_off", "crashes"])
 def test_a_guest_that_ends_leaves_the_other_as_it_was(host: Pinfold, ends: str, code: int, line: str) -> None:
@@ -96,7 +96,7 @@ def test_a_guest_that_reboots_starts_again_beside_the_others(host: Pinfold) -> N
 
 def test_the_last_guest_starts_again_in_a_process_of_its_own(host: Pinfold) -> None:
     guest = run(host, config(host, "again", "bad_shuts_down", "reboot"), config(host, "ends", "boots_powers_off"))
-    guest.wait_for("ends: all 8 checks hold")
+    guest.wait_for("ends: all 9 checks hold")
     monitors = set()
     for _ in range(200):
         for process in guest.processes():
@@ -174,13 +174,13 @@ def test_the_store_is_one_and_each_guest_has_its_domain_in_it(host: Pinfold) -> 
 
 def test_each_guest_has_a_console_log_of_its_own(host: Pinfold, work: Path) -> None:
     guest = run(host, caller(host, "one"), config(host, "two", "boots_powers_off"), "--console-log", work / "%n.console")
-    guest.wait_for("two: .*all 8 checks hold")
+    guest.wait_for("two: .*all 9 checks hold")
     guest.wait_for("one: calling")
     guest.signal(signal.SIGTERM)
     assert guest.exit_code() == 0
     assert "calling" in (work / "one.console").read_text()
     assert "calling" not in (work / "two.console").read_text()
-    assert "all 8 checks hold" in (work / "two.console").read_text()
+    assert "all 9 checks hold" in (work / "two.console").read_text()
 
 
 def ask_debugger(place: Path, *packets: str) -> bytes:
