@@ -131,9 +131,6 @@ void add_pictures(CLI::App& report, CLI::App& perfetto, PictureOptions& options)
 /// One guest's options after the other.
 tl::expected<MachineOptions, int> machine_of(const CLI::App& command, const RunOptions& options,
                                              const RunWords& words, std::vector<GuestConfig> guests) {
-  if (options.watch.trace.to && guests.size() > 1)
-    return tl::unexpected(
-        usage_error(command, "--trace-mmu is for one guest; with several it is not supported"));
   MachineOptions machine(guests.size(), options);
   for (std::size_t n = 0; n < machine.size(); ++n) machine[n].guest = std::move(guests[n]);
   if (const char* one = option_with_one_file(machine); one != nullptr)

@@ -52,16 +52,12 @@ const char* option_with_one_file(const MachineOptions& machine) {
   if (machine.size() == 1) return nullptr;
   const RunOptions& options = machine.front();
   if (!options.console.log.empty() && !has_name(options.console.log.native())) return "--console-log";
-  if (options.watch.trace.to && !options.watch.trace.to->empty() &&
-      !has_name(options.watch.trace.to->native()))
-    return "--trace-mmu";
   return nullptr;
 }
 
 void name_files(RunOptions& options) {
   const std::string& name = options.guest.name;
   options.console.log = with_name(options.console.log.native(), name);
-  if (auto& trace = options.watch.trace.to) trace = with_name(*trace, name);
 }
 
 }  // namespace pinfold::cli

@@ -20,31 +20,30 @@ tl::expected<std::unique_ptr<trace::LogOutput>, std::string> open_trace_log(cons
   return file;
 }
 
-tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(
-    const TraceOptions& options, std::unique_ptr<trace::LogOutput> log,
-    const std::shared_ptr<const SystemMap>& symbols, std::uint32_t vcpus) {
+tl::expected<std::shared_ptr<trace::Log>, std::string> make_trace(
+    const TraceOptions& options, std::unique_ptr<trace::LogOutput> file,
+    const std::shared_ptr<const SystemMap>& symbols) {
   if (!options.to) return nullptr;
-  trace::LogSink::Options of_sink;
-  of_sink.vcpus = vcpus;
-  of_sink.on_failure = [](const std::string& why) {
+  trace::Log::Options of_log;
+  of_log.on_failure = [](const std::string& why) {
     fmt::print(stderr, "pinfold: the log of MMU events ends here, the guest goes on: {}\n", why);
   };
-  if (log != nullptr) {
+  if (file != nullptr) {
     if (!options.filters.empty())
       return tl::unexpected(
           std::string("--trace-filter: a log has everything, for replay needs it; filter when you read it"));
-    return std::make_unique<trace::LogSink>(std::move(log), std::move(of_sink));
+    return std::make_shared<trace::Log>(std::move(file), std::move(of_log));
   }
   constexpr std::chrono::milliseconds soon(20);
-  of_sink.flush_after = soon;
+  of_log.flush_after = soon;
   auto filter = trace::Filter::of(options.filters);
   if (!filter) return tl::unexpected("--trace-filter: " + filter.error());
-  return std::make_unique<trace::LogSink>(trace::text_output(stderr, std::move(*filter), namer_of(symbols)),
-                                          std::move(of_sink));
+  return std::make_shared<trace::Log>(trace::text_output(stderr, std::move(*filter), namer_of(symbols)),
+                                      std::move(of_log));
 }
 
-void close_trace_sink(trace::LogSink& sink) {
-  const auto account = sink.close();
+void close_trace(trace::Log& log) {
+  const auto account = log.close();
   if (account.lost != 0)
     fmt::print(stderr, "pinfold: {} MMU events are not in the log; it has the {} before\n", account.lost,
                account.events);

@@ -1,4 +1,4 @@
-// Watching a guest's MMU events, as `run` is asked to.
+// Watching the MMU events of a machine's guests, as `run` is asked to.
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cli/system_map.hpp"
-#include "trace/log_sink.hpp"
+#include "trace/log.hpp"
 #include "trace/text.hpp"
 
 namespace pinfold::cli {
@@ -23,12 +23,12 @@ struct TraceOptions {
 /// none.
 [[nodiscard]] tl::expected<std::unique_ptr<trace::LogOutput>, std::string> open_trace_log(
     const TraceOptions& options);
-/// The sink that the options ask for: null for none, an error for what can't be. `log` is open_trace_log()'s.
-[[nodiscard]] tl::expected<std::unique_ptr<trace::LogSink>, std::string> make_trace_sink(
-    const TraceOptions& options, std::unique_ptr<trace::LogOutput> log,
-    const std::shared_ptr<const SystemMap>& symbols, std::uint32_t vcpus);
+/// The log that the options ask for: null for none, an error for what can't be. `file` is open_trace_log()'s.
+[[nodiscard]] tl::expected<std::shared_ptr<trace::Log>, std::string> make_trace(
+    const TraceOptions& options, std::unique_ptr<trace::LogOutput> file,
+    const std::shared_ptr<const SystemMap>& symbols);
 /// Closes it, and says on stderr what was lost, if anything.
-void close_trace_sink(trace::LogSink& sink);
+void close_trace(trace::Log& log);
 
 /// Addresses' names; an empty map: they stay numbers.
 [[nodiscard]] trace::Namer namer_of(const std::shared_ptr<const SystemMap>& symbols);

@@ -8,8 +8,12 @@ static_assert(sizeof(gnttab_map_grant_ref) == 32 && sizeof(gnttab_unmap_grant_re
               sizeof(gnttab_unmap_and_replace) == 24);
 
 vmm::GrantedEntry entry_of(DomId owner, const GrantedPage& page, std::uint32_t flags = 0) {
-  return {owner, page.frame(), page.use() == GrantUse::write, (flags & GNTMAP_application_map) != 0,
-          flags >> _GNTMAP_guest_avail0};
+  return {owner,
+          page.frame(),
+          page.use() == GrantUse::write,
+          (flags & GNTMAP_application_map) != 0,
+          flags >> _GNTMAP_guest_avail0,
+          page.ref()};
 }
 
 }  // namespace

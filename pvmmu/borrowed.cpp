@@ -6,7 +6,6 @@
 // with the type `writable`, so that the frame stays data, and stays the owner's, as long as it is mapped
 // here. So nothing of the owner's has to be known here, and no lock of the owner's is needed.
 #include "pvmmu/core/access.hpp"
-#include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator_l1.hpp"
 
 namespace pinfold::pvmmu {
@@ -79,22 +78,18 @@ void Validator::drop_of_others(Pte old) {
 /// The entry at `where`, which is one of an L1, becomes `want`, which names a borrowed frame.
 Verdict<> Validator::store_borrowed(MachineAddr where, Pte want) {
   const Where place{frame_of(where), offset_in_page(where) / sizeof(Pte)};
-  TracedOperation traced(*this, TraceKind::update);
-  if (traced) traced.changes_entry(place.table, place.slot, want);
-  return traced.run([&]() -> Verdict<> {
-    const L1Memory memory{*this};
-    const Pte old = memory.load(where);
-    const MirrorEntry mirror = mirror_entry(facts(place.table), where);
-    const Pte mirrored = mirror.load();
-    if (leaf_differs(old, mirrored)) return refuse_breach(place, old, mirrored);
-    want = adjusted_l1(want);
-    ++counters_.entries_checked;
-    const Checked entry = check_borrowed(want);
-    if (!entry) return refuse(entry.rule(), place, want, want.mfn());
-    commit(memory, where, mirror, mirrored, *entry, counters_);
-    exclusive_l1().drop(old);
-    return {};
-  });
+  const L1Memory memory{*this};
+  const Pte old = memory.load(where);
+  const MirrorEntry mirror = mirror_entry(facts(place.table), where);
+  const Pte mirrored = mirror.load();
+  if (leaf_differs(old, mirrored)) return refuse_breach(place, old, mirrored);
+  want = adjusted_l1(want);
+  ++counters_.entries_checked;
+  const Checked entry = check_borrowed(want);
+  if (!entry) return refuse(entry.rule(), place, want, want.mfn());
+  commit(memory, where, mirror, mirrored, *entry, counters_);
+  exclusive_l1().drop(old);
+  return {};
 }
 
 bool Validator::may_access(Mfn mfn, bool write) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace pinfold::pvmmu {
 
@@ -43,6 +44,12 @@ std::optional<FrameTable::Taken> FrameTable::take(DomId owner, std::uint64_t cou
   return taken;
 }
 
+void FrameTable::prescribe(std::optional<Taken> next) {
+  const PoolLock held(pool_);
+  prescribed_ = true;
+  next_taken_ = next;
+}
+
 void FrameTable::take_out(Mfn mfn) {
   const PoolLock held(pool_);
   set_owner_tag(mfn, 0);
@@ -73,6 +80,8 @@ std::uint64_t FrameTable::pool_steps() const {
 
 std::optional<FrameTable::Taken> FrameTable::find(PoolHeld held, std::uint64_t count,
                                                   std::uint64_t alignment) {
+  if (prescribed_) [[unlikely]]
+    return std::exchange(next_taken_, std::nullopt);
   if (count == 1 && alignment == 1)
     if (const auto mfn = returned_.take(0)) return Taken{*mfn, true};
   if (count == 0 || alignment == 0 || alignment > size_) return std::nullopt;
@@ -102,7 +111,7 @@ std::optional<FrameTable::Taken> FrameTable::find_returned(PoolHeld, std::uint64
 
 void FrameTable::give_back(Mfn mfn) {
   const PoolLock held(pool_);
-  returned_.add(mfn);
+  if (!prescribed_) returned_.add(mfn);
   set_owner_tag(mfn, 0);
 }
 

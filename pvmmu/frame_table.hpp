@@ -62,6 +62,9 @@ class FrameTable {
     bool used_before = false;
   };
   [[nodiscard]] std::optional<Taken> take(DomId owner, std::uint64_t count = 1, std::uint64_t alignment = 1);
+  /// For a replay: the next take() gets these frames, or none. From the first call on the pool has no say;
+  /// the caller sees to it that nobody has the frames.
+  void prescribe(std::optional<Taken> next);
   /// Puts a frame back that the caller's domain owned, and knows nothing of any more.
   void give_back(Mfn mfn);
   /// The caller's domain, which knows nothing of the frame any more, has it no longer. The frame is nobody's,
@@ -88,6 +91,8 @@ class FrameTable {
   Range withheld_{};
   mutable PoolMutex pool_;  ///< Guards what follows.
   std::uint64_t size_;
+  bool prescribed_ = false;
+  std::optional<Taken> next_taken_;  ///< If prescribed.
   /// Frames from here up were never used. Frame 0 stays unused: a zero is no frame number.
   std::uint64_t next_ = 1;
   FreeFrames returned_;

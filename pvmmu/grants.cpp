@@ -51,13 +51,29 @@ bool Validator::is_l1_entry(MachineAddr where) const {
          facts(table).mirror != 0;
 }
 
-Verdict<> Validator::map_granted(Held held, MachineAddr where, Pte want, DomId lender) {
-  if (!is_l1_entry(where))
-    return refuse(Rule::grant_no_l1_entry, Where{frame_of(where), slot_at(where)}, want, frame_of(where));
-  if (lender == domain_) return update(held, where, want, Preserve::nothing);
+Verdict<> Validator::map_granted(Held, MachineAddr where, Pte want, GrantName grant) {
+  TracedOperation traced(*this, TraceKind::map_granted);
+  if (traced) traced.changes_grant(where, want, grant);
+  return traced.run([&]() -> Verdict<> {
+    if (!is_l1_entry(where))
+      return refuse(Rule::grant_no_l1_entry, Where{frame_of(where), slot_at(where)}, want, frame_of(where));
+    return grant.lender == domain_ ? store_own(where, want) : map_lent(where, want, grant.lender);
+  });
+}
+
+Verdict<> Validator::map_lent(MachineAddr where, Pte want, DomId lender) {
   if (auto intact = check_intact(where); !intact) return intact;
   if (auto lent = borrow(want.mfn(), want.writable(), lender); !lent) return lent;
   return store_borrowed(where, want);  // nothing is left for which that could fail
+}
+
+/// The entry becomes `want`, which names a frame of the domain's own, or none.
+Verdict<> Validator::store_own(MachineAddr where, Pte want) {
+  if (!is_l1_entry(where))
+    return refuse(Rule::grant_no_l1_entry, Where{frame_of(where), slot_at(where)}, want, frame_of(where));
+  Verdict<> verdict;
+  update_owned(verdict, where, want, Preserve::nothing);
+  return verdict;
 }
 
 /// Does the mirror have what the table has there?
@@ -82,24 +98,40 @@ Verdict<> Validator::check_granted(MachineAddr where, Pte granted) {
 
 /// An entry that maps a grant becomes `instead`, which is in one of the domain's tables already, or empty.
 /// The grant's mapping has not ended by that.
-Verdict<> Validator::change_granted(Held held, MachineAddr where, Pte granted, Pte instead) {
+Verdict<> Validator::change_granted(MachineAddr where, Pte granted, Pte instead) {
   if (auto maps = check_granted(where, granted); !maps) return maps;
   if (instead.present() && !owns(instead.mfn())) return store_borrowed(where, instead);
-  return update(held, where, instead, Preserve::nothing);
+  return store_own(where, instead);
 }
 
-Verdict<> Validator::unmap_granted(Held held, MachineAddr where, Pte granted) {
-  const Verdict<> cleared = change_granted(held, where, granted, Pte());
-  return cleared ? end_borrow(granted) : cleared;
+Verdict<> Validator::unmap_granted(Held, MachineAddr where, Pte granted, GrantName grant) {
+  TracedOperation traced(*this, TraceKind::unmap_granted);
+  if (traced) traced.changes_grant(where, granted, grant);
+  return traced.run([&] {
+    const Verdict<> cleared = change_granted(where, granted, Pte());
+    return cleared ? end_borrow(granted) : cleared;
+  });
 }
 
-Verdict<> Validator::replace_granted(Held held, MachineAddr where, Pte granted, MachineAddr from) {
-  if (!is_l1_entry(from))
-    return refuse(Rule::grant_no_l1_entry, Where{frame_of(from), slot_at(from)}, granted, frame_of(from));
+Verdict<> Validator::replace_granted(Held, MachineAddr where, Pte granted, MachineAddr from,
+                                     GrantName grant) {
+  TracedOperation traced(*this, TraceKind::replace_granted);
+  if (traced) {
+    traced.changes_grant(where, granted, grant);
+    traced->argument = from.raw();
+  }
+  return traced.run([&]() -> Verdict<> {
+    if (!is_l1_entry(from))
+      return refuse(Rule::grant_no_l1_entry, Where{frame_of(from), slot_at(from)}, granted, frame_of(from));
+    return move_granted(where, granted, from);
+  });
+}
+
+Verdict<> Validator::move_granted(MachineAddr where, Pte granted, MachineAddr from) {
   // The entry at `from` keeps its frame referenced until `where` does.
   const Verdict<> changed = from == where ? refuse(Rule::grant_other_mapping, granted.mfn())
-                                          : change_granted(held, where, granted, L1Memory{*this}.load(from));
-  const Verdict<> taken = update(held, from, Pte(), Preserve::nothing);
+                                          : change_granted(where, granted, L1Memory{*this}.load(from));
+  const Verdict<> taken = store_own(from, Pte());
   if (!changed) return changed;
   return taken ? end_borrow(granted) : taken;
 }

@@ -21,12 +21,17 @@ Verdict<Mfn> Validator::allocate_traced(std::uint64_t count, std::uint64_t align
     traced->count = count;
     traced->marks.beyond_limit = beyond_limit;
   }
-  const auto first = traced.run([&] { return take_frames(count, alignment, beyond_limit); });
-  if (traced && first) traced->frame = *first;
-  return first;
+  const auto taken = traced.run([&] { return take_frames(count, alignment, beyond_limit); });
+  if (!taken) return tl::unexpected(taken.error());
+  if (traced) {
+    traced->frame = taken->first;
+    traced->marks.cleared = taken->cleared;
+  }
+  return taken->first;
 }
 
-Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit) {
+Verdict<Validator::TakenFrames> Validator::take_frames(std::uint64_t count, std::uint64_t alignment,
+                                                       bool beyond_limit) {
   if (!beyond_limit && (count > max_frames_ || owned_ > max_frames_ - count))
     return refuse(Rule::domain_limit, no_mfn);
   const auto taken = frames_.take(domain_, count, alignment);
@@ -40,20 +45,24 @@ Verdict<Mfn> Validator::take_frames(std::uint64_t count, std::uint64_t alignment
   }
   owned_ += count;
   view_.grant(taken->first, count);
-  return taken->first;
+  return TakenFrames{taken->first, taken->used_before};
 }
 
 Verdict<Mfn> Validator::allocate_special(Held) {
   TracedOperation traced(*this, TraceKind::allocate_special);
-  const auto mfn = traced.run([&] { return take_frames(1, 1, true); });
-  if (!mfn) return mfn;
-  FrameFacts& frame = mutable_facts(*mfn);
+  const auto taken = traced.run([&] { return take_frames(1, 1, true); });
+  if (!taken) return tl::unexpected(taken.error());
+  const Mfn mfn = taken->first;
+  FrameFacts& frame = mutable_facts(mfn);
   frame.allocated = false;  // the reference is the monitor's, not the reservation's
   frame.special = true;
   frame.type = FrameType::writable;
-  records_.holds(*mfn) = 1;
+  records_.holds(mfn) = 1;
   --owned_;
-  if (traced) traced->frame = *mfn;
+  if (traced) {
+    traced->frame = mfn;
+    traced->marks.cleared = taken->cleared;
+  }
   return mfn;
 }
 
@@ -101,11 +110,16 @@ Verdict<> Validator::check_exchangeable(Held, Mfn mfn) const {
     return tl::unexpected(Refusal{rule, no_mfn, 0, Pte(), mfn, contains(mfn) ? frame(mfn) : Frame{}});
   };
   return traced.run([&]() -> Verdict<> {
-    if (!owns(mfn)) return refusal(Rule::frame_not_owned);
-    if (facts(mfn).special) return refusal(Rule::frame_special);
-    if (!facts(mfn).allocated || frame(mfn).refs != 1) return refusal(Rule::frame_in_use);
+    if (const auto rule = why_not_exchangeable(mfn)) return refusal(*rule);
     return {};
   });
+}
+
+std::optional<Rule> Validator::why_not_exchangeable(Mfn mfn) const {
+  if (!owns(mfn)) return Rule::frame_not_owned;
+  if (facts(mfn).special) return Rule::frame_special;
+  if (!facts(mfn).allocated || frame(mfn).refs != 1) return Rule::frame_in_use;
+  return std::nullopt;
 }
 
 /// The last reference was dropped: the frame leaves the view and the domain. It is cleared before anyone gets
@@ -133,6 +147,8 @@ void Validator::free_frame(Mfn mfn) {
 }
 
 void Validator::machine_grew(Held, std::uint64_t frames) {
+  TracedOperation traced(*this, TraceKind::machine_grew);
+  if (traced) traced->count = frames;
   records_.grow(frames);
   if (trace_ == nullptr) short_way_end_ = frames;
 }

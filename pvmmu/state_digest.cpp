@@ -10,6 +10,14 @@ constexpr std::uint64_t mix(std::uint64_t digest, std::uint64_t word) {
   return digest ^ digest >> 32;
 }
 
+/// A frame of another domain that this one has mapped.
+std::uint64_t add_borrowed(std::uint64_t digest, const Validator& mmu, Mfn mfn) {
+  const BorrowedFrames::Mappings mappings = mmu.borrowed().of(mfn);
+  digest = mix(digest, mfn.raw());
+  digest = mix(digest, std::uint64_t{mappings.readers} << 32 | mappings.writers);
+  return mix(digest, mmu.frame(mfn).refs);
+}
+
 std::uint64_t add(std::uint64_t digest, const Validator& mmu, Mfn mfn) {
   const Frame frame = mmu.frame(mfn);
   digest = mix(digest, mfn.raw());
@@ -35,7 +43,10 @@ std::vector<std::uint32_t> state_digests(Held, const Validator& mmu) {
     std::uint64_t digest = 0;
     const std::uint64_t end = std::min((i + 1) * frames_per_digest, mmu.machine_frames());
     for (std::uint64_t n = i * frames_per_digest; n < end; ++n)
-      if (mmu.owns(Mfn(n))) digest = add(digest, mmu, Mfn(n));
+      if (mmu.owns(Mfn(n)))
+        digest = add(digest, mmu, Mfn(n));
+      else if (mmu.facts(Mfn(n)).borrowed)
+        digest = add_borrowed(digest, mmu, Mfn(n));
     digests[i] = static_cast<std::uint32_t>(digest >> 32 ^ digest);
   }
   return digests;

@@ -16,8 +16,9 @@ inline constexpr std::uint64_t frames_per_digest = 512;
 
 /// One digest for each 512 frames of the machine, from frame 0 up: of the records of those that are the
 /// domain's (references, types, marks, whether there is a mirror) and of the entries of those that are tables
-/// or descriptor pages. 0 where the domain has none. Equal states give equal digests; the digest is no
-/// protection against somebody who wants two states to have the same.
+/// or descriptor pages; and of frames of others, how often the domain has them mapped by grants. 0 where the
+/// domain has none. Equal states give equal digests; the digest is no protection against somebody who wants
+/// two states to have the same.
 [[nodiscard]] std::vector<std::uint32_t> state_digests(Held held, const Validator& mmu);
 
 }  // namespace pinfold::pvmmu

@@ -15,8 +15,8 @@ namespace pinfold::pvmmu {
 struct ValidatorParts;
 
 // X(identifier, "name"): first the operations, which are the validator's inputs; then what happens within
-// one, whose event precedes the operation's; then what is reported from outside of the validator; last the
-// operations that came later, since logs store a kind by its number.
+// one, whose event precedes the operation's; then what is reported from outside of the validator; last
+// what came later, since logs store a kind by its number.
 #define PINFOLD_TRACE_KINDS(X)            \
   X(update, "update")                     \
   X(update_va, "update-va")               \
@@ -48,7 +48,14 @@ struct ValidatorParts;
   X(flushed, "flushed")                   \
   X(state, "state")                       \
   X(hold_readable, "hold-readable")       \
-  X(release_readable, "release-readable")
+  X(release_readable, "release-readable") \
+  X(map_granted, "map-grant")             \
+  X(unmap_granted, "unmap-grant")         \
+  X(replace_granted, "replace-grant")     \
+  X(give_away, "give-away")               \
+  X(receive, "receive")                   \
+  X(machine_grew, "machine-grew")         \
+  X(domain_begins, "domain-begins")
 
 enum class TraceKind : std::uint8_t {
 #define X(id, name) id,
@@ -63,7 +70,11 @@ inline constexpr TraceKind all_trace_kinds[] = {
 inline constexpr std::size_t trace_kinds = std::size(all_trace_kinds);
 [[nodiscard]] std::string_view name(TraceKind kind);
 [[nodiscard]] constexpr bool is_operation(TraceKind kind) {
-  return kind <= TraceKind::destroy || kind >= TraceKind::hold_readable;
+  return kind <= TraceKind::destroy || (kind >= TraceKind::hold_readable && kind != TraceKind::domain_begins);
+}
+/// Does it change an entry of an L1 by a grant?
+[[nodiscard]] constexpr bool is_of_grant(TraceKind kind) {
+  return kind >= TraceKind::map_granted && kind <= TraceKind::replace_granted;
 }
 /// Does it happen within an operation, so that it precedes that operation's event?
 [[nodiscard]] constexpr bool is_within_operation(TraceKind kind) {
@@ -92,6 +103,7 @@ struct TraceMarks {
   bool flush : 1 = false;                  ///< All processors must flush before the guest goes on.
   bool beyond_limit : 1 = false;           ///< allocate: for XENMEM_exchange, without the domain's limit.
   bool write : 1 = false;                  ///< touch: a write.
+  bool cleared : 1 = false;   ///< allocate, allocate_special: the frames had been used, and were cleared.
   bool revoke : 1 = false;    ///< host_refused: to take a frame out of the view; else to protect it.
   bool budgeted : 1 = false;  ///< `budget` is how many entries of work were left before the operation.
   /// finish_releases: there is more to do; entered: events before this one have reported the same.
@@ -104,6 +116,7 @@ struct TraceMarks {
 struct TraceEvent {
   TraceKind kind{};
   TraceMarks marks;
+  DomId domain;                        ///< Whose event it is: the sink fills it in.
   std::uint8_t level = 0;              ///< Of `table`, or asked for: 1 to 4; 0 for none.
   FrameType wanted = FrameType::none;  ///< hold, protected_frame: as what.
   std::uint16_t slot = 0;
@@ -111,32 +124,37 @@ struct TraceEvent {
   Mfn root = no_mfn;   ///< update_va: where the walk began; load_root, unload_root: the register's old value.
   Mfn frame = no_mfn;  ///< What the entry names, or else the frame that the operation is about.
   Pte old;             ///< The entry that was there.
-  Pte now;             ///< The entry that was asked for.
+  Pte now;             ///< The entry that was asked for, or that the grant to be unmapped made.
   /// update_va: the address; set_machphys: the PFN; copy_page: the frame copied from; write_descriptor: the
   /// machine address; allocate: the alignment; forget_mirrors: the number of the first mirror that may not be
-  /// used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU.
+  /// used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU;
+  /// replace_granted: the machine address of the entry that moves; receive: the PFN.
   std::uint64_t argument = 0;
   /// set_machphys, allocate, freed: frames in a row; destroy: frames that still had references; entered: the
-  /// cause.
+  /// cause; machine_grew: the frames of the machine; those of grants: how many bytes after the entry's begin
+  /// the address was.
   std::uint64_t count = 0;
   std::uint64_t budget = 0;
   std::optional<FrameState> before, after;  ///< Of `frame`, where it is the domain's.
+  std::optional<GrantName> grant;           ///< Those of grants: which.
   std::optional<Refusal> refusal;
-  /// protected_frame: the 512 entries that the frame held when the guest lost the permission to write it.
-  /// Valid during the call.
+  /// protected_frame: the 512 entries that the frame held when the guest lost the permission to write it;
+  /// domain_begins: what the validator was made with. Valid during the call.
   std::span<const std::uint64_t> contents;
   /// state: digest of each 512 frames' records and tables (state_digest.hpp). Valid during the call.
   std::span<const std::uint32_t> digests;
 };
 
-/// Receives the events: one at a time, under the domain's lock, so the guest waits meanwhile. It must not
-/// call the validator.
+/// Receives the events of one domain: one at a time, under the domain's lock, so the guest waits meanwhile.
+/// It must not call the validator. Operations are not nested: after operation_begins() come the events of
+/// what happens within the operation, then its own.
 class TraceSink {
  public:
   virtual ~TraceSink() = default;
   /// The validator begins its work with these parts. Called once, before any event.
   virtual void started(const ValidatorParts& parts) = 0;
-  /// An operation begins: its cost is counted from here to its event.
+  /// An operation begins: its cost is counted from here to its event. A sink of several domains may keep the
+  /// others' operations waiting until then.
   virtual void operation_begins() = 0;
   virtual void event(const TraceEvent& event) = 0;
   /// A vCPU caused the events that follow: `ip` is its instruction pointer, `cause` why it left the guest.

@@ -28,6 +28,13 @@ void TracedOperation::changes_entry(Mfn table, std::size_t slot, Pte want) {
   event.before = state_of(event.frame);
 }
 
+void TracedOperation::changes_grant(MachineAddr where, Pte granted, GrantName grant) {
+  constexpr std::uint64_t entry = sizeof(Pte);
+  changes_entry(frame_of(where), offset_in_page(where) / entry, granted);
+  event_->count = where.raw() % entry;
+  event_->grant = grant;
+}
+
 void TracedOperation::end() {
   event_->after = state_of(event_->frame);
   event_->marks.flush = mmu_.flush_duty_;

@@ -31,6 +31,9 @@ class TracedOperation {
   /// The operation stores `want` in an entry of a table; what a plain frame holds is no entry. Only while a
   /// sink watches.
   void changes_entry(Mfn table, std::size_t slot, Pte want);
+  /// The operation maps a grant by the entry at `where`, or unmaps what `granted` mapped. Only while a sink
+  /// watches.
+  void changes_grant(MachineAddr where, Pte granted, GrantName grant);
   /// Notes a refusal in the event.
   template <class T>
   void judged(const Verdict<T>& verdict) {

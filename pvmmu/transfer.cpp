@@ -1,15 +1,14 @@
 // A frame goes from one domain to another with what is in it (GNTTABOP_transfer). On its way it is nobody's
-// and not in the machine's pool: so no lock of one domain is needed while the other's is held. In each
-// domain's log, the giver gives back a frame, and the receiver allocates one.
+// and not in the machine's pool: so no lock of one domain is needed while the other's is held.
 #include "pvmmu/traced_operation.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::pvmmu {
 
-Verdict<> Validator::give_away(Held held, Mfn mfn) {
-  if (auto unused = check_exchangeable(held, mfn); !unused) return unused;
-  TracedOperation traced(*this, TraceKind::deallocate, mfn);
+Verdict<> Validator::give_away(Held, Mfn mfn) {
+  TracedOperation traced(*this, TraceKind::give_away, mfn);
   return traced.run([&]() -> Verdict<> {
+    if (const auto rule = why_not_exchangeable(mfn)) return refuse(*rule, mfn);
     if (!is_unused(mfn)) return refuse(Rule::frame_in_use, mfn);
     budget_.spend(cost::view);
     // Not revoke(), which gives the memory back to the host.
@@ -23,24 +22,20 @@ Verdict<> Validator::give_away(Held held, Mfn mfn) {
   });
 }
 
-Verdict<> Validator::receive(Held held, Mfn mfn, Pfn pfn) {
-  {
-    TracedOperation traced(*this, TraceKind::allocate);
-    if (traced) traced->argument = traced->count = 1;
-    const auto received = traced.run([&]() -> Verdict<> {
-      if (!has_room()) return refuse(Rule::domain_limit, no_mfn);
-      budget_.spend(cost::view);
-      if (!view_.lend(mfn, Loan::read_write)) return refuse(Rule::view_cannot_lend, mfn);
-      records_.will_fill(mfn, 1);
-      mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
-      ++owned_;
-      frames_.put_in(mfn, domain_);
-      return {};
-    });
-    if (!received) return received;
-    if (traced) traced->frame = mfn;
-  }
-  return set_machphys(held, mfn, pfn, 1);
+Verdict<> Validator::receive(Held, Mfn mfn, Pfn pfn) {
+  TracedOperation traced(*this, TraceKind::receive, mfn);
+  if (traced) traced->argument = pfn.raw();
+  return traced.run([&]() -> Verdict<> {
+    if (!has_room()) return refuse(Rule::domain_limit, no_mfn);
+    budget_.spend(cost::view);
+    if (!view_.lend(mfn, Loan::read_write)) return refuse(Rule::view_cannot_lend, mfn);
+    records_.will_fill(mfn, 1);
+    mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
+    ++owned_;
+    frames_.put_in(mfn, domain_);
+    set_m2p(mfn, pfn);
+    return {};
+  });
 }
 
 }  // namespace pinfold::pvmmu

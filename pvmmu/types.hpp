@@ -52,6 +52,15 @@ inline constexpr DomId no_domain{0xffff};
 inline constexpr Mfn no_mfn{~0ULL};
 inline constexpr Pfn no_pfn{~0ULL};
 
+/// Which grant: of this domain, by this entry of its grant table.
+struct GrantName {
+  GrantName() = default;
+  GrantName(DomId of, GrantRef by = GrantRef(0)) : lender(of), ref(by) {}
+  DomId lender = no_domain;
+  GrantRef ref{0};
+  friend bool operator==(const GrantName&, const GrantName&) = default;
+};
+
 [[nodiscard]] constexpr MachineAddr address_of(Mfn mfn) { return MachineAddr(mfn.raw() << page_shift); }
 /// `slot`: which 8-byte entry of the frame.
 [[nodiscard]] constexpr MachineAddr entry_address(Mfn mfn, std::uint64_t slot) {

@@ -132,13 +132,13 @@ class Validator {
   void release_readable(Held, Mfn mfn);
   [[nodiscard]] bool try_hold_readable(Shared, Mfn mfn);
   [[nodiscard]] bool try_release_readable(Shared, Mfn mfn);
-  /// Maps what `lender`, the domain itself or another, granted: the L1 entry at `where` becomes `want`. The
+  /// Maps what the lender, the domain itself or another, granted: the L1 entry at `where` becomes `want`. The
   /// caller holds the frame in the lender's records until unmap_granted() or replace_granted() succeeds.
-  Verdict<> map_granted(Held, MachineAddr where, Pte want, DomId lender);
-  /// Clears the entry, which must still have frame and RW of `granted`.
-  Verdict<> unmap_granted(Held, MachineAddr where, Pte granted);
+  Verdict<> map_granted(Held, MachineAddr where, Pte want, GrantName grant);
+  /// Clears the entry, which must still have frame and RW of `granted`. The grant's name is for a TraceSink.
+  Verdict<> unmap_granted(Held, MachineAddr where, Pte granted, GrantName grant = {});
   /// The same; the entry at `from` moves to `where`, and leaves `from` in any case, as on Xen.
-  Verdict<> replace_granted(Held, MachineAddr where, Pte granted, MachineAddr from);
+  Verdict<> replace_granted(Held, MachineAddr where, Pte granted, MachineAddr from, GrantName grant = {});
 
   // -- the reservation: reservation.cpp
   /// Gives the domain `count` contiguous free frames, the first at a multiple of `alignment`. Their contents
@@ -337,7 +337,12 @@ class Validator {
 
   // reservation.cpp
   Verdict<Mfn> allocate_traced(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
-  Verdict<Mfn> take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  struct TakenFrames {
+    Mfn first;
+    bool cleared = false;
+  };
+  Verdict<TakenFrames> take_frames(std::uint64_t count, std::uint64_t alignment, bool beyond_limit);
+  [[nodiscard]] std::optional<Rule> why_not_exchangeable(Mfn mfn) const;
   std::uint64_t give_back_everything(Held held);
 
   // operations.cpp An update of an L1 entry is one of small functions that change `verdict` only to refuse:
@@ -372,7 +377,10 @@ class Validator {
   [[nodiscard]] bool is_l1_entry(MachineAddr where) const;
   Verdict<> check_intact(MachineAddr where);
   Verdict<> check_granted(MachineAddr where, Pte granted);
-  Verdict<> change_granted(Held, MachineAddr where, Pte granted, Pte instead);
+  Verdict<> store_own(MachineAddr where, Pte want);
+  Verdict<> change_granted(MachineAddr where, Pte granted, Pte instead);
+  Verdict<> map_lent(MachineAddr where, Pte want, DomId lender);
+  Verdict<> move_granted(MachineAddr where, Pte granted, MachineAddr from);
   // concurrent_update.cpp
   [[nodiscard]] bool stays(Mfn mfn) const;
   [[nodiscard]] bool stays_l1(Mfn mfn) const;

@@ -126,7 +126,7 @@ tl::expected<Moment, std::string> moment_of(const LogQuestion& question, Refusal
   while ((step = reader.next()) == LogReader::Step::event) {
     const LogEvent& event = reader.event();
     // After the domain's end no frame has an owner. Stop before it, unless the question is about that event.
-    if (event.kind == TraceKind::destroy && !question.at) return moment;
+    if (event.kind == TraceKind::destroy && !question.at && moment.replay->living() == 1) return moment;
     if (const auto difference = moment.replay->step(event))
       return failed(fmt::format("event {} goes another way now: {}", event.number, *difference));
     moment.holders.hear(event);
@@ -153,7 +153,6 @@ tl::expected<Json, std::string> explain_in_log(const LogQuestion& question) {
   Refusals refusals(question.frame);
   const auto moment = moment_of(question, refusals);
   if (!moment) return tl::unexpected(moment.error());
-  const pvmmu::Validator& mmu = moment->replay->mmu();
   const LogEvent& event = moment->event;
 
   Json answer{{"event", moment->any ? Json(event.number) : Json()},
@@ -163,8 +162,13 @@ tl::expected<Json, std::string> explain_in_log(const LogQuestion& question) {
               {"refusals", nullptr},
               {"note", moment->note.empty() ? Json() : Json(moment->note)}};
   Mfn frame = no_mfn;
-  if (question.frame) {
+  if (question.frame)
     frame = *question.frame;
+  else
+    frame = event.refusal && event.refusal->frame != no_mfn ? event.refusal->frame : event.frame;
+  const trace::ReplayedDomain& domain = moment->replay->domain_of(frame);
+  const pvmmu::Validator& mmu = domain.mmu();
+  if (question.frame) {
     answer["refusals"] = refusals.json();
     if (!mmu.contains(frame))
       return tl::unexpected(fmt::format("the machine has no frame {:#x}; its last is {:#x}", frame.raw(),
@@ -173,11 +177,10 @@ tl::expected<Json, std::string> explain_in_log(const LogQuestion& question) {
       return tl::unexpected(fmt::format("frame {:#x} is not a page table then", frame.raw()));
   } else {
     if (is_refused(event)) answer["refused"] = explain_rule(event.refusal->rule);
-    frame = event.refusal && event.refusal->frame != no_mfn ? event.refusal->frame : event.frame;
     if (!mmu.contains(frame)) return answer;
   }
-  const auto report = FrameReport::of(moment->replay->held(), mmu, moment->replay->m2p(), frame,
-                                      moment->holders.all(), [] {});
+  const auto report =
+      FrameReport::of(domain.held(), mmu, moment->replay->m2p(), frame, moment->holders.all(), [] {});
   answer["frame"] = explain_frame(report.json());
   return answer;
 }

@@ -165,7 +165,6 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
                   std::move(*symbols),
                   std::move(*images),
                   std::move(*console),
-                  nullptr,
                   text.at("wall_offset").get<std::int64_t>(),
                   std::move(*processors)};
   return Arrival{std::move(*options), std::move(open), std::move(links)};

@@ -112,7 +112,8 @@ Result<BootSource> find_boot(const RunOptions& options) {
 }  // namespace
 
 std::string objection_to(const RunOptions& options) {
-  if (options.watch.trace.to) return "--trace-mmu is for a guest that is alone in its machine";
+  if (options.watch.trace.to)
+    return "--trace-mmu is for machines from their start; then it has the guests that join, too";
   if (!options.watch.vmlinux.empty())
     return "--vmlinux is for guests that a machine starts with; --system-map has the same names";
   for (const DiskConfig& disk : options.guest.disks)

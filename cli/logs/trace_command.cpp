@@ -33,6 +33,19 @@ int verdict_on(const std::filesystem::path& log, const LogReader& reader, LogRea
 
 constexpr std::chrono::milliseconds pause(100);  ///< Between two looks at a log that grows.
 
+/// Have all domains of a log ended?
+class DomainsEnd {
+ public:
+  void hear(const trace::LogEvent& event) {
+    if (event.kind == pvmmu::TraceKind::domain_begins) ++living_;
+    if (event.kind == pvmmu::TraceKind::destroy) --living_;
+  }
+  [[nodiscard]] bool all() const { return living_ <= 0; }
+
+ private:
+  std::int64_t living_ = 1;
+};
+
 /// Until the log has its header.
 void wait_for_header(const std::filesystem::path& log) {
   std::error_code error;
@@ -67,6 +80,7 @@ int trace_command(const TraceCommandOptions& options) {
   reader.allow_all();  // a line costs the same whatever the event is about
 
   trace::Summary summary;
+  DomainsEnd ends;
   LogReader::Step step{};
   while ((step = next_event(reader, options.follow)) == LogReader::Step::event) {
     const trace::LogEvent& event = reader.event();
@@ -78,7 +92,8 @@ int trace_command(const TraceCommandOptions& options) {
                     '\n'))
         return complain(exit_bad_image, "the output can't be written");
     }
-    if (event.kind == pvmmu::TraceKind::destroy && options.follow) {
+    ends.hear(event);
+    if (ends.all() && options.follow) {
       step = LogReader::Step::end;
       break;
     }
@@ -113,7 +128,8 @@ class Stop {
   [[nodiscard]] bool here(const trace::LogEvent& event, const trace::Replay& replay) const {
     if (until_ && event.number >= *until_) return true;
     if (!refusal_.empty() && refusal_.matches(event)) return true;
-    return predicate_ && is_operation(event.kind) && predicate_->holds(replay.mmu());
+    return predicate_ && is_operation(event.kind) &&
+           predicate_->holds(replay.domain_of(predicate_->frame()).mmu());
   }
   [[nodiscard]] bool looked_for() const { return !refusal_.empty() || predicate_; }
   [[nodiscard]] std::optional<Mfn> frame() const {
@@ -126,21 +142,25 @@ class Stop {
   std::optional<trace::Predicate> predicate_;
 };
 
-std::string describe(const pvmmu::Validator& mmu, Mfn mfn) {
+std::string describe(const trace::Replay& replay, Mfn mfn) {
+  const pvmmu::Validator& mmu = replay.domain_of(mfn).mmu();
+  const bool several = replay.begun() > 1;
   if (!mmu.contains(mfn)) return fmt::format("frame {:#x} is past the end of the machine", mfn.raw());
-  if (!mmu.owns(mfn)) return fmt::format("frame {:#x} is not the domain's", mfn.raw());
+  if (!mmu.owns(mfn))
+    return fmt::format("frame {:#x} is {}", mfn.raw(), several ? "no domain's" : "not the domain's");
   const pvmmu::Frame f = mmu.frame(mfn);
-  return fmt::format("frame {:#x}: {} x{}, {} references{}{}{}", mfn.raw(), name(f.type), f.type_count,
+  return fmt::format("frame {:#x}{}: {} x{}, {} references{}{}{}", mfn.raw(),
+                     several ? fmt::format(" of d{}", mmu.domain().raw()) : "", name(f.type), f.type_count,
                      f.refs, f.pinned ? ", pinned" : "", f.partial ? ", partial" : "",
                      f.special ? ", special" : "");
 }
 
-void print_state(const trace::Replay& replay) {
+void print_state(const pvmmu::Validator& mmu) {
   std::array<std::uint64_t, pvmmu::frame_types> counts{};
   std::uint64_t pinned = 0, owned = 0;
-  for (std::uint64_t i = 0; i < replay.mmu().machine_frames(); ++i) {
-    if (!replay.mmu().owns(Mfn(i))) continue;
-    const pvmmu::Frame frame = replay.mmu().frame(Mfn(i));
+  for (std::uint64_t i = 0; i < mmu.machine_frames(); ++i) {
+    if (!mmu.owns(Mfn(i))) continue;
+    const pvmmu::Frame frame = mmu.frame(Mfn(i));
     ++owned;
     ++counts[static_cast<std::size_t>(frame.type_count != 0 ? frame.type : pvmmu::FrameType::none)];
     if (frame.pinned) ++pinned;
@@ -149,6 +169,13 @@ void print_state(const trace::Replay& replay) {
   for (std::size_t t = 0; t < counts.size(); ++t)
     fmt::print(" {} {}", counts[t], name(static_cast<pvmmu::FrameType>(t)));
   fmt::print("\n");
+}
+
+void print_state(const trace::Replay& replay) {
+  for (const auto& [id, domain] : replay.domains()) {
+    if (replay.begun() > 1) fmt::print("d{}: ", id.raw());
+    print_state(domain->mmu());
+  }
 }
 
 }  // namespace
@@ -178,14 +205,16 @@ int replay_command(const ReplayOptions& options) {
     stopped = stop->here(event, **replay);
     if (!stopped) continue;
     fmt::print("{}\n", line_of(reader.header(), event, namer));
-    if (const auto frame = stop->frame()) fmt::print("{}\n", describe((*replay)->mmu(), *frame));
+    if (const auto frame = stop->frame()) fmt::print("{}\n", describe(**replay, *frame));
   }
-  if (options.frame) fmt::print("{}\n", describe((*replay)->mmu(), Mfn(*options.frame)));
+  if (options.frame) fmt::print("{}\n", describe(**replay, Mfn(*options.frame)));
   if (stopped || !(*replay)->compared_end()) print_state(**replay);
   fmt::print("{} events, {} operations: all as recorded{}\n", events, (*replay)->operations(),
-             stopped                     ? ", so far"
-             : (*replay)->compared_end() ? ", and so is the state at the domain's end"
-                                         : "; the log ends before the domain");
+             stopped                      ? ", so far"
+             : !(*replay)->compared_end() ? "; the log ends before the domain"
+             : (*replay)->begun() == 1
+                 ? std::string(", and so is the state at the domain's end")
+                 : fmt::format(", and so is the state at the end of each of {} domains", (*replay)->begun()));
   std::fflush(stdout);
   if (stopped) return 0;
   if (const int bad = verdict_on(options.log, reader, step); bad != 0) return bad;

@@ -29,10 +29,11 @@ Mfn frame_in(std::uint32_t word) { return Mfn((word >> 1) - 1); }
 
 FrameFollower::FrameFollower(const trace::LogHeader& header, FrameListener& listener)
     : listener_(listener),
-      domain_(header.domain),
-      looks_(header.machine_frames),
-      writable_maps_(header.machine_frames),
-      table_of_(header.machine_frames) {}
+      known_(header.machine_frames),
+      owners_(header.most_frames),
+      looks_(header.most_frames),
+      writable_maps_(header.most_frames),
+      table_of_(header.most_frames) {}
 FrameFollower::~FrameFollower() = default;
 
 void FrameFollower::count(Look look, std::uint64_t sign) {
@@ -124,6 +125,28 @@ void FrameFollower::store(Mfn mfn, std::size_t slot, Pte entry) {
   if (word != 0) enter(mfn, table, slot, word);
 }
 
+/// The entry at `argument` took the place of one that a grant had made.
+void FrameFollower::moved(const trace::LogEvent& event) {
+  const MachineAddr from(event.argument);
+  const std::size_t slot = offset_in_page(from) / sizeof(Pte);
+  const std::uint32_t index = exists(frame_of(from)) ? table_of_.get(frame_of(from).raw()) : 0;
+  if (index == 0) return;
+  const std::uint32_t word = tables_[index - 1]->words[slot];
+  const Pte entry =
+      word == 0 ? Pte()
+                : Pte(frame_in(word), pvmmu::bit::present | ((word & 1) != 0 ? pvmmu::bit::writable : 0));
+  store(event.table, event.slot, entry);
+  store(frame_of(from), slot, Pte());
+}
+
+void FrameFollower::owned_by(DomId domain, Mfn first, std::uint64_t frames) {
+  if (!exists(first)) return;
+  frames = std::min(frames, looks_.size() - first.raw());
+  if (frames > 1 && !may_spend(frames)) return;
+  for (std::uint64_t i = 0; i < frames; ++i)
+    owners_.at(first.raw() + i) = static_cast<std::uint16_t>(domain.raw() + 1);
+}
+
 /// The frame's record after an operation, as the log has it, is the truth.
 void FrameFollower::note_state(const trace::LogEvent& event) {
   if (!exists(event.frame)) return;
@@ -138,7 +161,7 @@ void FrameFollower::note_state(const trace::LogEvent& event) {
 }
 
 void FrameFollower::note_owner(const pvmmu::Refusal& refusal) {
-  if (!exists(refusal.frame) || refusal.state.owner_plus_1 == 0 || refusal.state.owner() == domain_) return;
+  if (!exists(refusal.frame) || refusal.state.owner_plus_1 == 0) return;
   if (!looks_.get(refusal.frame.raw()).owned()) set(refusal.frame, look_others);
 }
 
@@ -151,14 +174,26 @@ bool FrameFollower::may_spend(std::uint64_t frames) {
   return true;
 }
 
-void FrameFollower::all_gone() {
-  if (!may_spend(looks_.size())) return;
-  for (std::uint64_t i = 0; i < looks_.size(); ++i)
-    if (table_of_.get(i) != 0) ceased(Mfn(i));
-  looks_.clear();
-  writable_maps_.clear();
-  counts_ = {};
-  listener_.looks(Mfn(0), looks_.size(), look_absent);
+void FrameFollower::all_gone(DomId domain) {
+  if (!may_spend(known_)) return;
+  const auto its = [&](std::uint64_t i) { return owners_.get(i) == domain.raw() + 1U; };
+  for (std::uint64_t i = 0; i < known_; ++i)
+    if (its(i) && table_of_.get(i) != 0) ceased(Mfn(i));
+  for (std::uint64_t first = 0, i = 0; i < known_; first = ++i) {
+    while (i < known_ && its(i)) ++i;
+    if (i != first) gone(first, i - first);
+  }
+}
+
+/// Frames that a domain had when it ended.
+void FrameFollower::gone(std::uint64_t first, std::uint64_t frames) {
+  for (std::uint64_t i = first; i < first + frames; ++i) {
+    owners_.at(i) = 0;
+    count(looks_.get(i), ~0ULL);
+    looks_.at(i) = look_absent;
+    if (std::exchange(writable_maps_.at(i), 0) != 0) --counts_.writable;
+  }
+  listener_.looks(Mfn(first), frames, look_absent);
 }
 
 void FrameFollower::operation(const trace::LogEvent& event) {
@@ -167,8 +202,19 @@ void FrameFollower::operation(const trace::LogEvent& event) {
     return note_state(event);
   }
   switch (event.kind) {
-    case TraceKind::allocate: set_range(event.frame, event.count, Look::of(FrameType::none)); break;
+    case TraceKind::allocate:
+      set_range(event.frame, event.count, Look::of(FrameType::none));
+      owned_by(event.domain, event.frame, event.count);
+      break;
+    case TraceKind::receive: owned_by(event.domain, event.frame, 1); break;
+    case TraceKind::machine_grew: known_ = std::clamp(event.count, known_, looks_.size()); break;
+    case TraceKind::map_granted:
+      if (event.level == 1) store(event.table, event.slot, event.now);
+      break;
+    case TraceKind::unmap_granted: store(event.table, event.slot, Pte()); break;
+    case TraceKind::replace_granted: moved(event); break;
     case TraceKind::allocate_special:
+      owned_by(event.domain, event.frame, 1);
       set_range(event.frame, 1, {static_cast<std::uint8_t>(Look::special)});
       break;
     case TraceKind::update:
@@ -176,7 +222,7 @@ void FrameFollower::operation(const trace::LogEvent& event) {
     case TraceKind::store_l1:
       if (event.level != 0) store(event.table, event.slot, event.now);
       break;
-    case TraceKind::destroy: return all_gone();
+    case TraceKind::destroy: return all_gone(event.domain);
     default: break;
   }
   note_state(event);

@@ -61,11 +61,15 @@ class FrameFollower {
   void operation(const trace::LogEvent& event);
   void note_state(const trace::LogEvent& event);
   void note_owner(const pvmmu::Refusal& refusal);
-  void all_gone();
+  void all_gone(DomId domain);
+  void gone(std::uint64_t first, std::uint64_t frames);
+  void moved(const trace::LogEvent& event);
+  void owned_by(DomId domain, Mfn first, std::uint64_t count);
   [[nodiscard]] bool may_spend(std::uint64_t frames);
 
   FrameListener& listener_;
-  DomId domain_;
+  std::uint64_t known_;           ///< Frames of the machine.
+  Sparse<std::uint16_t> owners_;  ///< By frame: the domain + 1 that got it last.
   Sparse<Look> looks_;
   Sparse<std::uint32_t> writable_maps_;  ///< By frame: L1 entries that map it writable.
   Sparse<std::uint32_t> table_of_;       ///< By frame: index in tables_ + 1.

@@ -55,18 +55,34 @@ class Collector final : public FrameListener {
         refused_(limits.buckets),
         follower_(header, *this) {
     model_.header = header;
+    model_.domains = {header.domain};
     model_.listed_of_a_rule = limits.of_a_rule;
   }
 
   void event(const trace::LogEvent& event) {
     model_.events = event.number + 1;
     model_.end_time = std::max(model_.end_time, event.time + event.cost);
-    model_.closed = event.kind == pvmmu::TraceKind::destroy;
+    follow_domains(event);
     if (event.number >= most_events) return;
     now_ = static_cast<std::uint32_t>(event.number);
     timeline_.note(now_, event.time);
     if (event.refusal && event.refusal->rule != pvmmu::Rule::unfinished) refusal(event);
     follower_.event(event);
+  }
+  void follow_domains(const trace::LogEvent& event) {
+    std::uint64_t& frames = model_.header.machine_frames;
+    const auto has = [&](std::uint64_t count) {
+      frames = std::clamp(count, frames, std::max(frames, model_.header.most_frames));
+    };
+    if (event.kind == pvmmu::TraceKind::machine_grew) has(event.count);
+    if (event.kind == pvmmu::TraceKind::domain_begins) {
+      model_.domains.insert(event.domain);
+      ++living_;
+      if (const auto header = trace::header_of_domain(model_.header, event.domain, event.contents))
+        has(header->machine_frames);
+    }
+    if (event.kind == pvmmu::TraceKind::destroy) --living_;
+    model_.closed = event.kind == pvmmu::TraceKind::destroy && living_ <= 0;
   }
   void looks(Mfn first, std::uint64_t count, Look look) override {
     histories_.note(now_, first, count, look);
@@ -106,6 +122,7 @@ class Collector final : public FrameListener {
   Histogram refused_;
   FrameFollower follower_;
   std::uint32_t now_ = 0;
+  std::int64_t living_ = 1;  ///< Domains.
 };
 
 }  // namespace

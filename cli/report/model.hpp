@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ struct TimePoint {
 
 /// What the page shows of a log.
 struct Model {
-  trace::LogHeader header;
+  trace::LogHeader header;       ///< The machine's frames are those at the log's end.
+  std::set<DomId> domains;       ///< All that the log is about.
   std::uint64_t events = 0;      ///< In the log, as far as it could be read.
   std::uint64_t shown = 0;       ///< Of these, in the picture.
   std::uint64_t end_time = 0;    ///< Ticks.
@@ -56,7 +58,7 @@ struct Model {
   std::vector<std::uint32_t> refusals_in;        ///< Refusals by bucket.
   std::uint64_t unfollowed = 0;
   std::string trouble;  ///< Why the log could not be read to its end; empty: it could.
-  bool closed = false;  ///< The log ends with the domain's end.
+  bool closed = false;  ///< The log ends with the end of the last domain.
 };
 
 /// Bounds of a page, whatever the log.

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <ostream>
+#include <set>
 #include <unordered_map>
 
 #include "report/causes.hpp"
@@ -41,7 +42,9 @@ constexpr unsigned event_names = 2, annotation_names = 3, iid = 1, name = 2;
 
 constexpr std::uint64_t sequence = 1;
 constexpr std::uint64_t builder_tid = 0x1fff;  // a log has 4096 vCPUs at most
+// Of a domain: the first has those that follow, another the same and its number above.
 constexpr std::uint64_t process_uuid = 1, builder_uuid = 2, first_counter_uuid = 10, first_vcpu_uuid = 100;
+constexpr unsigned domain_shift = 20;
 
 enum Counter : std::uint8_t { l1, l2, l3, l4, descriptors, pins, writable, counters };
 constexpr std::array<std::string_view, counters> counter_names{"L1 tables",
@@ -78,7 +81,8 @@ class Exporter {
 
   void event(const trace::LogEvent& event) {
     follower_.event(event);
-    const std::uint64_t track = event.by_vcpu ? first_vcpu_uuid + event.vcpu.raw() : builder_uuid;
+    const std::uint64_t track =
+        of_domain(event.domain, event.by_vcpu ? first_vcpu_uuid + event.vcpu.raw() : builder_uuid);
     const std::uint64_t now = nanoseconds(event.time);
     Track& on = track_of(track, event);
     if (event.kind == TraceKind::entered) return enter(track, on, event, now);
@@ -131,10 +135,7 @@ class Exporter {
   }
 
   void describe_tracks() {
-    ProtoMessage process;
-    process.number(descriptor::process_pid, pid()).text(descriptor::process_name, process_name());
-    describe(ProtoMessage().number(descriptor::uuid, process_uuid).message(descriptor::process, process),
-             true);
+    describe_domain(header_.domain);
     for (std::uint64_t i = 0; i < counters; ++i)
       describe(ProtoMessage()
                    .number(descriptor::uuid, first_counter_uuid + i)
@@ -143,24 +144,36 @@ class Exporter {
                    .message(descriptor::counter,
                             ProtoMessage().number(descriptor::counter_unit, descriptor::unit_count)));
   }
-  /// The domain's number; process 0 would be the idle one.
-  [[nodiscard]] std::uint64_t pid() const {
-    return header_.domain.raw() != 0 ? header_.domain.raw() : 0xffff;
+  void describe_domain(DomId domain) {
+    const bool first = domains_.empty();
+    if (!domains_.insert(domain).second) return;
+    ProtoMessage process;
+    process.number(descriptor::process_pid, pid(domain))
+        .text(descriptor::process_name, fmt::format("domain {}", domain.raw()));
+    describe(ProtoMessage()
+                 .number(descriptor::uuid, of_domain(domain, process_uuid))
+                 .message(descriptor::process, process),
+             first);
   }
-  [[nodiscard]] std::string process_name() const { return fmt::format("domain {}", header_.domain.raw()); }
+  /// The domain's number; process 0 would be the idle one.
+  [[nodiscard]] static std::uint64_t pid(DomId domain) { return domain.raw() != 0 ? domain.raw() : 0xffff; }
+  [[nodiscard]] std::uint64_t of_domain(DomId domain, std::uint64_t uuid) const {
+    return domain == header_.domain ? uuid : (std::uint64_t{domain.raw()} + 1) << domain_shift | uuid;
+  }
 
   /// A thread for it, when it is met first.
   Track& track_of(std::uint64_t uuid, const trace::LogEvent& event) {
     const auto [at, added] = tracks_.try_emplace(uuid);
     if (!added) return at->second;
+    describe_domain(event.domain);
     const std::uint64_t tid = event.by_vcpu ? event.vcpu.raw() : builder_tid;
     ProtoMessage thread;
-    thread.number(descriptor::thread_pid, pid())
-        .number(descriptor::thread_tid, pid() << 13 | tid)
+    thread.number(descriptor::thread_pid, pid(event.domain))
+        .number(descriptor::thread_tid, pid(event.domain) << 13 | tid)
         .text(descriptor::thread_name, event.by_vcpu ? fmt::format("vCPU {}", event.vcpu.raw()) : "builder");
     describe(ProtoMessage()
                  .number(descriptor::uuid, uuid)
-                 .number(descriptor::parent, process_uuid)
+                 .number(descriptor::parent, of_domain(event.domain, process_uuid))
                  .message(descriptor::thread, thread));
     return at->second;
   }
@@ -191,6 +204,10 @@ class Exporter {
     }
     if (event.level != 0) annotate(to, "level", annotation::uint_value, event.level);
     if (event.frame != no_mfn) annotate(to, "frame", annotation::pointer_value, event.frame.raw());
+    if (event.grant && event.grant->lender != no_domain) {
+      annotate(to, "lender", annotation::uint_value, event.grant->lender.raw());
+      annotate(to, "grant", annotation::uint_value, event.grant->ref.raw());
+    }
     if (!event.refusal || event.refusal->rule == pvmmu::Rule::unfinished) return;
     const std::uint64_t iid = interned(annotation_names_, interned::annotation_names, "refusal");
     to.message(track_event::annotations, ProtoMessage()
@@ -254,6 +271,7 @@ class Exporter {
   std::ostream& to_;
   Nobody nobody_;
   FrameFollower follower_;
+  std::set<DomId> domains_;                ///< Those that are described.
   std::map<std::uint64_t, Track> tracks_;  ///< By uuid.
   std::unordered_map<std::string, std::uint64_t> event_names_, annotation_names_;
   ProtoMessage fresh_;  ///< Names that the next packet has to tell.

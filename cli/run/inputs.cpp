@@ -59,14 +59,12 @@ Result<OpenInputs> open_inputs(const RunOptions& options, DiskImages images, std
     if (!opened) return failure(exit_no_usable_kvm, opened.error());
     kvm.emplace(std::move(*opened));
   }
-  auto trace_log = open_trace_log(options.watch.trace);
-  if (!trace_log) return failure(exit_usage, trace_log.error());
   // For images that the guest may be given later; if it is missing, who attaches one is told.
   (void)devices::block::NbdLibrary::load();
   auto console = ConsoleFiles::open(options.console);
   if (!console) return failure(exit_bad_image, console.error());
-  return OpenInputs{std::move(*kernel),  std::move(*initrd),    std::move(*symbols), std::move(images),
-                    std::move(*console), std::move(*trace_log), wall_offset(guest),  std::move(*processors)};
+  return OpenInputs{std::move(*kernel),  std::move(*initrd), std::move(*symbols),   std::move(images),
+                    std::move(*console), wall_offset(guest), std::move(*processors)};
 }
 
 Result<Inputs> read_inputs(OpenInputs& open) {

@@ -14,7 +14,6 @@
 #include "cli/symbol_file.hpp"
 #include "loader/domain_builder.hpp"
 #include "loader/kernel_image.hpp"
-#include "trace/log_sink.hpp"
 
 namespace pinfold::cli {
 
@@ -26,9 +25,8 @@ struct OpenInputs {
   SymbolFile symbols;
   DiskImages images;
   ConsoleFiles console;
-  std::unique_ptr<trace::LogOutput> trace_log;  ///< Null: there is none.
-  std::int64_t wall_offset_seconds = 0;         ///< How far the guest's wall clock is ahead of UTC.
-  std::vector<vmm::Processors> processors;      ///< Of the host, for each vCPU; empty: any.
+  std::int64_t wall_offset_seconds = 0;     ///< How far the guest's wall clock is ahead of UTC.
+  std::vector<vmm::Processors> processors;  ///< Of the host, for each vCPU; empty: any.
 };
 
 [[nodiscard]] Result<loader::KernelFile> open_kernel(const RunOptions& options);

@@ -120,10 +120,8 @@ Result<void> Resident::make(const Stopwatch& watch, double image_loaded_ms) {
   }
   again_ = false;
   life_->times.image_loaded = image_loaded_ms;
-  auto trace = make_trace_sink(options_.watch.trace, std::move(open_.trace_log), inputs_.symbols,
-                               options_.guest.all_vcpus());
-  if (!trace) return failure(exit_usage, trace.error());
-  life_->trace = std::move(*trace);
+  if (common_.trace)
+    life_->trace = std::make_unique<trace::LogSink>(common_.trace, options_.guest.all_vcpus());
   auto guest = common_.host->make_guest(options_.guest, links_of_life());
   if (!guest) return failure(exit_no_usable_kvm, guest.error());
   {
@@ -259,7 +257,8 @@ void Resident::stay(GuestEnd end) {
   life_->guest->release_backends();
   open_.images.clear();
   wirings_.clear();
-  close_trace();
+  // What comes later is not meant for the log.
+  if (life_->trace) life_->trace->leave();
   if (life_->servers->control) life_->servers->control->set_preserved();
   say(link::preserved_after(end));
   preserve({began_alone() ? common_.supervisor : nullptr, life_->destroyed,
@@ -270,15 +269,10 @@ void Resident::say(std::uint8_t word) const {
   link::say(supervisor(), {static_cast<std::uint8_t>(has_joined() ? 0 : number_), word});
 }
 
-void Resident::close_trace() {
-  if (life_->trace && !std::exchange(life_->trace_closed, true)) close_trace_sink(*life_->trace);
-}
-
 /// Takes the guest apart, and says what is left of it. False: something is, or an audit found a difference.
 bool Resident::tear_down() {
   const bool audit = options_.watch.audit;
   const auto left = life_->guest->tear_down(audit);
-  close_trace();
   for (const std::string& finding : left.findings) complain(0, "audit: " + finding);
   if (left.frames != 0)
     complain(0, fmt::format("{} frames still had references after the domain's end", left.frames));

@@ -20,6 +20,7 @@
 #include "cli/run/run.hpp"
 #include "cli/run/stats_report.hpp"
 #include "cli/supervisor/restart_rule.hpp"
+#include "trace/log_sink.hpp"
 
 namespace pinfold::cli {
 
@@ -39,6 +40,7 @@ class Stopwatch {
 struct CommonParts {
   std::unique_ptr<Host> host;
   std::unique_ptr<OutputWriter> output;
+  std::shared_ptr<trace::Log> trace;  ///< Of all guests; null: nobody watches.
   const vmm::Fd* supervisor = nullptr;
   std::size_t guests = 0;            ///< All that the machine was made with.
   std::atomic<std::size_t> here{0};  ///< Those that run, start again, or are preserved.
@@ -112,8 +114,7 @@ class Resident {
     std::optional<Servers> servers;
     std::optional<gdb::Server> debugger;
     vmm::End end;
-    bool left = false;          ///< The user ended it.
-    bool trace_closed = false;  ///< The log is complete; what comes later is not meant for it.
+    bool left = false;  ///< The user ended it.
   };
 
   /// The machine was made with it alone.
@@ -129,7 +130,6 @@ class Resident {
   void tell_what_restart_changes() const;
   [[nodiscard]] ExitCode report();
   void stay(GuestEnd end);
-  void close_trace();
   [[nodiscard]] bool tear_down();
   void set_keyboard(devices::ConsoleDevice* keyboard, bool gone);
 

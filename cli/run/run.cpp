@@ -25,6 +25,7 @@
 #include "cli/run/terminal.hpp"
 #include "cli/supervisor/link.hpp"
 #include "cli/supervisor/neighbours.hpp"
+#include "cli/trace_options.hpp"
 #include "devices/block/restricted_ring.hpp"
 #include "pvmmu/service_thread.hpp"
 
@@ -54,7 +55,8 @@ class MachineRun {
   }
 
   /// Makes all guests, of their inputs.
-  [[nodiscard]] Result<void> make(ProbedKvm kvm, std::vector<Prepared> prepared, const Stopwatch& watch);
+  [[nodiscard]] Result<void> make(ProbedKvm kvm, std::vector<Prepared> prepared,
+                                  std::unique_ptr<trace::LogOutput> trace_log, const Stopwatch& watch);
   /// Until the last guest's end.
   [[nodiscard]] LifeEnd run();
 
@@ -104,11 +106,17 @@ class MachineRun {
   std::deque<Event> events_;  ///< Guarded by the mutex.
 };
 
-Result<void> MachineRun::make(ProbedKvm kvm, std::vector<Prepared> prepared, const Stopwatch& watch) {
+Result<void> MachineRun::make(ProbedKvm kvm, std::vector<Prepared> prepared,
+                              std::unique_ptr<trace::LogOutput> trace_log, const Stopwatch& watch) {
   const double image_loaded_ms = watch.elapsed_ms();
   auto host = Host::create(std::move(kvm));
   if (!host) return failure(exit_no_usable_kvm, host.error());
   common_.host = std::move(*host);
+  // All guests have the same options of this kind, and one log.
+  auto trace =
+      make_trace(options_.front().watch.trace, std::move(trace_log), prepared.front().inputs->symbols);
+  if (!trace) return failure(exit_usage, trace.error());
+  common_.trace = std::move(*trace);
   std::vector<std::string> names;
   for (const RunOptions& options : options_) names.push_back(options.console.named ? options.guest.name : "");
   common_.output = std::make_unique<OutputWriter>(STDOUT_FILENO, names);
@@ -142,6 +150,7 @@ LifeEnd MachineRun::run() {
     become(ThreadKind::machine);
   }
   const LifeEnd how = serve();
+  if (common_.trace) close_trace(*common_.trace);
   // While the input is still there: a signal ends the program when nobody reads the guests' last output.
   common_.output->finish();
   supervisor_watch_.reset();
@@ -323,6 +332,9 @@ LifeEnd live(const MachineOptions& given, MachineLinks links) {
     prepared.push_back({std::move(*source), std::move(*open), std::nullopt});
   }
 
+  auto trace_log = open_trace_log(given.front().watch.trace);
+  if (!trace_log) return no_life({exit_usage, trace_log.error()});
+
   if (auto confined = confine_monitor(given); !confined) return no_life(confined.error());
 
   for (std::size_t n = 0; n < given.size(); ++n) {
@@ -334,7 +346,7 @@ LifeEnd live(const MachineOptions& given, MachineLinks links) {
   MachineOptions options;
   for (const Prepared& of : prepared) options.push_back(of.source.options());
   MachineRun machine(options, std::move(links));
-  if (auto made = machine.make(std::move(*kvm), std::move(prepared), watch); !made)
+  if (auto made = machine.make(std::move(*kvm), std::move(prepared), std::move(*trace_log), watch); !made)
     return no_life(made.error());
   return machine.run();
 }

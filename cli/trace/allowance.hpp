@@ -33,13 +33,15 @@ class Allowance {
  private:
   std::uint64_t frames_of(const LogHeader& header, const LogEvent& event) {
     using pvmmu::TraceKind;
-    const std::uint64_t all = header.machine_frames, count = std::min(event.count, all);
+    const std::uint64_t all = std::max(header.machine_frames, grown_), count = std::min(event.count, all);
     switch (event.kind) {
       case TraceKind::allocate: {
-        // What is skipped to reach the alignment goes back into the pool. What comes from there is scrubbed:
-        // that touches a whole page.
-        const std::uint64_t skipped = std::min(std::max<std::uint64_t>(event.argument, 1) - 1, all);
-        const std::uint64_t scrubbed = std::min(count, returned_);
+        // In version 1, what is skipped to reach the alignment goes back into the pool, and what comes from
+        // there is scrubbed. Later ones say what is: that touches a whole page.
+        const bool by_pool = header.version == oldest_version;
+        const std::uint64_t skipped =
+            by_pool ? std::min(std::max<std::uint64_t>(event.argument, 1) - 1, all) : 0;
+        const std::uint64_t scrubbed = by_pool ? std::min(count, returned_) : event.marks.cleared ? count : 0;
         returned(skipped, all);
         return count + skipped + scrubbed * frames_per_page;
       }
@@ -47,13 +49,18 @@ class Allowance {
       case TraceKind::deallocate: returned(1, all); return 0;
       case TraceKind::freed_frame: returned(std::max<std::uint64_t>(count, 1), all); return count;
       case TraceKind::destroy: return all / pvmmu::entries_per_table;
+      case TraceKind::machine_grew: grown_ = std::min(event.count, header.most_frames); return 0;
+      // At its end, all its records are looked at.
+      case TraceKind::domain_begins: return all / frames_per_domain + 1;
       default: return 0;
     }
   }
   void returned(std::uint64_t frames, std::uint64_t all) { returned_ = std::min(returned_ + frames, all); }
 
   static constexpr std::uint64_t frames_per_page = 128;  ///< By their memory.
+  static constexpr std::uint64_t frames_per_domain = 64;
   std::uint64_t spent_ = 0;
+  std::uint64_t grown_ = 0;     ///< Frames of the machine, if it grew.
   std::uint64_t returned_ = 0;  ///< Frames in the pool that may have been used before, at most.
 };
 

@@ -18,7 +18,8 @@ using pvmmu::TraceMarks;
 
 std::uint8_t packed(const TraceMarks& m) {
   return static_cast<std::uint8_t>(m.preserve << 0 | m.accessed_by_processor << 1 | m.flush << 2 |
-                                   m.beyond_limit << 3 | m.write << 4 | m.revoke << 5 | m.continued << 6);
+                                   m.beyond_limit << 3 | m.write << 4 | m.revoke << 5 | m.continued << 6 |
+                                   m.cleared << 7);
 }
 std::uint8_t packed(const pvmmu::Frame& f) {
   const auto bit = [](bool set, unsigned at) { return static_cast<unsigned>(set) << at; };
@@ -64,6 +65,7 @@ std::uint64_t mask_of(const TraceEvent& e, std::uint64_t ticks, std::uint64_t co
   has(field::root, e.root != no_mfn);
   has(field::budget, e.marks.budgeted);
   has(field::marks, packed(e.marks) != 0);
+  has(field::grant, e.grant.has_value());
   return mask;
 }
 
@@ -77,8 +79,9 @@ std::size_t length_of_run(std::span<const std::uint64_t> words, Run run) {
 
 }  // namespace
 
-void EventCoder::begin_block(std::uint64_t time) {
+void EventCoder::begin_block(std::uint64_t time, DomId domain) {
   state_ = CodeState();
+  state_.domain = domain;
   state_.time = time;
 }
 
@@ -135,7 +138,8 @@ void EventCoder::refusal(ByteWriter& to, const Refusal& r) {
 }
 
 void EventCoder::entered(ByteWriter& to, const TraceEvent& event) {
-  if (event.slot != state_.vcpu || !state_.by_vcpu) to.varint(event.slot);
+  const bool other = event.slot != state_.caller.vcpu || !state_.caller.by_vcpu;
+  if (other) to.varint(event.slot);
   const auto found = std::ranges::find(state_.ips, event.argument);
   if (found != state_.ips.end()) {
     to.varint(static_cast<std::uint64_t>(found - state_.ips.begin()) + 1);
@@ -145,9 +149,8 @@ void EventCoder::entered(ByteWriter& to, const TraceEvent& event) {
     if (state_.ips.size() < CodeState::most_ips) state_.ips.push_back(event.argument);
   }
   to.varint(event.count);
-  state_.vcpu = event.slot;
   state_.ip = event.argument;
-  state_.by_vcpu = true;
+  state_.caller = {event.slot, event.argument, event.count, true};
 }
 
 void EventCoder::append(std::vector<std::byte>& bytes, const TraceEvent& e, std::uint64_t time,
@@ -155,16 +158,22 @@ void EventCoder::append(std::vector<std::byte>& bytes, const TraceEvent& e, std:
   ByteWriter to(bytes);
   const std::uint64_t ticks = time - std::exchange(state_.time, time);
   const unsigned high = tells_type(e.kind) ? static_cast<unsigned>(e.wanted) : e.level;
-  to.byte(static_cast<std::uint8_t>(static_cast<unsigned>(e.kind) | high << kind_bits));
+  const unsigned kind = std::min<unsigned>(static_cast<unsigned>(e.kind), kinds_in_first_byte);
+  to.byte(static_cast<std::uint8_t>(kind | high << kind_bits));
+  if (kind == kinds_in_first_byte) to.byte(static_cast<std::uint8_t>(static_cast<unsigned>(e.kind) - kind));
+  const bool turns = e.domain != state_.domain;
+  state_.turn_to(e.domain);
   if (e.kind == TraceKind::entered) {
-    const bool other = e.slot != state_.vcpu || !state_.by_vcpu;
+    const bool other = e.slot != state_.caller.vcpu || !state_.caller.by_vcpu;
     to.varint((other ? field::place : 0) | (ticks != 0 ? field::time : 0) |
-              (e.marks.continued ? field::marks : 0));
+              (e.marks.continued ? field::marks : 0) | (turns ? field::domain : 0));
+    if (turns) to.varint(e.domain.raw());
     if (ticks != 0) to.varint(ticks);
     return entered(to, e);
   }
-  const std::uint64_t mask = mask_of(e, ticks, cost);
+  const std::uint64_t mask = mask_of(e, ticks, cost) | (turns ? field::domain : 0);
   to.varint(mask);
+  if (turns) to.varint(e.domain.raw());
   if ((mask & field::time) != 0) to.varint(ticks);
   if ((mask & field::place) != 0) {
     to.varint(zigzag(e.table.raw() - state_.table.raw()));
@@ -185,8 +194,14 @@ void EventCoder::append(std::vector<std::byte>& bytes, const TraceEvent& e, std:
   if ((mask & field::count) != 0) to.varint(e.count);
   if ((mask & field::budget) != 0) to.varint(zigzag(e.budget - std::exchange(state_.budget, e.budget)));
   if ((mask & field::marks) != 0) to.byte(packed(e.marks));
+  if ((mask & field::grant) != 0) {
+    to.varint(e.grant->lender.raw());
+    to.varint(e.grant->ref.raw());
+  }
   if ((mask & field::refusal) != 0) refusal(to, *e.refusal);
   if (e.kind == TraceKind::protected_frame) contents(to, e.contents);
+  if (e.kind == TraceKind::domain_begins)
+    for (const std::uint64_t word : e.contents) to.fixed(word, 8);
   if (e.kind == TraceKind::state) {
     to.varint(e.digests.size());
     for (const std::uint32_t digest : e.digests) to.fixed(digest, 4);

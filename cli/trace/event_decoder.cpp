@@ -23,14 +23,16 @@ TraceMarks unpacked(std::uint8_t bits) {
   m.write = (bits & 16) != 0;
   m.revoke = (bits & 32) != 0;
   m.continued = (bits & 64) != 0;
+  m.cleared = (bits & 128) != 0;
   return m;
 }
 
 }  // namespace
 
-void EventDecoder::begin_block(std::span<const std::byte> payload, std::uint64_t time) {
+void EventDecoder::begin_block(std::span<const std::byte> payload, std::uint64_t time, DomId domain) {
   from_ = ByteReader(payload);
   state_ = CodeState();
+  state_.domain = domain;
   state_.time = time;
 }
 
@@ -106,7 +108,7 @@ void EventDecoder::refusal(LogEvent& event) {
 }
 
 void EventDecoder::entered(LogEvent& event, bool other_vcpu) {
-  if (other_vcpu) state_.vcpu = static_cast<std::uint32_t>(from_.bounded(most_vcpus - 1));
+  if (other_vcpu) state_.caller.vcpu = static_cast<std::uint32_t>(from_.bounded(most_vcpus - 1));
   const std::uint64_t index = from_.bounded(state_.ips.size());
   if (index != 0) {
     state_.ip = state_.ips[index - 1];
@@ -114,11 +116,10 @@ void EventDecoder::entered(LogEvent& event, bool other_vcpu) {
     state_.ip += unzigzag(from_.varint());
     if (state_.ips.size() < CodeState::most_ips) state_.ips.push_back(state_.ip);
   }
-  state_.cause = from_.varint();
-  state_.by_vcpu = true;
-  event.slot = static_cast<std::uint16_t>(state_.vcpu);
-  event.argument = state_.ip;
-  event.count = state_.cause;
+  state_.caller = {state_.caller.vcpu, state_.ip, from_.varint(), true};
+  event.slot = static_cast<std::uint16_t>(state_.caller.vcpu);
+  event.argument = state_.caller.ip;
+  event.count = state_.caller.cause;
 }
 
 void EventDecoder::contents() {
@@ -134,6 +135,19 @@ void EventDecoder::contents() {
   }
 }
 
+void EventDecoder::grant(LogEvent& event) {
+  const auto lender = static_cast<std::uint16_t>(from_.bounded(0xffff));
+  event.grant =
+      GrantName(DomId(lender), GrantRef(static_cast<std::uint32_t>(from_.bounded(~std::uint32_t{0}))));
+}
+
+/// What they mean, header_of_domain() says.
+void EventDecoder::domain_words() {
+  contents_.clear();
+  for (std::size_t i = 0; i < trace::domain_words && !from_.failed(); ++i)
+    contents_.push_back(from_.fixed(8));
+}
+
 void EventDecoder::digests() {
   digests_.clear();
   const std::uint64_t count = from_.bounded(most_payload / 4);
@@ -144,7 +158,8 @@ void EventDecoder::digests() {
 bool EventDecoder::next(LogEvent& event) {
   event = LogEvent();
   const std::uint8_t first = from_.byte();
-  const unsigned kind = first & ((1U << kind_bits) - 1), high = first >> kind_bits;
+  const unsigned low = first & kinds_in_first_byte, high = first >> kind_bits;
+  const unsigned kind = low < kinds_in_first_byte ? low : low + from_.byte();
   if (from_.failed() || kind >= pvmmu::trace_kinds) return false;
   event.kind = static_cast<TraceKind>(kind);
   const bool type = tells_type(event.kind);
@@ -156,10 +171,12 @@ bool EventDecoder::next(LogEvent& event) {
 
   const std::uint64_t mask = from_.bounded(field::all);
   const auto has = [mask](std::uint64_t bit) { return (mask & bit) != 0; };
+  if (has(field::domain)) state_.turn_to(DomId(static_cast<std::uint16_t>(from_.bounded(0xffff))));
+  event.domain = state_.domain;
   if (has(field::time)) state_.time += from_.varint();
   event.time = state_.time;
   if (event.kind == TraceKind::entered) {
-    if ((mask & ~(field::place | field::time | field::marks)) != 0) return false;
+    if ((mask & ~(field::place | field::time | field::marks | field::domain)) != 0) return false;
     event.marks.continued = has(field::marks);
     entered(event, has(field::place));
   } else {
@@ -189,9 +206,14 @@ bool EventDecoder::next(LogEvent& event) {
     if (has(field::marks)) event.marks = unpacked(from_.byte());
     event.marks.budgeted = has(field::budget);
     event.budget = event.marks.budgeted ? state_.budget : 0;
+    if (has(field::grant)) grant(event);
     if (has(field::refusal)) refusal(event);
     if (event.kind == TraceKind::protected_frame) {
       contents();
+      event.contents = contents_;
+    }
+    if (event.kind == TraceKind::domain_begins) {
+      domain_words();
       event.contents = contents_;
     }
     if (event.kind == TraceKind::state) {
@@ -199,10 +221,10 @@ bool EventDecoder::next(LogEvent& event) {
       event.digests = digests_;
     }
   }
-  event.vcpu = VcpuId(state_.vcpu);
-  event.by_vcpu = state_.by_vcpu;
-  event.ip = GuestVaddr(state_.ip);
-  event.cause = state_.cause;
+  event.vcpu = VcpuId(state_.caller.vcpu);
+  event.by_vcpu = state_.caller.by_vcpu;
+  event.ip = GuestVaddr(state_.caller.ip);
+  event.cause = state_.caller.cause;
   return !from_.failed();
 }
 

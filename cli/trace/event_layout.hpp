@@ -12,12 +12,14 @@ namespace pinfold::trace::event_layout {
 namespace field {
 inline constexpr std::uint64_t place = 1 << 0, frame = 1 << 1, now = 1 << 2, old = 1 << 3, counts = 1 << 4,
                                cost = 1 << 5, time = 1 << 6, refusal = 1 << 7, argument = 1 << 8,
-                               count = 1 << 9, root = 1 << 10, budget = 1 << 11, marks = 1 << 12;
-inline constexpr std::uint64_t all = (1 << 13) - 1;
+                               count = 1 << 9, root = 1 << 10, budget = 1 << 11, marks = 1 << 12,
+                               domain = 1 << 13, grant = 1 << 14;
+inline constexpr std::uint64_t all = (1 << 15) - 1;
 }  // namespace field
 
 inline constexpr unsigned kind_bits = 5;
-static_assert(pvmmu::trace_kinds <= 1U << kind_bits);
+/// In place of a kind of this number or above: the next byte is how far above.
+inline constexpr std::uint8_t kinds_in_first_byte = (1U << kind_bits) - 1;
 inline constexpr std::uint8_t no_state = 7;  ///< In place of a frame's type: the frame is not the domain's.
 static_assert(pvmmu::frame_types == no_state);
 

@@ -21,8 +21,8 @@ struct ToldEvent {
 };
 
 /// A queue of bounded length with one thread at each end: putting an event in is a copy, and takes no lock.
-/// At the one end several threads may take turns, if each turn happens after the one before (the domain's
-/// lock sees to that).
+/// At the one end several threads may take turns, if each turn happens after the one before (Log::Turn
+/// sees to that).
 class EventRing {
  public:
   /// 4096 events; 1 MiB.
@@ -31,13 +31,14 @@ class EventRing {
   // -- the end where events go in
 
   /// Waits while the ring is full.
-  void put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
+  void put(DomId domain, const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
     const std::uint64_t at = put_.load(std::memory_order_relaxed);
     if (at - taken_seen_ == size) wait_for_room();
     if (!event.contents.empty() || !event.digests.empty()) [[unlikely]]
       attach(event);
     ToldEvent& slot = slots_[at % size];
     slot.event = event;
+    slot.event.domain = domain;
     slot.time = time;
     slot.cost = cost;
     put_.store(at + 1, std::memory_order_release);

@@ -11,8 +11,8 @@ namespace {
 
 using pvmmu::TraceKind;
 
-constexpr std::array<std::string_view, 7> field_names{"op",    "verdict", "frame",  "table",
-                                                      "level", "vcpu",    "address"};
+constexpr std::array<std::string_view, 8> field_names{"op",    "verdict", "frame",   "table",
+                                                      "level", "vcpu",    "address", "domain"};
 
 }  // namespace
 
@@ -92,6 +92,7 @@ bool Filter::meets(const LogEvent& e, Field field, const Value& value) {
     }
     case Field::table: return e.table.raw() == n || (e.refusal && e.refusal->table.raw() == n);
     case Field::level: return e.level == n;
+    case Field::domain: return e.domain.raw() == n;
     case Field::vcpu: return e.by_vcpu && e.vcpu.raw() == n;
     case Field::address:
       return (e.kind == TraceKind::update_va && e.argument >> page_shift == n >> page_shift) ||

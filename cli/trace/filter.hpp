@@ -21,6 +21,7 @@ class Filter {
   ///   frame=N        the frame that it is about, or that the entry names or named
   ///   table=N        the table whose entry it is
   ///   level=N        of the table or of the pin, 1 to 4
+  ///   domain=N       whose event it is
   ///   vcpu=N         the vCPU that made the request
   ///   address=N      virtual address (update-va; any byte of its page), machine address of the entry
   ///                  (any byte of it), or instruction pointer
@@ -32,7 +33,7 @@ class Filter {
   [[nodiscard]] bool empty() const { return conditions_.empty(); }
 
  private:
-  enum class Field : std::uint8_t { op, verdict, frame, table, level, vcpu, address };
+  enum class Field : std::uint8_t { op, verdict, frame, table, level, vcpu, address, domain };
   struct Value {
     std::uint64_t number = 0;  ///< op: the kind; verdict: the rule.
     bool accepted = false, refused = false;

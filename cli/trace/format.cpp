@@ -20,6 +20,15 @@ std::uint32_t crc(std::uint32_t before, std::span<const std::byte> bytes) {
       crc32_z(before, static_cast<const Bytef*>(static_cast<const void*>(bytes.data())), bytes.size()));
 }
 
+bool is_sane(const LogHeader& h) {
+  return h.ticks_per_second != 0 && h.ticks_per_second <= most_ticks_per_second && h.machine_frames != 0 &&
+         h.machine_frames <= h.most_frames && h.most_frames <= most_frames &&
+         h.withheld.first.raw() <= h.most_frames &&
+         h.withheld.count <= h.most_frames - h.withheld.first.raw() && h.mirror_pages != 0 &&
+         h.mirror_pages <= 2 * most_frames && h.vcpus <= most_vcpus &&
+         h.domain.raw() < first_reserved_domain && h.machphys_slot < pvmmu::entries_per_table;
+}
+
 }  // namespace
 
 std::string LogError::describe() const {
@@ -34,7 +43,7 @@ std::vector<std::byte> encode(const LogHeader& header) {
   std::vector<std::byte> bytes;
   ByteWriter to(bytes);
   for (const char c : log_magic) to.byte(static_cast<std::uint8_t>(c));
-  to.fixed(format_version, 4);
+  to.fixed(header.version, 4);
   to.fixed(log_header_bytes, 4);
   to.fixed(header.ticks_per_second, 8);
   to.fixed(header.started_ns, 8);
@@ -48,6 +57,7 @@ std::vector<std::byte> encode(const LogHeader& header) {
   for (const pvmmu::Pte entry : header.l4_xen_slots) to.fixed(entry.raw(), 8);
   to.fixed(header.withheld.first.raw(), 8);
   to.fixed(header.withheld.count, 8);
+  if (header.version != oldest_version) to.fixed(std::max(header.most_frames, header.machine_frames), 8);
   bytes.resize(log_header_bytes - checksum_bytes);
   to.fixed(crc(0, bytes), checksum_bytes);
   return bytes;
@@ -61,15 +71,17 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   ByteReader from(bytes);
   for (const char c : log_magic)
     if (from.byte() != static_cast<std::uint8_t>(c)) return bad(0, "not a log of MMU events");
-  if (const std::uint64_t version = from.fixed(4); version != format_version)
-    return bad(8, fmt::format("the log has version {} of the format; this program reads version {}", version,
-                              format_version));
+  const std::uint64_t version = from.fixed(4);
+  if (version < oldest_version || version > format_version)
+    return bad(8, fmt::format("the log has version {} of the format; this program reads versions {} to {}",
+                              version, oldest_version, format_version));
   if (from.fixed(4) != log_header_bytes) return bad(12, "the header's size is not that of this version");
   const auto body = bytes.first(log_header_bytes - checksum_bytes);
   ByteReader last(bytes.subspan(body.size()));
   if (last.fixed(checksum_bytes) != crc(0, body)) return bad(body.size(), "the header is damaged");
 
   LogHeader header;
+  header.version = static_cast<std::uint32_t>(version);
   header.ticks_per_second = from.fixed(8);
   header.started_ns = from.fixed(8);
   header.machine_frames = from.fixed(8);
@@ -82,15 +94,34 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   for (pvmmu::Pte& entry : header.l4_xen_slots) entry = pvmmu::Pte(from.fixed(8));
   header.withheld.first = Mfn(from.fixed(8));
   header.withheld.count = from.fixed(8);
-  const bool sane = header.ticks_per_second != 0 && header.ticks_per_second <= most_ticks_per_second &&
-                    header.machine_frames != 0 && header.machine_frames <= most_frames &&
-                    header.withheld.first.raw() <= header.machine_frames &&
-                    header.withheld.count <= header.machine_frames - header.withheld.first.raw() &&
-                    header.mirror_pages != 0 && header.mirror_pages <= 2 * most_frames &&
-                    header.vcpus <= most_vcpus && header.domain.raw() < first_reserved_domain &&
-                    header.machphys_slot < pvmmu::entries_per_table;
-  if (!sane) return bad(16, "the header describes no machine that can be");
+  header.most_frames = version == oldest_version ? header.machine_frames : from.fixed(8);
+  if (!is_sane(header)) return bad(16, "the header describes no machine that can be");
   return header;
+}
+
+std::array<std::uint64_t, domain_words> words_of(const LogHeader& d) {
+  std::array<std::uint64_t, domain_words> words{d.vcpus,        d.machine_frames,   d.max_frames,
+                                                d.mirror_pages, d.mirrors_at.raw(), d.machphys_slot};
+  for (std::size_t i = 0; i < pvmmu::xen_slots; ++i)
+    words[domain_words - pvmmu::xen_slots + i] = d.l4_xen_slots[i].raw();
+  return words;
+}
+
+std::optional<LogHeader> header_of_domain(const LogHeader& log, DomId domain,
+                                          std::span<const std::uint64_t> words) {
+  if (words.size() != domain_words || words[0] > most_vcpus) return std::nullopt;
+  LogHeader d = log;
+  d.domain = domain;
+  d.vcpus = static_cast<std::uint32_t>(words[0]);
+  d.machine_frames = words[1];
+  d.max_frames = words[2];
+  d.mirror_pages = words[3];
+  d.mirrors_at = Mfn(words[4]);
+  d.machphys_slot = words[5];
+  for (std::size_t i = 0; i < pvmmu::xen_slots; ++i)
+    d.l4_xen_slots[i] = pvmmu::Pte(words[domain_words - pvmmu::xen_slots + i]);
+  if (!is_sane(d)) return std::nullopt;
+  return d;
 }
 
 std::vector<std::byte> encode_block(BlockHeader header, std::span<const std::byte> payload) {

@@ -15,7 +15,8 @@
 
 namespace pinfold::trace {
 
-inline constexpr std::uint32_t format_version = 1;
+/// Of the logs that are written. Readers take version 1, too, which knows one domain.
+inline constexpr std::uint32_t format_version = 2, oldest_version = 1;
 inline constexpr std::array<char, 8> log_magic{'P', 'F', 'M', 'M', 'U', 'L', 'O', 'G'};
 inline constexpr std::uint32_t block_magic = 0x42544650;  // "PFTB"
 inline constexpr std::size_t log_header_bytes = 256;
@@ -33,16 +34,19 @@ struct LogError {
 template <class T>
 using LogResult = tl::expected<T, LogError>;
 
-/// What a log is about: all that a fresh validator needs to be what the recorded one was.
+/// What a log is about: all that a fresh validator needs to be what the recorded one of the log's first
+/// domain was.
 struct LogHeader {
+  std::uint32_t version = format_version;
   std::uint64_t ticks_per_second = 1'000'000'000;
   std::uint64_t started_ns = 0;  ///< Wall clock at tick 0 of the log, nanoseconds since 1970.
   DomId domain{1};
   std::uint32_t vcpus = 1;
-  std::uint64_t machine_frames = 0;
-  std::uint64_t max_frames = 0;    ///< The domain's limit.
-  std::uint64_t mirror_pages = 0;  ///< Page 0 counted, which is none.
-  Mfn mirrors_at = no_mfn;         ///< The frame number of mirror page 0 in the processor's physical space.
+  std::uint64_t machine_frames = 0;  ///< When the domain began.
+  std::uint64_t most_frames = 0;     ///< That the machine can grow to; 0 if it can't.
+  std::uint64_t max_frames = 0;      ///< The domain's limit.
+  std::uint64_t mirror_pages = 0;    ///< Page 0 counted, which is none.
+  Mfn mirrors_at = no_mfn;           ///< The frame number of mirror page 0 in the processor's physical space.
   std::uint64_t machphys_slot = 0;
   std::array<pvmmu::Pte, pvmmu::xen_slots> l4_xen_slots{};
   pvmmu::FrameTable::Range withheld{};  ///< Frames of the machine that no domain gets.
@@ -51,6 +55,13 @@ struct LogHeader {
     return static_cast<double>(ticks) * 1e9 / static_cast<double>(ticks_per_second);
   }
 };
+
+/// Of a domain that begins later: words of the event `domain_begins`, and back.
+inline constexpr std::size_t domain_words = 6 + pvmmu::xen_slots;
+[[nodiscard]] std::array<std::uint64_t, domain_words> words_of(const LogHeader& domain);
+/// The header as it would be if the log began with that domain; nullopt: there can be no such domain.
+[[nodiscard]] std::optional<LogHeader> header_of_domain(const LogHeader& log, DomId domain,
+                                                        std::span<const std::uint64_t> words);
 
 struct BlockHeader {
   std::uint32_t payload = 0;  ///< Bytes that follow.
@@ -76,6 +87,7 @@ struct LogEvent : pvmmu::TraceEvent {
   std::uint64_t number = 0;  ///< From 0 up.
   std::uint64_t time = 0;    ///< Ticks since the log's begin, when the operation began.
   std::uint64_t cost = 0;    ///< Ticks that the operation took.
+  bool of_several = false;   ///< Another domain than the log's first has begun.
   VcpuId vcpu;               ///< That made the request. Before the first `entered`: the domain's builder.
   bool by_vcpu = false;      ///< False: the domain's builder.
   GuestVaddr ip;             ///< Where its code was.

@@ -1,113 +1,42 @@
 #include "trace/log_sink.hpp"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-#include <x86intrin.h>
-
-#include <cerrno>
-#include <cstring>
-
-#include "pvmmu/service_thread.hpp"
 #include "pvmmu/validator.hpp"
 
 namespace pinfold::trace {
-namespace {
 
-constexpr std::size_t block_payload = 56U << 10;  ///< A block is finished when it has so many bytes.
-constexpr std::uint64_t cycles_per_tick = 16;  ///< So that what an operation takes fits into a byte mostly.
-
-std::uint64_t ticks_now() { return __rdtsc() / cycles_per_tick; }
-
-std::uint64_t nanoseconds(std::chrono::nanoseconds t) { return static_cast<std::uint64_t>(t.count()); }
-
-/// Ticks per second, by the system's clock.
-std::uint64_t measured_frequency() {
-  using Clock = std::chrono::steady_clock;
-  constexpr std::chrono::milliseconds sample(4);
-  const auto begin = Clock::now();
-  const std::uint64_t first = ticks_now();
-  std::this_thread::sleep_for(sample);
-  const std::uint64_t ticks = ticks_now() - first;
-  return ticks * 1'000'000'000 / nanoseconds(Clock::now() - begin);
-}
-
-class FileOutput final : public LogOutput {
- public:
-  FileOutput(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-  ~FileOutput() override { ::close(fd_); }
-  FileOutput(const FileOutput&) = delete;
-  FileOutput& operator=(const FileOutput&) = delete;
-
-  bool begin(const LogHeader& header) override {
-    // Not when it is opened: then an older log stays if the guest can't be made. (No matter for what is no
-    // file.)
-    [[maybe_unused]] const int emptied = ::ftruncate(fd_, 0);
-    return write(encode(header));
-  }
-  bool block(std::span<const std::byte> bytes) override { return write(bytes); }
-  [[nodiscard]] std::string failure() const override { return failure_; }
-
- private:
-  bool write(std::span<const std::byte> bytes) {
-    std::size_t done = 0;
-    while (done < bytes.size()) {
-      const ssize_t got = ::write(fd_, bytes.data() + done, bytes.size() - done);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) {
-        failure_ = fmt::format("{}: {}", name_, std::strerror(errno));
-        // What is there of the block goes: the file ends with a whole one. (No matter for what is no file.)
-        [[maybe_unused]] const int cut = ::ftruncate(fd_, static_cast<off_t>(whole_));
-        return false;
-      }
-      done += static_cast<std::size_t>(got);
-    }
-    whole_ += bytes.size();
-    return true;
-  }
-
-  int fd_;
-  std::string name_, failure_;
-  std::uint64_t whole_ = 0;
-};
-
-}  // namespace
-
-tl::expected<std::unique_ptr<LogOutput>, std::string> file_output(const std::filesystem::path& file) {
-  const int fd = ::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-  if (fd < 0) return tl::unexpected(fmt::format("{}: {}", file.string(), std::strerror(errno)));
-  return std::make_unique<FileOutput>(fd, file.string());
-}
-
-LogSink::LogSink(std::unique_ptr<LogOutput> output, Options options)
-    : output_(std::move(output)), options_(std::move(options)), epoch_(ticks_now()) {
-  header_.ticks_per_second = measured_frequency();
-  header_.started_ns = nanoseconds(std::chrono::system_clock::now().time_since_epoch());
-  header_.vcpus = options_.vcpus;
+LogSink::LogSink(std::shared_ptr<Log> log, std::uint32_t vcpus)
+    : log_(std::move(log)), turn_(log_->turn()), vcpus_(vcpus) {
   entered_.kind = pvmmu::TraceKind::entered;
 }
 
-LogSink::~LogSink() { (void)close(); }
+LogSink::LogSink(std::unique_ptr<LogOutput> output, const Options& options)
+    : LogSink(std::make_shared<Log>(std::move(output), options), options.vcpus) {}
 
 void LogSink::started(const pvmmu::ValidatorParts& parts) {
-  header_.domain = parts.domain;
-  header_.machine_frames = parts.frames.size();
-  header_.max_frames = parts.max_frames;
-  header_.withheld = parts.frames.withheld();
-  header_.mirror_pages = parts.mirrors.pages().count();
-  header_.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
-  header_.machphys_slot = parts.machphys_slot;
-  header_.l4_xen_slots = parts.l4_xen_slots;
-  thread_ = service_thread(ThreadKind::log, [this] { work(); });
+  LogHeader header;
+  header.domain = domain_ = parts.domain;
+  header.vcpus = vcpus_;
+  header.machine_frames = parts.frames.size();
+  header.most_frames = parts.frames.most();
+  header.max_frames = parts.max_frames;
+  header.withheld = parts.frames.withheld();
+  header.mirror_pages = parts.mirrors.pages().count();
+  header.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
+  header.machphys_slot = parts.machphys_slot;
+  header.l4_xen_slots = parts.l4_xen_slots;
+  turn_.lock();
+  log_->begin_domain(turn_, header);
+  turn_.unlock();
 }
 
 void LogSink::operation_begins() {
+  turn_.lock();
   excluded_ = 0;
-  begun_ = ticks_now();
+  begun_ = Log::ticks_now();
 }
 
 void LogSink::vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) {
-  entered_time_ = ticks_now();
+  entered_time_ = Log::ticks_now();
   entered_.slot = static_cast<std::uint16_t>(vcpu.raw());
   entered_.argument = ip.raw();
   entered_.count = cause;
@@ -115,101 +44,24 @@ void LogSink::vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) {
 }
 
 void LogSink::event(const pvmmu::TraceEvent& event) {
-  const std::uint64_t now = ticks_now();
+  const std::uint64_t now = Log::ticks_now();
+  const bool within = pvmmu::is_within_operation(event.kind);
+  if (!turn_.owns_lock()) turn_.lock();  // what is told from outside of operations
   if (!entered_told_) {
     entered_told_ = true;
     put(entered_, entered_time_, 0);
   }
-  if (pvmmu::is_operation(event.kind)) return put(event, begun_, now - begun_ - excluded_);
-  if (!pvmmu::is_within_operation(event.kind)) return put(event, now, 0);
-  put(event, begun_, 0);
+  if (pvmmu::is_operation(event.kind))
+    put(event, begun_, now - begun_ - excluded_);
+  else
+    put(event, within ? begun_ : now, 0);
+  if (!within) return turn_.unlock();
   // What it takes to tell is not the operation's.
-  excluded_ += ticks_now() - now;
+  excluded_ += Log::ticks_now() - now;
 }
 
 void LogSink::put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
-  if (closed_.load(std::memory_order_relaxed)) [[unlikely]]
-    ++lost_after_close_;
-  else
-    ring_.put(event, time, cost);
-}
-
-// -- the log's thread
-
-void LogSink::work() {
-  if (!output_->begin(header_)) fail(0);
-  account_.bytes = failed_ ? 0 : log_header_bytes;
-  using Clock = std::chrono::steady_clock;
-  for (auto due = Clock::now() + options_.flush_after;;) {
-    ring_.wait(
-        std::chrono::ceil<std::chrono::milliseconds>(std::max(due - Clock::now(), Clock::duration(1))));
-    // Whether it was closed, before what was there: nothing comes after that.
-    const bool last = ring_.closed();
-    ring_.take_all([this](const ToldEvent& told) { append(told); });
-    // An operation is in one block with what happened within it: a block's end is a place to stop at.
-    if (last || (Clock::now() >= due && !more_belongs_to_it_)) {
-      finish_block();
-      due = Clock::now() + options_.flush_after;
-    }
-    if (last) return;
-  }
-}
-
-void LogSink::append(const ToldEvent& told) {
-  // Processors' counters may differ a little.
-  last_time_ = std::max(last_time_, told.time - std::min(told.time, epoch_));
-  const bool enters = told.event.kind == pvmmu::TraceKind::entered;
-  if (block_.events == 0) begin_block(last_time_);
-  if (block_.events == 0 && at_vcpu_ && !enters) encode_next(at_vcpu_->event, 0);
-  encode_next(told.event, told.cost);
-  if (enters) {
-    at_vcpu_ = told;
-    at_vcpu_->event.marks.continued = true;
-  }
-  more_belongs_to_it_ = enters || pvmmu::is_within_operation(told.event.kind);
-  if (payload_.size() >= block_payload && !more_belongs_to_it_) finish_block();
-}
-
-void LogSink::begin_block(std::uint64_t time) {
-  block_.first = events_;
-  block_.time = time;
-  coder_.begin_block(time);
-}
-
-void LogSink::encode_next(const pvmmu::TraceEvent& event, std::uint64_t cost) {
-  coder_.append(payload_, event, last_time_, cost);
-  ++block_.events;
-  ++events_;
-}
-
-void LogSink::finish_block() {
-  if (block_.events == 0) return;
-  const BlockHeader block = std::exchange(block_, BlockHeader{});
-  const auto payload = std::exchange(payload_, {});
-  if (failed_) {
-    account_.lost += block.events;
-    return;
-  }
-  const auto bytes = encode_block(block, payload);
-  if (!output_->block(bytes)) return fail(block.events);
-  account_.events += block.events;
-  account_.bytes += bytes.size();
-}
-
-void LogSink::fail(std::uint64_t events) {
-  failed_ = true;
-  account_.lost += events;
-  account_.failure = output_->failure();
-  if (options_.on_failure) options_.on_failure(account_.failure);
-}
-
-LogSink::Account LogSink::close() {
-  closed_.store(true, std::memory_order_relaxed);
-  ring_.close();
-  if (thread_.joinable()) thread_.join();
-  Account account = account_;
-  account.lost += lost_after_close_;
-  return account;
+  if (!left_) log_->put(turn_, domain_, event, time, cost);
 }
 
 }  // namespace pinfold::trace

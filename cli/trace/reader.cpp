@@ -79,7 +79,8 @@ LogReader::Step LogReader::next_block() {
   block_at_ = offset_;
   offset_ += block_.size();
   left_ = header->events;
-  decoder_.begin_block(std::span<const std::byte>(block_).subspan(block_header_bytes), header->time);
+  decoder_.begin_block(std::span<const std::byte>(block_).subspan(block_header_bytes), header->time,
+                       header_.domain);
   return Step::event;
 }
 
@@ -96,6 +97,8 @@ LogReader::Step LogReader::next() {
         fmt::format("with this event the log asks for work on {} frames, more than a log of {} bytes may",
                     allowance_.spent(), source_->length()));
   event_.number = number_++;
+  several_ = several_ || event_.kind == pvmmu::TraceKind::domain_begins;
+  event_.of_several = several_;
   if (--left_ == 0 && !decoder_.at_end())
     return stop(block_at_ + block_header_bytes + decoder_.offset(), "the block goes on past its last event");
   return Step::event;

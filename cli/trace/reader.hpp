@@ -59,6 +59,7 @@ class LogReader {
   std::uint64_t number_ = 0;  ///< Of the next event.
   std::uint64_t left_ = 0;    ///< Events of the block that are still to come.
   bool damaged_ = false;
+  bool several_ = false;  ///< Another domain has begun.
   bool bounded_ = true;
   Allowance allowance_;
   EventDecoder decoder_;

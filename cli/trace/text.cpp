@@ -49,7 +49,8 @@ std::string subject_of(const LogEvent& e, const Namer& namer) {
     case TraceKind::protected_frame: return fmt::format("{} as {}", frame, name(e.wanted));
     case TraceKind::plain_frame: return fmt::format("{} was {}", frame, name(e.wanted));
     case TraceKind::allocate:
-      return fmt::format(" {} aligned {}{}{}", e.count, e.argument, e.frame == no_mfn ? "" : ":", frame);
+      return fmt::format(" {} aligned {}{}{}{}", e.count, e.argument, e.frame == no_mfn ? "" : ":", frame,
+                         e.marks.cleared ? " cleared" : "");
     case TraceKind::forget_mirrors: return fmt::format(" up to {}", e.argument);
     case TraceKind::destroy: return fmt::format(" {} frames left", e.count);
     case TraceKind::host_refused: return frame + (e.marks.revoke ? " to take away" : " to protect");
@@ -57,6 +58,8 @@ std::string subject_of(const LogEvent& e, const Namer& namer) {
       return fmt::format(" {} at {}", cause_name(e.count), address_name(namer, e.argument));
     case TraceKind::flushed:
       return e.argument == pvmmu::every_vcpu ? " every vCPU" : fmt::format(" vCPU {}", e.argument);
+    case TraceKind::receive: return fmt::format("{} as pfn {:#x}", frame, e.argument);
+    case TraceKind::machine_grew: return fmt::format(" to {} frames", e.count);
     case TraceKind::state: return fmt::format(" {} digests", e.digests.size());
     default: return frame;
   }
@@ -70,6 +73,17 @@ std::string entry_of(const LogEvent& e) {
   text += e.level == 0 ? " data " : fmt::format(" L{} ", e.level);
   text += fmt::format("{:#x}[{}] {:#x} -> {:#x}", e.table.raw(), e.slot, e.old.raw(), e.now.raw());
   if (e.frame != no_mfn) text += fmt::format(" frame {:#x}", e.frame.raw());
+  return text;
+}
+
+/// "L1 0x12[3] maps 0x45 -> frame 0x67 of d1 by grant 8 writable".
+std::string grant_of(const LogEvent& e) {
+  std::string text = fmt::format(" L{} {:#x}[{}] {:#x}", e.level, e.table.raw(), e.slot, e.old.raw());
+  if (e.kind == TraceKind::map_granted) text += " -> " + hex(e.now.raw());
+  text += fmt::format(" frame {:#x}{}", e.now.mfn().raw(), e.now.writable() ? " writable" : "");
+  if (e.grant && e.grant->lender != no_domain)
+    text += fmt::format(" by grant {} of d{}", e.grant->ref.raw(), e.grant->lender.raw());
+  if (e.kind == TraceKind::replace_granted) text += fmt::format(" with what is at {:#x}", e.argument);
   return text;
 }
 
@@ -107,11 +121,13 @@ class TextOutput final : public LogOutput {
   bool block(std::span<const std::byte> bytes) override {
     const auto head = decode_block_header(bytes);
     if (!head) return false;
-    decoder_.begin_block(bytes.subspan(block_header_bytes), head->time);
+    decoder_.begin_block(bytes.subspan(block_header_bytes), head->time, header_.domain);
     LogEvent event;
     std::string lines;
     for (std::uint32_t i = 0; i < head->events && decoder_.next(event); ++i) {
       event.number = head->first + i;
+      several_ = several_ || event.kind == TraceKind::domain_begins;
+      event.of_several = several_;
       if (filter_.matches(event)) lines += line_of(header_, event, namer_) + '\n';
     }
     return std::fwrite(lines.data(), 1, lines.size(), to_) == lines.size() && std::fflush(to_) == 0;
@@ -123,6 +139,7 @@ class TextOutput final : public LogOutput {
   Filter filter_;
   Namer namer_;
   LogHeader header_;
+  bool several_ = false;  ///< Another domain has begun.
   EventDecoder decoder_;
 };
 
@@ -137,10 +154,11 @@ std::string cause_name(std::uint64_t cause) {
 std::string line_of(const LogHeader& header, const LogEvent& e, const Namer& namer) {
   std::string line = fmt::format("{}{:>8} {:>11.3f} ms ", is_refused(e) ? "REFUSED " : "        ", e.number,
                                  header.nanoseconds(e.time) / ns_per_ms);
+  if (e.of_several) line += fmt::format("d{} ", e.domain.raw());
   line += e.by_vcpu ? fmt::format("v{} ", e.vcpu.raw()) : "-- ";
   if (is_within_operation(e.kind)) line += "  ";
   line += name(e.kind);
-  line += is_of_entry(e.kind) ? entry_of(e) : subject_of(e, namer);
+  line += is_of_entry(e.kind) ? entry_of(e) : is_of_grant(e.kind) ? grant_of(e) : subject_of(e, namer);
   line += change_of(e);
   if (e.marks.preserve) line += " keeping A and D";
   if (e.marks.flush) line += " flush";
@@ -156,6 +174,7 @@ std::string line_of(const LogHeader& header, const LogEvent& e, const Namer& nam
 
 std::string json_of(const LogHeader& header, const LogEvent& e, const Namer& namer) {
   Json json{{"number", e.number}, {"ns", header.nanoseconds(e.time)}, {"op", name(e.kind)}};
+  json["domain"] = e.domain.raw();
   if (e.by_vcpu) {
     json["vcpu"] = e.vcpu.raw();
     json["ip"] = hex(e.ip.raw());
@@ -164,7 +183,9 @@ std::string json_of(const LogHeader& header, const LogEvent& e, const Namer& nam
   }
   if (e.level != 0) json["level"] = e.level;
   if (e.table != no_mfn) json["table"] = hex(e.table.raw()), json["slot"] = e.slot;
-  if (is_of_entry(e.kind) || e.kind == TraceKind::write_descriptor) {
+  if (e.grant && e.grant->lender != no_domain)
+    json["grant"] = {{"lender", e.grant->lender.raw()}, {"ref", e.grant->ref.raw()}};
+  if (is_of_entry(e.kind) || is_of_grant(e.kind) || e.kind == TraceKind::write_descriptor) {
     json["old"] = hex(e.old.raw());
     json["new"] = hex(e.now.raw());
   }
@@ -181,6 +202,7 @@ std::string json_of(const LogHeader& header, const LogEvent& e, const Namer& nam
   if (e.marks.preserve) json["preserve"] = true;
   if (e.marks.flush) json["flush"] = true;
   if (e.marks.write) json["write"] = true;
+  if (e.marks.cleared) json["cleared"] = true;
   if (e.marks.revoke) json["revoke"] = true;
   if (e.marks.continued) json["continued"] = true;
   if (is_operation(e.kind)) {
@@ -188,7 +210,7 @@ std::string json_of(const LogHeader& header, const LogEvent& e, const Namer& nam
     json["cost_ns"] = header.nanoseconds(e.cost);
   }
   if (e.refusal) json["refusal"] = json_refusal(*e.refusal);
-  if (!e.contents.empty()) {
+  if (e.kind == TraceKind::protected_frame && !e.contents.empty()) {
     Json entries = Json::object();
     for (std::size_t slot = 0; slot < e.contents.size(); ++slot)
       if (e.contents[slot] != 0) entries[std::to_string(slot)] = hex(e.contents[slot]);

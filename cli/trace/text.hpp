@@ -6,7 +6,7 @@
 
 #include "trace/filter.hpp"
 #include "trace/format.hpp"
-#include "trace/log_sink.hpp"
+#include "trace/log.hpp"
 
 namespace pinfold::trace {
 

@@ -355,7 +355,7 @@ def test_a_guest_that_can_t_start_lets_none_start(host: Pinfold) -> None:
 
 def test_options_of_one_guest_are_refused(host: Pinfold) -> None:
     files = (caller(host, "one"), caller(host, "two"))
-    for words in (("--memory", "64M"), ("--trace-mmu",), ("--gdb", "unix:x"), ("--gdb", "three=unix:x"), ("--console-log", "x")):
+    for words in (("--memory", "64M"), ("--gdb", "unix:x"), ("--gdb", "three=unix:x"), ("--console-log", "x")):
         done = host("run", *files, *words)
         assert done.returncode == 2, f"{words}: {done.stderr}"
 

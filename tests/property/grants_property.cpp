@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -13,6 +14,8 @@
 #include <set>
 
 #include "fake_machine.hpp"
+#include "recorded.hpp"
+#include "trace/replay.hpp"
 
 namespace pinfold::pvmmu::property {
 namespace {
@@ -43,7 +46,9 @@ struct Tally {
 
 class Machine {
  public:
-  explicit Machine(std::uint64_t seed) : random_(seed) {
+  /// What watches a domain that begins; may be null.
+  using Watcher = std::function<TraceSink*()>;
+  explicit Machine(std::uint64_t seed, Watcher watcher = {}) : random_(seed), watcher_(std::move(watcher)) {
     for (std::size_t d = 0; d < domains; ++d) begin(d);
   }
   std::optional<std::string> step(Tally& tally);
@@ -95,6 +100,7 @@ class Machine {
   std::optional<std::string> check_domain(std::size_t d);
 
   std::mt19937_64 random_;
+  Watcher watcher_;
   FakeMachine machine_{machine_frames};
   std::array<Domain, domains> domains_;
   std::array<Model, machine_frames> model_;
@@ -107,7 +113,10 @@ void Machine::begin(std::size_t d) {
   domain.id = DomId(next_id_++);
   ++domain.life;
   domain.entries = {};
-  domain.fake = std::make_unique<FakeDomain>(machine_, domain.id);
+  domain.fake.reset();
+  test::FakeDomainOptions options;
+  options.trace = watcher_ ? watcher_() : nullptr;
+  domain.fake = std::make_unique<FakeDomain>(machine_, domain.id, options);
   domain.tree = test::build_tree(machine_, *domain.fake);
   for (const Mfn table : {domain.tree.l4, domain.tree.l3, domain.tree.l2, domain.tree.l1})
     model(table) = {d, true, true, false};
@@ -174,7 +183,8 @@ std::optional<std::string> Machine::map(Tally& tally) {
   if (auto wrong = expect(tally, "hold", held.has_value(), may); wrong || !held) return wrong;
   const std::size_t slot = pick(slots + 1);  // one past those that are used: not an L1's
   const MachineAddr where = slot == slots ? test::entry_at(to.tree.l2, 9) : at(mapper, slot);
-  const auto mapped = to.fake->mmu.map_granted(to.fake->held, where, entry(what), from.id);
+  const GrantName grant(from.id, GrantRef(static_cast<std::uint32_t>(8 + slot)));
+  const auto mapped = to.fake->mmu.map_granted(to.fake->held, where, entry(what), grant);
   mappings_.push_back({owner, mapper, from.life, what});
   if (!mapped) {
     const Mapping failed = mappings_.back();
@@ -425,8 +435,8 @@ std::optional<std::string> Machine::finish() {
   return check();
 }
 
-void expect_agreement(std::uint64_t seed, Tally& tally) {
-  Machine machine(seed);
+void expect_agreement(std::uint64_t seed, Tally& tally, const Machine::Watcher& watcher = {}) {
+  Machine machine(seed, watcher);
   for (std::size_t i = 0; i < steps_a_sequence; ++i) {
     if (const auto wrong = machine.step(tally)) {
       ADD_FAILURE() << "seed " << seed << ", step " << i << ": " << *wrong;
@@ -457,6 +467,43 @@ TEST(GrantsAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_accepte
   for (const char* what : {"end", "give away", "lose", "receive"})
     EXPECT_GT(tally.accepted[what], 20U) << what;
   EXPECT_GT(tally.refused["give away"], 20U);
+}
+
+/// The first difference between a log and what fresh validators make of it; nothing: there is none, and all
+/// domains came to their end.
+std::optional<std::string> replayed(std::span<const std::byte> bytes) {
+  auto log = trace::LogReader::from(bytes);
+  if (!log) return log.error().describe();
+  auto replay = trace::Replay::of(log->header());
+  if (!replay) return replay.error();
+  trace::LogReader::Step step{};
+  while ((step = log->next()) == trace::LogReader::Step::event)
+    if (auto difference = (*replay)->step(log->event()))
+      return "event " + std::to_string(log->event().number) + " of domain " +
+             std::to_string(log->event().domain.raw()) + ": " + *difference;
+  if (step != trace::LogReader::Step::end) return log->error().describe();
+  if ((*replay)->living() != domains) return std::string("other domains are there than in the end");
+  return std::nullopt;
+}
+
+/// Their log is one: with the same inputs, each validator says again what it said.
+TEST(GrantsAndReplay, a_log_of_three_domains_comes_out_as_it_was_recorded) {
+  Tally tally;
+  std::uint64_t begun = 0;
+  for (std::uint64_t seed = 1; seed <= 30 && !testing::Test::HasFailure(); ++seed) {
+    std::vector<std::byte> bytes;
+    const auto log = std::make_shared<trace::Log>(std::make_unique<trace::test::MemoryOutput>(bytes),
+                                                  trace::Log::Options{});
+    std::vector<std::unique_ptr<trace::LogSink>> sinks;
+    expect_agreement(seed, tally,
+                     [&] { return sinks.emplace_back(std::make_unique<trace::LogSink>(log, 1)).get(); });
+    (void)log->close();
+    begun += sinks.size();
+    EXPECT_EQ(replayed(bytes), std::nullopt) << "seed " << seed;
+  }
+  EXPECT_GT(begun, 200U) << "domains hardly ever end";
+  for (const char* what : {"map", "unmap", "replace", "end", "give away", "lose", "receive"})
+    EXPECT_GT(tally.accepted[what], 20U) << what;
 }
 
 /// A new seed in each run; PINFOLD_SEED repeats one, PINFOLD_SEQUENCES runs more sequences.

@@ -29,6 +29,7 @@ struct GrantedEntry {
   bool writable = false;
   bool for_user = false;   ///< GNTMAP_application_map.
   unsigned available = 0;  ///< GNTMAP_guest_avail: three bits that are the guest's.
+  GrantRef ref{0};         ///< The grant.
 };
 
 /// Offered by the domain to its grant table, in hypercalls. What is mapped of another domain is held in that

@@ -16,6 +16,8 @@ Pte entry_of(const GrantedEntry& granted) {
   return Pte(granted.frame, flags | (std::uint64_t{granted.available} << 9 & bit::available));
 }
 
+GrantName name_of(const GrantedEntry& granted) { return {granted.owner, granted.ref}; }
+
 Status status_of(const pvmmu::Verdict<>& verdict) {
   if (verdict) return {};
   SPDLOG_DEBUG("refused: {}", verdict.error().describe());
@@ -40,13 +42,13 @@ std::optional<MachineAddr> GrantedFrames::find(pvmmu::Held held, const GrantPlac
 Status GrantedFrames::map_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
   const auto at = find(held, where);
   if (!at) return fail(Errno::einval);
-  return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry), entry.owner));
+  return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry), name_of(entry)));
 }
 
 Status GrantedFrames::unmap_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
   const auto at = find(held, where);
   if (!at) return fail(Errno::einval);
-  return status_of(parts_.mmu.unmap_granted(held, *at, entry_of(entry)));
+  return status_of(parts_.mmu.unmap_granted(held, *at, entry_of(entry), name_of(entry)));
 }
 
 Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry,
@@ -55,7 +57,8 @@ Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where,
   if (!taken) return fail(Errno::einval);
   // An address without an entry is at no place: the entry at `from` is cleared all the same.
   const auto at = find(held, where);
-  return status_of(parts_.mmu.replace_granted(held, at.value_or(*taken), entry_of(entry), *taken));
+  return status_of(
+      parts_.mmu.replace_granted(held, at.value_or(*taken), entry_of(entry), *taken, name_of(entry)));
 }
 
 Status GrantedFrames::give_away(pvmmu::Held held, VcpuId by, Mfn frame) {

@@ -51,16 +51,11 @@ TEST(OptionsOfEach, files_of_several_guests_have_their_names) {
   EXPECT_STREQ(option_with_one_file(machine), "--console-log");
   machine[0].console.log = machine[1].console.log = "/var/%n/%n.log";
   machine[0].watch.trace.to = machine[1].watch.trace.to = "mmu.log";
-  EXPECT_STREQ(option_with_one_file(machine), "--trace-mmu");
-  machine[0].watch.trace.to = machine[1].watch.trace.to = "";
-  EXPECT_EQ(option_with_one_file(machine), nullptr) << "lines on stderr are no file";
-  for (RunOptions& options : machine) {
-    options.watch.trace.to = "%n.mmu";
-    name_files(options);
-  }
+  EXPECT_EQ(option_with_one_file(machine), nullptr) << "the log of MMU events is the machine's";
+  for (RunOptions& options : machine) name_files(options);
   EXPECT_EQ(machine[0].console.log, "/var/web/web.log");
   EXPECT_EQ(machine[1].console.log, "/var/db/db.log");
-  EXPECT_EQ(machine[1].watch.trace.to, "db.mmu");
+  EXPECT_EQ(machine[1].watch.trace.to, "mmu.log");
 }
 
 }  // namespace

@@ -17,8 +17,10 @@ struct Bomb {
 
 /// A log of these events, all in one block; its machine is as large as it may be unless told.
 [[nodiscard]] inline std::vector<std::byte> log_of(const std::vector<pvmmu::TraceEvent>& events,
-                                                   std::uint64_t frames = most_frames) {
+                                                   std::uint64_t frames = most_frames,
+                                                   std::uint32_t version = format_version) {
   LogHeader header;
+  header.version = version;
   header.machine_frames = header.max_frames = frames;
   header.mirror_pages = most_frames;
   std::vector<std::byte> log = encode(header), payload;
@@ -67,7 +69,7 @@ struct Bomb {
   std::vector<pvmmu::TraceEvent> events;
   for (std::uint64_t first = alignment; first < most_frames; first += alignment)
     events.push_back(allocation(Mfn(first), 1, alignment));
-  return {"skipped-frames", log_of(events)};
+  return {"skipped-frames", log_of(events, most_frames, 1)};
 }
 
 /// What comes from the pool is scrubbed, page by page: 2 GiB here.
@@ -77,7 +79,38 @@ struct Bomb {
   return {"scrubbed-pages",
           log_of({allocation(Mfn(alignment), 1, alignment), allocation(Mfn(2 * alignment), 1, alignment),
                   allocation(Mfn(2), alignment - 2, 2)},
-                 2 * alignment + 1)};
+                 2 * alignment + 1, 1)};
+}
+
+/// The same without a pool: 8 GiB.
+[[nodiscard]] inline Bomb cleared_pages() {
+  constexpr std::uint64_t frames = 1 << 21;
+  pvmmu::TraceEvent event = allocation(Mfn(1), frames - 1);
+  event.marks.cleared = true;
+  return {"cleared-pages", log_of({event}, frames)};
+}
+
+/// A domain, of which nothing is known but that it comes.
+[[nodiscard]] inline pvmmu::TraceEvent beginning(DomId domain, std::span<const std::uint64_t> words) {
+  pvmmu::TraceEvent event = of_kind(pvmmu::TraceKind::domain_begins);
+  event.domain = domain;
+  event.contents = words;
+  return event;
+}
+
+/// Domains that come and go in a large machine: at the end of each, all records are looked at.
+[[nodiscard]] inline Bomb domains_come_and_go() {
+  LogHeader domain;
+  domain.machine_frames = domain.most_frames = most_frames;
+  domain.mirror_pages = most_frames;
+  const auto words = words_of(domain);
+  std::vector<pvmmu::TraceEvent> events;
+  for (std::uint16_t i = 2; i < 200; ++i) {
+    events.push_back(beginning(DomId(i), words));
+    events.push_back(of_kind(pvmmu::TraceKind::destroy));
+    events.back().domain = DomId(i);
+  }
+  return {"domains-come-and-go", log_of(events)};
 }
 
 /// The same frames, again and again.
@@ -101,8 +134,8 @@ struct Bomb {
 }
 
 [[nodiscard]] inline std::vector<Bomb> bombs() {
-  return {whole_machine(), skipped_frames(),       scrubbed_pages(), machphys_again_and_again(),
-          ranges_freed(),  ended_again_and_again()};
+  return {whole_machine(), skipped_frames(),        scrubbed_pages(), machphys_again_and_again(),
+          ranges_freed(),  ended_again_and_again(), cleared_pages(),  domains_come_and_go()};
 }
 
 /// As a zstd frame.

@@ -48,6 +48,7 @@ void expect_same(const pvmmu::TraceEvent& a, const pvmmu::TraceEvent& b) {
   EXPECT_EQ(a.old, b.old);
   EXPECT_EQ(a.now, b.now);
   EXPECT_EQ(a.argument, b.argument);
+  EXPECT_EQ(a.grant, b.grant);
   EXPECT_EQ(a.count, b.count);
   EXPECT_TRUE(!a.marks.budgeted || a.budget == b.budget);
   EXPECT_EQ(a.before, b.before);
@@ -74,7 +75,8 @@ pvmmu::TraceEvent random_event(std::mt19937_64& random, std::vector<std::uint64_
   };
   pvmmu::TraceEvent e;
   do e.kind = static_cast<TraceKind>(one_of(pvmmu::trace_kinds));
-  while (e.kind == TraceKind::entered || e.kind == TraceKind::state);
+  while (e.kind == TraceKind::entered || e.kind == TraceKind::state || e.kind == TraceKind::domain_begins);
+  e.domain = DomId(static_cast<std::uint16_t>(one_of(6) == 0 ? one_of(4) : 0));
   const bool typed =
       e.kind == TraceKind::hold || e.kind == TraceKind::protected_frame || e.kind == TraceKind::plain_frame;
   if (typed) e.wanted = static_cast<FrameType>(one_of(pvmmu::frame_types));
@@ -90,6 +92,10 @@ pvmmu::TraceEvent random_event(std::mt19937_64& random, std::vector<std::uint64_
   if (one_of(4) == 0) e.root = frame();
   if (one_of(3) == 0) e.argument = random();
   if (one_of(3) == 0) e.count = random();
+  if (one_of(3) == 0)
+    e.grant = GrantName(DomId(static_cast<std::uint16_t>(one_of(9))),
+                        GrantRef(static_cast<std::uint32_t>(random())));
+  e.marks.cleared = one_of(3) == 0;
   e.before = state();
   e.after = state();
   if (one_of(4) == 0) {
@@ -133,6 +139,7 @@ TEST(EventCode, whatever_is_told_is_read_again) {
       LogEvent read;
       ASSERT_TRUE(decoder.next(read));
       expect_same(told[i], read);
+      EXPECT_EQ(read.domain, told[i].domain);
       EXPECT_EQ(read.time, times[i]);
       EXPECT_EQ(read.cost, i);
       EXPECT_TRUE(std::ranges::equal(read.contents, contents[i]));
@@ -237,11 +244,11 @@ TEST(Log, whose_block_claims_to_be_longer_than_any_is_damaged_there) {
 
 TEST(Log, of_another_version_is_refused_by_its_number) {
   auto bytes = test::recorded_log();
-  bytes[8] = std::byte{2};
+  bytes[8] = std::byte{format_version + 1};
   const auto log = LogReader::from(bytes);
   ASSERT_FALSE(log.has_value());
   EXPECT_EQ(log.error().offset, 8U);
-  EXPECT_NE(log.error().message.find("version 2"), std::string::npos);
+  EXPECT_NE(log.error().message.find("version 3"), std::string::npos);
 }
 
 // Its checksum is right: such a header is made on purpose, so that a reader takes memory for the machine.
