@@ -257,8 +257,6 @@ void Resident::stay(GuestEnd end) {
   life_->guest->release_backends();
   open_.images.clear();
   wirings_.clear();
-  // What comes later is not meant for the log.
-  if (life_->trace) life_->trace->leave();
   if (life_->servers->control) life_->servers->control->set_preserved();
   say(link::preserved_after(end));
   preserve({began_alone() ? common_.supervisor : nullptr, life_->destroyed,

@@ -87,7 +87,7 @@ Log::Log(std::unique_ptr<LogOutput> output, Options options)
 Log::~Log() { (void)close(); }
 
 void Log::begin_domain(const Turn& turn, LogHeader domain) {
-  if (!thread_.joinable() && !closed_) {
+  if (!closed_ && !thread_.joinable()) {
     domain.ticks_per_second = header_.ticks_per_second;
     domain.started_ns = header_.started_ns;
     header_ = domain;

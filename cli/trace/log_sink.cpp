@@ -61,7 +61,7 @@ void LogSink::event(const pvmmu::TraceEvent& event) {
 }
 
 void LogSink::put(const pvmmu::TraceEvent& event, std::uint64_t time, std::uint64_t cost) {
-  if (!left_) log_->put(turn_, domain_, event, time, cost);
+  log_->put(turn_, domain_, event, time, cost);
 }
 
 }  // namespace pinfold::trace

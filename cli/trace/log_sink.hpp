@@ -26,8 +26,6 @@ class LogSink final : public pvmmu::TraceSink {
   void event(const pvmmu::TraceEvent& event) override;
   void vcpu_entered(VcpuId vcpu, GuestVaddr ip, std::uint64_t cause) override;
 
-  /// Later events of this domain are not meant for the log.
-  void leave() { left_ = true; }
   /// Closes the log, for all its domains.
   Account close() { return log_->close(); }
 
@@ -42,7 +40,6 @@ class LogSink final : public pvmmu::TraceSink {
   std::uint64_t entered_time_ = 0;
   pvmmu::TraceEvent entered_;
   bool entered_told_ = true;
-  std::atomic<bool> left_ = false;
 };
 
 }  // namespace pinfold::trace

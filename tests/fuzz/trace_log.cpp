@@ -43,7 +43,7 @@ void read(std::span<const std::byte> bytes, bool replayed) {
     return;
   }
   std::unique_ptr<Replay> replay;
-  if (replayed && log->header().machine_frames <= most_frames_replayed &&
+  if (replayed && log->header().most_frames <= most_frames_replayed &&
       log->header().mirror_pages <= most_frames_replayed) {
     auto made = Replay::of(log->header());
     promise(made.has_value(), "a small machine can be made");
