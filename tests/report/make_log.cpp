@@ -110,7 +110,9 @@ int make(const char* file, std::uint64_t events) {
     return 1;
   }
   std::uint64_t written = 0;
-  LogSink sink(std::make_unique<CountingOutput>(std::move(*output), written), {.vcpus = 4, .on_failure = {}});
+  LogSink::Options options;
+  options.vcpus = 4;
+  LogSink sink(std::make_unique<CountingOutput>(std::move(*output), written), options);
   if (events == 0) {
     World world(sink);
     live_a_life(world);
