@@ -295,6 +295,7 @@ def test_a_guest_that_joins_and_ends_leaves_its_driver_domain_as_it_was(pair: Pa
 
 def test_a_driver_domain_that_holds_on_delays_a_detach_by_its_time_only(host: Pinfold) -> None:
     guest = two(host, "machine_holds_on", devices=())
+    wait_until(lambda: host("block-list", "front").returncode == 0)
     done = host("block-attach", "front", TAKEN)
     assert done.returncode == 0, done.stderr
     guest.wait_for("^front: is served", 90)
