@@ -23,6 +23,10 @@ std::uint32_t word_of(Pte entry, std::uint64_t frames) {
   if (!entry.present() || entry.mfn().raw() >= frames) return 0;
   return static_cast<std::uint32_t>((entry.mfn().raw() + 1) << 1 | (entry.writable() ? 1U : 0U));
 }
+std::uint64_t most_frames(const trace::LogHeader& header) {
+  return std::max(header.most_frames, header.machine_frames);
+}
+
 Mfn frame_in(std::uint32_t word) { return Mfn((word >> 1) - 1); }
 
 }  // namespace
@@ -30,10 +34,10 @@ Mfn frame_in(std::uint32_t word) { return Mfn((word >> 1) - 1); }
 FrameFollower::FrameFollower(const trace::LogHeader& header, FrameListener& listener)
     : listener_(listener),
       known_(header.machine_frames),
-      owners_(header.most_frames),
-      looks_(header.most_frames),
-      writable_maps_(header.most_frames),
-      table_of_(header.most_frames) {}
+      owners_(most_frames(header)),
+      looks_(most_frames(header)),
+      writable_maps_(most_frames(header)),
+      table_of_(most_frames(header)) {}
 FrameFollower::~FrameFollower() = default;
 
 void FrameFollower::count(Look look, std::uint64_t sign) {

@@ -127,17 +127,20 @@ class Cpu final : public PrivilegedState, public MsrState {
   }
   std::uint32_t port_in(std::uint16_t port, unsigned size) override {
     check_port(port, size);
+    ++port_accesses_;
     return ports_.in(port, size);
   }
   void port_out(std::uint16_t port, unsigned size, std::uint32_t value) override {
     check_port(port, size);
+    ++port_accesses_;
     promise((value & ~mask_of(size)) == 0, "what goes out is as wide as the port access");
     ports_.out(port, size, value);
   }
   std::uint64_t ports_hit(std::uint16_t port, unsigned size) override {
     check_port(port, size);
-    return settings_.refused(6) ? 1 : 0;
+    return has_port_breakpoint() ? 1 : 0;
   }
+  [[nodiscard]] bool has_port_breakpoint() const { return settings_.refused(6); }
   GuestMemory& memory() override { return memory_; }
 
   std::uint64_t segment_base(SegmentBase which) override { return bases_[which]; }
@@ -165,8 +168,7 @@ class Cpu final : public PrivilegedState, public MsrState {
     promise(kernel_, "user mode has no debug registers");
     promise(n <= 3 || n == 6 || n == 7, "only DR0 to 3, 6 and 7 are there");
   }
-  void check_port(std::uint16_t port, unsigned size) {
-    ++port_accesses_;
+  void check_port(std::uint16_t port, unsigned size) const {
     promise(size == 1 || size == 2 || size == 4, "ports have one, two or four bytes");
     promise(allowed_.has_value() && allowed_->port == port && allowed_->size == size,
             "a port is used only after it was allowed");
@@ -258,7 +260,8 @@ void check(const Case& c, const Instruction* instruction, std::uint64_t start, c
 
 void check_string_bounds(const Case& c, const Cpu& cpu) {
   const bool step = (c.regs.rflags & rflags::tf) != 0;
-  promise(cpu.port_accesses() <= (step ? 1 : max_string_elements), "work is bounded");
+  promise(cpu.port_accesses() <= (step || cpu.has_port_breakpoint() ? 1 : max_string_elements),
+          "work is bounded");
 }
 
 void emulate(const Case& c, const Settings& settings) {
