@@ -44,6 +44,21 @@ std::size_t place_of(std::span<const std::byte> bytes) {
   return begin * golden_ratio >> (64 - remembered_log2);
 }
 
+/// Zydis 4.0 takes base 5 of a SIB byte for R13D where REX.B is set and addresses have 32 bits, whatever
+/// ModRM.mod is. With mod 0 there is no base, but a displacement (Intel SDM vol. 2, table 2-3, note on base
+/// [*]).
+void take_base_away(Instruction& instruction) {
+  const auto& raw = instruction.info.raw;
+  if ((instruction.info.attributes & ZYDIS_ATTRIB_HAS_SIB) == 0 || raw.modrm.mod != 0 || raw.sib.base != 5)
+    return;
+  for (ZydisDecodedOperand& operand : instruction.operands)
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_R13D) {
+      operand.mem.base = ZYDIS_REGISTER_NONE;
+      operand.mem.disp.has_displacement = true;
+      operand.mem.disp.value = raw.disp.value;
+    }
+}
+
 }  // namespace
 
 bool Instruction::repeated() const {
@@ -64,7 +79,10 @@ tl::expected<Instruction, DecodeError> decode(std::span<const std::byte> bytes, 
   const std::size_t length = std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH);
   const ZyanStatus status = ZydisDecoderDecodeFull(&decoder_for(width), bytes.data(), length,
                                                    &instruction.info, instruction.operands.data());
-  if (ZYAN_SUCCESS(status)) return instruction;
+  if (ZYAN_SUCCESS(status)) {
+    take_base_away(instruction);
+    return instruction;
+  }
   // If 15 bytes do not suffice, the instruction is too long, not the fetch too short.
   const bool more = status == ZYDIS_STATUS_NO_MORE_DATA && length < ZYDIS_MAX_INSTRUCTION_LENGTH;
   return tl::unexpected(more ? DecodeError::truncated : DecodeError::invalid);

@@ -61,6 +61,24 @@ TEST(Decode, instructions_that_begin_alike_are_told_apart) {
   }
 }
 
+/// add %r8b,-0x7fffd777(,%r12d,2), and the same with 64-bit addresses, and with a base.
+TEST(Decode, base_5_without_mod_is_a_displacement) {
+  const auto memory_of = [](const Bytes& code) {
+    const auto instruction = decode(code, CodeWidth::bits64);
+    EXPECT_TRUE(instruction);
+    return instruction->first(ZYDIS_OPERAND_TYPE_MEMORY)->mem;
+  };
+  constexpr std::int64_t displacement = -0x7fffd777;
+  for (const auto& mem : {memory_of(bytes_of({0x67, 0x47, 0x00, 0x04, 0x65, 0x89, 0x28, 0x00, 0x80})),
+                          memory_of(bytes_of({0x47, 0x00, 0x04, 0x65, 0x89, 0x28, 0x00, 0x80}))}) {
+    EXPECT_EQ(mem.base, ZYDIS_REGISTER_NONE);
+    EXPECT_EQ(mem.disp.value, displacement);
+  }
+  const auto based = memory_of(bytes_of({0x67, 0x47, 0x00, 0x44, 0x65, 0x10}));
+  EXPECT_EQ(based.base, ZYDIS_REGISTER_R13D);
+  EXPECT_EQ(based.disp.value, 0x10);
+}
+
 TEST(Decode, the_width_is_part_of_what_is_asked) {
   const Bytes inc_or_rex = bytes_of({0x40, 0x90});
   for (int round = 0; round < 2; ++round) {
