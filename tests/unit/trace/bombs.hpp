@@ -113,6 +113,17 @@ struct Bomb {
   return {"domains-come-and-go", log_of(events)};
 }
 
+/// Domains that only come.
+[[nodiscard]] inline Bomb domains_that_stay() {
+  LogHeader domain;
+  domain.machine_frames = domain.most_frames = most_frames;
+  domain.mirror_pages = most_frames;
+  const auto words = words_of(domain);
+  std::vector<pvmmu::TraceEvent> events;
+  for (std::uint16_t i = 2; i < 200; ++i) events.push_back(beginning(DomId(i), words));
+  return {"domains-that-stay", log_of(events)};
+}
+
 /// The same frames, again and again.
 [[nodiscard]] inline Bomb machphys_again_and_again() {
   const std::uint64_t frames = 1 << 21;
@@ -134,8 +145,9 @@ struct Bomb {
 }
 
 [[nodiscard]] inline std::vector<Bomb> bombs() {
-  return {whole_machine(), skipped_frames(),        scrubbed_pages(), machphys_again_and_again(),
-          ranges_freed(),  ended_again_and_again(), cleared_pages(),  domains_come_and_go()};
+  return {whole_machine(),    skipped_frames(),        scrubbed_pages(), machphys_again_and_again(),
+          ranges_freed(),     ended_again_and_again(), cleared_pages(),  domains_come_and_go(),
+          domains_that_stay()};
 }
 
 /// As a zstd frame.
