@@ -123,7 +123,9 @@ void VirtualProcessor::set_segment_base(SegmentBase which, std::uint64_t address
 
 VcpuId VirtualProcessor::vcpu() { return cpu_.id(); }
 bool VirtualProcessor::intel() { return cpu_.domain().cpuid().intel(); }
-std::uint64_t VirtualProcessor::microcode_revision() { return cpu_.domain().config().host.microcode_revision; }
+std::uint64_t VirtualProcessor::microcode_revision() {
+  return cpu_.domain().config().host.microcode_revision;
+}
 bool VirtualProcessor::has_gp_handler() { return cpu_.entry_points().traps[13].address != 0; }
 
 }  // namespace pinfold::vmm
