@@ -84,7 +84,8 @@ def test_a_guest_joins_and_all_commands_find_it(host: Pinfold, work: Path, creat
     assert host("destroy", "one").returncode == 0, "the one that the others have joined"
     assert list(listed(host)) == ["three"] and goes_on(host, "three")
     assert host("destroy", "three").returncode == 0
-    wait_until(lambda: has_ended(monitors.pop()), "the monitor ends with its last guest")
+    monitor = monitors.pop()
+    wait_until(lambda: has_ended(monitor), "the monitor ends with its last guest")
     for name in ("two", "three"):
         assert f"{name}: audit: " in log_of(work, "one") and "FAILED" not in log_of(work, "one")
 
