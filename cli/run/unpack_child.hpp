@@ -12,7 +12,7 @@ namespace pinfold::cli {
 
 /// loader::unpack_kernel in a confined child, because whoever made the file may have made it to take over the
 /// program that unpacks it. Nothing that the child says is believed beyond what it can be: bytes to be
-/// parsed, a place in the file to be checked, a line to be printed.
+/// parsed, a place in the file to be checked, a line to be printed. What LZO packed is left to lzop.
 [[nodiscard]] loader::Loaded<loader::UnpackedKernel> unpack_in_child(std::span<const std::byte> file,
                                                                      const loader::Progress& progress,
                                                                      sandbox::Mode mode = sandbox::Mode::on);
