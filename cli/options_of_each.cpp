@@ -35,9 +35,10 @@ tl::expected<void, std::string> give_debuggers(MachineOptions& machine,
     const auto [name, place] = parts_of(word);
     if (name.empty() && machine.size() > 1)
       return Failed("--gdb " + word + ": of which guest? NAME=" + word + " is meant");
-    const auto guest = std::find_if(
-        machine.begin(), machine.end(),
-        [&name = name](const RunOptions& options) { return name.empty() || options.guest.name == name; });
+    const auto guest =
+        std::find_if(machine.begin(), machine.end(), [&wanted = name](const RunOptions& options) {
+          return wanted.empty() || options.guest.name == wanted;
+        });
     if (guest == machine.end()) return Failed("--gdb " + word + ": there is no guest " + name);
     if (!guest->watch.gdb.empty()) return Failed("--gdb " + word + ": one debugger a guest");
     guest->watch.gdb = place;

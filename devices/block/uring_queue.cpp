@@ -10,16 +10,21 @@
 namespace pinfold::devices::block {
 namespace {
 
+// Punches a hole. Offsets are off_t or __u64, by liburing's release.
+template <typename Offset>
+void discard(io_uring_sqe* request, const Step& step,
+             void (*prepare_fallocate)(io_uring_sqe*, int, int, Offset, Offset)) {
+  prepare_fallocate(request, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<Offset>(step.offset),
+                    static_cast<Offset>(step.bytes));
+}
+
 void prepare(io_uring_sqe* request, const Step& step) {
   const auto pieces = static_cast<unsigned>(step.pieces.size());
   switch (step.operation) {
     case Operation::read: io_uring_prep_readv(request, 0, step.pieces.data(), pieces, step.offset); break;
     case Operation::write: io_uring_prep_writev(request, 0, step.pieces.data(), pieces, step.offset); break;
     case Operation::flush: io_uring_prep_fsync(request, 0, IORING_FSYNC_DATASYNC); break;
-    case Operation::discard:
-      io_uring_prep_fallocate(request, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                              static_cast<off_t>(step.offset), static_cast<off_t>(step.bytes));
-      break;
+    case Operation::discard: discard(request, step, io_uring_prep_fallocate); break;
   }
   RestrictedRing::use_file(request);
 }

@@ -80,7 +80,7 @@ void read_loader_conf(BootFiles& files, const FilePlace& folder, const std::vect
     if (key != "default") continue;
     const auto found =
         std::find_if(entries.begin(), entries.end(),
-                     [&value = value](const LoaderEntry& entry) { return matches(value, entry.id); });
+                     [&pattern = value](const LoaderEntry& entry) { return matches(pattern, entry.id); });
     if (found != entries.end()) menu.chosen = static_cast<std::size_t>(found - entries.begin());
   }
 }
