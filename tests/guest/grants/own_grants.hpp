@@ -3,9 +3,8 @@
 #pragma once
 
 #include <xen/event_channel.h>
-#include <xen/grant_table.h>
 
-#include "kit/kit.hpp"
+#include "kit/grants.hpp"
 
 namespace kit {
 
@@ -13,11 +12,6 @@ inline constexpr u16 plain = GTF_permit_access, in_use = plain | GTF_reading | G
 
 /// Not the guest's, nor the monitor's for its grant table.
 inline u64 others_frame() { return foreign_frame() + 64; }
-
-template <class Args>
-long grant_op(u32 op, Args& args, u32 count = 1) {
-  return hypercall(__HYPERVISOR_grant_table_op, op, &args, count);
-}
 
 /// Its own number: the one for which a port is reserved if it names itself.
 inline domid_t own_number() {
@@ -34,45 +28,12 @@ inline domid_t own_number() {
   return number;
 }
 
-/// The first frame of the guest's table.
-inline grant_entry_v1* grant_table() {
-  static grant_entry_v1* table = [] {
-    u64 frame = 0;
-    gnttab_setup_table setup{};
-    setup.dom = DOMID_SELF;
-    setup.nr_frames = 1;
-    setup.frame_list.p = &frame;
-    CHECK_EQ(grant_op(GNTTABOP_setup_table, setup), 0);
-    CHECK_EQ(setup.status, GNTST_okay);
-    Page* window = new_page();
-    CHECK_EQ(map(window, frame * page_size | data), 0);
-    return reinterpret_cast<grant_entry_v1*>(window);
-  }();
-  return table;
-}
-
 inline void grant(u32 ref, u64 frame, u16 flags = plain, domid_t to = own_number()) {
-  grant_table()[ref].frame = static_cast<u32>(frame);
-  grant_table()[ref].domid = to;
-  __atomic_store_n(&grant_table()[ref].flags, flags, __ATOMIC_SEQ_CST);
+  grant_to(to, ref, frame, flags);
 }
-inline u16 flags_of(u32 ref) { return __atomic_load_n(&grant_table()[ref].flags, __ATOMIC_SEQ_CST); }
-
 inline gnttab_map_grant_ref map_grant(u32 ref, u64 where, u32 flags = GNTMAP_host_map,
                                       domid_t owner = own_number()) {
-  gnttab_map_grant_ref args{};
-  args.host_addr = where;
-  args.flags = flags;
-  args.ref = ref;
-  args.dom = owner;
-  args.status = 99;
-  CHECK_EQ(grant_op(GNTTABOP_map_grant_ref, args), 0);
-  return args;
-}
-inline long unmap_grant(u32 handle, u64 where, u64 bus = 0) {
-  gnttab_unmap_grant_ref args{where, bus, handle, 99};
-  CHECK_EQ(grant_op(GNTTABOP_unmap_grant_ref, args), 0);
-  return args.status;
+  return map_grant_of(owner, ref, where, flags);
 }
 inline long replace_grant(u32 handle, u64 where, u64 by) {
   gnttab_unmap_and_replace args{where, by, handle, 99};
@@ -104,18 +65,6 @@ inline gnttab_copy copy_of(u16 flags, u64 source, u64 dest, u16 length = 8, u16 
 inline long copy(gnttab_copy args) {
   CHECK_EQ(grant_op(GNTTABOP_copy, args), 0);
   return args.status;
-}
-
-/// One of eight addresses that nothing is mapped at.
-inline u64 window(u64 n) {
-  constexpr u64 windows = 8;
-  static const u64 first = [] {
-    const u64 start = word(new_page());
-    for (u64 i = 1; i < windows; ++i) CHECK_EQ(word(new_page()), start + i * page_size);
-    for (u64 i = 0; i < windows; ++i) CHECK_EQ(map(start + i * page_size, 0), 0);
-    return start;
-  }();
-  return first + n * page_size;
 }
 
 }  // namespace kit

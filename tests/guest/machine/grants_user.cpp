@@ -24,7 +24,7 @@ void tables_are_read_at_most() {
   try_store(window(0), data);
   CHECK_EQ(caught.vector, 14);
   CHECK_EQ(map(window(0), entry_of(1, window(0)) | writable), ebusy);
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_okay);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_okay);
 }
 
 void tables_of_others_are_theirs() {
@@ -108,7 +108,7 @@ void outlives_its_owner() {
   seen[6] = reply;
   CHECK_EQ(seen[6], reply);
   attacks(mapped.dev_bus_addr / page_size);
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_okay);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_okay);
   try_load(window(0));
   CHECK_EQ(caught.vector, 14);
   say("the user is done");
@@ -126,7 +126,7 @@ void outlives_its_owner() {
       ++done;
       if (i % 3 != 0) reinterpret_cast<volatile u64*>(window(i % 4))[9] = i << 1;
       if (i % 5 == 0) CHECK_EQ(map(window(i % 4), 0), 0);  // then it stays mapped to the end
-      const long unmapped = try_unmap(mapped.handle, window(i % 4));
+      const long unmapped = unmap_grant(mapped.handle, window(i % 4));
       CHECK_EQ(unmapped, i % 5 == 0 ? GNTST_general_error : GNTST_okay);
     }
     gnttab_copy copy = a_copy(GNTCOPY_dest_gref, end_at(mfn_of(own), 0), end_by(ref, 0), 4096);
@@ -173,10 +173,10 @@ void test() {
 
   await(mailbox->of_owner, 2);
   seen[7] = reply + 2;
-  CHECK_EQ(try_unmap(read_only.handle, window(0)), GNTST_general_error);
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_okay);
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_bad_handle);
-  CHECK_EQ(try_unmap(read_only.handle, window(1)), GNTST_okay);
+  CHECK_EQ(unmap_grant(read_only.handle, window(0)), GNTST_general_error);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_okay);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_bad_handle);
+  CHECK_EQ(unmap_grant(read_only.handle, window(1)), GNTST_okay);
   for (u64 n : {0, 1}) {
     try_load(window(n));
     CHECK_EQ(caught.vector, 14);

@@ -81,7 +81,7 @@ void test() {
   meeting::tell("mapped", 1);
 
   meeting::hear("wanted");
-  const long ended = try_unmap(mapped.handle, window(0));
+  const long ended = unmap_grant(mapped.handle, window(0));
   meeting::tell("unmapped", 1);
   meeting::hear("revoked");
   try_load(window(0));

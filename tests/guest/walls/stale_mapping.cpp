@@ -41,7 +41,7 @@ void test() {
     wait_for_the_end();
     CHECK_EQ(*reinterpret_cast<volatile u64*>(window(0)), reply);
   }
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_okay);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_okay);
   if (!asked_for("ends")) {
     tell(mailbox->of_user, 2);
     await(mailbox->of_owner, 2);  // its secret is there now
@@ -50,7 +50,7 @@ void test() {
   CHECK_EQ(caught.vector, 14);
   try_store(window(0), 1);
   CHECK_EQ(caught.vector, 14);
-  CHECK_EQ(try_unmap(mapped.handle, window(0)), GNTST_bad_handle);
+  CHECK_EQ(unmap_grant(mapped.handle, window(0)), GNTST_bad_handle);
   reach(frame);
   say("the validator stands");
 }
