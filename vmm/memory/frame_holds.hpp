@@ -1,13 +1,10 @@
 // Which of a guest's frames the monitor may write at any time: the only maker of SharedPages of guest memory.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <unordered_map>
 #include <vector>
 
 #include "pvmmu/validator.hpp"
@@ -30,7 +27,7 @@ namespace pinfold::vmm {
 /// is cleared before anybody gets it.
 ///
 /// Concurrency: a member takes the proof of the lock that it needs. With the lock shared, several threads may
-/// hold and settle at the same time. frames() and the list behind it have a lock of their own, a leaf;
+/// hold and settle at the same time. frames() and the ledger behind it have a lock of their own, a leaf;
 /// whoever has the domain's lock alone finds in it exactly the holds that the frames' counts have.
 class FrameHolds {
  public:
@@ -39,6 +36,8 @@ class FrameHolds {
   using OnWrongType = std::function<void(Mfn, pvmmu::FrameType)>;
 
   FrameHolds(pvmmu::Validator& mmu, OnWrongType on_wrong_type);
+  FrameHolds(const FrameHolds&) = delete;
+  FrameHolds& operator=(const FrameHolds&) = delete;
 
   /// Whose hold it is.
   enum class For : std::uint8_t {
@@ -57,7 +56,7 @@ class FrameHolds {
 
   /// Releases the frames whose SharedPages are all gone. Costs one load when there are none.
   void settle(pvmmu::Held held) {
-    if (has_dropped()) settle_now(held);
+    if (has_ended_.load(std::memory_order_acquire)) settle_now(held);
   }
   /// The same while others share the lock. What can't be released so is left for settle(); whether nothing
   /// is.
@@ -81,49 +80,15 @@ class FrameHolds {
     For whom = For::monitor;
     FrameUse use = FrameUse::write;
   };
-  /// What outlives this object if a SharedPage does.
-  struct Dropped {
-    void add(Hold hold);
-    /// A hold of a frame of a domain that is gone has ended. Needs the mutex.
-    void end_left(Mfn frame);
-    std::atomic<bool> any{false};
-    std::mutex mutex;
-    // Guarded by the mutex:
-    std::vector<Hold> holds;
-    pvmmu::FrameTable* machine = nullptr;                   ///< Set when the domain is gone.
-    std::unordered_map<std::uint64_t, std::uint64_t> left;  ///< Then: how many holds each frame has.
-  };
-  /// How many holds a frame has.
-  struct Counts {
-    std::array<std::array<std::uint64_t, 2>, 2> counts{};  ///< By holder and use.
-    [[nodiscard]] std::uint64_t& of(For whom, FrameUse use) {
-      return counts[static_cast<std::size_t>(whom)][static_cast<std::size_t>(use)];
-    }
-    [[nodiscard]] std::uint64_t of(For whom, FrameUse use) const {
-      return counts[static_cast<std::size_t>(whom)][static_cast<std::size_t>(use)];
-    }
-    [[nodiscard]] std::uint64_t of(For whom) const {
-      const auto& [read, write] = counts[static_cast<std::size_t>(whom)];
-      return read + write;
-    }
-    [[nodiscard]] std::uint64_t of(FrameUse use) const {
-      return counts[0][static_cast<std::size_t>(use)] + counts[1][static_cast<std::size_t>(use)];
-    }
-    [[nodiscard]] bool any() const { return of(For::monitor) + of(For::neighbour) != 0; }
-  };
-  [[nodiscard]] bool has_dropped() const { return dropped_->any.load(std::memory_order_acquire); }
-  [[nodiscard]] std::vector<Hold> take_dropped();
+  class Page;
+  class Ledger;
   void settle_now(pvmmu::Held held);
   /// A page of a frame whose reference was just taken.
   [[nodiscard]] SharedPage page_of(Hold hold);
-  void list(Hold hold);
-  void unlist(Hold hold);
 
   pvmmu::Validator& mmu_;
-  OnWrongType on_wrong_type_;
-  std::shared_ptr<Dropped> dropped_ = std::make_shared<Dropped>();
-  mutable std::mutex list_mutex_;
-  std::unordered_map<std::uint64_t, Counts> holds_;  ///< By frame. Guarded by list_mutex_.
+  std::shared_ptr<Ledger> ledger_;
+  const std::atomic<bool>& has_ended_;  ///< The ledger's.
 };
 
 /// The error of a hold that was refused: EINVAL if the frame is not the domain's, else EBUSY.

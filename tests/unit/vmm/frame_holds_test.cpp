@@ -100,6 +100,37 @@ TEST(FrameHolds, a_frame_held_twice_is_released_twice) {
   EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 0U);
 }
 
+TEST(FrameHolds, holds_end_in_any_order) {
+  Scene s;
+  std::vector<Mfn> frames{s.frame};
+  while (frames.size() < 5) frames.push_back(s.one.allocate());
+  for (const std::size_t first : {0U, 2U, 4U}) {
+    std::vector<SharedPage> pages;
+    for (const Mfn frame : frames) pages.push_back(s.hold(frame));
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      pages[(first + 2 * i) % frames.size()] = SharedPage();
+      EXPECT_EQ(s.findings(), std::vector<std::string>{});
+      EXPECT_EQ(s.holds.frames().size(), frames.size() - i)
+          << "the one that ended counts until it is settled";
+      s.settle();
+      EXPECT_EQ(s.holds.frames().size(), frames.size() - i - 1);
+      EXPECT_EQ(s.findings(), std::vector<std::string>{});
+    }
+  }
+}
+
+TEST(FrameHolds, any_number_of_holds_that_have_ended_are_settled_at_once) {
+  Scene s;
+  {
+    std::vector<SharedPage> pages;
+    for (int i = 0; i < 100; ++i) pages.push_back(s.hold(s.frame));
+  }
+  EXPECT_EQ(s.holds.frames().size(), 100U);
+  s.settle();
+  EXPECT_TRUE(s.holds.frames().empty());
+  EXPECT_EQ(s.one.mmu.frame(s.frame).type_count, 0U);
+}
+
 TEST(FrameHolds, a_frame_that_is_given_back_stays_the_domains_until_its_hold_ends) {
   Scene s;
   SharedPage page = s.hold(s.frame);
@@ -328,6 +359,19 @@ TEST(FrameHolds, what_a_neighbour_dropped_while_the_domain_ended_is_the_machines
   const std::uint64_t free = s.free();
   EXPECT_EQ(s.holds.leave_to_neighbours(s.one.held, s.machine.frames), 1U);
   EXPECT_EQ(s.free(), free + 1);
+}
+
+/// The monitor has none then; that it did would be an error of its own, which gives away no frame.
+TEST(FrameHolds, a_monitors_hold_that_ends_late_leaves_a_neighbours_frame_alone) {
+  Granted s;
+  const SharedPage theirs = s.hold_for_two();
+  SharedPage early = s.hold(s.frame), late = s.hold(s.frame);
+  s.destroyed = s.one.mmu.destroy(s.one.held);
+  const std::uint64_t free = s.free();
+  early = SharedPage();
+  EXPECT_EQ(s.holds.leave_to_neighbours(s.one.held, s.machine.frames), 1U);
+  late = SharedPage();
+  EXPECT_EQ(s.free(), free);
 }
 
 TEST(FrameHolds, a_neighbours_hold_that_ends_before_the_domain_leaves_nothing) {
