@@ -48,18 +48,19 @@ std::int16_t GrantTable::claim(vmm::Hypercall& call, const gnttab_copy::gnttab_c
   if (end.present() && end.domain == named.domid && end.by_grant == by_grant && end.named == name)
     return GNTST_okay;
   end = {};
-  CopyEnd claimed{named.domid, by_grant, name, {}, {}};
   if (by_grant) {
     auto grant =
         use_grant(call, is_self(named.domid) ? self_ : DomId(named.domid), named.u.ref, use, GrantSpan::copy);
     if (!grant) return grant.error();
-    claimed.grant = std::move(*grant);
+    end.grant = std::move(*grant);
   } else {
     auto page = target_.hold_granted(*call.held, Mfn(named.u.gmfn), use);
     if (!page) return page.error() == Errno::einval ? GNTST_bad_page : GNTST_general_error;
-    claimed.own = std::move(*page);
+    end.own = std::move(*page);
   }
-  end = std::move(claimed);
+  end.domain = named.domid;
+  end.by_grant = by_grant;
+  end.named = name;
   return GNTST_okay;
 }
 

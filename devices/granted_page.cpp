@@ -8,11 +8,11 @@ namespace pinfold::devices {
 GrantedPage& GrantedPage::operator=(GrantedPage&& other) noexcept {
   if (this == &other) return *this;
   end();
-  entries_ = std::exchange(other.entries_, nullptr);
+  entries_ = std::move(other.entries_);
   ref_ = other.ref_;
   use_ = other.use_;
   frame_ = other.frame_;
-  page_ = std::exchange(other.page_, {});
+  page_ = std::move(other.page_);
   return *this;
 }
 
@@ -24,7 +24,8 @@ vmm::SharedPage& GrantedPage::shared() {
 void GrantedPage::end() {
   if (!present()) return;
   page_ = {};
-  std::exchange(entries_, nullptr)->release(ref_, use_);
+  entries_->release(ref_, use_);
+  entries_ = nullptr;
 }
 
 tl::expected<GrantedPage, Errno> GrantedPage::begin(std::shared_ptr<GrantEntries> entries, GrantRef ref,

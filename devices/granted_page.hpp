@@ -28,7 +28,7 @@ namespace pinfold::devices {
 class GrantedPage {
  public:
   GrantedPage() = default;
-  GrantedPage(GrantedPage&& other) noexcept { *this = std::move(other); }
+  GrantedPage(GrantedPage&& other) noexcept = default;
   GrantedPage& operator=(GrantedPage&& other) noexcept;
   GrantedPage(const GrantedPage&) = delete;
   GrantedPage& operator=(const GrantedPage&) = delete;

@@ -188,27 +188,31 @@ SharedPage FrameHolds::page_of(Hold hold) {
 
 void FrameHolds::settle_now(pvmmu::Held held) {
   std::array<Hold, 8> ended;
-  while (const std::size_t count = ledger_->take(ended)) {
+  std::size_t count = 0;
+  do {
+    count = ledger_->take(ended);
     for (const Hold hold : std::span(ended).first(count)) {
       if (hold.use == FrameUse::read)
         mmu_.release_readable(held, hold.frame);
       else
         mmu_.release(held, hold.frame);
     }
-  }
+  } while (count == ended.size());
 }
 
 bool FrameHolds::try_settle(pvmmu::Shared shared) {
   if (!has_ended_.load(std::memory_order_acquire)) return true;
   std::vector<Hold> kept;
   std::array<Hold, 8> ended;
-  while (const std::size_t count = ledger_->take(ended)) {
+  std::size_t count = 0;
+  do {
+    count = ledger_->take(ended);
     for (const Hold hold : std::span(ended).first(count)) {
       const bool released = hold.use == FrameUse::read ? mmu_.try_release_readable(shared, hold.frame)
                                                        : mmu_.try_release_writable(shared, hold.frame);
       if (!released) kept.push_back(hold);
     }
-  }
+  } while (count == ended.size());
   ledger_->put_back(kept);
   return kept.empty();
 }
