@@ -23,6 +23,7 @@ std::uint32_t word_of(Pte entry, std::uint64_t frames) {
   if (!entry.present() || entry.mfn().raw() >= frames) return 0;
   return static_cast<std::uint32_t>((entry.mfn().raw() + 1) << 1 | (entry.writable() ? 1U : 0U));
 }
+
 std::uint64_t most_frames(const trace::LogHeader& header) {
   return std::max(header.most_frames, header.machine_frames);
 }
@@ -35,6 +36,7 @@ FrameFollower::FrameFollower(const trace::LogHeader& header, FrameListener& list
     : listener_(listener),
       known_(header.machine_frames),
       owners_(most_frames(header)),
+      domains_{header.domain},
       looks_(most_frames(header)),
       writable_maps_(most_frames(header)),
       table_of_(most_frames(header)) {}
@@ -45,7 +47,25 @@ void FrameFollower::count(Look look, std::uint64_t sign) {
   if ((look.raw & Look::pinned) != 0) counts_.pinned += sign;
 }
 
+std::uint8_t FrameFollower::number_of(DomId domain) const {
+  const auto found = std::ranges::find(domains_, domain);
+  return static_cast<std::uint8_t>(std::min<std::size_t>(found - domains_.begin(), most_domains - 1));
+}
+
+void FrameFollower::begins(DomId domain) {
+  if (domains_.size() < most_domains && std::ranges::find(domains_, domain) == domains_.end())
+    domains_.push_back(domain);
+}
+
+/// `look`, with the frame's owner if it has one.
+Look FrameFollower::with_owner(Mfn mfn, Look look) const {
+  const std::uint16_t owner = look.owned() ? owners_.get(mfn.raw()) : 0;
+  look.domain = owner == 0 ? 0 : number_of(DomId(static_cast<std::uint16_t>(owner - 1)));
+  return look;
+}
+
 void FrameFollower::set(Mfn mfn, Look look) {
+  look = with_owner(mfn, look);
   Look& now = looks_.at(mfn.raw());
   if (now == look) return;
   count(now, ~0ULL);
@@ -59,6 +79,7 @@ void FrameFollower::set_range(Mfn first, std::uint64_t frames, Look look) {
   frames = std::min(frames, looks_.size() - first.raw());
   if (frames == 1) return set(first, look);
   if (!may_spend(frames)) return;
+  look = with_owner(first, look);
   for (std::uint64_t i = 0; i < frames; ++i) {
     Look& now = looks_.at(first.raw() + i);
     count(now, ~0ULL);
@@ -207,8 +228,8 @@ void FrameFollower::operation(const trace::LogEvent& event) {
   }
   switch (event.kind) {
     case TraceKind::allocate:
-      set_range(event.frame, event.count, Look::of(FrameType::none));
       owned_by(event.domain, event.frame, event.count);
+      set_range(event.frame, event.count, Look::of(FrameType::none));
       break;
     case TraceKind::receive: owned_by(event.domain, event.frame, 1); break;
     case TraceKind::machine_grew: known_ = std::clamp(event.count, known_, looks_.size()); break;
@@ -219,7 +240,7 @@ void FrameFollower::operation(const trace::LogEvent& event) {
     case TraceKind::replace_granted: moved(event); break;
     case TraceKind::allocate_special:
       owned_by(event.domain, event.frame, 1);
-      set_range(event.frame, 1, {static_cast<std::uint8_t>(Look::special)});
+      set_range(event.frame, 1, {Look::special, 0});
       break;
     case TraceKind::update:
     case TraceKind::update_va:
@@ -234,6 +255,7 @@ void FrameFollower::operation(const trace::LogEvent& event) {
 
 void FrameFollower::event(const trace::LogEvent& event) {
   if (pvmmu::is_operation(event.kind)) return operation(event);
+  if (event.kind == TraceKind::domain_begins) return begins(event.domain);
   if (!exists(event.frame)) return;
   switch (event.kind) {
     case TraceKind::protected_frame: return became_table(event);

@@ -38,6 +38,8 @@ class FrameFollower {
   /// Frames that are looked at because an event is about many at once, over the whole log. A log that exceeds
   /// this is none of a guest's.
   static constexpr std::uint64_t most_range_work = 1ULL << 31;
+  /// Domains that are told apart; those that begin later share the last number.
+  static constexpr std::size_t most_domains = 256;
 
   FrameFollower(const trace::LogHeader& header, FrameListener& listener);
   ~FrameFollower();
@@ -46,10 +48,13 @@ class FrameFollower {
   [[nodiscard]] const FrameCounts& counts() const { return counts_; }
   /// Tables whose contents were not followed, and events about many frames that were not.
   [[nodiscard]] std::uint64_t unfollowed() const { return unfollowed_; }
+  /// The number of a domain in a Look, from 0 in the order in which domains begin.
+  [[nodiscard]] std::uint8_t number_of(DomId domain) const;
 
  private:
   struct Table;
   [[nodiscard]] bool exists(Mfn mfn) const { return mfn.raw() < looks_.size(); }
+  [[nodiscard]] Look with_owner(Mfn mfn, Look look) const;
   void set(Mfn mfn, Look look);
   void set_range(Mfn first, std::uint64_t count, Look look);
   void count(Look look, std::uint64_t sign);
@@ -66,10 +71,12 @@ class FrameFollower {
   void moved(const trace::LogEvent& event);
   void owned_by(DomId domain, Mfn first, std::uint64_t count);
   [[nodiscard]] bool may_spend(std::uint64_t frames);
+  void begins(DomId domain);
 
   FrameListener& listener_;
   std::uint64_t known_;           ///< Frames of the machine.
   Sparse<std::uint16_t> owners_;  ///< By frame: the domain + 1 that got it last.
+  std::vector<DomId> domains_;    ///< By their number.
   Sparse<Look> looks_;
   Sparse<std::uint32_t> writable_maps_;  ///< By frame: L1 entries that map it writable.
   Sparse<std::uint32_t> table_of_;       ///< By frame: index in tables_ + 1.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "report/histogram.hpp"
 #include "report/history.hpp"
 #include "report/timeline.hpp"
 
@@ -53,9 +54,10 @@ class Collector final : public FrameListener {
         histories_(limits.raw_changes),
         links_(limits.links),
         refused_(limits.buckets),
+        loans_(limits.loans),
         follower_(header, *this) {
     model_.header = header;
-    model_.domains = {header.domain};
+    model_.domains.push_back({header.domain, 0, header.vcpus, 0, std::nullopt});
     model_.listed_of_a_rule = limits.of_a_rule;
   }
 
@@ -68,6 +70,7 @@ class Collector final : public FrameListener {
     timeline_.note(now_, event.time);
     if (event.refusal && event.refusal->rule != pvmmu::Rule::unfinished) refusal(event);
     follower_.event(event);
+    loans_.event(event, now_);
   }
   void follow_domains(const trace::LogEvent& event) {
     std::uint64_t& frames = model_.header.machine_frames;
@@ -76,13 +79,25 @@ class Collector final : public FrameListener {
     };
     if (event.kind == pvmmu::TraceKind::machine_grew) has(event.count);
     if (event.kind == pvmmu::TraceKind::domain_begins) {
-      model_.domains.insert(event.domain);
       ++living_;
-      if (const auto header = trace::header_of_domain(model_.header, event.domain, event.contents))
-        has(header->machine_frames);
+      const auto header = trace::header_of_domain(model_.header, event.domain, event.contents);
+      if (header) has(header->machine_frames);
+      begins(event, header ? header->vcpus : 0);
     }
-    if (event.kind == pvmmu::TraceKind::destroy) --living_;
+    if (event.kind == pvmmu::TraceKind::destroy) {
+      --living_;
+      const auto life = std::ranges::find_if(
+          model_.domains, [&](const DomainLife& d) { return d.id == event.domain && !d.to; });
+      if (life != model_.domains.end()) life->to = event.number;
+    }
     model_.closed = event.kind == pvmmu::TraceKind::destroy && living_ <= 0;
+  }
+  void begins(const trace::LogEvent& event, std::uint32_t vcpus) {
+    if (model_.domains.size() == limits_.domains) {
+      ++model_.domains_left_out;
+      return;
+    }
+    model_.domains.push_back({event.domain, 0, vcpus, event.number, std::nullopt});
   }
   void looks(Mfn first, std::uint64_t count, Look look) override {
     histories_.note(now_, first, count, look);
@@ -98,6 +113,8 @@ class Collector final : public FrameListener {
     model_.resolution = histories.resolution;
     model_.links = links_.result(static_cast<std::uint32_t>(model_.shown));
     model_.links_left_out = links_.left_out;
+    model_.loans = loans_.result(static_cast<std::uint32_t>(model_.shown));
+    for (DomainLife& domain : model_.domains) domain.number = follower_.number_of(domain.id);
     model_.times = timeline_.points(limits_.time_points);
     model_.bucket = refused_.bucket();
     model_.refusals_in = refused_.counts();
@@ -120,6 +137,7 @@ class Collector final : public FrameListener {
   Links links_;
   Timeline timeline_;
   Histogram refused_;
+  Loans loans_;
   FrameFollower follower_;
   std::uint32_t now_ = 0;
   std::int64_t living_ = 1;  ///< Domains.

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "report/follower.hpp"
+#include "report/loans.hpp"
 #include "trace/reader.hpp"
 
 namespace pinfold::report {
@@ -39,10 +40,21 @@ struct TimePoint {
   std::uint64_t time = 0;
 };
 
+/// A domain from its begin to its end: events [from, to).
+struct DomainLife {
+  DomId id;
+  std::uint8_t number = 0;  ///< In Look::domain; a domain that begins again has the same.
+  std::uint32_t vcpus = 0;
+  std::uint64_t from = 0;
+  std::optional<std::uint64_t> to;  ///< nullopt: the log does not say.
+};
+
 /// What the page shows of a log.
 struct Model {
-  trace::LogHeader header;       ///< The machine's frames are those at the log's end.
-  std::set<DomId> domains;       ///< All that the log is about.
+  trace::LogHeader header;          ///< The machine's frames are those at the log's end.
+  std::vector<DomainLife> domains;  ///< The first so many that the log is about, in their order.
+  std::uint64_t domains_left_out = 0;
+  Loans::Result loans;
   std::uint64_t events = 0;      ///< In the log, as far as it could be read.
   std::uint64_t shown = 0;       ///< Of these, in the picture.
   std::uint64_t end_time = 0;    ///< Ticks.
@@ -69,6 +81,8 @@ struct Limits {
   std::size_t of_a_rule = 1'000;
   std::size_t time_points = 4'000;
   std::size_t buckets = 1'024;
+  std::size_t domains = FrameFollower::most_domains;
+  Loans::Limits loans;
 };
 
 /// Reads the log to its end, or to where it is damaged.

@@ -8,6 +8,8 @@
 namespace pinfold::report {
 namespace {
 
+constexpr std::uint8_t domain_follows = 64;  ///< In a look's byte.
+
 /// How many there are, and each as it differs from the one before.
 template <class Item, class Write>
 std::vector<std::byte> pack_each(const std::vector<Item>& items, Write write) {
@@ -37,7 +39,9 @@ std::vector<std::byte> pack(const std::vector<Run>& runs) {
     std::uint32_t last = 0;
     for (const Change& change : run.changes) {
       to.varint(change.event - last);
-      to.byte(change.look.raw);
+      const bool named = change.look.domain != 0;
+      to.byte(static_cast<std::uint8_t>(change.look.raw | (named ? domain_follows : 0)));
+      if (named) to.byte(change.look.domain);
       last = change.event;
     }
   }
@@ -51,6 +55,19 @@ std::vector<std::byte> pack(const std::vector<Link>& links) {
     to.varint(link.slot);
     to.varint(link.from);
     to.varint(link.to - link.from);
+  });
+}
+
+std::vector<std::byte> pack(const std::vector<Loan>& loans) {
+  return pack_each(loans, [](trace::ByteWriter& to, const Loan& loan, const Loan& last) {
+    to.varint(loan.pair);
+    to.varint(loan.writable ? 1 : 0);
+    to.varint(loan.slot);
+    to.varint(loan.grant);
+    to.varint(loan.frame);
+    to.varint(loan.table);
+    to.varint(loan.from - last.from);
+    to.varint(loan.to - loan.from);
   });
 }
 

@@ -49,6 +49,16 @@ Mfn frame_of(const trace::LogEvent& event) {
   return event.refusal->frame != no_mfn ? event.refusal->frame : event.frame;
 }
 
+/// Reports of one domain say nothing of others.
+bool is_of_several(const Model& model) { return model.domains.size() > 1 || model.domains_left_out != 0; }
+
+/// Mappings by grants that the page does not have one by one.
+std::uint64_t loans_missing(const Model& model) {
+  std::uint64_t maps = model.loans.left_out;
+  for (const LoanPair& pair : model.loans.pairs) maps += pair.maps;
+  return maps - model.loans.loans.size();
+}
+
 Json rules_json(const Model& model, const PageOptions& options) {
   Json rules = Json::array();
   for (std::size_t i = 0; i < pvmmu::rules.size(); ++i) {
@@ -72,7 +82,8 @@ Json notes_json(const Model& model) {
     notes.push_back(fmt::format("The log could not be read to its end: {}. The picture shows what precedes.",
                                 model.trouble));
   else if (!model.closed && model.events != 0)
-    notes.push_back("The log ends before the domain does: its writer was stopped, or goes on.");
+    notes.push_back(fmt::format("The log ends before {}: its writer was stopped, or goes on.",
+                                is_of_several(model) ? "its domains do" : "the domain does"));
   if (model.shown < model.events)
     notes.push_back(fmt::format("Only the first {} events are shown.", model.shown));
   if (model.resolution > 1)
@@ -83,6 +94,13 @@ Json notes_json(const Model& model) {
   if (model.links_left_out != 0)
     notes.push_back(
         fmt::format("{} entries that name tables are left out of the trees.", model.links_left_out));
+  if (model.domains_left_out != 0)
+    notes.push_back(
+        fmt::format("{} more domains begin later; they are not told apart.", model.domains_left_out));
+  if (const std::uint64_t missing = loans_missing(model); missing != 0)
+    notes.push_back(fmt::format(
+        "{} mappings by grants, or refusals of them, are counted but not listed: there were too many.",
+        missing));
   if (model.unfollowed != 0)
     notes.push_back(
         fmt::format("{} changes were too many to be followed; the picture lacks them.", model.unfollowed));
@@ -104,25 +122,49 @@ std::pair<std::uint64_t, std::uint64_t> frames_shown(const Model& model) {
   return end == 0 ? std::pair(std::uint64_t{0}, model.header.machine_frames) : std::pair(first, end);
 }
 
+/// Domains, and what they map of each other; of a log of one domain nothing.
+void add_domains(Json& facts, const Model& model) {
+  if (!is_of_several(model)) return;
+  Json domains = Json::array(), pairs = Json::array();
+  for (const DomainLife& domain : model.domains)
+    domains.push_back({{"id", domain.id.raw()},
+                       {"number", domain.number},
+                       {"vcpus", domain.vcpus},
+                       {"from", domain.from},
+                       {"to", domain.to ? Json(*domain.to) : Json()}});
+  for (const LoanPair& pair : model.loans.pairs)
+    pairs.push_back({{"mapper", pair.mapper.raw()},
+                     {"lender", pair.lender == no_domain ? Json() : Json(pair.lender.raw())},
+                     {"maps", pair.maps},
+                     {"ended", pair.ended},
+                     {"refused", pair.refused},
+                     {"bucket", pair.bucket},
+                     {"maps_in", pair.maps_in}});
+  facts["domains"] = std::move(domains);
+  facts["pairs"] = std::move(pairs);
+}
+
 Json facts_json(const Model& model, const PageOptions& options) {
   const auto [first, end] = frames_shown(model);
-  return {{"file", options.file},
-          {"domain", model.header.domain.raw()},
-          {"vcpus", model.header.vcpus},
-          {"frames", model.header.machine_frames},
-          {"first_frame", first},
-          {"end_frame", end},
-          {"events", model.events},
-          {"shown", model.shown},
-          {"closed", model.closed},
-          {"duration_ns", model.header.nanoseconds(model.end_time)},
-          {"started_ns", model.header.started_ns},
-          {"ticks_per_second", model.header.ticks_per_second},
-          {"of_a_rule", model.listed_of_a_rule},
-          {"bucket", model.bucket},
-          {"refused", model.refusals_in},
-          {"rules", rules_json(model, options)},
-          {"notes", notes_json(model)}};
+  Json facts{{"file", options.file},
+             {"domain", model.header.domain.raw()},
+             {"vcpus", model.header.vcpus},
+             {"frames", model.header.machine_frames},
+             {"first_frame", first},
+             {"end_frame", end},
+             {"events", model.events},
+             {"shown", model.shown},
+             {"closed", model.closed},
+             {"duration_ns", model.header.nanoseconds(model.end_time)},
+             {"started_ns", model.header.started_ns},
+             {"ticks_per_second", model.header.ticks_per_second},
+             {"of_a_rule", model.listed_of_a_rule},
+             {"bucket", model.bucket},
+             {"refused", model.refusals_in},
+             {"rules", rules_json(model, options)},
+             {"notes", notes_json(model)}};
+  add_domains(facts, model);
+  return facts;
 }
 
 std::string state_text(const pvmmu::Refusal& refusal) {
@@ -148,6 +190,7 @@ Json refusal_json(const Model& model, const trace::LogEvent& event, const PageOp
             {"old", hex(event.old.raw())},
             {"now", hex(event.now.raw())}};
   json["frame"] = frame(frame_of(event));
+  if (is_of_several(model)) json["domain"] = event.domain.raw();
   if (refusal.frame != no_mfn) json["state"] = state_text(refusal);
   json["vcpu"] = event.by_vcpu ? Json(event.vcpu.raw()) : Json();
   if (event.by_vcpu) {
@@ -183,6 +226,7 @@ std::string make_page(const Model& model, const PageOptions& options) {
   data += data_element("refusals-data", json_type, in_script(refusals));
   data += data_element("runs", packed_type, base64(pack(model.runs)));
   data += data_element("links", packed_type, base64(pack(model.links)));
+  if (is_of_several(model)) data += data_element("loans", packed_type, base64(pack(model.loans.loans)));
   data += data_element("times", packed_type, base64(pack(model.times)));
   return filled(page_parts::html(),
                 {{"@style@", page_parts::style()},

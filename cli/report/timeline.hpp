@@ -1,4 +1,4 @@
-// The times of a log's events, and how many of something there were when, in few numbers.
+// The times of a log's events, in few numbers.
 #pragma once
 
 #include "report/model.hpp"
@@ -18,20 +18,6 @@ class Timeline {
   std::vector<TimePoint> points_;
   TimePoint last_;
   std::uint64_t gap_ = 0;  ///< Ticks; a longer wait gets a point at both of its ends.
-};
-
-/// How many, by time: as many buckets as there is place for, wider with each doubling of the log.
-class Histogram {
- public:
-  explicit Histogram(std::size_t most) : most_(most) {}
-  void note(std::uint32_t event);
-  [[nodiscard]] std::uint32_t bucket() const { return bucket_; }
-  [[nodiscard]] const std::vector<std::uint32_t>& counts() const { return counts_; }
-
- private:
-  std::size_t most_;
-  std::uint32_t bucket_ = 1;
-  std::vector<std::uint32_t> counts_;
 };
 
 }  // namespace pinfold::report

@@ -41,6 +41,7 @@
     life() {
       has('it opens at a moment with page tables', 'tree', 'Roots (L4 tables): 1.');
       has('the summary counts the events', 'summary', facts.events.toLocaleString('en'));
+      check('nothing is said of other domains', ['owners', 'grants', 'grants-picture', 'colour-choice', 'grant-keys'].every((id) => document.getElementById(id).hidden), 'it is shown');
       check('the legend names each class', document.querySelectorAll('#legend li').length === 11, text('legend'));
       has('all refusals are counted', 'refusal-counts', `${refusals.length.toLocaleString('en')} refused`);
       // The domain's frame 0 is machine frame 1: L4, L3, L2, L1 from there on.
@@ -103,6 +104,53 @@
       isColour('and so is the picture', 12, middle, '--writable');
       window.dispatchEvent(new Event('afterprint'));
       check('then it is dark again', colour('--paper').join() === '22,24,27', colour('--paper'));
+    },
+    // tests/data/two-guests-that-grant.log.zst: domain 2 maps frames of domain 1, and is refused them otherwise.
+    several() {
+      const owners = () => [...document.querySelectorAll('#owners li')].map((li) => li.textContent);
+      const set = (id, value) => {
+        const choice = document.getElementById(id);
+        choice.value = value;
+        choice.dispatchEvent(new Event('change', {bubbles: true}));
+        pixels = null;
+      };
+      has('the summary counts the domains', 'summary', '2 domains');
+      check('the legend has both', owners().length === 3 && owners()[0].startsWith('d1  domain 1') && owners()[1].startsWith('d2  domain 2'), owners());
+      has('it opens when both live', 'tree', 'domain 2’s, L4 table');
+      const far = 0x3000;
+      isColour('types are shown at first', far, 200, '--none');
+      set('colours', 'owner');
+      isColour('then a frame of domain 1 has its colour', 0x1800, 200, '--owner0');
+      isColour('and one of domain 2 another', far, 200, '--owner1');
+      isColour('that of a domain that is not there yet is nobody’s', far, 5, '--absent');
+      set('colours', 'type');
+      isColour('types come back', far, 200, '--none');
+
+      const loan = facts.pairs[0];
+      check('the pair is known', loan.mapper === 2 && loan.lender === 1 && loan.maps === 4 && loan.ended === 4 && loan.refused === 1, JSON.stringify(loan));
+      has('all mappings are counted', 'grant-counts', '4 mappings; ended: 4; requests that were refused: 1');
+      document.querySelectorAll('#grant-list tbody tr')[2].querySelector('button').click();
+      has('the list opens a frame', 'frame', 'Frame 0x106');
+      has('whose it is', 'frame', 'domain 1’s, writable.');
+      has('who maps it, and how', 'frame', 'mapped by domain 2, writable, by grant 9 of domain 1: L1 0x216b slot 266, since event 194, until event 338.');
+      has('its history says when that ended', 'frame', 'no more mapped by domain 2');
+      has('and what was refused before', 'frame', 'refused: l1.foreign-frame');
+      document.querySelectorAll('#grant-list tbody tr')[2].querySelectorAll('button')[1].click();
+      check('after that nobody maps it', document.querySelector('#frame .loan') === null, text('frame').slice(0, 200));
+      document.querySelector('#refusal-list tbody button.link').click();
+      has('a refusal names the domain that asked', 'refusal', 'domain 2, vCPU 0');
+
+      map.focus();
+      document.getElementById('go-event').value = '160';
+      document.getElementById('controls').requestSubmit();
+      press('g');
+      has('G goes to the next mapping', 'status', 'Event 194');
+      press('G', true);
+      has('Shift and G to the one before', 'status', 'Event 151');
+      const strip = document.getElementById('grant-strip'), box = strip.getBoundingClientRect();
+      strip.dispatchEvent(new MouseEvent('click', {clientX: map.pixelOf(0x106, 76).x, clientY: box.top + 5, bubbles: true}));
+      has('a click on the row of a pair goes to a mapping', 'status', 'Event 75');
+      has('another frame, too', 'frame', 'Frame 0x10b');
     },
     empty() {
       has('the page says that the log is empty', 'notes', 'The log holds no events.');

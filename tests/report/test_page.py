@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness.build import Build
+from harness.build import ROOT, Build
 
 CHECKS = Path(__file__).with_name("checks.js")
 BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
@@ -67,6 +67,17 @@ def test_it_answers_clicks_and_keys(browser: str, build: Build, log: Path) -> No
 
 def test_it_is_dark_where_that_is_wanted(browser: str, build: Build, log: Path) -> None:
     page = page_with_checks(build, log, "dark")
+    assert_checks_hold(browse(browser, page, "--blink-settings=preferredColorScheme=0"))
+
+
+def test_that_of_several_domains_shows_who_maps_what(browser: str, build: Build, work: Path) -> None:
+    log = shutil.copy(ROOT / "tests/data/two-guests-that-grant.log.zst", work / "two.log")
+    assert_checks_hold(browse(browser, page_with_checks(build, Path(log), "several")))
+
+
+def test_that_of_several_domains_is_dark_where_that_is_wanted(browser: str, build: Build, work: Path) -> None:
+    log = shutil.copy(ROOT / "tests/data/two-guests-that-grant.log.zst", work / "two.log")
+    page = page_with_checks(build, Path(log), "several")
     assert_checks_hold(browse(browser, page, "--blink-settings=preferredColorScheme=0"))
 
 

@@ -26,7 +26,7 @@ class Bytes {
 }
 
 // A frame's look: the type, or absent; what it is besides.
-const ABSENT = 7, TYPE = 7, PINNED = 8, SPECIAL = 16, OTHERS = 32;
+const ABSENT = 7, TYPE = 7, PINNED = 8, SPECIAL = 16, OTHERS = 32, OWNED_BY = 64;
 // What is drawn of it: a class. Those of types have the types' numbers.
 const CLASS_OTHERS = 8, CLASS_SPECIAL = 9, CLASSES = 10;
 const classOfLook = new Uint8Array(64);
@@ -54,6 +54,7 @@ class Runs {
     this.begin = new Uint32Array(this.count + 1);
     this.event = new Uint32Array(changes);
     this.look = new Uint8Array(changes);
+    this.owner = new Uint8Array(changes);
     let frame = 0, at = 0;
     for (let run = 0; run < this.count; ++run) {
       frame += from.varint();
@@ -65,7 +66,9 @@ class Runs {
       for (let left = from.varint(); left > 0; --left, ++at) {
         event += from.varint();
         this.event[at] = event;
-        this.look[at] = from.byte();
+        const look = from.byte();
+        this.look[at] = look & ~OWNED_BY;
+        if (look & OWNED_BY) this.owner[at] = from.byte();
       }
     }
     this.begin[this.count] = at;
@@ -98,6 +101,10 @@ class Runs {
   lookAt(run, event) {
     const change = run < 0 ? -1 : this.changeAt(run, event);
     return run < 0 || change < this.begin[run] ? ABSENT : this.look[change];
+  }
+  ownerAt(run, event) {
+    const change = run < 0 ? -1 : this.changeAt(run, event);
+    return run < 0 || change < this.begin[run] ? 0 : this.owner[change];
   }
   // The last event after which some frame was an L4 table, or -1.
   lastRoot() {

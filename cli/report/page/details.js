@@ -40,11 +40,11 @@ function tableOf(heads, rows, most) {
 function showFrame(frame, event) {
   const run = runs.of(frame);
   const heading = element('h2', {}, `Frame ${hex(frame)}`);
-  const now = runs.lookAt(run, event);
+  const now = nameOfFrame(runs.lookAt(run, event), runs.ownerAt(run, event));
   const rows = [];
   if (run >= 0) {
     for (let i = runs.begin[run]; i < runs.begin[run + 1]; ++i)
-      rows.push([runs.event[i], nameOfLook(runs.look[i])]);
+      rows.push([runs.event[i], nameOfFrame(runs.look[i], runs.owner[i])]);
   }
   for (const r of refusals) if (r.frame === frame || r.table === frame)
     rows.push([r.event, link(`refused: ${facts.rules[r.rule].name}`, () => showRefusal(r))]);
@@ -53,11 +53,13 @@ function showFrame(frame, event) {
     rows.at(-2)[1] = element('span', {}, 'named by ', frameLink(links().parent[i]), ` slot ${links().slot[i]}`);
     rows.at(-1)[1] = element('span', {}, 'no more named by ', frameLink(links().parent[i]), ` slot ${links().slot[i]}`);
   }
+  if (loans) for (const i of loans.ofFrame(frame)) rows.push([loans.begin[i], loanBegins(i)], [loans.end[i], loanEnds(i)]);
   const shown = rows.filter((row) => row[0] < facts.shown).sort((a, b) => a[0] - b[0]);
   const neighbours = run >= 0 && runs.frames[run] > 1
     ? `Frames ${hex(runs.first[run])} to ${hex(runs.first[run] + runs.frames[run] - 1)} have this history.` : null;
   replace('frame', heading,
-    element('p', {}, `At event ${grouped(event)} (${when(event)}): ${nameOfLook(now)}.`),
+    element('p', {}, `At event ${grouped(event)} (${when(event)}): ${now}.`),
+    ...loansNow(frame, event),
     neighbours && element('p', {class: 'help'}, neighbours),
     shown.length === 0 ? element('p', {}, 'Nothing in the log is about it.')
       : element('div', {class: 'scroll', tabindex: '0'}, tableOf(['event', 'time', 'from then on'],
@@ -65,11 +67,50 @@ function showFrame(frame, event) {
     element('p', {class: 'help'}, 'Each event: ', element('code', {}, `pinfold trace FILE --filter frame=${hex(frame)}`)));
 }
 
+const loanBegins = (i) => element('span', {}, `mapped by ${domainName(loans.mapper(i))}, ${loans.access(i)}, by grant ${loans.grant[i]} of ${domainName(loans.lender(i))}: L1 `,
+  frameLink(loans.table[i]), ` slot ${loans.slot[i]}`);
+const loanEnds = (i) => element('span', {}, `no more mapped by ${domainName(loans.mapper(i))}: L1 `, frameLink(loans.table[i]), ` slot ${loans.slot[i]}`);
+
+// Who maps the frame at the event, by which grant, in sentences.
+function loansNow(frame, event) {
+  if (!loans) return [];
+  const now = loans.ofFrame(frame).filter((i) => loans.isAt(i, event)), many = 10;
+  const more = now.length - many;
+  return [...now.slice(0, many).map((i) => element('p', {class: 'loan'}, loanBegins(i), ', since event ', eventLink(loans.begin[i]),
+    ...(loans.end[i] < facts.shown ? [', until event ', eventLink(loans.end[i])] : [', to the end']), '.')),
+  ...(more > 0 ? [element('p', {}, `And ${more} more mappings.`)] : [])];
+}
+
+function listLoans() {
+  const section = document.getElementById('grants');
+  if (!loans) return;
+  section.hidden = document.getElementById('grants-picture').hidden = false;
+  const sum = (name) => facts.pairs.reduce((all, pair) => all + pair[name], 0);
+  const maps = sum('maps');
+  document.getElementById('grant-counts').textContent = maps + sum('refused') === 0 ? 'No domain mapped anything by a grant.'
+    : `${grouped(maps)} ${maps === 1 ? 'mapping' : 'mappings'}; ended: ${grouped(sum('ended'))}; requests that were refused: ${grouped(sum('refused'))}`
+      + (loans.count < maps ? `; ${grouped(loans.count)} are listed, the first ones of each pair.` : '.');
+  const choice = document.getElementById('pair');
+  choice.replaceChildren(element('option', {value: ''}, 'all'),
+    ...facts.pairs.map((pair, i) => element('option', {value: i}, `${pairName(pair)} (${grouped(pair.maps)})`)));
+  document.getElementById('pair-choice').hidden = facts.pairs.length < 2;
+  const list = () => {
+    const wanted = [...loans.frame.keys()].filter((i) => choice.value === '' || loans.pair[i] === Number(choice.value));
+    replace('grant-list', wanted.length === 0 ? null : tableOf(['event', 'until', 'mapped by', 'of', 'grant', 'frame', 'access'], wanted.map((i) => [
+      link(grouped(loans.begin[i]), () => select(loans.frame[i], loans.begin[i])),
+      loans.end[i] < facts.shown ? link(grouped(loans.end[i]), () => select(loans.frame[i], loans.end[i])) : 'the end',
+      domainName(loans.mapper(i)), domainName(loans.lender(i)), String(loans.grant[i]), frameLink(loans.frame[i]), loans.access(i)]), 50));
+  };
+  choice.addEventListener('change', list);
+  list();
+}
+
 // A table with what its entries name, in a tree that opens on demand.
 function treeOf(frame, event, label, depth) {
   const children = links().ofParent(frame).filter((i) => links().isAt(i, event));
   const look = runs.lookAt(runs.of(frame), event);
-  const line = element('span', {}, label, frameLink(frame), ` ${nameOfLook(look)}`,
+  const what = depth < 2 ? nameOfFrame(look, runs.ownerAt(runs.of(frame), event)) : nameOfLook(look);
+  const line = element('span', {}, label, frameLink(frame), ` ${what}`,
     children.length ? `, names ${children.length} ${children.length === 1 ? 'table' : 'tables'}` : '');
   if (children.length === 0 || depth > 4) return element('li', {}, line);
   const list = element('ul', {});
@@ -126,7 +167,7 @@ function showRefusal(r) {
     ['The guest is told', rule.error],
     ['What was asked for', element('span', {}, r.op, r.table === null ? null : element('span', {}, ': table ', frameLink(r.table), ` (${r.level ? 'L' + r.level : 'no table'}), slot ${r.slot}, from `, entry(r.old), ' to ', entry(r.now)))],
     r.frame !== null && ['The frame in the way', element('span', {}, frameLink(r.frame), r.state ? `: ${r.state}` : '')],
-    ['Who asked', r.vcpu === null ? 'the domain’s builder' : element('span', {}, `vCPU ${r.vcpu}, ${r.cause}, at `, entry(r.ip))],
+    ['Who asked', element('span', {}, ...(domains ? [`domain ${r.domain}, `] : []), ...(r.vcpu === null ? ['the domain’s builder'] : [`vCPU ${r.vcpu}, ${r.cause}, at `, entry(r.ip)]))],
     ['When', element('span', {}, 'event ', eventLink(r.event), `, ${duration(r.ns)} after the begin`)],
   ].filter(Boolean);
   const section = replace('refusal', element('h2', {}, `Refused: ${rule.name}`),
@@ -146,8 +187,8 @@ function listRefusals() {
   document.getElementById('rule-choice').hidden = total === 0;
   const list = () => {
     const wanted = choice.value === '' ? refusals : refusals.filter((r) => r.rule === Number(choice.value));
-    replace('refusal-list', wanted.length === 0 ? null : tableOf(['event', 'time', 'rule', 'asked for', 'frame'], wanted.map((r) => [
-      link(grouped(r.event), () => showRefusal(r)), duration(r.ns), facts.rules[r.rule].name,
+    replace('refusal-list', wanted.length === 0 ? null : tableOf(['event', 'time', ...(domains ? ['domain'] : []), 'rule', 'asked for', 'frame'], wanted.map((r) => [
+      link(grouped(r.event), () => showRefusal(r)), duration(r.ns), ...(domains ? [String(r.domain)] : []), facts.rules[r.rule].name,
       r.table === null ? r.op : `${r.op}, L${r.level} ${hex(r.table)} slot ${r.slot}`, r.frame === null ? '' : frameLink(r.frame)]), 50));
   };
   choice.addEventListener('change', list);

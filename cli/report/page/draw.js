@@ -15,6 +15,13 @@ const patterns = [
   (x, y) => y % 8 < 4 && x % 8 === (y % 8 < 2 ? 0 : 4),    // shared
 ];
 
+// Of owners: the first eight plain, the next eight with dots; tables and descriptors of each with lines.
+const ownerColours = Array.from({length: OWNERS}, (_, i) => i < 2 * OWN_COLOURS ? `--owner${i % OWN_COLOURS}` : '--others');
+const ownerTiles = ownerColours.flatMap((css, i) => {
+  const dotted = (x, y) => i >= OWN_COLOURS && x % 6 < 2 && y % 6 < 2;
+  return [{css, pattern: dotted}, {css, pattern: (x, y) => (x + y) % 6 < 3 || dotted(x, y)}];
+});
+
 let palette = null;
 function readPalette() {
   const style = getComputedStyle(document.documentElement);
@@ -31,13 +38,15 @@ function readPalette() {
     refused: style.getPropertyValue('--refused').trim(), focus: style.getPropertyValue('--focus').trim(),
     css: classes.map((c) => style.getPropertyValue(c.css).trim()),
     lines: classes.map((c) => mixed(rgb(c.css), rgb('--ink'), 0.3)),
+    owners: ownerColours.map((name) => style.getPropertyValue(name).trim()),
     // [class][pixel of the pattern]
-    tiles: classes.map((c, i) => {
-      const plain = rgb(c.css), part = 0.3;
+    tiles: [...classes.map((c) => c.css), ...ownerTiles.map((tile) => tile.css)].map((css, i) => {
+      const plain = rgb(css), part = i < CLASSES ? 0.3 : 0.4;
       const dark = i === ABSENT ? line : plain.map((v, k) => Math.round(v * (1 - part) + shade[k] * part));
+      const shaded = i < CLASSES ? patterns[i] : ownerTiles[i - CLASSES].pattern;
       const tile = new Uint32Array(patternSize * patternSize);
       for (let y = 0; y < patternSize; ++y)
-        for (let x = 0; x < patternSize; ++x) tile[y * patternSize + x] = pixel(patterns[i](x, y) ? dark : plain);
+        for (let x = 0; x < patternSize; ++x) tile[y * patternSize + x] = pixel(shaded(x, y) ? dark : plain);
       return tile;
     }),
   };
@@ -71,7 +80,7 @@ function paint(dots, rows, columns, width, height) {
   return image;
 }
 
-const margin = {left: 84, right: 8, top: 6, bottom: 22, band: 10};
+const margin = {left: domains ? 98 : 84, right: 8, top: 6, bottom: 22, band: domains ? 24 : 10};
 
 // Round numbers between two, about `wanted` of them.
 function ticks(from, to, wanted, whole_) {
@@ -106,17 +115,41 @@ function drawXAxis(area, view) {
   }
 }
 
+function addToLegend(list, c, text) {
+  const item = document.createElement('li'), swatch = document.createElement('canvas');
+  item.append(swatch, text);
+  list.append(item);
+  swatch.setAttribute('aria-hidden', 'true');
+  const area = prepare(swatch);
+  if (area) area.context.putImageData(paint(new Uint8Array(swatch.width).fill(c), 1, swatch.width, swatch.width, swatch.height), 0, 0);
+}
+
+// Each domain with its colour: in the band beside the picture, and of what it maps by grants.
+function drawOwnerLegend() {
+  const list = document.getElementById('owners'), many = 16;
+  list.textContent = '';
+  list.hidden = false;
+  const seen = new Set();
+  for (const d of domains) {
+    if (seen.has(d.number) || seen.size === many) continue;
+    seen.add(d.number);
+    const lives = domains.filter((other) => other.number === d.number);
+    const ended = lives.at(-1).to === null ? '' : ` to ${grouped(lives.at(-1).to)}`;
+    addToLegend(list, OWNER_CLASS + 2 * ownerOf(d.number), `d${d.id}  domain ${d.id}: events from ${grouped(d.from)}${ended}${lives.length > 1 ? `, begun ${lives.length} times` : ''}`);
+  }
+  const others = new Set(domains.map((d) => d.number)).size - seen.size;
+  if (others > 0) addToLegend(list, OWNER_CLASS + 2 * ownerOf(2 * OWN_COLOURS), `${others} more`);
+  const item = document.createElement('li');
+  item.append('▬ mapped by a grant, in the colour of the domain that maps it');
+  list.append(item);
+}
+
 function drawLegend() {
   const list = document.getElementById('legend');
   list.textContent = '';
-  for (const c of [4, 3, 2, 1, 5, 6, 0, CLASS_SPECIAL, ABSENT, CLASS_OTHERS]) {
-    const item = document.createElement('li'), swatch = document.createElement('canvas');
-    item.append(swatch, classes[c].letter ? `${classes[c].letter}  ${classes[c].name}` : classes[c].name);
-    list.append(item);
-    swatch.setAttribute('aria-hidden', 'true');
-    const area = prepare(swatch);
-    if (area) area.context.putImageData(paint(new Uint8Array(swatch.width).fill(c), 1, swatch.width, swatch.width, swatch.height), 0, 0);
-  }
+  const shown = colours === 'owner' ? [ABSENT, CLASS_OTHERS] : [4, 3, 2, 1, 5, 6, 0, CLASS_SPECIAL, ABSENT, CLASS_OTHERS];
+  for (const c of shown) addToLegend(list, c, classes[c].letter ? `${classes[c].letter}  ${classes[c].name}` : classes[c].name);
+  if (domains) drawOwnerLegend();
   const item = document.createElement('li');
   item.append('▼ refusal');
   item.style.color = palette.refused;
@@ -137,8 +170,8 @@ function drawLetters(context, view, plot) {
     if (run < 0) continue;
     const y = plot.top + (frame - view.frame0 + 0.5) * rowHeight;
     forEachPiece(run, edges, (c, from, to, look) => {
-      const text = classes[c].letter + (look & PINNED ? ' pinned' : '');
-      if (text === '' || c === 0 || left === 0 || to - from < 14) return;
+      const text = classes[classOfLook[look]].letter + (look & PINNED ? ' pinned' : '');
+      if (text === '' || classOfLook[look] === 0 || left === 0 || to - from < 14) return;
       if (to - from < 52 && text.length > 1) return;
       --left;
       const x = plot.left + Math.max(0, from) + 3, width = context.measureText(text).width;
@@ -148,6 +181,91 @@ function drawLetters(context, view, plot) {
       context.fillText(text, x, y + 0.5);
     });
   }
+}
+
+// Mappings by grants: a line along the frame's row, from the event that made the mapping to the one that ended it.
+function drawLoans(context, view, plot) {
+  if (!loans) return;
+  const rowHeight = plot.height / (view.frame1 - view.frame0);
+  const thick = Math.max(3, Math.min(6, rowHeight / 3)), places = new Map();
+  for (let i = 0; i < loans.count; ++i) {
+    const frame = loans.frame[i];
+    if (frame < view.frame0 || frame >= view.frame1) continue;
+    const from = Math.max(plot.left, xToPixel(loans.begin[i], plot)), to = Math.min(plot.left + plot.width, xToPixel(loans.end[i], plot));
+    if (to < plot.left || from > plot.left + plot.width) continue;
+    const y = Math.round(yToPixel(frame, plot) - thick / 2), number = ownerOf(numberOfDomain.get(loans.mapper(i)) ?? 2 * OWN_COLOURS);
+    // What looks the same is drawn once.
+    places.set(`${Math.round(from)} ${Math.round(to)} ${y} ${number}`, [from, Math.max(3, to - from), y, number]);
+  }
+  for (const [from, length, y, number] of places.values()) {
+    context.fillStyle = palette.ink;
+    context.fillRect(from - 1, y - 1, length + 2, thick + 2);
+    context.fillStyle = palette.owners[number];
+    context.fillRect(from, y, length, thick);
+  }
+}
+
+// The same beside the picture for several domains: each in its colour, with its number where there is room.
+function drawOwnerBand(context, view, plot, event) {
+  const rows = Math.floor(plot.height), owner = new Int16Array(rows).fill(-1);
+  const scale = rows / (view.frame1 - view.frame0);
+  for (let run = runs.from(view.frame0); run < runs.count && runs.first[run] < view.frame1; ++run) {
+    const look = runs.lookAt(run, event);
+    if ((look & TYPE) === ABSENT) continue;
+    const from = Math.max(0, Math.floor((runs.first[run] - view.frame0) * scale));
+    const to = Math.min(rows, Math.max(from + 1, Math.ceil((runs.first[run] + runs.frames[run] - view.frame0) * scale)));
+    owner.fill(runs.ownerAt(run, event), from, to);
+  }
+  const left = plot.left - margin.band - 2, width = margin.band - 2;
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
+  for (let from = 0, to; from < rows; from = to) {
+    for (to = from + 1; to < rows && owner[to] === owner[from];) ++to;
+    if (owner[from] < 0) continue;
+    context.fillStyle = palette.owners[ownerOf(owner[from])];
+    context.fillRect(left, plot.top + from, width, to - from);
+    context.fillStyle = palette.ink;
+    if (to - from > 2) context.fillRect(left, plot.top + to - 1, width, 1);
+    if (to - from < 13 || idOfNumber(owner[from]) === null) continue;
+    context.fillText(`d${idOfNumber(owner[from])}`, left + width / 2, plot.top + (from + to) / 2);
+  }
+  context.strokeStyle = palette.line;
+  context.strokeRect(left + 0.5, plot.top + 0.5, width - 1, rows - 1);
+}
+
+// One row for each pair of domains: how many mappings were made, and when. Answers the number of rows.
+const pairRow = 22, pairRowsShown = 8;
+function drawGrants(canvas, view) {
+  const pairs = facts.pairs.slice(0, pairRowsShown);
+  canvas.style.height = `${Math.max(1, pairs.length) * pairRow + 2}px`;
+  const area = prepare(canvas);
+  if (!area) return;
+  const {context, width} = area, plot = width - margin.left - margin.right, columns = Math.floor(plot);
+  const edges = columnEdges(view, columns);
+  context.textBaseline = 'middle';
+  pairs.forEach((pair, row) => {
+    const bars = new Float64Array(columns), top = row * pairRow;
+    let most = 0;
+    pair.maps_in.forEach((maps, i) => {
+      if (maps === 0 || i * pair.bucket >= edges[columns] || (i + 1) * pair.bucket <= edges[0]) return;
+      const from = Math.min(columnOf(edges, i * pair.bucket), columns - 1), to = Math.min(columnOf(edges, (i + 1) * pair.bucket), columns);
+      for (let x = from; x < Math.max(from + 1, to); ++x) most = Math.max(most, bars[x] = Math.max(bars[x], maps));
+    });
+    context.fillStyle = palette.line;
+    context.fillRect(margin.left, top + pairRow - 1, plot, 1);
+    const number = ownerOf(numberOfDomain.get(pair.mapper) ?? 2 * OWN_COLOURS);
+    for (let x = 0; x < columns; ++x) {
+      if (bars[x] === 0) continue;
+      const tall = Math.max(4, (pairRow - 5) * Math.log10(1 + bars[x]) / Math.log10(1 + most));
+      context.fillStyle = palette.ink;
+      context.fillRect(margin.left + x, top + pairRow - 2 - tall, 2, tall);
+      context.fillStyle = palette.owners[number];
+      context.fillRect(margin.left + x, top + pairRow - 1 - tall, 2, tall - 2);
+    }
+    context.fillStyle = palette.faint;
+    context.textAlign = 'right';
+    context.fillText(`d${pair.mapper} ← ${pair.lender === null ? '?' : `d${pair.lender}`}`, margin.left - 6, top + pairRow / 2);
+  });
 }
 
 // Who owned the frames at an event, beside the picture: filled the domain, hatched nobody we know, crossed another domain.

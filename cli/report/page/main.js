@@ -2,8 +2,9 @@
 
 const map = document.getElementById('map'), strip = document.getElementById('strip'), chart = document.getElementById('chart');
 let view = null;
-// At first the domain's last moment; of one that has ended, the last at which it had page tables.
-let selected = {frame: null, event: Math.max(0, facts.closed ? runs.lastRoot() : facts.shown - 1)};
+// At first the domain's last moment; of one that has ended, the last at which it had page tables; of several, the last at
+// which the most of them lived.
+let selected = {frame: null, event: Math.max(0, domains ? lastCompany() : facts.closed ? runs.lastRoot() : facts.shown - 1)};
 let shownRefusal = -1;
 let image = null;     // The last picture, and the view that it is of.
 let counted = null;   // The chart's numbers, likewise.
@@ -46,9 +47,10 @@ function draw(settled) {
   context.drawImage(image.off, plot.left + (of.x0 - view.x0) / (view.x1 - view.x0) * plot.width,
     plot.top + (of.frame0 - view.frame0) / (view.frame1 - view.frame0) * plot.height, plot.width * sx, plot.height * sy);
   if (!slow) drawLetters(context, view, plot);
+  if (!slow) drawLoans(context, view, plot);
   drawMarks(context, plot);
   context.restore();
-  drawOwners(context, view, plot, selected.event);
+  (domains ? drawOwnerBand : drawOwners)(context, view, plot, selected.event);
   context.fillStyle = palette.faint;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
@@ -57,6 +59,7 @@ function draw(settled) {
   drawXAxis(area, view);
   const below = prepare(strip);
   if (below) drawStrip(below, view);
+  if (loans) drawGrants(document.getElementById('grant-strip'), view);
   drawTables(slow);
   if (slow) {
     clearTimeout(late);
@@ -147,7 +150,7 @@ function mark(frame, event) {
     next.frame1 = next.frame0 + (view.frame1 - view.frame0);
   }
   setView(next);
-  const look = frame === null ? '' : ` Frame ${hex(frame)}: ${nameOfLook(runs.lookAt(runs.of(frame), selected.event))}.`;
+  const look = frame === null ? '' : ` Frame ${hex(frame)}: ${nameOfFrame(runs.lookAt(runs.of(frame), selected.event), runs.ownerAt(runs.of(frame), selected.event))}.`;
   document.getElementById('status').textContent = `Event ${grouped(selected.event)}, ${when(selected.event)} after the begin.${look}`;
 }
 function select(frame, event) {
@@ -225,16 +228,34 @@ function moveMark(columns, rows) {
   if (columns && Math.round(event) === selected.event) event += columns;
   mark(Math.max(facts.first_frame, Math.min(facts.end_frame - 1, start + rows * perRow)), event);
 }
+function showLoan(i) {
+  if (i >= 0) select(loans.frame[i], loans.begin[i]);
+}
+document.getElementById('grant-strip').addEventListener('click', (mouse) => {
+  const row = Math.floor((mouse.clientY - mouse.target.getBoundingClientRect().top) / pairRow), x = placeOf(mouse).x;
+  let best = -1;
+  for (let i = 0; i < loans.count; ++i)
+    if (loans.pair[i] === row && (best < 0 || Math.abs(xOf(loans.begin[i]) - x) < Math.abs(xOf(loans.begin[best]) - x))) best = i;
+  showLoan(best);
+});
+document.getElementById('colours').addEventListener('change', (change) => setColours(change.target.value));
+function setColours(next) {
+  colours = next;
+  document.getElementById('colours').value = next;
+  recolour();
+}
 const actions = {
   'time-in': () => zoomTime(2, selected.frame === null ? undefined : xOf(selected.event)),
   'time-out': () => zoomTime(0.5), 'frames-in': () => zoomFrames(2, selected.frame === null ? undefined : selected.frame + 0.5),
   'frames-out': () => zoomFrames(0.5), 'whole': () => setView(whole()),
+  'next-grant': () => showLoan(loans ? loans.next(selected.event) : -1),
+  'previous-grant': () => showLoan(loans ? loans.previous(selected.event) : -1),
   'next': () => refusals.length && showRefusal(refusals[(shownRefusal + 1) % refusals.length]),
   'previous': () => refusals.length && showRefusal(refusals[(Math.max(shownRefusal, 0) + refusals.length - 1) % refusals.length]),
 };
 const keys = {
   '+': actions['time-in'], '=': actions['time-in'], '-': actions['time-out'], 'PageDown': actions['frames-in'],
-  'PageUp': actions['frames-out'], '0': actions.whole, 'n': actions.next, 'p': actions.previous,
+  'PageUp': actions['frames-out'], '0': actions.whole, 'n': actions.next, 'p': actions.previous, 'g': (shift) => actions[shift ? 'previous-grant' : 'next-grant'](),
   'ArrowLeft': (shift) => shift ? pan(-0.2, 0) : moveMark(-1, 0), 'ArrowRight': (shift) => shift ? pan(0.2, 0) : moveMark(1, 0),
   'ArrowUp': (shift) => shift ? pan(0, -0.2) : moveMark(0, -1), 'ArrowDown': (shift) => shift ? pan(0, 0.2) : moveMark(0, 1),
   'Enter': () => { if (selected.frame === null) moveMark(0, 0); select(selected.frame, selected.event); },
@@ -269,14 +290,18 @@ function describe() {
   const name = facts.file ? `MMU events of ${facts.file}` : 'MMU events';
   document.title = name;
   document.getElementById('title').textContent = name;
-  document.getElementById('summary').textContent = `Domain ${facts.domain}, ${facts.vcpus} ${facts.vcpus === 1 ? 'vCPU' : 'vCPUs'}; a machine of ${grouped(facts.frames)} frames (${facts.frames < 2560 ? `${facts.frames * 4} KiB` : `${grouped(Math.round(facts.frames / 256))} MiB`}); `
+  const about = domains ? `${grouped(numberOfDomain.size)} domains` : `Domain ${facts.domain}, ${facts.vcpus} ${facts.vcpus === 1 ? 'vCPU' : 'vCPUs'}`;
+  document.getElementById('colour-choice').hidden = document.getElementById('grant-keys').hidden = !domains;
+  if (domains) classes[ABSENT].name = 'nobody’s', classes[CLASS_OTHERS].name = OF_UNKNOWN;
+  document.getElementById('summary').textContent = `${about}; a machine of ${grouped(facts.frames)} frames (${facts.frames < 2560 ? `${facts.frames * 4} KiB` : `${grouped(Math.round(facts.frames / 256))} MiB`}); `
     + `${grouped(facts.events)} events in ${duration(facts.duration_ns)}, from ${new Date(facts.started_ns / 1e6).toISOString().replace('T', ' ').slice(0, 19)} UTC.`;
   document.getElementById('notes').append(...facts.notes.map((note) => element('li', {}, note)));
 }
 
-// What follows # in the address: frame=0x1f0&event=123&refusal=0&axis=time&frames=0x100-0x200&events=0-500
+// What follows # in the address: frame=0x1f0&event=123&refusal=0&axis=time&colours=owner&frames=0x100-0x200&events=0-500
 function followAddress() {
   const wanted = new URLSearchParams(location.hash.slice(1));
+  if (domains && wanted.has('colours')) setColours(wanted.get('colours') === 'owner' ? 'owner' : 'type');
   if (wanted.has('axis')) setAxis(wanted.get('axis') === 'time' ? 'time' : 'event');
   const range = (name) => wanted.get(name).split('-').map(Number);
   const next = {...view};
@@ -303,6 +328,7 @@ readPalette();
 view = whole();
 drawLegend();
 listRefusals();
+listLoans();
 followAddress();
 draw(true);
 cancelAnimationFrame(pending);

@@ -3,6 +3,8 @@
 // The range that is shown: frames [frame0, frame1), whole ones; events or times [x0, x1), by the axis.
 const whole = () => ({frame0: facts.first_frame, frame1: facts.end_frame, x0: 0, x1: xEnd()});
 let axis = 'event';
+// What the picture's colours show: types of frames, or their owners.
+let colours = 'type';
 const xEnd = () => Math.max(1, axis === 'event' ? facts.shown : facts.duration_ns);
 const xOf = (event) => axis === 'event' ? event : times.nsOf(event);
 const eventOf = (x) => axis === 'event' ? x : times.eventAt(x);
@@ -41,7 +43,7 @@ function forEachPiece(run, edges, piece) {
     const next = change + 1;
     const to = next < end && runs.event[next] < edges[columns] ? Math.min(columns, columnOf(edges, runs.event[next])) : columns;
     const look = runs.look[change];
-    piece(classOfLook[look], column, to, look);
+    piece(colours === 'owner' ? ownerClass(look, runs.owner[change]) : classOfLook[look], column, to, look);
     if (to === columns && (next >= end || runs.event[next] >= edges[columns])) return;
     column = to;
     change = next;
@@ -53,21 +55,23 @@ function rasterize(view, rows, columns) {
   const out = new Uint8Array(rows * columns).fill(ABSENT);
   const edges = columnEdges(view, columns);
   const perRow = (view.frame1 - view.frame0) / rows;
-  const width = columns + 1, diff = new Int32Array(width * CLASSES);
+  const width = columns + 1, count = colours === 'owner' ? ALL_CLASSES : CLASSES, diff = new Int32Array(width * count);
+  const isRare = (c) => c >= OWNER_CLASS ? (c - OWNER_CLASS) % 2 === 1 : c >= 1 && c <= 5;
   let row = -1, touched = false;
   const flush = () => {
     if (!touched) return;
-    const n = new Int32Array(CLASSES);
+    const n = new Int32Array(count);
     for (let column = 0, base = row * columns; column < columns; ++column) {
       let best = ABSENT, most = 0;
-      for (let c = 0; c < CLASSES; ++c) {
+      for (let c = 0; c < count; ++c) {
         n[c] += diff[c * width + column];
-        if (c !== ABSENT && n[c] > most && !(c >= 1 && c <= 5)) {
+        if (c !== ABSENT && n[c] > most && !isRare(c)) {
           most = n[c];
           best = c;
         }
       }
       for (const c of [5, 1, 2, 3, 4]) if (n[c] > 0) best = c;
+      for (let c = OWNER_CLASS + 1, rare = 0; c < count; c += 2) if (n[c] > rare) rare = n[c], best = c;
       out[base + column] = best;
     }
     diff.fill(0);
@@ -79,7 +83,7 @@ function rasterize(view, rows, columns) {
     forEachPiece(run, edges, (c, from, to) => {
       if (c === ABSENT) return;
       // A table that was there shows, however short.
-      if (from === to && c >= 1 && c <= 5) ++to;
+      if (from === to && isRare(c)) ++to;
       if (from < to) pieces.push(c, from, Math.min(to, columns));
     });
     if (pieces.length === 0) continue;
@@ -110,7 +114,8 @@ function countByColumn(view, columns) {
   const counts = Array.from({length: CLASSES + 1}, () => new Int32Array(columns + 1));
   for (let run = 0; run < runs.count; ++run) {
     const weight = runs.frames[run];
-    forEachPiece(run, edges, (c, from, to, look) => {
+    forEachPiece(run, edges, (_, from, to, look) => {
+      const c = classOfLook[look];
       counts[c][from] += weight;
       counts[c][to] -= weight;
       if ((look & PINNED) === 0) return;

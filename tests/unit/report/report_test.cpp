@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "recorded.hpp"
+#include "report/histogram.hpp"
 #include "report/history.hpp"
 #include "report/model.hpp"
 #include "report/packed.hpp"
