@@ -44,8 +44,9 @@ void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
   app.add_option("--trace-mmu", to,
                  "Tell every MMU decision: as lines on stderr, or with FILE into a log for trace and replay")
       ->expected(0, 1);
-  app.add_option("--trace-filter", options.filters,
-                 "Only these lines: op=, verdict=, frame=, table=, level=, vcpu=, address=, domain=");
+  app.add_option(
+      "--trace-filter", options.filters,
+      "Only these lines: op=, verdict=, frame=, table=, level=, vcpu=, address=, domain=, lender=, grant=");
 }
 
 void add_trace_command(CLI::App& app, TraceCommandOptions& options) {
@@ -54,9 +55,9 @@ void add_trace_command(CLI::App& app, TraceCommandOptions& options) {
   app.add_flag("--summary", options.summary,
                "Operations, refusals by rule, hottest tables, callers, batches, flushes instead");
   app.add_flag("--follow", options.follow, "Wait for what is still to be written, until the domain's end");
-  app.add_option(
-      "--filter", options.filters,
-      "Only these: op=, verdict=, frame=, table=, level=, vcpu=, address=, domain=; several must all hold");
+  app.add_option("--filter", options.filters,
+                 "Only these: op=, verdict=, frame=, table=, level=, vcpu=, address=, domain=, lender=, "
+                 "grant=; several must all hold");
   app.add_option("--system-map", options.system_map, "The guest kernel's System.map, for names of functions");
 }
 

@@ -49,7 +49,8 @@ void FrameFollower::count(Look look, std::uint64_t sign) {
 
 std::uint8_t FrameFollower::number_of(DomId domain) const {
   const auto found = std::ranges::find(domains_, domain);
-  return static_cast<std::uint8_t>(std::min<std::size_t>(found - domains_.begin(), most_domains - 1));
+  const auto number = static_cast<std::size_t>(found - domains_.begin());
+  return static_cast<std::uint8_t>(std::min(number, most_domains - 1));
 }
 
 void FrameFollower::begins(DomId domain) {

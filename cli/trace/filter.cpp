@@ -11,8 +11,8 @@ namespace {
 
 using pvmmu::TraceKind;
 
-constexpr std::array<std::string_view, 8> field_names{"op",    "verdict", "frame",   "table",
-                                                      "level", "vcpu",    "address", "domain"};
+constexpr std::array<std::string_view, 10> field_names{"op",   "verdict", "frame",  "table",  "level",
+                                                       "vcpu", "address", "domain", "lender", "grant"};
 
 }  // namespace
 
@@ -33,7 +33,7 @@ tl::expected<void, std::string> Filter::add(std::string_view text) {
     if (field == field_names.end() || whole.size() == name.size())
       return tl::unexpected(
           fmt::format("\"{}\" is no condition; there are op=, verdict=, frame=, table=, level=, "
-                      "vcpu= and address=",
+                      "vcpu=, address=, domain=, lender= and grant=",
                       whole));
     Condition condition{static_cast<Field>(field - field_names.begin()), {}};
     do {
@@ -93,6 +93,8 @@ bool Filter::meets(const LogEvent& e, Field field, const Value& value) {
     case Field::table: return e.table.raw() == n || (e.refusal && e.refusal->table.raw() == n);
     case Field::level: return e.level == n;
     case Field::domain: return e.domain.raw() == n;
+    case Field::lender: return e.grant && e.grant->lender.raw() == n;
+    case Field::grant: return e.grant && e.grant->ref.raw() == n;
     case Field::vcpu: return e.by_vcpu && e.vcpu.raw() == n;
     case Field::address:
       return (e.kind == TraceKind::update_va && e.argument >> page_shift == n >> page_shift) ||

@@ -22,6 +22,7 @@ class Filter {
   ///   table=N        the table whose entry it is
   ///   level=N        of the table or of the pin, 1 to 4
   ///   domain=N       whose event it is
+  ///   lender=N       the domain whose grant it maps or unmaps; grant=N: the grant's reference
   ///   vcpu=N         the vCPU that made the request
   ///   address=N      virtual address (update-va; any byte of its page), machine address of the entry
   ///                  (any byte of it), or instruction pointer
@@ -33,7 +34,7 @@ class Filter {
   [[nodiscard]] bool empty() const { return conditions_.empty(); }
 
  private:
-  enum class Field : std::uint8_t { op, verdict, frame, table, level, vcpu, address, domain };
+  enum class Field : std::uint8_t { op, verdict, frame, table, level, vcpu, address, domain, lender, grant };
   struct Value {
     std::uint64_t number = 0;  ///< op: the kind; verdict: the rule.
     bool accepted = false, refused = false;

@@ -1,8 +1,9 @@
-// A log of MMU events: with any bytes, the reader returns what is complete and says where that ends, and a
-// replay finds a difference or none and breaks nothing.
+// A log of MMU events: with any bytes, the reader returns what is complete and says where that ends, a replay
+// finds a difference or none and breaks nothing, and the report is a page of bounded size.
 #include <optional>
 
 #include "input.hpp"
+#include "report/page.hpp"
 #include "trace/filter.hpp"
 #include "trace/reader.hpp"
 #include "trace/replay.hpp"
@@ -16,6 +17,26 @@ using pinfold::fuzz::promise;
 
 /// A bound of the time that an input takes, whatever it says.
 constexpr std::uint64_t most_frames_replayed = 4096;
+
+/// Its pictures: with small bounds, so that they are reached.
+void draw(std::span<const std::byte> bytes) {
+  auto log = LogReader::from(bytes);
+  if (!log || log->header().most_frames > most_frames_replayed ||
+      log->header().machine_frames > most_frames_replayed)
+    return;
+  report::Limits limits;
+  limits.changes = limits.links = limits.of_a_rule = 50;
+  limits.domains = 4;
+  limits.loans = {.pairs = 3, .of_a_pair = 5, .buckets = 16};
+  const report::Model model = report::make_model(*log, limits);
+  const auto& loans = model.loans;
+  promise(model.domains.size() <= 4 && loans.pairs.size() <= 3 && loans.loans.size() <= 15,
+          "what several domains do is listed within bounds");
+  for (const report::Loan& loan : loans.loans)
+    promise(loan.pair < loans.pairs.size() && loan.from <= loan.to && loan.to <= model.shown,
+            "a mapping by a grant has its pair and its time");
+  promise(!report::make_page(model, {}).empty(), "a log has its page");
+}
 
 /// The same log with correct checksums, which a fuzzer would not find.
 std::vector<std::byte> with_checksums(std::span<const std::byte> bytes) {
@@ -70,6 +91,8 @@ void read(std::span<const std::byte> bytes, bool replayed) {
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
   read(bytes, false);
-  read(with_checksums(bytes), true);
+  const auto checked = with_checksums(bytes);
+  read(checked, true);
+  draw(checked);
   return 0;
 }

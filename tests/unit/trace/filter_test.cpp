@@ -94,6 +94,65 @@ TEST(Text, of_every_event_is_one_line) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
 }
 
+LogEvent of_grant(pvmmu::TraceKind kind, bool refused) {
+  LogEvent e;
+  e.kind = kind;
+  e.of_several = true;
+  e.domain = DomId(2);
+  e.grant = GrantName(DomId(1), GrantRef(9));
+  if (refused) e.refusal.emplace();
+  if (refused) e.refusal->rule = pvmmu::Rule::l1_foreign_frame;
+  return e;
+}
+
+TEST(Filter, finds_a_grant_by_its_owner_and_reference) {
+  const LogEvent e = of_grant(pvmmu::TraceKind::map_granted, false);
+  for (const char* text : {"lender=1", "grant=9", "lender=1,3 grant=0x9 domain=2"})
+    EXPECT_TRUE(passes(text, e)) << text;
+  for (const char* text : {"lender=2", "grant=8", "lender=1 grant=1"}) EXPECT_FALSE(passes(text, e)) << text;
+  EXPECT_FALSE(passes("grant=0", refused_update()));
+}
+
+TEST(Summary, of_several_domains_counts_what_each_did_and_mapped) {
+  Summary summary;
+  LogEvent first = refused_update();
+  first.domain = DomId(1);
+  summary.add(first);
+  summary.add(of_grant(pvmmu::TraceKind::map_granted, false));
+  summary.add(of_grant(pvmmu::TraceKind::map_granted, true));
+  summary.add(of_grant(pvmmu::TraceKind::unmap_granted, false));
+  summary.add(of_grant(pvmmu::TraceKind::replace_granted, false));
+  const std::string json = summary.json(LogHeader(), {});
+  for (const char* part :
+       {R"({"domain":1,"events":1,"operations":1,"accepted":0,"refused":1,"unfinished":0})",
+        R"({"domain":2,"events":4,"operations":4,"accepted":3,"refused":1,"unfinished":0})",
+        R"("grants":[{"mapper":2,"owner":1,"mapped":1,"unmapped":2,"refused":1}])"})
+    EXPECT_NE(json.find(part), std::string::npos) << json;
+  const std::string text = summary.text(LogHeader(), {});
+  EXPECT_NE(text.find("2 domains"), std::string::npos);
+  EXPECT_NE(text.find("domain 2 of domain 1                  1          2          1"), std::string::npos)
+      << text;
+}
+
+TEST(Summary, of_one_domain_does_not_count_by_domain) {
+  Summary summary;
+  summary.add(refused_update());
+  EXPECT_EQ(summary.json(LogHeader(), {}).find("domains"), std::string::npos);
+  EXPECT_EQ(summary.text(LogHeader(), {}).find("grants"), std::string::npos);
+}
+
+TEST(Summary, of_more_pairs_of_domains_than_there_can_be_stays_small) {
+  Summary summary;
+  for (std::uint32_t i = 0; i < 5000; ++i) {
+    LogEvent e = of_grant(pvmmu::TraceKind::map_granted, false);
+    e.domain = DomId(static_cast<std::uint16_t>(i));
+    summary.add(e);
+  }
+  const std::string json = summary.json(LogHeader(), {});
+  EXPECT_NE(json.find(R"({"mapper":null,"owner":null,"mapped":3976,)"), std::string::npos);
+  EXPECT_NE(summary.text(LogHeader(), {}).find("and 961 more"), std::string::npos);
+}
+
 TEST(Summary, of_an_empty_log_is_one_as_well) {
   EXPECT_NE(Summary().text(LogHeader(), {}).find("0 events"), std::string::npos);
 }
