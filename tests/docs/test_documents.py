@@ -70,6 +70,6 @@ def test_questions(host: Pinfold, environment: dict[str, str]) -> None:
             return text
         if command == "pinfold sysrq owner r":
             return shell(command, environment) + said_by_both("owner: the grant is in use", "neighbour: that is all")
-        return guest.console.text() + "\n" if command.startswith("pinfold run ") else shell(command, environment)
+        return guest.console.text() + "\n" if command.startswith("pinfold run ") else shell(command, environment, ROOT)
 
     check_document(ROOT / "docs/questions.md", answer, masked)
