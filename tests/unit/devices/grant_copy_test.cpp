@@ -1,4 +1,5 @@
 // A guest that copies to and from what it granted to itself.
+#include <array>
 #include <functional>
 
 #include "grant_table_fixture.hpp"
@@ -81,6 +82,67 @@ TEST_F(GrantCopies, of_nothing_are_refused_as_others_are) {
   EXPECT_EQ(copy(0, [](auto& args) { args.len = 0; }), GNTST_okay);
   EXPECT_EQ(copy(0, [](auto& args) { args.len = 0, args.source.domid = 5; }), GNTST_bad_domain);
   EXPECT_EQ(copy(0, [](auto& args) { args.len = 0, args.source.offset = 4097; }), GNTST_bad_copy_arg);
+}
+
+/// Copies of a list: each from the frame or grant `from` to frame 8.
+struct CopyList : GrantCopies {
+  struct List {
+    std::array<gnttab_copy, 4> copies{};
+  };
+  List list_of(std::array<std::uint32_t, 4> from, std::uint16_t flags) {
+    List list;
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      gnttab_copy& args = list.copies[i];
+      args.flags = flags;
+      args.source.domid = args.dest.domid = DOMID_SELF;
+      args.dest.u.gmfn = 8;
+      if ((flags & GNTCOPY_source_gref) != 0)
+        args.source.u.ref = from[i];
+      else
+        args.source.u.gmfn = from[i];
+      args.len = 8;
+      args.status = 99;
+    }
+    return list;
+  }
+  /// How often a frame was held for the list.
+  int holds_for(List& list) {
+    const int before = target.holds;
+    EXPECT_EQ(call(GNTTABOP_copy, list, list.copies.size()), 0);
+    EXPECT_EQ(target.users_of(7) + target.users_of(8), 0U) << "nothing stays in use after the list";
+    return target.holds - before;
+  }
+};
+
+TEST_F(CopyList, keeps_its_ends_in_use_while_operations_name_the_same) {
+  auto by_frame = list_of({7, 7, 7, 7}, 0);
+  EXPECT_EQ(holds_for(by_frame), 2);
+  auto by_grant = list_of({9, 9, 9, 9}, GNTCOPY_source_gref);
+  EXPECT_EQ(holds_for(by_grant), 2);
+  EXPECT_EQ(flags(9), read_only) << "and no mark";
+  for (const List& list : {by_frame, by_grant})
+    for (const gnttab_copy& args : list.copies) EXPECT_EQ(args.status, GNTST_okay);
+}
+
+TEST_F(CopyList, lets_go_of_an_end_that_the_next_operation_does_not_name) {
+  auto list = list_of({7, 6, 7, 7}, 0);
+  EXPECT_EQ(holds_for(list), 1 + 3);
+}
+
+TEST_F(CopyList, tells_a_frame_and_a_grant_of_one_number_apart) {
+  auto list = list_of({9, 9, 9, 9}, 0);
+  list.copies[1].flags = GNTCOPY_source_gref;
+  list.copies[1].source.u.ref = 9;
+  target.frames[9].shared().store(0, std::uint64_t{0x99});
+  EXPECT_EQ(holds_for(list), 1 + 3);
+}
+
+TEST_F(CopyList, keeps_nothing_from_an_operation_that_failed) {
+  auto list = list_of({7, 7, 7, 7}, 0);
+  list.copies[1].source.offset = 4089;
+  EXPECT_EQ(holds_for(list), 2 + 2);
+  EXPECT_EQ(list.copies[1].status, GNTST_bad_copy_arg);
+  EXPECT_EQ(list.copies[2].status, GNTST_okay);
 }
 
 TEST_F(GrantCopies, read_tables_and_do_not_write_them) {

@@ -33,6 +33,7 @@ class FakeGrantTarget : public vmm::GrantTarget {
                                                                   GrantUse use) override {
     if (frame.raw() >= frame_count) return fail(Errno::einval);
     if (use == GrantUse::write && frame.raw() >= first_table) return fail(Errno::ebusy);
+    ++holds;
     return frames[frame.raw()].shared();
   }
   [[nodiscard]] Status map_granted(pvmmu::Held, const vmm::GrantPlace& where,
@@ -94,7 +95,7 @@ class FakeGrantTarget : public vmm::GrantTarget {
   std::vector<FakePage> frames{frame_count};
   std::map<std::uint64_t, vmm::GrantedEntry> entries;
   vmm::GrantPlace last;
-  int flushes = 0;
+  int flushes = 0, holds = 0;
   std::function<void()> on_flush;
   std::shared_ptr<void> kept;
   [[nodiscard]] bool can_be_given(Mfn frame) {
