@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
 from harness.build import SCRIPTS
 from harness.images import Images
 
@@ -20,6 +19,8 @@ ip link set lo up
 
 def tools() -> list[Path]:
     if not all(map(shutil.which, TOOLS)):
+        import pytest  # scripts/bench-driver-domain does without
+
         pytest.skip("no xenstore-utils: scripts/setup --tests installs them")
     return [Path(shutil.which(tool) or "") for tool in TOOLS]
 
