@@ -129,8 +129,8 @@ DeviceRequests::Answer DeviceRequests::attach_disk_of_driver_domain(const Json& 
   disk.cdrom = flag_in(arguments, "cdrom");
   disk.discard = flag_in(arguments, "discard");
   disk.direct_io = flag_in(arguments, "direct_io");
-  const auto done = hot_plug_.attach_of_driver_domain({"vbd", number}, disk.vdev,
-                                                      text_in(arguments, "backend"), folders_of(disk));
+  const auto done = hot_plug_.attach_disk_of_driver_domain(number, disk.vdev, text_in(arguments, "backend"),
+                                                           folders_of(disk));
   if (!done) return Failed(done.error());
   return Json{{"kind", "vbd"}, {"number", number}};
 }
@@ -175,14 +175,8 @@ DeviceRequests::Answer DeviceRequests::attach_interface(const Json& arguments, D
   const auto vif = parse_vif(text_in(arguments, "vif"));
   if (!vif) return Failed(vif.error());
   if (vif->config.mac.empty()) return Failed("the interface has no mac");
-  for (const DeviceStatus& device : hot_plug_.bus().devices())
-    if (device.name.kind == "vif" &&
-        store_->read(device.name.backend_folder().child("mac")).value_or("") == vif->config.mac)
-      return Failed(
-          fmt::format("interface {} has the address {} already", device.name.number, vif->config.mac));
   if (!vif->config.backend.empty() && descriptors.empty()) {
-    const auto done = hot_plug_.attach_of_driver_domain({"vif", *index}, fmt::format("vif {}", *index),
-                                                        vif->config.backend, folders_of(vif->config, *index));
+    const auto done = hot_plug_.attach_interface_of_driver_domain(vif->config, *index);
     if (!done) return Failed(done.error());
     return Json{{"kind", "vif"}, {"number", *index}};
   }

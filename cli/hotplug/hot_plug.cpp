@@ -17,8 +17,19 @@ using devices::xenbus::Departure;
 
 tl::expected<std::unique_ptr<HotPlug>, std::string> HotPlug::make(devices::xenbus::Bus& bus, DomId guest,
                                                                   block::DiskLinks links,
-                                                                  DriverDomains driver_domains) {
-  std::unique_ptr<HotPlug> made(new HotPlug(bus, guest, std::move(links), std::move(driver_domains)));
+                                                                  DriverDomains driver_domains,
+                                                                  const Neighbours& neighbours) {
+  std::unique_ptr<HotPlug> made(
+      new HotPlug(bus, guest, std::move(links), std::move(driver_domains), neighbours.macs));
+  std::vector<std::string> macs;
+  for (const VifConfig& vif : neighbours.vifs) {
+    made->addresses_[static_cast<std::uint32_t>(macs.size())] = vif.mac;
+    macs.push_back(vif.mac);
+  }
+  const auto entered = neighbours.macs->enter(
+      guest, neighbours.name, macs,
+      [&hot_plug = *made](const std::string& mac) { return hot_plug.interface_of(mac); });
+  if (!entered) return tl::unexpected(entered.error());
   auto threads = devices::QueueThreadReserve::make(most, made->links_.wake_bus);
   if (!threads) return tl::unexpected(threads.error());
   made->links_.threads = std::move(*threads);
@@ -106,6 +117,42 @@ AttachedDevices HotPlug::attached() const {
   return attached_;
 }
 
+/// Before the guest is complete, it has all that it is to have.
+std::optional<std::uint32_t> HotPlug::interface_of(const std::string& mac) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [index, address] : addresses_)
+    if (address == mac && (!configured_ || bus_.has("vif", index))) return index;
+  return std::nullopt;
+}
+
+void HotPlug::configured() {
+  const std::lock_guard lock(mutex_);
+  configured_ = true;
+}
+
+HotPlug::Done HotPlug::take_address(const VifConfig& vif, std::uint32_t index,
+                                    const std::function<Done()>& plugs) {
+  return macs_->take(guest_, vif.mac, [&]() -> Done {
+    if (auto plugged = plugs(); !plugged) return plugged;
+    const std::lock_guard lock(mutex_);
+    addresses_[index] = vif.mac;
+    return {};
+  });
+}
+
+HotPlug::Done HotPlug::attach_disk_of_driver_domain(std::uint32_t number, std::string vdev,
+                                                    const std::string& backend,
+                                                    devices::xenbus::DeviceFolders folders) {
+  return attach_of_driver_domain({"vbd", number}, std::move(vdev), backend, std::move(folders));
+}
+
+HotPlug::Done HotPlug::attach_interface_of_driver_domain(const VifConfig& vif, std::uint32_t index) {
+  return take_address(vif, index, [&] {
+    return attach_of_driver_domain({"vif", index}, fmt::format("vif {}", index), vif.backend,
+                                   folders_of(vif, index));
+  });
+}
+
 HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t index,
                                         VifDescriptors descriptors) {
   if (bus_.has("vif", index)) return tl::unexpected(std::string("the guest has this device already"));
@@ -115,7 +162,9 @@ HotPlug::Done HotPlug::attach_interface(const VifConfig& vif, std::uint32_t inde
       {links_.events, links_.grants, links_.frame_holder, links_.wake_bus, links_.threads, links_.trusted},
       1);
   if (!made) return tl::unexpected(made.error());
-  return plug({"vif", index}, fmt::format("vif {}", index), std::move(*made));
+  return take_address(vif, index, [&] {
+    return plug({"vif", index}, fmt::format("vif {}", index), std::move(*made));
+  });
 }
 
 HotPlug::Done HotPlug::detach(const std::string& kind, std::uint32_t number, bool forced) {

@@ -78,14 +78,17 @@ tl::expected<void, std::string> Guest::add_devices(Host& host, GuestLinks links)
                                            nullptr,
                                            !config_.driver_domain};
   const DriverDomains driver_domains{host.store(), host.domain_names()};
-  auto hot_plug = HotPlug::make(bus, id, to_guest, driver_domains);
+  auto hot_plug =
+      HotPlug::make(bus, id, to_guest, driver_domains, {host.mac_addresses(), config_.name, config_.vifs});
   if (!hot_plug) return tl::unexpected(hot_plug.error());
   hot_plug_ = std::move(*hot_plug);
   if (auto added = add_disks(bus, config_, std::move(links.images), id, to_guest); !added) return added;
   if (auto added = add_devices_of_driver_domains(bus, driver_domains, config_, id); !added) return added;
-  return add_interfaces(bus, config_, std::move(links.wirings), id,
-                        {to_guest.events, to_guest.grants, to_guest.frame_holder, to_guest.wake_bus, nullptr,
-                         to_guest.trusted});
+  const auto added = add_interfaces(bus, config_, std::move(links.wirings), id,
+                                    {to_guest.events, to_guest.grants, to_guest.frame_holder,
+                                     to_guest.wake_bus, nullptr, to_guest.trusted});
+  hot_plug_->configured();
+  return added;
 }
 
 tl::expected<void, std::string> Guest::build(const loader::KernelImage& kernel,

@@ -8,6 +8,7 @@
 #include <tl/expected.hpp>
 
 #include "cli/config/guest_config.hpp"
+#include "cli/hotplug/mac_addresses.hpp"
 #include "cli/run/domain_names.hpp"
 #include "cli/run/guest.hpp"
 #include "cli/run/host_options.hpp"
@@ -55,6 +56,8 @@ class Host {
   [[nodiscard]] const std::shared_ptr<devices::xenstore::Store>& store() const { return store_; }
   /// For devices whose backend is another guest of the machine.
   [[nodiscard]] const std::shared_ptr<DomainNames>& domain_names() const { return domain_names_; }
+  /// Of all interfaces in the machine.
+  [[nodiscard]] const std::shared_ptr<MacAddresses>& mac_addresses() const { return mac_addresses_; }
   /// Watches of devices on that store.
   [[nodiscard]] devices::xenstore::NodeWatcher& node_watcher() { return node_watcher_; }
 
@@ -68,6 +71,7 @@ class Host {
   std::shared_ptr<devices::GrantNeighbours> grants_ = std::make_shared<devices::GrantNeighbours>();
   std::shared_ptr<devices::xenstore::Store> store_ = std::make_shared<devices::xenstore::Store>();
   std::shared_ptr<DomainNames> domain_names_ = std::make_shared<DomainNames>();
+  std::shared_ptr<MacAddresses> mac_addresses_ = std::make_shared<MacAddresses>();
   devices::xenstore::NodeWatcher node_watcher_{store_};
   DomId last_domain_{0};
 };

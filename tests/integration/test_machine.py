@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness.images import Images
 from harness.pinfold import Guest, Pinfold
-from test_formats import initrd_with, qemu_img, server_of
+from test_formats import initrd_with, qemu_img, server_of, wait_until
 
 AUDITED = "audit: .*no reference left"
 
@@ -44,6 +44,26 @@ def goes_on(host: Pinfold, name: str) -> bool:
 
 
 # -- together
+
+def test_an_interface_has_no_address_of_a_neighbours(host: Pinfold) -> None:
+    """Of its configuration, or of what it was given since; a guest that joins has none of either."""
+    def attach(guest: str, mac: str) -> tuple[int, str]:
+        done = host("network-attach", guest, f"net=listen:unix:{host.folder}/{guest}-{mac[-2:]}", f"mac=00:16:3e:00:00:{mac}")
+        return done.returncode, done.stderr
+    configured, given, third = "01", "02", "03"
+    run(host, caller(host, "one", f"vif = [ 'net=listen:unix:{host.folder}/wire,mac=00:16:3e:00:00:{configured}' ]"), caller(host, "two"))
+    wait_until(lambda: len(listed(host)) == 2 and goes_on(host, "two"), "they do not run")
+    assert attach("one", given) == (0, "")
+    for mac, number in ((configured, 0), (given, 1)):
+        assert attach("two", mac) == (3, f"pinfold: two: interface 0: interface {number} of one has the address 00:16:3e:00:00:{mac} already\n")
+    assert attach("two", third) == (0, "")
+    joins = config(host, "joins", "control_keeps_calling", "", f"vif = [ 'net=listen:unix:{host.folder}/w,mac=00:16:3e:00:00:{third}' ]")
+    done = host("create", "--with", "one", joins)
+    assert done.returncode != 0 and f"interface 0 of two has the address 00:16:3e:00:00:{third} already" in done.stderr
+    assert sorted(listed(host)) == ["one", "two"] and goes_on(host, "one") and goes_on(host, "two")
+    host("network-detach", "--force", "one", "1")
+    wait_until(lambda: attach("two", given)[0] == 0, "the address of a device that is gone is taken")
+
 
 def test_each_line_has_its_guests_name_and_each_guest_is_listed(host: Pinfold) -> None:
     guest = run(host, caller(host, "one"), caller(host, "two"), "--audit")
