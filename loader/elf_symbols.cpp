@@ -34,11 +34,9 @@ void append_functions(std::string& list, Elf* elf, Elf_Scn* section, const GElf_
   }
 }
 
-}  // namespace
+using ElfFile = std::unique_ptr<Elf, ElfEnd>;
 
-Loaded<std::string> function_list(int file) {
-  if (elf_version(EV_CURRENT) == EV_NONE) return refuse("libelf is of another version");
-  const std::unique_ptr<Elf, ElfEnd> elf(elf_begin(file, ELF_C_READ, nullptr));
+Loaded<std::string> functions_of(const ElfFile& elf) {
   if (!elf || elf_kind(elf.get()) != ELF_K_ELF || gelf_getclass(elf.get()) != ELFCLASS64)
     return refuse("not a 64-bit ELF file");
   std::string list;
@@ -49,6 +47,20 @@ Loaded<std::string> function_list(int file) {
   }
   if (list.empty()) return refuse("no function is named in it");
   return list;
+}
+
+}  // namespace
+
+Loaded<std::string> function_list(int file) {
+  if (elf_version(EV_CURRENT) == EV_NONE) return refuse("libelf is of another version");
+  return functions_of(ElfFile(elf_begin(file, ELF_C_READ, nullptr)));
+}
+
+Loaded<std::string> function_list(std::span<const std::byte> file) {
+  if (elf_version(EV_CURRENT) == EV_NONE) return refuse("libelf is of another version");
+  // libelf reads only, but its interface does not say so.
+  const void* const begin = file.data();
+  return functions_of(ElfFile(elf_memory(static_cast<char*>(const_cast<void*>(begin)), file.size())));
 }
 
 }  // namespace pinfold::loader

@@ -1,6 +1,8 @@
 // The functions that an ELF file's symbol table names.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string>
 
 #include "loader/load_error.hpp"
@@ -11,5 +13,7 @@ namespace pinfold::loader {
 /// System.map has them. Errors: not an ELF file, or one without a symbol table (a kernel's is in its debug
 /// package).
 [[nodiscard]] Loaded<std::string> function_list(int file);
+/// The same of a file's contents.
+[[nodiscard]] Loaded<std::string> function_list(std::span<const std::byte> file);
 
 }  // namespace pinfold::loader

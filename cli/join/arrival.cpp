@@ -146,7 +146,9 @@ tl::expected<Arrival, std::string> unpack(const Json& text, Files files) {
     if (!read) return Failed(read.error());
     initrd.emplace(std::move(*read));
   }
-  auto symbols = symbols_of(files.take(text.at("symbols")), options->watch.system_map);
+  const auto& watch = options->watch;
+  auto symbols =
+      symbols_of(files.take(text.at("symbols")), watch.system_map.empty() ? watch.vmlinux : watch.system_map);
   auto processors = processors_of(guest.cpus, guest.all_vcpus(), vmm::Processors::of_this_thread());
   if (!symbols || !processors) return Failed(symbols ? "cpus: " + processors.error() : symbols.error());
   auto images = images_of(guest, text.at("disks"), files);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "cli/control/protocol.hpp"
 #include "cli/images/image_servers.hpp"
 #include "cli/images/remote_image.hpp"
+#include "cli/join/elf_names.hpp"
 #include "cli/join/parcel.hpp"
 #include "cli/run/boot_source.hpp"
 #include "cli/run/disks.hpp"
@@ -88,11 +90,18 @@ Result<void> add_console(Files& files, Json& text, const ConsoleOptions& options
 }
 
 /// It is parsed by the machine's monitor, which trusts it no more than this process does.
-Result<void> add_symbols(Files& files, Json& text, const std::filesystem::path& map) {
-  if (map.empty()) return {};
-  const auto names = loader::Buffer::read_file(map, most_bytes_of_map);
-  if (!names) return failure(exit_bad_image, fmt::format("{}: {}", map.string(), names.error().message));
-  text["symbols"] = files.add(sealed_file(names->bytes()));
+Result<void> add_symbols(Files& files, Json& text, const RunOptions& options) {
+  const auto& [map, vmlinux] = std::tie(options.watch.system_map, options.watch.vmlinux);
+  if (!map.empty()) {
+    const auto names = loader::Buffer::read_file(map, most_bytes_of_map);
+    if (!names) return failure(exit_bad_image, fmt::format("{}: {}", map.string(), names.error().message));
+    text["symbols"] = files.add(sealed_file(names->bytes()));
+  } else if (!vmlinux.empty()) {
+    // A thread of a confined monitor can't make the system calls of the library that reads ELF files.
+    const auto names = names_in_elf(vmlinux, options.sandbox.mode);
+    if (!names) return failure(exit_bad_image, names.error());
+    text["symbols"] = files.add(sealed_file(std::as_bytes(std::span(*names))));
+  }
   return {};
 }
 
@@ -114,8 +123,6 @@ Result<BootSource> find_boot(const RunOptions& options) {
 std::string objection_to(const RunOptions& options) {
   if (options.watch.trace.to)
     return "--trace-mmu is for machines from their start; then it has the guests that join, too";
-  if (!options.watch.vmlinux.empty())
-    return "--vmlinux is for guests that a machine starts with; --system-map has the same names";
   for (const DiskConfig& disk : options.guest.disks)
     if (!is_raw_file(disk))
       return fmt::format(
@@ -145,7 +152,7 @@ Result<void> send_guest(const vmm::Fd& socket, const RunOptions& options, const 
             {"sockets", Json::array()},
             {"networks", Json::array()},
             {"disks", Json::array()}};
-  if (auto added = add_symbols(files, text, boots.watch.system_map); !added) return added;
+  if (auto added = add_symbols(files, text, boots); !added) return added;
   for (const int listener : sockets) text["sockets"].push_back(files.borrow(listener));
   for (const VifDescriptors& vif : networks) {
     Json lanes = Json::array();

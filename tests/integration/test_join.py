@@ -229,12 +229,14 @@ def test_a_joined_guest_is_debugged(host: Pinfold, work: Path, create: Create) -
     wait_until(lambda: not place.exists(), "the debugger's socket is gone", 60)
 
 
-def test_a_joined_guest_that_crashes_names_its_functions(host: Pinfold, work: Path, create: Create) -> None:
+@pytest.mark.parametrize("option", ["--system-map", "--vmlinux"])
+def test_a_joined_guest_that_crashes_names_its_functions(host: Pinfold, work: Path, create: Create, option: str) -> None:
     create(caller(host, "one"))
     kernel = host.build.guest("bad_shuts_down")
     names = subprocess.run(["nm", kernel], capture_output=True, text=True, check=True).stdout
     (work / "map").write_text(names)
-    create("--with", "one", config(host, "two", "bad_shuts_down", "crash"), "--system-map", work / "map")
+    file = work / "map" if option == "--system-map" else kernel
+    create("--with", "one", config(host, "two", "bad_shuts_down", "crash"), option, file)
     wait_until(lambda: "kit_hypercall" in log_of(work, "one"), "the report names functions", 60)
     wait_until(lambda: list(listed(host)) == ["one"], "two has ended", 60)
     assert goes_on(host, "one")
@@ -259,7 +261,8 @@ def test_what_another_guest_of_the_machine_has_is_refused(host: Pinfold, work: P
     (host.folder / "one.cfg").unlink()
     assert "disk.img" in refused(host, caller(host, "two", line))
     assert "/nowhere" in refused(host, "--with", "one", caller(host, "two"), "--system-map", "/nowhere")
-    assert "--vmlinux" in refused(host, "--with", "one", caller(host, "two"), "--vmlinux", host.build.guest("control_keeps_calling"))
+    assert "/nowhere" in refused(host, "--with", "one", caller(host, "two"), "--vmlinux", "/nowhere")
+    assert f"{disk}: not a 64-bit ELF file" in refused(host, "--with", "one", caller(host, "two"), "--vmlinux", disk)
     assert "gdb" in refused(host, "--with", "one", caller(host, "two"), "--gdb", f"unix:{work}/nowhere/gdb")
     assert list(listed(host)) == ["one"] and goes_on(host, "one")
     create("--with", "one", caller(host, "two"))
