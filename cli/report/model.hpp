@@ -82,7 +82,7 @@ struct Limits {
   std::size_t time_points = 4'000;
   std::size_t buckets = 1'024;
   std::size_t domains = FrameFollower::most_domains;
-  Loans::Limits loans;
+  Loans::Limits loans = {};
 };
 
 /// Reads the log to its end, or to where it is damaged.
