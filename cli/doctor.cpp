@@ -109,6 +109,11 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
       yes_no("debug_registers", f.debug_registers_act, "breakpoints in debug registers act",
              "breakpoints in debug registers have no effect", "watchpoints work in guests, as on Xen",
              "watchpoints of debuggers and perf in guests are kept, but never hit"),
+      yes_no("fsgsbase", f.fsgsbase_works, "CR4.FSGSBASE lets programs change segment bases",
+             "FSGSBASE does not work at CPL3, or not as CR4 says",
+             f.syscall_stays_at_cpl3 ? "not offered to guests here: it would take more exits"
+                                     : "guests have it, as on Xen",
+             "hidden from guests"),
       yes_no("time_stamp_disable", f.time_stamp_disable_works, "CR4.TSD makes RDTSC fault",
              "CR4.TSD is ignored at CPL3", "a guest can keep its programs from the TSC",
              "programs can read the TSC whatever the guest's CR4.TSD says"),

@@ -39,6 +39,14 @@ namespace {
 static_assert(sizeof(StatePage::iret) == sizeof(iret_context));
 static_assert(sizeof(GuestHandler) == 16, "the gate shifts a vector by 4");
 
+/// Instructions of two bytes, as a 16-bit load sees them (Intel SDM vol. 2).
+namespace opcode {
+constexpr unsigned rdmsr = 0x320f, wrmsr = 0x300f;
+}  // namespace opcode
+
+static_assert(msr::gs_base == msr::fs_base + 1 && msr::kernel_gs_base == msr::fs_base + 2,
+              "the gate compares a number with the first of them");
+
 constexpr unsigned bit_number(std::uint64_t bit) { return static_cast<unsigned>(std::countr_zero(bit)); }
 
 /// Vectors that are the guest kernel's without a look at the instruction.
@@ -91,6 +99,7 @@ void state_page() {
   STATE_FIELD(STATE_VERSION, version);
   STATE_FIELD(STATE_WATCHES, watches);
   STATE_FIELD(STATE_GS_MOVED, gs_moved);
+  STATE_FIELD(STATE_EMULATED, emulated);
   STATE_FIELD(STATE_SINGLE_STEPPED, single_stepped);
   STATE_FIELD(STATE_GUEST_RSP, guest_rsp);
   STATE_FIELD(STATE_REFUSED_VECTOR, refused_vector);
@@ -158,10 +167,14 @@ void processor() {
   CONSTANT(MSR_FS_BASE, msr::fs_base);
   CONSTANT(MSR_GS_BASE, msr::gs_base);
   CONSTANT(MSR_KERNEL_GS_BASE, msr::kernel_gs_base);
+  CONSTANT(BASE_MSRS, msr::kernel_gs_base - msr::fs_base + 1);
+  CONSTANT(RDMSR_OPCODE, opcode::rdmsr);
+  CONSTANT(WRMSR_OPCODE, opcode::wrmsr);
   CONSTANT(VECTOR_DB, vector::db);
   CONSTANT(VECTOR_NMI, vector::nmi);
   CONSTANT(VECTOR_NM, vector::nm);
   CONSTANT(VECTOR_PF, vector::pf);
+  CONSTANT(VECTOR_GP, vector::gp);
   CONSTANT(FAST_VECTORS, fast_vectors);
   CONSTANT(VECTORS_ON_OWN_STACKS, vectors_on_own_stacks());
   CONSTANT(VECTORS_WITH_ERROR, vector::with_error_code);

@@ -44,11 +44,11 @@ constexpr std::uint32_t repeated_e1d =
 constexpr std::uint32_t allowed_e1c =
     allow<3>({F(LAHF_LM), F(ABM), F(SSE4A), F(MISALIGNSSE), F(3DNOWPREFETCH), F(XOP), F(FMA4), F(TBM)});
 constexpr std::uint32_t allowed_d1a = allow<4>({F(XSAVEOPT), F(XSAVEC), F(XGETBV1)});
-// Leaf 7. FSGSBASE is hidden because a kernel that uses it pays two more exits per context switch here.
-constexpr std::uint32_t allowed_7b =
-    allow<5>({F(BMI1), F(AVX2), F(FDP_EXCP_ONLY), F(BMI2), F(ERMS), F(NO_FPU_SEL), F(AVX512F), F(AVX512DQ),
-              F(RDSEED), F(ADX), F(AVX512_IFMA), F(CLFLUSHOPT), F(CLWB), F(AVX512PF), F(AVX512ER),
-              F(AVX512CD), F(SHA), F(AVX512BW), F(AVX512VL)});
+// Leaf 7.
+constexpr std::uint32_t allowed_7b = allow<5>(
+    {F(FSGSBASE), F(BMI1),     F(AVX2),     F(FDP_EXCP_ONLY), F(BMI2),        F(ERMS),       F(NO_FPU_SEL),
+     F(AVX512F),  F(AVX512DQ), F(RDSEED),   F(ADX),           F(AVX512_IFMA), F(CLFLUSHOPT), F(CLWB),
+     F(AVX512PF), F(AVX512ER), F(AVX512CD), F(SHA),           F(AVX512BW),    F(AVX512VL)});
 constexpr std::uint32_t allowed_7c =
     allow<6>({F(PREFETCHWT1), F(AVX512_VBMI), F(AVX512_VBMI2), F(GFNI), F(VAES), F(VPCLMULQDQ),
               F(AVX512_VNNI), F(AVX512_BITALG), F(AVX512_VPOPCNTDQ), F(CLDEMOTE)});
@@ -75,7 +75,8 @@ constexpr std::uint32_t avx512_71a = allow<10>({F(AVX512_BF16)});
 
 constexpr std::uint32_t bit(int feature) { return 1U << (feature % 32); }
 constexpr std::uint32_t hypervisor = bit(F(HYPERVISOR)), osxsave = bit(F(OSXSAVE)), xsave = bit(F(XSAVE)),
-                        sep = bit(F(SEP)), nscb = bit(F(NSCB)), xsavec = bit(F(XSAVEC));
+                        sep = bit(F(SEP)), nscb = bit(F(NSCB)), xsavec = bit(F(XSAVEC)),
+                        fsgsbase = bit(F(FSGSBASE));
 #undef F
 
 // XCR0 (Intel SDM vol. 1, 13.3). MPX and protection keys are hidden, and so is their state.
@@ -176,6 +177,7 @@ CpuidResult CpuidPolicy::structured_features(std::uint32_t subleaf) const {
   if (subleaf == 0) {
     result.eax = std::min(host.eax, 2U);
     result.ebx = host.ebx & allowed_7b & ~(hidden_by_ymm & avx_7b) & ~(hidden_by_512 & avx512_7b);
+    if (!options_.fsgsbase) result.ebx &= ~fsgsbase;
     result.ecx = host.ecx & allowed_7c & ~(hidden_by_ymm & avx_7c) & ~(hidden_by_512 & avx512_7c);
     result.edx = host.edx & allowed_7d & ~(hidden_by_512 & avx512_7d);
   } else if (subleaf == 1) {

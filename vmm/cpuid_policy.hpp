@@ -43,6 +43,8 @@ struct CpuidOptions {
   /// Loading a null selector into FS or GS clears its base. All Intel processors do that, by measurement;
   /// AMD's say in CPUID if they do.
   bool null_selector_clears_base = false;
+  /// The guest may set CR4.FSGSBASE. False hides FSGSBASE.
+  bool fsgsbase = false;
   /// SYSENTER from compatibility mode reaches the monitor. False hides SEP.
   bool sysenter = true;
   /// Bits of machine addresses that page-table entries may hold; 0: the host's.

@@ -29,6 +29,9 @@ struct HostTraits {
   bool fast_paths = false;
   /// Breakpoints in the debug registers stop the guest. Otherwise they are kept, and have no effect.
   bool debug_registers = false;
+  /// The guest may set CR4.FSGSBASE. Where each RDMSR leaves the VM it may not: a kernel that uses FSGSBASE
+  /// reads MSR_KERNEL_GS_BASE at each context switch.
+  bool fsgsbase = false;
   /// Of the host's processors, which the guest reads in MSR 0x8b, as on Xen.
   std::uint64_t microcode_revision = 0;
   WriteProtection protection = WriteProtection::mprotect;

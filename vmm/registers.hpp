@@ -55,7 +55,7 @@ inline constexpr std::uint64_t pe = 1U << 0, mp = 1U << 1, ts = 1U << 3, et = 1U
 /// CR4 bits (vol. 3, 2.5).
 namespace cr4 {
 inline constexpr std::uint64_t tsd = 1U << 2, de = 1U << 3, pae = 1U << 5, mce = 1U << 6, osfxsr = 1U << 9,
-                               osxmmexcpt = 1U << 10, osxsave = 1U << 18;
+                               osxmmexcpt = 1U << 10, fsgsbase = 1U << 16, osxsave = 1U << 18;
 }  // namespace cr4
 
 }  // namespace pinfold::vmm

@@ -26,6 +26,7 @@ Json finished_in_the_vm(vmm::Domain& domain) {
               {"event", counts.events}};
   for (std::size_t i = 0; i < counts.hypercalls.size(); ++i)
     if (counts.hypercalls[i] != 0) all[domain.hypercalls().name(i)] = counts.hypercalls[i];
+  all["segment base register"] = counts.base_registers;
   return all;
 }
 

@@ -19,7 +19,7 @@ from harness.session import MOUNTS, shell_command
 
 # Checks that take only seconds on that machine, where a context switch takes a millisecond, and checks of what
 # differs from a host with shadow paging.
-CHECKS = "copy-on-write faults alternate-stack ldt single-step breakpoint compat-code ldt-code bad-selector"
+CHECKS = "copy-on-write faults alternate-stack bases ldt single-step breakpoint compat-code ldt-code bad-selector"
 SESSION = (f"{MOUNTS} uname -a; dmesg | grep Xen; pinfold-guest-check -m 4 {CHECKS}; "
            "echo checks exited with $?; {disk} poweroff -f")
 # A disk in qcow2, which a qemu-nbd serves there: what is on it, and what the guest writes at 4 MB.
@@ -80,6 +80,7 @@ def test_the_guest_booted_paravirtualized_on_xen(session: Run) -> None:
 def test_all_guest_checks_hold(session: Run) -> None:
     assert not session.says("^check .*FAILED")
     assert session.says("^checks exited with 0")
+    assert session.says("^check bases: ok [0-9]+ threads"), "that machine has FSGSBASE"
 
 
 def test_nothing_oopsed_and_the_guest_powered_off(session: Run) -> None:

@@ -11,7 +11,7 @@ from harness.rig import Rig
 from harness.session import shell_command
 
 GUESTS = int(os.environ.get("PINFOLD_LOAD_GUESTS", "20"))
-LOAD = ("mount -t proc proc /proc; pinfold-guest-check watchpoints; for shell in 1 2 3 4 5 6; do (k=0; while [ $k -lt 20 ]; do seq 500 | sha256sum >/dev/null; "
+LOAD = ("mount -t proc proc /proc; pinfold-guest-check watchpoints bases; for shell in 1 2 3 4 5 6; do (k=0; while [ $k -lt 20 ]; do seq 500 | sha256sum >/dev/null; "
         "k=$((k + 1)); done) & done; wait; echo the load is over; poweroff -f")
 
 
@@ -31,3 +31,4 @@ def test_guests_under_load_on_two_processors(rig: Rig, build: Build, images: Ima
     assert run.count("^guest [0-9]+ ended with 0$") == guests
     assert run.count("^the load is over") == guests
     assert run.count("^check watchpoints: ok 3 stores, 3 hits") == guests
+    assert run.count("^check bases: ok [0-9]+ threads") == guests

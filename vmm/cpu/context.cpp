@@ -72,7 +72,10 @@ Status GuestCpu::initialise(pvmmu::Held held, const Context& c) {
     bases_.set_all(c.fs_base, c.gs_base_kernel, c.gs_base_user);
   else
     bases_.set_all(c.fs_base, c.gs_base_user, c.gs_base_kernel);
-  for (const unsigned n : {0U, 1U, 2U, 3U, 6U, 7U}) (void)state_.debug.set(n, c.debugreg[n], false);
+  state_.set_cr4(c.ctrlreg[4], domain_.config().host.fsgsbase);
+  const bool port_breakpoints = (state_.cr4 & cr4::de) != 0;
+  for (const unsigned n : {0U, 1U, 2U, 3U, 6U, 7U})
+    (void)state_.debug.set(n, c.debugreg[n], port_breakpoints);
   if (c.ldt_ents != 0) (void)descriptors_.set_ldt(held, GuestVaddr(c.ldt_base), c.ldt_ents);
   publish_time(held);
   regs_.changed = true;

@@ -40,6 +40,7 @@ tl::expected<CpuidPolicy, std::string> cpuid_policy_for(const Kvm& kvm, const Ho
   options.tsc_shift = clock.scale().shift;
   options.tsc_reliable = host.tsc_invariant;
   options.sysenter = false;
+  options.fsgsbase = host.fsgsbase;
   constexpr std::uint32_t genu = 0x756e6547;  // Intel processors clear it; AMD ones say so themselves
   options.null_selector_clears_base = source(0, 0).ebx == genu;
   return CpuidPolicy(source, options);

@@ -105,10 +105,12 @@ bool GuestCpu::load_segments(pvmmu::Held held) {
   return load_bases() || changed;
 }
 
-/// The same for registers that an IRETQ does not load: segment bases, virtual CR0.TS and CR4.TSD.
+/// The same for registers that an IRETQ does not load: segment bases, virtual CR0.TS, CR4.TSD and
+/// CR4.FSGSBASE.
 bool GuestCpu::load_bases() {
   kvm_sregs& s = vcpu_.sregs();
-  const std::uint64_t cr4 = (s.cr4 & ~cr4::tsd) | (state_.cr4 & cr4::tsd);
+  constexpr std::uint64_t guests = cr4::tsd | cr4::fsgsbase;
+  const std::uint64_t cr4 = (s.cr4 & ~guests) | (state_.cr4 & guests);
   state_.cr4_changed = false;
   const std::uint64_t cr0 = state_.task_switched ? s.cr0 | cr0_ts : s.cr0 & ~cr0_ts;
   const std::uint64_t fs = bases_.fs(), gs = bases_.active_gs();

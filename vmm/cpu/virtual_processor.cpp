@@ -9,9 +9,7 @@ namespace {
 constexpr std::uint64_t cr0_fixed =
     0x80050033;  // PG, AM, WP, NE, ET, MP, PE: as the processor really has them
 constexpr std::uint64_t cr0_ts = 1U << 3;
-/// CR4 bits that the guest may set (TSD, DE, OSXSAVE), and those that it sees set (PAE, MCE, OSFXSR,
-/// OSXMMEXCPT).
-constexpr std::uint64_t cr4_guest = cr4::tsd | cr4::de | cr4::osxsave;
+/// The CR4 bits that the guest sees set, whatever it writes.
 constexpr std::uint64_t cr4_shown = cr4::pae | cr4::mce | cr4::osfxsr | cr4::osxmmexcpt;
 
 }  // namespace
@@ -39,10 +37,7 @@ Status VirtualProcessor::write_cr(unsigned n, std::uint64_t value) {
       if (!loaded) return fail(loaded.error().error());
       return {};
     }
-    case 4:
-      cpu_.state().cr4 = value & cr4_guest;
-      cpu_.state().cr4_changed = true;
-      return {};
+    case 4: cpu_.state().set_cr4(value, cpu_.domain().config().host.fsgsbase); return {};
     default: return fail(Errno::eperm);
   }
 }

@@ -7,7 +7,7 @@
 // and need not save or trust a register of the guest's first. It never enables interrupts.
 //
 // Rules that keep it safe:
-//  - It accesses guest memory in three places, through the guest's own tables. Before that it refuses addresses in the
+//  - It accesses guest memory in four places, through the guest's own tables. Before that it refuses addresses in the
 //    hypervisor's slots, which alone have supervisor pages. A fault there, or in a load of a guest's selector, goes to
 //    a fixup; until then nothing was changed that the monitor would look at. Each word is read once.
 //  - It reads the mirrors in one place, with the same fixup. They are mapped read-only, and no
@@ -138,6 +138,8 @@ exception:
         jz nested
         push_registers
         mov F_KIND(%rsp), %rax
+        cmp $VECTOR_GP, %eax
+        je protection_fault
         mov $FAST_VECTORS, %ecx
         bt %eax, %ecx
         jnc slow
@@ -163,6 +165,47 @@ device_not_available:
         clts
         movq $0, STATE(TASK_SWITCHED)
         jmp bounce_exception
+
+        // RDMSR and WRMSR of a segment base by the guest's kernel are emulated here. With FSGSBASE, Linux reads the
+        // inactive GS base at each context switch. Anything else that raises #GP is left to the monitor, and so is a
+        // base that is not canonical, or an instruction with a prefix.
+protection_fault:
+        cmpq $0, F_ERROR(%rsp)
+        jne slow
+        cmpq $0, STATE(KERNEL_MODE)
+        je slow
+        cmpq $CODE64, F_CS(%rsp)
+        jne slow
+        testl $FLAG_TF, F_RFLAGS(%rsp)
+        jnz slow
+        mov F_RCX(%rsp), %ecx
+        lea -MSR_FS_BASE(%rcx), %eax
+        cmp $BASE_MSRS, %eax
+        jae slow
+        mov F_RIP(%rsp), %rsi
+        refuse_hypervisors %rsi, %rax
+instruction_loads:
+        movzwl (%rsi), %ebx
+instruction_loads_behind:
+        cmp $RDMSR_OPCODE, %ebx
+        jne 1f
+        rdmsr
+        mov %rax, F_RAX(%rsp)
+        mov %rdx, F_RDX(%rsp)
+        jmp 2f
+1:      cmp $WRMSR_OPCODE, %ebx
+        jne slow
+        mov F_RAX(%rsp), %eax
+        mov F_RDX(%rsp), %edx
+        movswl %dx, %esi  // bit 47 of the base has to be the same as all above it
+        cmp %esi, %edx
+        jne slow
+        wrmsr
+        movq $1, STATE(GS_MOVED)
+2:      addq $2, F_RIP(%rsp)
+        andq $~FLAG_RF, F_RFLAGS(%rsp)
+        incq STATE(EMULATED)
+        jmp leave
 
         // A page that is not present is a fault for the guest. So is a program's write to a page that its tables make
         // read-only. A kernel's write to such a page is left to the monitor: it may be meant for a page table.
@@ -378,6 +421,7 @@ nested:
         fixup stores, stores_behind, fixed
         fixup loads, loads_behind, fixed
         fixup walk_loads, walk_loads_behind, fixed
+        fixup instruction_loads, instruction_loads_behind, fixed
         fixup operation_loads, operation_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx

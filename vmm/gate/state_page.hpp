@@ -43,6 +43,7 @@ struct StatePage {
 
   // The gate writes these, the monitor reads them.
   std::uint64_t gs_moved;        ///< Not 0: the inactive GS base may differ from what the monitor set.
+  std::uint64_t emulated;        ///< Counts RDMSR and WRMSR that the gate emulated.
   std::uint64_t single_stepped;  ///< Not 0: the gate bounced a #DB.
   std::uint64_t guest_rsp;       ///< The guest's RSP, at a SYSCALL that is left to the monitor.
   std::uint64_t refused_vector;  ///< Vector of the fault that an IRETQ to the guest raised.

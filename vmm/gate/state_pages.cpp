@@ -9,6 +9,7 @@ FastPathCounts StatePages::counts() const {
       sum.exceptions[i] += get(cpu, {&StatePage::bounced, i});
     for (std::size_t i = 0; i < sum.hypercalls.size(); ++i)
       sum.hypercalls[i] += get(cpu, {&StatePage::hypercalls, i});
+    sum.base_registers += get(cpu, &StatePage::emulated);
     sum.syscalls += get(cpu, {&StatePage::bounced, bounced_syscalls});
     sum.events += get(cpu, {&StatePage::bounced, bounced_events});
   }

@@ -15,6 +15,7 @@ struct FastPathCounts {
   std::array<std::uint64_t, gate::exceptions> exceptions{};  ///< Bounced, by vector.
   std::uint64_t syscalls = 0, events = 0;                    ///< Bounced.
   std::array<std::uint64_t, 64> hypercalls{};                ///< By number.
+  std::uint64_t base_registers = 0;                          ///< RDMSR and WRMSR of a segment base.
 };
 
 namespace gate {

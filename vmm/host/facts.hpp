@@ -38,6 +38,8 @@ struct HostFacts {
   bool task_switched_flag_works = false;
   /// A breakpoint of KVM_SET_DEBUGREGS stops code at CPL3, and KVM tells in DR6 which one it was.
   bool debug_registers_act = false;
+  /// WRFSBASE and its kin work at CPL3 while CR4.FSGSBASE is set, and raise #UD while it is clear.
+  bool fsgsbase_works = false;
   /// With CR4.TSD set, RDTSC at CPL3 raises #GP.
   bool time_stamp_disable_works = false;
   /// If mprotect forbids an access in the view, KVM_RUN fails with EFAULT, and the access succeeds once it is

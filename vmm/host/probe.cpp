@@ -22,7 +22,7 @@ using Kind = ProbeOutcome::Kind;
 
 constexpr std::uint64_t a_value = 0xaaaa, b_value = 0xbbbb, c_value = 0xcccc;
 constexpr std::uint64_t slot_256 = 0xffff800000000000;
-constexpr unsigned vector_bp = 3, vector_nm = 7, vector_gp = 13, vector_int_80 = 0x80;
+constexpr unsigned vector_bp = 3, vector_ud = 6, vector_nm = 7, vector_gp = 13, vector_int_80 = 0x80;
 constexpr std::uint64_t cr0_ts = 1U << 3;
 
 ProbeOutcome load(ProbeGuest& guest, std::uint64_t from) { return guest.user(pinfold_probe_load, from); }
@@ -182,6 +182,18 @@ bool time_stamp_disable_works(ProbeGuest& guest) {
   return refused;
 }
 
+/// The base is one that the guest's FS does not have otherwise. GS is as FS.
+bool fsgsbase_works(ProbeGuest& guest) {
+  constexpr std::uint64_t base = 0x123456789000;
+  const auto swap = [&] { return guest.user(pinfold_probe_fsgsbase, base); };
+  if (!is_exception(swap(), vector_ud)) return false;
+  guest.vcpu().sregs().cr4 |= cr4::fsgsbase;
+  const auto done = swap();
+  const bool told = guest.vcpu().sregs().fs.base == base;
+  guest.vcpu().sregs().cr4 &= ~cr4::fsgsbase;
+  return done.done() && done.rax == base && told;
+}
+
 /// Has to be the last probe, because CR0.TS stays set.
 bool task_switched_flag_works(ProbeGuest& guest) {
   guest.vcpu().sregs().cr0 |= cr0_ts;
@@ -221,6 +233,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.access_is_finished_on_request = access_is_finished_on_request(*guest);
   facts.tells_if_interruptible = tells_if_interruptible(*guest);
   facts.debug_registers_act = debug_registers_act(*guest);
+  facts.fsgsbase_works = fsgsbase_works(*guest);
   facts.time_stamp_disable_works = time_stamp_disable_works(*guest);
   facts.tsc_offset_works = tsc_offset_works(*guest);
   facts.task_switched_flag_works = task_switched_flag_works(*guest);
@@ -245,6 +258,7 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.tsc_invariant = facts.tsc_invariant;
   traits.debug_registers = facts.debug_registers_act;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
+  traits.fsgsbase = facts.fsgsbase_works && traits.fast_paths;
   traits.microcode_revision = facts.microcode_revision;
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;
   traits.max_map_count = facts.max_map_count;

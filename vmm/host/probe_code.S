@@ -34,6 +34,10 @@ PIECE(rdtsc):
         shlq $32, %rdx
         orq %rdx, %rax
         int3
+PIECE(fsgsbase):
+        wrfsbase %rdi
+        rdfsbase %rax
+        int3
 PIECE(sse):
         movaps %xmm0, %xmm1
         int3

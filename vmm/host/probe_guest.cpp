@@ -52,10 +52,11 @@ kvm_segment null_segment() {
 }
 
 /// The least that a 64-bit guest needs: long mode, NX, SYSCALL and 39 address bits; and the probe's own mark.
-std::array<kvm_cpuid_entry2, 5> probe_cpuid() {
-  std::array<kvm_cpuid_entry2, 5> leaves{};
+/// Without FSGSBASE KVM takes no CR4 that has it.
+std::array<kvm_cpuid_entry2, 6> probe_cpuid() {
+  std::array<kvm_cpuid_entry2, 6> leaves{};
   leaves[0].function = 0;
-  leaves[0].eax = 1;
+  leaves[0].eax = 7;
   leaves[1].function = 1;
   leaves[1].edx = 0x078bfbff;  // the baseline of x86-64: FPU to SSE2
   leaves[2].function = 0x40000000;
@@ -65,6 +66,9 @@ std::array<kvm_cpuid_entry2, 5> probe_cpuid() {
   leaves[3].edx = (1U << 29) | (1U << 20) | (1U << 11);
   leaves[4].function = 0x80000008;
   leaves[4].eax = 0x3027;
+  leaves[5].function = 7;
+  leaves[5].flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX;
+  leaves[5].ebx = 1;  // FSGSBASE
   return leaves;
 }
 

@@ -15,9 +15,10 @@ namespace pinfold::vmm {
 extern "C" {
 extern const unsigned char pinfold_probe_user_begin[], pinfold_probe_user_end[], pinfold_probe_syscall[],
     pinfold_probe_load[], pinfold_probe_store[], pinfold_probe_int_80[], pinfold_probe_cpuid[],
-    pinfold_probe_rdtsc[], pinfold_probe_sse[], pinfold_probe_closed_out[], pinfold_probe_closed_in[],
-    pinfold_probe_closed_ins[], pinfold_probe_closed_outs[], pinfold_probe_supervisor_begin[],
-    pinfold_probe_supervisor_end[], pinfold_probe_invlpg[], pinfold_probe_in_7e[];
+    pinfold_probe_rdtsc[], pinfold_probe_fsgsbase[], pinfold_probe_sse[], pinfold_probe_closed_out[],
+    pinfold_probe_closed_in[], pinfold_probe_closed_ins[], pinfold_probe_closed_outs[],
+    pinfold_probe_supervisor_begin[], pinfold_probe_supervisor_end[], pinfold_probe_invlpg[],
+    pinfold_probe_in_7e[];
 }
 
 /// How a piece of probe code ended.

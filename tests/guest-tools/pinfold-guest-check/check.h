@@ -53,6 +53,8 @@ bool check_avx512(void);
 bool check_threads(void);
 bool check_gs_base(void);
 bool check_ldt(void);
+// bases.c
+bool check_bases(void);
 // segments.c
 bool check_compat_code(void);
 bool check_ldt_code(void);

@@ -35,6 +35,7 @@ static const struct check checks[] = {
     {"pipe", check_pipe},
     {"threads", check_threads},
     {"gs-base", check_gs_base},
+    {"bases", check_bases},
     {"single-step", check_single_step},
     {"breakpoint", check_breakpoint},
 };

@@ -1,5 +1,5 @@
 // A vCPU starts with its context, goes down, and comes up at the same place. A context with values that are
-// not allowed is refused and leaves no reference.
+// not allowed is refused and leaves no reference. Bits of CR4 that are not the guest's are dropped.
 #include "vcpus/second_vcpu.hpp"
 
 using namespace kit;
@@ -10,7 +10,19 @@ constexpr long enoent = -2, efault = -14, eexist = -17, einval = -22;
 constexpr u64 non_canonical = 0x0000800000000000, xen_range = 0xffff800000000000;
 u64 rounds = 0;
 
+constexpr u64 tsd = 1 << 2, de = 1 << 3, fsgsbase = 1 << 16, osxsave = 1 << 18;
+constexpr u64 shown = 1 << 5 | 1 << 6 | 1 << 9 | 1 << 10;  // PAE, MCE, OSFXSR, OSXMMEXCPT
+u64 first_cr4 = 0, first_bases[3];
+
+u64 rdmsr(u32 number) {
+  u32 low, high;
+  asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(number));
+  return u64{high} << 32 | low;
+}
+
 void second() {
+  asm volatile("mov %%cr4, %0" : "=r"(first_cr4));
+  for (u32 i = 0; i < 3; ++i) first_bases[i] = rdmsr(0xc0000100 + i);
   for (;;) {
     __atomic_add_fetch(&rounds, 1, __ATOMIC_SEQ_CST);
     vcpu_op(VCPUOP_down, 1);
@@ -79,7 +91,10 @@ void test() {
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, reinterpret_cast<void*>(unmapped_address())), efault);
   refuse_contexts();
 
-  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
+  vcpu_guest_context_t& context = context_of(second);
+  context.ctrlreg[4] = ~0UL;
+  context.fs_base = 0x111000, context.gs_base_kernel = 0x222000, context.gs_base_user = 0x333000;
+  CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context), 0);
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), eexist);
   CHECK_EQ(vcpu_op(VCPUOP_is_up, 1), 0);
   CHECK_EQ(rounds, 0);
@@ -87,4 +102,6 @@ void test() {
     CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
     CHECK(reaches(round));
   }
+  CHECK_EQ(first_cr4 & ~fsgsbase, shown | tsd | de | osxsave);
+  for (u64 i = 0; i < 3; ++i) CHECK_EQ(first_bases[i], 0x111000 * (i + 1));
 }

@@ -87,6 +87,17 @@ TEST(CpuidPolicy, hides_what_a_kernel_without_privilege_can_not_have) {
     EXPECT_FALSE(has(extended.ecx, bit)) << bit;  // SVM and others
 }
 
+TEST(CpuidPolicy, fsgsbase_is_shown_where_the_guest_may_set_it_and_the_host_has_it) {
+  CpuidOptions options = usual_options();
+  options.fsgsbase = true;
+  EXPECT_TRUE(has(policy({}, options).answer(7, 0, kernel).ebx, 0));
+  FakeHost lacking;
+  lacking.leaves[{7, 0}] = {0, all & ~1U, all, all};
+  EXPECT_FALSE(has(policy(lacking, options).answer(7, 0, kernel).ebx, 0));
+  options.fsgsbase = false;
+  EXPECT_FALSE(has(policy({}, options).answer(7, 0, kernel).ebx, 0));
+}
+
 TEST(CpuidPolicy, shows_what_user_programs_need) {
   const CpuidResult one = policy().answer(1, 0, kernel);
   for (unsigned bit : {0U, 2U, 4U, 5U, 6U, 8U, 9U, 11U, 15U, 16U, 19U, 23U, 24U, 25U, 26U})

@@ -128,6 +128,16 @@ TEST(HostTraitsOf, only_an_invariant_tsc_is_told_to_be_stable) {
   EXPECT_TRUE(traits_of(facts).tsc_invariant);
 }
 
+TEST(HostTraitsOf, fsgsbase_is_offered_where_it_works_and_the_gate_reads_bases_without_an_exit) {
+  HostFacts facts;
+  EXPECT_TRUE(traits_of(facts).fast_paths);
+  EXPECT_FALSE(traits_of(facts).fsgsbase);
+  facts.fsgsbase_works = true;
+  EXPECT_TRUE(traits_of(facts).fsgsbase);
+  facts.syscall_stays_at_cpl3 = facts.stale_entries = true;
+  EXPECT_FALSE(traits_of(facts).fsgsbase);
+}
+
 HostFacts shadowing_host() {
   HostFacts facts;
   facts.mprotect_protects = facts.out_7e_completes = facts.closed_port_faults = true;
