@@ -89,10 +89,11 @@ DEBUG = [
     *(well(f"debug.flags.{gate}", f"--audit{options} --append maybe", guest="debug_flags", on=Host.KVM) for gate, options in GATES),
     *(well(f"debug.flags.{gate}", f"--audit{options}", guest="debug_flags", on=Host.RIG | Host.RIG_SMP) for gate, options in GATES),
     well("debug.ports"),
+    *(well(f"debug.steps.{gate}", f"--audit{options}", guest="debug_steps") for gate, options in GATES),
     *(well(f"debug.segment_bases.{gate}", f"--audit{options}", guest="debug_segment_bases", on=Host.KVM) for gate, options in GATES),
     # 6,000 reads and writes of bases by RDMSR and WRMSR, of which the gate leaves the VM for none.
     well("debug.segment_bases.fast", "--audit --stats --append fsgsbase", guest="debug_segment_bases", on=Host.RIG | Host.RIG_SMP,
-         exits_at_most=1500),
+         exits_at_most=300),
     well("debug.segment_bases.plain", "--audit --plain-gate --append fsgsbase", guest="debug_segment_bases",
          on=Host.RIG | Host.RIG_SMP),
 ]

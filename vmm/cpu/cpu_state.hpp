@@ -26,6 +26,8 @@ struct CpuState {
   DebugRegisters debug;
 
   NmiLatch nmi;
+  /// A hypercall returns with TF set. A #DB comes before the next instruction, unless an event comes first.
+  bool step_due = false;
 
   bool up = false;
   bool initialised = false;

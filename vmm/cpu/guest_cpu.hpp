@@ -136,7 +136,7 @@ class GuestCpu final : private SleepSurroundings {
   // run_loop.cpp, exits.cpp
   void create_host_timer(pvmmu::Held held);
   bool before_entry(pvmmu::DomainLock& lock);
-  void deliver_what_is_due(pvmmu::Held held);
+  void deliver_what_is_due(pvmmu::Held held, bool step_due);
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);

@@ -5,8 +5,10 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "vmm/domain.hpp"
+#include "vmm/vectors.hpp"
 
 namespace pinfold::vmm {
 namespace {
@@ -101,7 +103,8 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     domain_.flushes().await(lock, id_);
     if (sleep_.rest_while_stopped(lock)) continue;
     make_enterable(lock);
-    if (!stops_.is_stepping()) deliver_what_is_due(lock);
+    const bool step_due = std::exchange(state_.step_due, false);
+    if (!stops_.is_stepping()) deliver_what_is_due(lock, step_due);
     if (end_on_breach(lock)) return false;
     wakeup_.accept_signals();  // and only then is_kicked(), lest a kick be lost
     if (wakeup_.is_kicked() || domain_.ended()) {
@@ -115,11 +118,17 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
 }
 
 /// The NMI, and then the event: as on Xen, the handler of an NMI may be interrupted by events, unless it
-/// masks them. A single step must lead into neither handler: they wait.
-void GuestCpu::deliver_what_is_due(pvmmu::Held held) {
-  if (state_.nmi.is_due()) {
+/// masks them. A single step must lead into neither handler: they wait. The guest's own single step over a
+/// hypercall ends here (`step_due`), or behind the instruction after the handlers.
+void GuestCpu::deliver_what_is_due(pvmmu::Held held, bool step_due) {
+  const bool nmi = state_.nmi.is_due();
+  if (nmi) {
     trace_entered(held, pvmmu::cause_other);
     deliver_nmi(held);
+  }
+  if (step_due && !nmi && !event_deliverable()) {
+    trace_entered(held, pvmmu::cause_exception + vector::db);
+    deliver_debug(held, dr6::single_step);
   }
   if (!event_deliverable()) return;
   trace_entered(held, pvmmu::cause_other);

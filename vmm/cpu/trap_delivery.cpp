@@ -145,6 +145,8 @@ TrapDelivery::Failure TrapDelivery::iret(const Guest& guest) {
   parts_.state.nmi.unmask();
   r.changed = true;
   if (!is_canonical(r.rip)) return deliver(guest, GuestException{vector_gp, 0, 0});
+  // With this flag Xen returns by SYSRET.
+  parts_.state.step_due = (frame->flags & vgcf_in_syscall) != 0 && (r.rflags & rflags::tf) != 0;
   return std::nullopt;
 }
 

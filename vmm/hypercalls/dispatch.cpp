@@ -36,7 +36,11 @@ void GuestCpu::hypercall(pvmmu::DomainLock& lock) {
   trace_entered(lock, call.number);
   const std::int64_t result = dispatch(domain_, call);
   switch (call.completion) {
-    case Completion::result: regs_[Gpr::rax] = static_cast<std::uint64_t>(result); break;
+    case Completion::result:
+      regs_[Gpr::rax] = static_cast<std::uint64_t>(result);
+      // Xen returns by SYSRET, which traps at once (Intel SDM vol. 3, 17.3.1.4), if RIP is canonical.
+      state_.step_due = (regs_.rflags & rflags::tf) != 0 && is_canonical(regs_.rip);
+      break;
     case Completion::restart:
       ++domain_.statistics().continuations;
       regs_.rip -= syscall_length;
