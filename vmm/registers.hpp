@@ -40,10 +40,11 @@ namespace rflags {
 inline constexpr std::uint64_t cf = 1U << 0, fixed = 1U << 1, pf = 1U << 2, af = 1U << 4, zf = 1U << 6,
                                sf = 1U << 7, tf = 1U << 8, if_ = 1U << 9, df = 1U << 10, of = 1U << 11,
                                iopl = 3U << 12, nt = 1U << 14, rf = 1U << 16, vm = 1U << 17, ac = 1U << 18,
-                               id = 1U << 21;
+                               vif = 1U << 19, vip = 1U << 20, id = 1U << 21;
 /// The flags that a guest may set in the processor: without IOPL and VM, and without reserved bits, with
-/// which a VMX entry fails.
-inline constexpr std::uint64_t guests_own = cf | pf | af | zf | sf | tf | df | of | nt | rf | ac | id;
+/// which a VMX entry fails. VIF and VIP have no effect, because CR4.VME and CR4.PVI are clear.
+inline constexpr std::uint64_t guests_own =
+    cf | pf | af | zf | sf | tf | df | of | nt | rf | ac | vif | vip | id;
 }  // namespace rflags
 
 /// CR0 bits (Intel SDM vol. 3, 2.5).
