@@ -35,10 +35,13 @@ void second() {
   while (first_ticks < 5 && ticks_by(1, now_ns() + 20 * second_ns)) ++first_ticks;
   shortest = now_ns() - last;
 
-  two_level::clear_pending(timers[1]);
-  last = now_ns();
-  poll(&timers[1], 1, last + 10 * default_period);
-  asleep_for = now_ns() - last;
+  // On a busy host a tick may come before the sleep begins; then another one is tried.
+  for (int attempt = 0; attempt < 20 && asleep_for < 10 * default_period; ++attempt) {
+    two_level::clear_pending(timers[1]);
+    last = now_ns();
+    poll(&timers[1], 1, last + 10 * default_period);
+    asleep_for = now_ns() - last;
+  }
   tick_after_sleep = ticks_by(1, now_ns() + 20 * second_ns);
 
   // A timer is due while the vCPU is down: its event becomes pending, and the vCPU stays down.
