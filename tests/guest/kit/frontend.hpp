@@ -2,10 +2,10 @@
 // a device by hand.
 #pragma once
 
-#include <xen/grant_table.h>
 #include <xen/io/xenbus.h>
 
 #include "events/ports.hpp"
+#include "kit/grants.hpp"
 #include "kit/store_ring.hpp"
 
 namespace kit {
@@ -93,26 +93,9 @@ struct DeviceNodes {
 };
 
 // -- grants
-inline grant_entry_v1* grants() {
-  static grant_entry_v1* table = [] {
-    u64 frame = 0;
-    gnttab_setup_table setup{};
-    setup.dom = DOMID_SELF;
-    setup.nr_frames = 1;
-    setup.frame_list.p = &frame;
-    CHECK_EQ(hypercall(__HYPERVISOR_grant_table_op, GNTTABOP_setup_table, &setup, 1), 0);
-    Page* window = new_page();
-    CHECK_EQ(map(window, frame * page_size | data), 0);
-    return reinterpret_cast<grant_entry_v1*>(window);
-  }();
-  return table;
-}
 inline void grant(u32 ref, u64 frame, u16 flags = GTF_permit_access, u16 domain = 0) {
-  grants()[ref].domid = domain;
-  grants()[ref].frame = static_cast<u32>(frame);
-  __atomic_store_n(&grants()[ref].flags, flags, __ATOMIC_SEQ_CST);
+  grant_to(domain, ref, frame, flags);
 }
-inline u16 flags_of(u32 ref) { return __atomic_load_n(&grants()[ref].flags, __ATOMIC_SEQ_CST); }
 
 /// A port that waits for the backend's domain.
 inline u32 new_port() {
