@@ -6,16 +6,18 @@
 #   logs_nothing               the monitor may not have logged anything above debug level
 #   leaves_at_most COUNT       --stats may not report more exits
 #   verdict                    print a line, and the output if the test failed
-# summary prints how many tests passed, and fails if any test failed.
+# summary prints which tests took longest, and how many tests passed. It fails if any test failed.
 limit=400 failures=0 count=0
-said=${TMPDIR:-/tmp}/said
+said=${TMPDIR:-/tmp}/said times=
 
 run() {
   name=$1 wanted=$2 why=
   shift 2
-  status=0
+  status=0 began=$(date +%s)
   timeout "$limit" "$@" </dev/null >"$said" 2>&1 || status=$?
   [ "$status" = "$wanted" ] || complain "exit code $status, not $wanted"
+  times="$times$(($(date +%s) - began)) s  $name
+"
   ! grep -q FAILED "$said" || complain "a check of the guest's failed"
 }
 complain() { why="$why; $1"; }
@@ -41,6 +43,7 @@ verdict() {
 }
 
 summary() {
+  printf '%s' "$times" | sort -nr | head -n 12 | sed 's/^/took    /'
   echo "$((count - failures)) of $count guests"
   [ "$failures" = 0 ]
 }

@@ -202,8 +202,11 @@ HOSTILE = [
     well("hostile.behind_a_breakpoint.flush", "--audit --vcpus 2", guest="hostile_flush_behind_a_breakpoint"),
     # Seconds on an idle host, but each of their events is some exits: where they share a processor, a minute was seen.
     *(well(f"hostile.{name}.{gate}", options, guest=f"hostile_{name}", limit=600)
-      for gate, options in (("fast", "--audit"), ("plain", "--audit --plain-gate"))
-      for name in ("jumps_into_the_gate", "odd_instructions", "ports")),
+      for gate, options in (("fast", "--audit"), ("plain", "--audit --plain-gate")) for name in ("odd_instructions", "ports")),
+    # Each address of the gate four times, or once on the emulated machine.
+    *(well(f"hostile.jumps_into_the_gate.{gate}", f"--audit{options} --append rounds={rounds}",
+           guest="hostile_jumps_into_the_gate", on=on, limit=600)
+      for rounds, on in ((20000, Host.KVM), (5000, Host.RIG)) for gate, options in GATES),
     unaudited("hostile.same_place_faults", "", HOLD, on=Host.KVM),
     well("hostile.same_place_faults.few", "--audit --audit-interval 1000 --append faults=3000",
          guest="hostile_same_place_faults"),

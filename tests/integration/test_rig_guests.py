@@ -6,7 +6,7 @@ from harness.guest_test import Host
 from harness.rig import DISK_PARSER, Rig
 
 
-def check_all_guests(rig: Rig, build: Build, host: Host, *options: str, limit: int = 1100) -> None:
+def check_all_guests(rig: Rig, build: Build, host: Host, *options: str, limit: int = 2000) -> None:
     checks = [row.check(build, host) for row in table.rows(host)]
     run = rig.run_checks(checks, *DISK_PARSER, *options, limit=limit)
     assert not run.says("^FAILED  ")

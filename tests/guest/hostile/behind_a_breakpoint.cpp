@@ -37,7 +37,7 @@ u64 breakpoints = 0, out_of_order = 0;
 
 void on_any(Frame& frame) {
   if (frame.vector == event_vector) {
-    take_timer_event();
+    take_timer_event(asked_for("breakpoints") ? breakpoints : timer_events);
     if (!asked_for("breakpoints") && timer_events == enough_events) finish();
     return;
   }

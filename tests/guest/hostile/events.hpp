@@ -1,5 +1,5 @@
-// Timer events at the shortest distance that the host can do, for guests that are to
-// be interrupted everywhere.
+// Timer events at the shortest distance at which the guest still gets on, for guests that are to be interrupted
+// everywhere.
 #pragma once
 
 #include <xen/event_channel.h>
@@ -10,7 +10,8 @@
 namespace kit {
 
 inline evtchn_port_t timer_port = 0;
-inline u64 timer_period = 200'000;  ///< ns from one event to the next.
+inline constexpr u64 shortest_period = 200'000, longest_period = 20'000'000;  // ns
+inline u64 timer_period = shortest_period;  ///< ns from one event to the next.
 inline u64 timer_events = 0;
 
 inline void arm_timer() {
@@ -19,8 +20,14 @@ inline void arm_timer() {
   CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer, 0, &timer), 0);
 }
 
-/// Handles an event and requests the next one.
-inline void take_timer_event() {
+/// Handles an event and requests the next one. `progress` is another number whenever the guest got on since the last event.
+/// On a host that needs longer for an event than the shortest period, the guest would only ever take events.
+inline void take_timer_event(u64 progress) {
+  static u64 last = 0;
+  timer_period = progress == last ? 2 * timer_period : timer_period / 2;
+  if (timer_period < shortest_period) timer_period = shortest_period;
+  if (timer_period > longest_period) timer_period = longest_period;
+  last = progress;
   vcpu_info_t& self = shared()->vcpu_info[0];
   __atomic_store_n(&self.evtchn_upcall_pending, 0, __ATOMIC_SEQ_CST);
   __atomic_store_n(&self.evtchn_pending_sel, 0, __ATOMIC_SEQ_CST);

@@ -60,7 +60,7 @@ bool is_fault_at_target(const Frame& frame) {
 }
 
 void on_any(Frame& frame) {
-  if (frame.vector == event_vector) return take_timer_event();
+  if (frame.vector == event_vector) return take_timer_event(jumped);
   if (is_fault_at_target(frame)) {
     ++faults_right;
   } else if (is_system_call_of_rcx(frame)) {

@@ -95,10 +95,11 @@ constexpr long slot = 32;
 Page* buffer;
 Page* stack;
 long at = -slot;
-u64 rounds = 0, calls = 0;
+u64 rounds = 0, calls = 0, traps = 0;
 
 void on_any(Frame& frame) {
-  if (frame.vector == event_vector) return take_timer_event();
+  if (frame.vector == event_vector) return take_timer_event(traps);
+  ++traps;
   CHECK_EQ(frame.cs & 3, 3);
   if (frame.vector == syscall_vector) ++calls;
   at += slot;

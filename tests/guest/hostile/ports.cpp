@@ -49,7 +49,7 @@ namespace {
 constexpr u64 marks = 0x1234567;
 constexpr long slot = 16;
 Page* buffer;
-u64 rounds = 0, round_number = 0, wrong = 0;
+u64 rounds = 0, round_number = 0, wrong = 0, traps = 0;
 long at = 0;
 
 void enter(Frame& frame) {
@@ -85,7 +85,8 @@ void on_fault(Frame& frame) {
 }
 
 void on_any(Frame& frame) {
-  if (frame.vector == event_vector) return take_timer_event();
+  if (frame.vector == event_vector) return take_timer_event(traps);
+  ++traps;
   if (frame.vector != syscall_vector) return on_fault(frame);
   if (++round_number == rounds) {
     CHECK_EQ(wrong, 0);
