@@ -15,6 +15,7 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
+#include "cli/metrics/command.hpp"
 #include "cli/options_of_each.hpp"
 #include "cli/sandbox_options.hpp"
 #include "cli/supervisor/monitor.hpp"
@@ -200,6 +201,7 @@ int run_command_line(int argc, char** argv, const char* version) {
   add_verbs(app, inspection);
   add_device_verbs(app, inspection);
   add_inspection(app, inspection);
+  add_metrics(app, inspection);
 
   TraceCommandOptions trace_options;
   CLI::App* trace = app.add_subcommand("trace", "Print a log of MMU events");

@@ -8,6 +8,7 @@ import pytest
 from harness.build import ROOT, Build
 from harness.images import Images
 from harness.pinfold import Pinfold, kvm_problem
+from harness.promtool import Promtool
 from harness.rig import Rig
 
 
@@ -49,6 +50,12 @@ def kvm() -> None:
 def rig() -> Rig:
     """The emulated machine, which has nested paging. Skips the test if QEMU is missing and can't be installed."""
     return Rig.with_packages("qemu-system-x86_64", "--rig")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Promtool:
+    """Prometheus's checker. Skips the test if Debian's package can't be downloaded."""
+    return Promtool.fetched()
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <ctime>
+#include <map>
 
+#include "cli/control/counters.hpp"
 #include "cli/control/domain_queries.hpp"
 #include "cli/control/toolstack_requests.hpp"
 
@@ -22,10 +24,14 @@ const char* name_of(vmm::RunState state) {
   return "offline";
 }
 
+const char* state_of(vmm::GuestCpu& cpu) {
+  return cpu.stops().is_stopped() && cpu.state().up ? "stopped" : name_of(cpu.run_state().state());
+}
+
 Json describe(vmm::GuestCpu& cpu) {
   const vmm::CpuState& s = cpu.state();
   Json vcpu{{"vcpu", cpu.id().raw()}, {"up", s.up}, {"mode", s.kernel_mode ? "kernel" : "user"}};
-  vcpu["state"] = cpu.stops().is_stopped() && s.up ? "stopped" : name_of(cpu.run_state().state());
+  vcpu["state"] = state_of(cpu);
   vcpu["kernel_root"] = s.kernel_root == no_mfn ? Json() : Json(s.kernel_root.raw());
   vcpu["user_root"] = s.user_root == no_mfn ? Json() : Json(s.user_root.raw());
   return vcpu;
@@ -77,6 +83,7 @@ std::string GuestControl::answer(std::string_view line, Descriptors descriptors)
 tl::expected<Json, std::string> GuestControl::carry_out(const Request& request, Descriptors& descriptors) {
   const Json& arguments = request.arguments;
   if (request.command == "status") return status();
+  if (request.command == "metrics") return metrics();
   if (request.command == "tables") return query_tables(domain_, grants_);
   if (request.command == "frame") {
     const auto frame = number_in(arguments, "frame");
@@ -153,6 +160,25 @@ Json GuestControl::status() {
           {"tables", domain_.mmu().mirrors().in_use()},
           {"entries_checked", mmu.entries_checked},
           {"entries_refused", mmu.entries_refused}};
+}
+
+/// What the command metrics asks for: numbers, and two words of which there are a few.
+Json GuestControl::metrics() {
+  Json devices = devices_.counts();
+  const pvmmu::DomainLock lock(domain_.mutex());
+  const std::chrono::duration<double> running_for = std::chrono::steady_clock::now() - start_;
+  std::map<std::string, std::uint32_t> vcpus;
+  for (std::uint32_t i = 0; i < domain_.vcpu_count(); ++i) ++vcpus[state_of(domain_.cpu(VcpuId(i)))];
+  Json all{{"state", state()},
+           {"domain", domain_.id().raw()},
+           {"seconds", running_for.count()},
+           {"cpu_seconds", processor_time()},
+           {"frames", domain_.mmu().allocated_frames()},
+           {"most_frames", domain_.memory_limit().most()},
+           {"vcpus", vcpus},
+           {"devices", std::move(devices)}};
+  all.update(counters_of(lock, domain_));
+  return all;
 }
 
 /// After the answer to "pause" no vCPU runs guest code until "unpause".

@@ -44,6 +44,7 @@ class GuestControl {
  private:
   [[nodiscard]] tl::expected<Json, std::string> carry_out(const Request& request, Descriptors& descriptors);
   [[nodiscard]] Json status();
+  [[nodiscard]] Json metrics();
   [[nodiscard]] const char* state();
   [[nodiscard]] Json end();
   [[nodiscard]] tl::expected<Json, std::string> set_paused(bool paused);

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <optional>
 
+#include "cli/control/connect_at_once.hpp"
 #include "cli/control/runtime_dir.hpp"
 
 namespace pinfold::cli {
@@ -168,18 +169,32 @@ std::filesystem::path lock_path(const std::filesystem::path& directory, std::str
   return directory / (std::string(name) + lock_suffix);
 }
 
-tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
-                                                    std::string_view name, GuestSocket which) {
+namespace {
+
+tl::expected<vmm::Fd, std::string> connect_socket(const std::filesystem::path& directory,
+                                                  std::string_view name, GuestSocket which, int flags) {
   const auto nobody = [&] { return tl::unexpected(fmt::format("no guest named {} is running", name)); };
   if (!is_guest_name(name)) return nobody();
   const auto address =
       address_of(directory / (std::string(name) + socket_suffixes[static_cast<std::size_t>(which)]));
   if (!address) return nobody();
-  vmm::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  vmm::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
   if (!socket.open()) return tl::unexpected(std::string("socket: ") + std::strerror(errno));
   if (::connect(socket.get(), generic(*address), sizeof *address) == 0) return socket;
   if (errno == ENOENT || errno == ECONNREFUSED) return nobody();
   return tl::unexpected(fmt::format("{}: {}", name, std::strerror(errno)));
+}
+
+}  // namespace
+
+tl::expected<vmm::Fd, std::string> connect_to_guest(const std::filesystem::path& directory,
+                                                    std::string_view name, GuestSocket which) {
+  return connect_socket(directory, name, which, 0);
+}
+
+tl::expected<vmm::Fd, std::string> connect_at_once(const std::filesystem::path& directory,
+                                                   std::string_view name) {
+  return connect_socket(directory, name, GuestSocket::control, SOCK_NONBLOCK);
 }
 
 std::ptrdiff_t receive(const vmm::Fd& socket, std::span<char> bytes, Descriptors& to) {

@@ -58,7 +58,7 @@ def test_a_log_that_is_none_leaves_no_page(pinfold: Pinfold, work: Path, command
         assert {file.name for file in work.iterdir() if file.name.startswith("page")} == ({"page"} if older else set())
 
 
-@pytest.mark.parametrize("words", (("list",), ("uptime", "--json"), ("tables", "one"), ("walk", "one", "0x1000", "--json"),
+@pytest.mark.parametrize("words", (("list",), ("uptime", "--json"), ("metrics",), ("tables", "one"), ("walk", "one", "0x1000", "--json"),
                                    ("explain", "one", "--frame", "1")), ids=lambda words: words[0])
 def test_a_command_that_reads_an_answer(pinfold: Pinfold, work: Path, monitor: Monitor, words: tuple) -> None:
     if not shutil.which("strace") or subprocess.run([*TRACE, work / "probe", "true"], capture_output=True, check=False).returncode:

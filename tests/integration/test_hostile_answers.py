@@ -22,7 +22,7 @@ COMMANDS = (
     ("mem-set", "one", "512"), ("vcpu-set", "one", "1"), ("sysrq", "one", "s"), ("trigger", "one", "nmi"),
     ("tables", "one"), ("tables", "one", "--json"), ("frame", "one", "1"), ("frame", "one", "1", "--json"),
     ("walk", "one", "0x1000"), ("walk", "one", "0x1000", "--json"), ("explain", "one", "--frame", "1"),
-    ("explain", "one", "--table", "1", "--json"))
+    ("explain", "one", "--table", "1", "--json"), ("metrics",), ("metrics", "one"))
 
 # What each command could look for in an answer, with hostile texts wherever a text is possible.
 FRAME = {"frame": 1, "owned": True, "owner": 1, "pfn": 1, "special": False, "type": ATTACK, "type_references": 1,
