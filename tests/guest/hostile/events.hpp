@@ -1,5 +1,5 @@
-// Timer events at the shortest distance at which the guest still gets on, for guests that are to be interrupted
-// everywhere.
+// Timer events at the shortest distance at which the guest still gets on, for guests that are to be
+// interrupted everywhere.
 #pragma once
 
 #include <xen/event_channel.h>
@@ -20,8 +20,9 @@ inline void arm_timer() {
   CHECK_EQ(hypercall(__HYPERVISOR_vcpu_op, VCPUOP_set_singleshot_timer, 0, &timer), 0);
 }
 
-/// Handles an event and requests the next one. `progress` is another number whenever the guest got on since the last event.
-/// On a host that needs longer for an event than the shortest period, the guest would only ever take events.
+/// Handles an event and requests the next one. `progress` is another number whenever the guest got on since
+/// the last event. On a host that needs longer for an event than the shortest period, the guest would only
+/// ever take events.
 inline void take_timer_event(u64 progress) {
   static u64 last = 0;
   timer_period = progress == last ? 2 * timer_period : timer_period / 2;
