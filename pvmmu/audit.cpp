@@ -12,6 +12,7 @@ constexpr std::size_t most_findings = 100;
 struct Expected {
   std::uint32_t refs = 0;
   std::uint32_t types = 0;
+  std::int32_t names_linearly = 0, named_linearly = 0;
 };
 
 class Auditor {
@@ -27,6 +28,8 @@ class Auditor {
       if (!mmu_.owns(mfn)) continue;
       if (const FrameType type = mmu_.facts(mfn).type; is_table(type)) read_table(mfn, level_of(type));
     }
+    mmu_.windows().each(
+        [this](Mfn table, unsigned shift, MirrorId window) { read_window(table, shift, window); });
     for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i) {
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
       compare_borrowed(Mfn(i));
@@ -78,9 +81,10 @@ class Auditor {
              slot, mfn.raw());
       return Pte();
     }
+    const FrameFacts& frame = mmu_.facts(mfn);
+    if (!borrowed && mmu_.is_linear(level, mfn)) return count_linear(table, slot, mfn, entry);
     Expected& expected = expected_[mfn.raw()];
     ++expected.refs;
-    const FrameFacts& frame = mmu_.facts(mfn);
     if (level == Level::l1) {
       if (entry.writable()) ++expected.types;
       if (entry.writable() && frame.type != FrameType::writable && !borrowed)
@@ -95,6 +99,46 @@ class Auditor {
       return Pte();
     }
     return mirror_upper(entry, mmu_.mirrors().frame(MirrorId(frame.mirror)));
+  }
+
+  /// An entry that names a table of its own level: a reference, unless it is the entry's own table.
+  Pte count_linear(Mfn table, std::size_t slot, Mfn named, Pte entry) {
+    if (entry.writable() || !mmu_.windows().allowed())
+      report("table %#" PRIx64 " slot %zu is a linear entry %#" PRIx64, table.raw(), slot, entry.raw());
+    const MirrorId window = mmu_.windows().find(named, 1);
+    if (window == no_mirror)
+      report("table %#" PRIx64 " slot %zu names table %#" PRIx64 ", which has no window", table.raw(), slot,
+             named.raw());
+    if (named != table) {
+      if (!mmu_.facts(named).validated)
+        report("table %#" PRIx64 " slot %zu names table %#" PRIx64 ", which is not validated", table.raw(),
+               slot, named.raw());
+      Expected& expected = expected_[named.raw()];
+      ++expected.refs, ++expected.types, ++expected.named_linearly;
+      ++expected_[table.raw()].names_linearly;
+    }
+    return mirror_upper(entry, mmu_.mirrors().frame(window));
+  }
+
+  /// Compares a window with its table: each entry is the one that belongs there, or is still to come.
+  void read_window(Mfn table, unsigned shift, MirrorId window) {
+    const FrameFacts& facts = mmu_.facts(table);
+    if (!mmu_.owns(table) || !is_table(facts.type) || number(level_of(facts.type)) <= shift) {
+      report("frame %#" PRIx64 " has a window at shift %u", table.raw(), shift);
+      return;
+    }
+    if (!facts.validated) return;  // no processor comes there
+    const Level level = level_of(facts.type);
+    for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+      const bool xen = level == Level::l4 && is_xen_slot(slot);
+      const Pte entry(mmu_.machine().load(table.raw(), slot));
+      const Pte found = mmu_.mirrors().load(window, slot);
+      const Pte wanted = xen || !entry.present() ? Pte() : mmu_.window_entry(level, shift, entry);
+      const bool to_come = wanted.present() && number(level) - shift > 1 && found == window_to_come;
+      if (!to_come && ((found.raw() ^ wanted.raw()) & ~bit::accessed) != 0)
+        report("window of table %#" PRIx64 " at shift %u, slot %zu holds %#" PRIx64 " instead of %#" PRIx64,
+               table.raw(), shift, slot, found.raw(), wanted.raw());
+    }
   }
 
   /// Entries that name a frame of another domain's are there by mappings of it, one each at most.
@@ -128,6 +172,10 @@ class Auditor {
     if (frame.refs != expected.refs || frame.type_count != expected.types)
       report("frame %#" PRIx64 " (%s) has %u references and type count %u; its users are %u and %u",
              mfn.raw(), name(frame.type).data(), frame.refs, frame.type_count, expected.refs, expected.types);
+    if (frame.linear != expected.names_linearly - expected.named_linearly ||
+        (expected.names_linearly != 0 && expected.named_linearly != 0))
+      report("table %#" PRIx64 " has the linear count %d; %d of its entries are, and %d name it", mfn.raw(),
+             int{frame.linear}, expected.names_linearly, expected.named_linearly);
     if (frame.refs == 0) report("frame %#" PRIx64 " has no reference, but is not free", mfn.raw());
     if (frame.partial && (frame.validated || frame.type_count != 1 || !is_table(frame.type)))
       report("frame %#" PRIx64 " (%s) is a partial table with type count %u", mfn.raw(),

@@ -24,10 +24,10 @@ std::string Breach::describe() const {
   return text.data();
 }
 
-bool Validator::is_as_stored(Pte guest, Pte mirrored) const {
+bool Validator::is_as_stored(Level level, Pte guest, Pte mirrored) const {
   if (!guest.present()) return mirrored.raw() == 0;
   if (!owns(guest.mfn())) return false;
-  const MirrorId child(facts(guest.mfn()).mirror);
+  const MirrorId child = behind(level, guest.mfn(), 0);
   return child != no_mirror && !upper_differs(guest, mirrors_.frame(child), mirrored);
 }
 

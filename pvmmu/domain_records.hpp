@@ -75,6 +75,7 @@ class DomainRecords {
     whole.partial = known.partial;
     whole.allocated = known.allocated;
     whole.special = known.special;
+    whole.linear = known.linear;
     return whole;
   }
 

@@ -15,8 +15,8 @@ inline constexpr std::uint64_t upper_refused_bits = cache_bits | bit::global;
 
 /// If a new entry differs from the present one only in these bits, it keeps the old references: the bits do
 /// not change which frame is named, or whether it is written through this entry. RW is one of them only above
-/// L1, where it changes no reference as long as linear page tables are refused. P, PSE and the address never
-/// are (XSA-148, XSA-182).
+/// L1, and there not in an entry that names a table of its own level (Validator::only_flags_change). P, PSE
+/// and the address never are (XSA-148, XSA-182).
 inline constexpr std::uint64_t l1_flag_bits = bit::no_execute | bit::available_high | bit::available |
                                               bit::global | bit::dirty | bit::accessed | bit::user;
 inline constexpr std::uint64_t upper_flag_bits = bit::no_execute | bit::available_high | bit::available |

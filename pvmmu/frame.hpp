@@ -56,6 +56,9 @@ struct FrameFacts {
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.
   bool borrowed : 1 = false;   ///< Another domain's, which granted it, and mapped here (BorrowedFrames).
+  /// Of a table of level 2 to 4: above 0, how many of its entries name other tables of its level; below 0,
+  /// how many entries of such tables name it. Never both.
+  std::int16_t linear = 0;
 };
 static_assert(sizeof(FrameFacts) == 8 && FrameFacts{}.type == FrameType::none);
 
@@ -94,6 +97,7 @@ struct Frame {
   bool partial : 1 = false;
   bool allocated : 1 = false;
   bool special : 1 = false;
+  std::int16_t linear = 0;
 
   /// The owner's number + 1, 0 for nobody.
   [[nodiscard]] std::uint16_t owner_tag() const { return owner_plus_1; }

@@ -55,11 +55,13 @@ bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>
   return !cursor_.done();
 }
 
-/// An entry of an L1 may name any frame of the domain, an entry above only a table one level down. An entry
+/// An entry of an L1 may name any frame of the domain, an entry above only a table one level
+/// down or of its own. An entry
 /// that exists during the whole search keeps its frame's type, so asking again at each step misses none.
 bool FrameSearch::may_be_named_at(const Validator& mmu, Level level) const {
   if (!mmu.contains(frame_)) return false;
-  return level == Level::l1 || (mmu.owns(frame_) && mmu.facts(frame_).type == table_type(below(level)));
+  return level == Level::l1 || (mmu.owns(frame_) && (mmu.facts(frame_).type == table_type(below(level)) ||
+                                                     mmu.is_linear(level, frame_)));
 }
 
 bool FrameSearch::step(Held held, const Validator& mmu, std::vector<EntryPlace>& found, std::size_t most) {
@@ -109,8 +111,10 @@ bool Inventory::explains(const TableReport& table) const {
   const std::vector<OutsideUser> users = users_outside(table.table);
   const auto typed = static_cast<std::size_t>(std::count_if(
       users.begin(), users.end(), [](const auto& user) { return user.kind != OutsideUser::Kind::reader; }));
-  return table.type_references ==
-         entries_naming(table.table).size() + typed + (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
+  const auto naming = entries_naming(table.table);
+  const auto counted = static_cast<std::size_t>(std::count_if(
+      naming.begin(), naming.end(), [&](const EntryPlace& entry) { return entry.table != table.table; }));
+  return table.type_references == counted + typed + (table.pinned ? 1U : 0U) + (table.validated ? 0U : 1U);
 }
 
 struct Inventory::Climb {

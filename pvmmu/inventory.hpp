@@ -116,7 +116,7 @@ class Inventory {
   /// In the order in which the search found them.
   [[nodiscard]] const std::vector<TableReport>& tables() const { return tables_; }
   [[nodiscard]] const TableReport* find(Mfn table) const;
-  /// The entries, all one level up, that name the table.
+  /// The entries that name the table: one level up, or, if they are linear, of its own level.
   [[nodiscard]] std::span<const EntryPlace> entries_naming(Mfn table) const;
   /// The loaded roots and the like that hold the frame.
   [[nodiscard]] std::vector<OutsideUser> users_outside(Mfn frame) const;

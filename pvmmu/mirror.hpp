@@ -75,11 +75,16 @@ class StaleLog {
   std::vector<Entry> space_;
 };
 
+/// How many windows of linear page tables (linear_windows.hpp) a domain of so many frames may have. A guest
+/// that manages its tables through a recursive slot has about as many windows as tables of the upper levels.
+[[nodiscard]] constexpr std::uint64_t most_windows(std::uint64_t frames) { return frames / 8 + 1024; }
+
 /// How many mirrors a domain can need on a machine of so many frames, mirror 0 (which is none) among them.
-/// Each table is a frame of the domain's own; those that are given up wait until all processors have flushed,
-/// which the domain asks for once there are StaleLog::enough, after work within one budget.
+/// Each table is a frame of the domain's own; besides, there are the windows of linear page tables. Those
+/// that are given up wait until all processors have flushed, which the domain asks for once there are
+/// StaleLog::enough, after work within one budget: a table of an upper level may have three windows.
 [[nodiscard]] constexpr std::uint64_t most_mirrors(std::uint64_t machine_frames) {
-  return machine_frames + 2 * StaleLog::enough;
+  return machine_frames + most_windows(machine_frames) + 4 * StaleLog::enough;
 }
 
 /// The frames of the mirrors: `pages` in the monitor's mapping, from frame `first` on in the processor's

@@ -21,7 +21,8 @@ Validator::Validator(const ValidatorParts& p)
       view_(p.view),
       l4_xen_slots_(p.l4_xen_slots),
       machphys_slot_(p.machphys_slot),
-      max_frames_(p.max_frames) {
+      max_frames_(p.max_frames),
+      windows_(p.most_windows) {
   if (trace_ != nullptr) trace_->started(p);
 }
 
@@ -146,7 +147,7 @@ Verdict<> Validator::update_va(Held held, Mfn root, GuestVaddr va, Pte want) {
   Verdict<> verdict;
   TracedOperation traced(*this, TraceKind::update_va);
   if (traced) {
-    if (const auto leaf = walk(held, root, va))
+    if (const auto leaf = walk(held, root, va); leaf && !leaf->linear)
       traced.changes_entry(leaf->table, leaf->slot, want);
     else
       traced->now = want;
@@ -174,6 +175,14 @@ Verdict<> Validator::update_l1_by_store(Held, const Leaf& target, std::size_t sl
   return verdict;
 }
 
+/// Does a present upper entry keep the reference that the old one holds? RW is no flag of a linear entry,
+/// which must not have it (XSA-182).
+bool Validator::only_flags_change(Level level, Pte old, Pte want) const {
+  const std::uint64_t flags =
+      is_linear(level, old.mfn()) ? upper_flag_bits & ~bit::writable : upper_flag_bits;
+  return ((old.raw() ^ want.raw()) & ~flags) == 0;
+}
+
 Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve) {
   const FrameFacts& frame = facts(table);
   const Level level = level_of(frame.type);
@@ -183,21 +192,23 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   const Pte old(machine_.load(table.raw(), slot));
   const MirrorEntry mirror = mirror_entry(frame, entry_address(table, slot));
   const Pte mirrored = mirror.load();
-  if (!is_as_stored(old, mirrored)) [[unlikely]]
+  if (!is_as_stored(level, old, mirrored)) [[unlikely]]
     return refuse_breach(where, old, mirrored);
   const auto store = [&](const CheckedEntry& entry) {
     commit(L1Memory{*this}, entry_address(table, slot), mirror, mirrored, entry, counters_);
+    if (!windows_.empty()) [[unlikely]]
+      update_windows(where, entry.guest());
   };
   if (!want.present()) {
     store(CheckedEntry::not_present(want));
     flush_duty_ = true;
-    drop_upper_entry(old);
+    drop_upper_entry(table, level, old);
     return {};
   }
   if (preserve == Preserve::accessed_and_dirty) want = want.with(old.raw() & (bit::accessed | bit::dirty));
   want = adjusted_upper(level, want);
   flush_duty_ = true;
-  if (old.present() && ((old.raw() ^ want.raw()) & ~upper_flag_bits) == 0) {
+  if (old.present() && only_flags_change(level, old, want)) {
     ++counters_.entries_checked;
     store(CheckedEntry(want, mirror_upper(want, mirrored.mfn())));
     return {};
@@ -205,7 +216,7 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
   const auto entry = check_upper(where, want);
   if (!entry) return tl::unexpected(entry.error());
   store(*entry);
-  drop_upper_entry(old);
+  drop_upper_entry(table, level, old);
   return {};
 }
 

@@ -62,12 +62,10 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "read-only; then it is linked, which checks all its entries.",
      {241, 286, 401}},
     {Rule::upper_linear,
-     "A table that names one of its own level is a table of two levels at once. Xen can allow it with counts "
-     "of "
-     "its own, which went wrong more than once; pinfold has none, as a Xen that was built without linear "
-     "page "
-     "tables.",
-     "Map page tables read-only as data, like any other frame.",
+     "Behind an entry that names a table of its own level, the guest reads page tables as data. With RW it "
+     "could write them. A table that is not validated yet may come to need the one that names it.",
+     "Name the table by an entry without RW, and another table than the entry's own only once it is pinned "
+     "or in use as a table of that level.",
      {182, 240, 309}},
     {Rule::l4_xen_slot,
      "These addresses are in every address space of the guest and hold what is the monitor's: the way in and "
@@ -190,6 +188,13 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "resources.",
      "Map fewer grants at a time: each may split the host's mapping of the guest's memory.",
      {222}},
+    {Rule::upper_linear_chain,
+     "If a table that is named by one of its level could name a third, tables could form a chain of any "
+     "length, or a loop, whose end would be a recursion without bound. So one that is named names only "
+     "itself.",
+     "Clear the other entries first: those of the table that name others of its level, or those that name "
+     "the table. A table may always name itself.",
+     {240}},
 });
 
 constexpr bool all_in_order() {

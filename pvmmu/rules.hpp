@@ -27,7 +27,8 @@ namespace pinfold::pvmmu {
   X(upper_wrong_type, "upper.wrong-type", einval,                                                            \
     "an L2-L4 entry names a frame that is relied upon as something other than a table one level down")       \
   X(upper_linear, "upper.linear-table", einval,                                                              \
-    "an L2-L4 entry names a table of its own level (linear page table)")                                     \
+    "an L2-L4 entry names a table of its own level (linear page table), and has RW, or the table is not "    \
+    "validated")                                                                                             \
   X(l4_xen_slot, "l4.xen-slot", einval, "an L4 slot between 256 and 271 is the monitor's, not the guest's")  \
   X(count_overflow, "frame.count-overflow", einval, "the frame has as many references as can be counted")    \
   X(frame_not_owned, "frame.not-owned", einval, "the operation names a frame that the domain does not own")  \
@@ -62,7 +63,9 @@ namespace pinfold::pvmmu {
   X(grant_other_mapping, "grant.other-mapping", einval,                                                      \
     "the entry from which a granted frame is to be unmapped does not map it as the grant did")               \
   X(view_cannot_lend, "view.cannot-lend", enomem,                                                            \
-    "the host could not change the view's access to a frame that another domain granted")
+    "the host could not change the view's access to a frame that another domain granted")                    \
+  X(upper_linear_chain, "upper.linear-chain", einval,                                                        \
+    "a table whose entries name others of its level is named by one, or would be (linear page tables)")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, error, text) id,

@@ -92,6 +92,8 @@ Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   if (!entry) [[unlikely]]
     return tl::unexpected(entry.error());
   commit_in_new_table(machine_, where.table, mirror_pages_, mirror, where.slot, *entry);
+  if (!windows_.empty()) [[unlikely]]
+    update_windows(where, entry->guest());
   return {};
 }
 
@@ -213,6 +215,7 @@ bool Validator::work_off_releases() {
     const MirrorId mirror = last.mirror;
     if (last.end == 0) {
       end_mirror(mirror, last.was_seen);
+      end_windows(table);
       unfinished_.end_innermost_release();
       become_plain(table);
       continue;
@@ -230,10 +233,10 @@ bool Validator::work_off_releases() {
     if (level == Level::l4 && is_xen_slot(slot)) continue;
     const Pte guest(machine_.load(table.raw(), slot));
     const Pte mirrored = mirrors_.load(mirror, slot);
-    if (!is_as_stored(guest, mirrored)) [[unlikely]]
+    if (!is_as_stored(level, guest, mirrored)) [[unlikely]]
       note_breach(Where{table, slot, level}, guest, mirrored);
     else
-      drop_upper_entry(guest);
+      drop_upper_entry(table, level, guest);
   }
   return true;
 }

@@ -55,7 +55,8 @@ struct ValidatorParts;
   X(give_away, "give-away")               \
   X(receive, "receive")                   \
   X(machine_grew, "machine-grew")         \
-  X(domain_begins, "domain-begins")
+  X(domain_begins, "domain-begins")       \
+  X(fill_windows, "fill-windows")
 
 enum class TraceKind : std::uint8_t {
 #define X(id, name) id,
@@ -121,18 +122,19 @@ struct TraceEvent {
   FrameType wanted = FrameType::none;  ///< hold, protected_frame: as what.
   std::uint16_t slot = 0;
   Mfn table = no_mfn;  ///< The table whose entry was to change.
-  Mfn root = no_mfn;   ///< update_va: where the walk began; load_root, unload_root: the register's old value.
+  Mfn root = no_mfn;   ///< update_va, fill_windows: where the walk began; load_root, unload_root: the
+                       ///< register's old value.
   Mfn frame = no_mfn;  ///< What the entry names, or else the frame that the operation is about.
   Pte old;             ///< The entry that was there.
   Pte now;             ///< The entry that was asked for, or that the grant to be unmapped made.
-  /// update_va: the address; set_machphys: the PFN; copy_page: the frame copied from; write_descriptor: the
-  /// machine address; allocate: the alignment; forget_mirrors: the number of the first mirror that may not be
-  /// used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed: the vCPU;
-  /// replace_granted: the machine address of the entry that moves; receive: the PFN.
+  /// update_va, fill_windows: the address; set_machphys: the PFN; copy_page: the frame copied from;
+  /// write_descriptor: the machine address; allocate: the alignment; forget_mirrors: the number of the first
+  /// mirror that may not be used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed:
+  /// the vCPU; replace_granted: the machine address of the entry that moves; receive: the PFN.
   std::uint64_t argument = 0;
   /// set_machphys, allocate, freed: frames in a row; destroy: frames that still had references; entered: the
   /// cause; machine_grew: the frames of the machine; those of grants: how many bytes after the entry's begin
-  /// the address was.
+  /// the address was; fill_windows: Filled, as a number.
   std::uint64_t count = 0;
   std::uint64_t budget = 0;
   std::optional<FrameState> before, after;  ///< Of `frame`, where it is the domain's.

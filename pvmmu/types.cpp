@@ -67,6 +67,7 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     if (trace_ != nullptr) trace_frame_change(TraceKind::protected_frame, mfn, type);
   }
   frame.type = type;
+  frame.linear = 0;
   ++records_.holds(mfn);
   switch (type) {
     case FrameType::l1: return validate_l1(mfn);
@@ -106,8 +107,10 @@ void Validator::become_plain(Mfn mfn) {
 }
 
 /// Drops the reference that an entry of an upper level held since it was checked.
-void Validator::drop_upper_entry(Pte old) {
-  if (old.present()) drop_type(old.mfn());
+void Validator::drop_upper_entry(Mfn table, Level level, Pte old) {
+  if (!old.present()) return;
+  if (is_linear(level, old.mfn()) && !drop_linear(table, old.mfn())) return;
+  drop_type(old.mfn());
 }
 
 }  // namespace pinfold::pvmmu

@@ -19,6 +19,7 @@
 #include "pvmmu/entry_rules.hpp"
 #include "pvmmu/frame_table.hpp"
 #include "pvmmu/frame_view.hpp"
+#include "pvmmu/linear_windows.hpp"
 #include "pvmmu/lock.hpp"
 #include "pvmmu/memory.hpp"
 #include "pvmmu/mirror.hpp"
@@ -192,7 +193,8 @@ class Validator {
   // -- looking: walk.cpp
   /// The L1 entry that translates `va`; nullopt if a level above is not present, the address is not the
   /// guest's, or the entry differs from its mirror (a breach). The leaf itself may be not present. The levels
-  /// above are those of the mirrors.
+  /// above are those of the mirrors. Behind a linear entry, it is the entry of level 2 to 4 that a processor
+  /// takes for an L1's (`Leaf::linear`).
   [[nodiscard]] std::optional<Leaf> walk(Held, Mfn root, GuestVaddr va) const;
   /// The guest's entry with the accessed bit that the processor set in the mirror.
   [[nodiscard]] Pte merged_entry(Held, Mfn table, std::size_t slot) const;
@@ -203,6 +205,17 @@ class Validator {
   [[nodiscard]] Mfn mirror_of_root(Held, Mfn root) const;
   /// Clears or restores the mirror's machine-to-phys slot of a root (VMASST_TYPE_m2p_strict).
   void hide_machphys(Held, Mfn root);
+
+  // -- linear page tables: linear.cpp
+  /// Makes the windows that a processor needs to read at an address behind a linear entry.
+  Filled fill_windows(Held, Mfn root, GuestVaddr va);
+  [[nodiscard]] const LinearWindows& windows() const { return windows_; }
+  /// Does an entry of a table of this level that names this frame name a table of its own level?
+  [[nodiscard]] bool is_linear(Level level, Mfn named) const {
+    return level != Level::l1 && facts(named).type == table_type(level);
+  }
+  /// What an entry of a window holds for a present or absent entry of the guest's.
+  [[nodiscard]] Pte window_entry(Level level, unsigned shift, Pte guest) const;
 
   // -- after changes
   /// Must every processor of the domain drop its translations before the guest goes on? Asking clears it.
@@ -284,7 +297,29 @@ class Validator {
     if (!records_.is_referenced(mfn)) [[unlikely]]
       free_frame(mfn);
   }
-  void drop_upper_entry(Pte old);
+  void drop_upper_entry(Mfn table, Level level, Pte old);
+
+  // linear.cpp
+  /// Where a walk through the guest's own tables has come to.
+  struct Step {
+    Mfn table;           ///< What the entry names.
+    unsigned shift = 0;  ///< By how many levels a processor takes that for less than it is.
+    Where at;            ///< The entry that led here.
+    Pte entry;
+    bool executable = true;
+  };
+  Verdict<CheckedEntry> check_linear(Where where, Pte want);
+  bool drop_linear(Mfn table, Mfn named);
+  /// What a processor walks behind an entry of a table of this level, which it takes for one `shift` levels
+  /// down: a mirror or a window; no_mirror if that is not there.
+  [[nodiscard]] MirrorId behind(Level level, Mfn named, unsigned shift) const;
+  std::optional<MirrorId> window_of(Mfn table, unsigned shift);
+  [[nodiscard]] std::optional<Pte> read_upper(Where where, Pte mirrored) const;
+  void update_windows(Where where, Pte guest);
+  void set_window_entry(MirrorId window, std::size_t slot, Pte now);
+  void end_windows(Mfn table);
+  [[nodiscard]] std::optional<Step> step_down(const Step& from, GuestVaddr va) const;
+  [[nodiscard]] std::optional<Leaf> find_linear(Mfn root, GuestVaddr va) const;
 
   // breach.cpp
   /// The mirror's entry for the one at `where`, which is in the table with this record.
@@ -292,7 +327,7 @@ class Validator {
     return MirrorEntry(mirror_pages_.at((std::uint64_t{table.mirror} << page_shift) + offset_in_page(where)));
   }
   /// Do an upper entry of the guest's table and the mirror's entry fit each other?
-  [[nodiscard]] bool is_as_stored(Pte guest, Pte mirrored) const;
+  [[nodiscard]] bool is_as_stored(Level level, Pte guest, Pte mirrored) const;
   /// Notes a breach, unless there was one.
   [[gnu::cold, gnu::noinline]] void note_breach(Where where, Pte guest, Pte mirrored) const;
   [[gnu::cold, gnu::noinline]] tl::unexpected<Refusal> refuse_breach(Where where, Pte guest,
@@ -354,6 +389,7 @@ class Validator {
                                               L1Outcome outcome);
   [[gnu::noinline]] void update_any(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
   void update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Preserve preserve);
+  [[nodiscard]] bool only_flags_change(Level level, Pte old, Pte want) const;
   Verdict<> update_upper(Mfn table, std::size_t slot, Pte want, Preserve preserve);
   [[gnu::noinline]] Verdict<> load_new_root(Mfn& root, Mfn wanted);
   void replace_root(Mfn& root, Mfn wanted);
@@ -413,6 +449,7 @@ class Validator {
   mutable bool flush_duty_ = false;  ///< Mutable for TracedOperation: does this operation need a flush?
   Budget budget_ = Budget::unlimited();
   UnfinishedTables unfinished_;
+  LinearWindows windows_;
   MmuCounters counters_;
   mutable std::optional<Breach> breach_;  ///< Mutable: const members find breaches, too.
   ConcurrentLocks concurrent_locks_;

@@ -27,6 +27,8 @@ struct ValidatorParts {
   std::size_t machphys_slot = first_xen_slot;  ///< Which of those is the machine-to-phys table's.
   std::uint64_t max_frames = 1ULL << 40;       ///< The domain's reservation may not exceed this.
   TraceSink* trace = nullptr;                  ///< Gets an event of each operation; may be null.
+  /// Windows that the domain may have (linear_windows.hpp); 0: linear page tables are refused.
+  std::uint64_t most_windows = 0;
 };
 
 /// The place of an entry. Small, so that it is passed in registers.
@@ -46,6 +48,7 @@ struct Leaf {
   Pte entry;
   bool writable = false;    ///< RW at every level.
   bool executable = false;  ///< NX at none.
+  bool linear = false;      ///< Behind a linear entry: the table is of level 2 to 4, and can't be written so.
 };
 
 /// Proof that something wrote a table, a descriptor page or a mirror without the validator: the value that

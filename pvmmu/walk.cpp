@@ -20,6 +20,7 @@ namespace pinfold::pvmmu {
     any |= entry.raw();
     mirror = mirrors_.at(entry.mfn());
     if (mirror == no_mirror) [[unlikely]] {
+      if (!windows_.empty()) return std::nullopt;  // find_linear() looks closer
       note_breach(Where{root, slot_of(Level::l4, va), level}, Pte(), entry);
       return std::nullopt;
     }
@@ -27,6 +28,7 @@ namespace pinfold::pvmmu {
   const Mfn table = mirrors_.table_of(mirror);
   if (!owns(table) || facts(table).mirror != mirror.raw() || facts(table).type != FrameType::l1)
       [[unlikely]] {
+    if (!windows_.empty()) return std::nullopt;
     note_breach(Where{root, slot_of(Level::l4, va), Level::l4}, Pte(), Pte(mirrors_.frame(mirror), 0));
     return std::nullopt;
   }
@@ -34,11 +36,16 @@ namespace pinfold::pvmmu {
               (any & bit::no_execute) == 0};
 }
 
-std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const { return follow_mirrors(root, va); }
+std::optional<Leaf> Validator::find_leaf(Mfn root, GuestVaddr va) const {
+  auto leaf = follow_mirrors(root, va);
+  if (!leaf && !windows_.empty()) [[unlikely]]
+    (void)find_linear(root, va);  // for a breach that it may find
+  return leaf;
+}
 
 std::optional<Leaf> Validator::walk(Held, Mfn root, GuestVaddr va) const {
   auto leaf = follow_mirrors(root, va);
-  if (!leaf) return std::nullopt;
+  if (!leaf) return windows_.empty() ? std::nullopt : find_linear(root, va);
   leaf->entry = Pte(machine_.load(leaf->table.raw(), leaf->slot));
   const Pte mirrored = mirrors_.load(MirrorId(facts(leaf->table).mirror), leaf->slot);
   if (leaf_differs(leaf->entry, mirrored)) [[unlikely]] {
@@ -60,6 +67,7 @@ Pte Validator::merged_entry(Held, Mfn table, std::size_t slot) const {
 
 bool Validator::touch(Held, const Leaf& leaf, bool write) {
   if (!leaf.entry.present() || (write && !leaf.writable)) return false;
+  if (leaf.linear) return true;  // the bits of upper entries are the guest's own
   const std::uint64_t marks = write ? bit::accessed | bit::dirty : bit::accessed;
   if (leaf.entry.has(marks)) return true;
   const MachineAddr where = entry_address(leaf.table, leaf.slot);

@@ -182,6 +182,7 @@ void processor() {
   CONSTANT(FAULT_WRITE, page_fault::write);
   CONSTANT(FAULT_USER, page_fault::user);
   CONSTANT(PTE_PRESENT, pvmmu::bit::present);
+  CONSTANT(PTE_USER, pvmmu::bit::user);
   CONSTANT(PTE_WRITABLE, pvmmu::bit::writable);
   CONSTANT(PTE_WITHHELD_WRITE, pvmmu::withheld_write);
   CONSTANT(PTE_NO_EXECUTE_NUMBER, bit_number(pvmmu::bit::no_execute));

@@ -85,9 +85,10 @@ void Domain::create_validator() {
   gate_ = std::make_unique<Gate>(memory_.arena(), config_.vcpus, config_.host, memory_.machphys(),
                                  Machine::m2p_bytes(machine_.frames().size()));
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
-  mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
-      config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), memory_.arena().mirrors(), stale_,
-      memory_.view(), gate_->l4_slots(), m2p_l4_slot, memory_limit_.most(), config_.trace});
+  mmu_ = std::make_unique<pvmmu::Validator>(
+      pvmmu::ValidatorParts{config_.id, machine_.frames(), machine_.pages(), machine_.m2p(),
+                            memory_.arena().mirrors(), stale_, memory_.view(), gate_->l4_slots(), m2p_l4_slot,
+                            memory_limit_.most(), config_.trace, pvmmu::most_windows(memory_limit_.most())});
   holds_ = std::make_unique<FrameHolds>(*mmu_, [this](Mfn frame, pvmmu::FrameType type) {
     end(Ending::isolation_fault,
         fmt::format("the monitor was about to write frame {:#x}, which it shares with the guest as data, and "

@@ -26,7 +26,16 @@ bool is_sane(const LogHeader& h) {
          h.withheld.first.raw() <= h.most_frames &&
          h.withheld.count <= h.most_frames - h.withheld.first.raw() && h.mirror_pages != 0 &&
          h.mirror_pages <= 2 * most_frames && h.vcpus <= most_vcpus &&
-         h.domain.raw() < first_reserved_domain && h.machphys_slot < pvmmu::entries_per_table;
+         h.domain.raw() < first_reserved_domain && h.machphys_slot < pvmmu::entries_per_table &&
+         h.most_windows <= h.mirror_pages;
+}
+
+// The two share a word. Before linear page tables, its upper part was zero.
+constexpr unsigned slot_bits = 16;
+std::uint64_t slot_and_windows(const LogHeader& h) { return h.machphys_slot | h.most_windows << slot_bits; }
+void set_slot_and_windows(LogHeader& h, std::uint64_t word) {
+  h.machphys_slot = word & ((1U << slot_bits) - 1);
+  h.most_windows = word >> slot_bits;
 }
 
 }  // namespace
@@ -53,7 +62,7 @@ std::vector<std::byte> encode(const LogHeader& header) {
   to.fixed(header.mirrors_at.raw(), 8);
   to.fixed(header.domain.raw(), 4);
   to.fixed(header.vcpus, 4);
-  to.fixed(header.machphys_slot, 8);
+  to.fixed(slot_and_windows(header), 8);
   for (const pvmmu::Pte entry : header.l4_xen_slots) to.fixed(entry.raw(), 8);
   to.fixed(header.withheld.first.raw(), 8);
   to.fixed(header.withheld.count, 8);
@@ -90,7 +99,7 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
   header.mirrors_at = Mfn(from.fixed(8));
   header.domain = DomId(static_cast<std::uint16_t>(from.fixed(4)));
   header.vcpus = static_cast<std::uint32_t>(from.fixed(4));
-  header.machphys_slot = from.fixed(8);
+  set_slot_and_windows(header, from.fixed(8));
   for (pvmmu::Pte& entry : header.l4_xen_slots) entry = pvmmu::Pte(from.fixed(8));
   header.withheld.first = Mfn(from.fixed(8));
   header.withheld.count = from.fixed(8);
@@ -101,7 +110,7 @@ LogResult<LogHeader> decode_log_header(std::span<const std::byte> bytes) {
 
 std::array<std::uint64_t, domain_words> words_of(const LogHeader& d) {
   std::array<std::uint64_t, domain_words> words{d.vcpus,        d.machine_frames,   d.max_frames,
-                                                d.mirror_pages, d.mirrors_at.raw(), d.machphys_slot};
+                                                d.mirror_pages, d.mirrors_at.raw(), slot_and_windows(d)};
   for (std::size_t i = 0; i < pvmmu::xen_slots; ++i)
     words[domain_words - pvmmu::xen_slots + i] = d.l4_xen_slots[i].raw();
   return words;
@@ -117,7 +126,7 @@ std::optional<LogHeader> header_of_domain(const LogHeader& log, DomId domain,
   d.max_frames = words[2];
   d.mirror_pages = words[3];
   d.mirrors_at = Mfn(words[4]);
-  d.machphys_slot = words[5];
+  set_slot_and_windows(d, words[5]);
   for (std::size_t i = 0; i < pvmmu::xen_slots; ++i)
     d.l4_xen_slots[i] = pvmmu::Pte(words[domain_words - pvmmu::xen_slots + i]);
   if (!is_sane(d)) return std::nullopt;

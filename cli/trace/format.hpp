@@ -48,6 +48,7 @@ struct LogHeader {
   std::uint64_t mirror_pages = 0;    ///< Page 0 counted, which is none.
   Mfn mirrors_at = no_mfn;           ///< The frame number of mirror page 0 in the processor's physical space.
   std::uint64_t machphys_slot = 0;
+  std::uint64_t most_windows = 0;  ///< Of linear page tables, which are refused if it is 0.
   std::array<pvmmu::Pte, pvmmu::xen_slots> l4_xen_slots{};
   pvmmu::FrameTable::Range withheld{};  ///< Frames of the machine that no domain gets.
 

@@ -23,6 +23,7 @@ void LogSink::started(const pvmmu::ValidatorParts& parts) {
   header.mirror_pages = parts.mirrors.pages().count();
   header.mirrors_at = parts.mirrors.frame(pvmmu::no_mirror);
   header.machphys_slot = parts.machphys_slot;
+  header.most_windows = parts.most_windows;
   header.l4_xen_slots = parts.l4_xen_slots;
   turn_.lock();
   log_->begin_domain(turn_, header);

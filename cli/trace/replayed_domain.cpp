@@ -34,7 +34,7 @@ ReplayedDomain::ReplayedDomain(const LogHeader& header, ReplayedMachine& machine
       view_(listener_, machine.memory.pages()),
       mmu_(pvmmu::ValidatorParts{header.domain, machine.frames, machine.memory.pages(), machine.m2p.pages(),
                                  mirrors_, stale_, view_, header.l4_xen_slots, header.machphys_slot,
-                                 header.max_frames, &listener_}) {}
+                                 header.max_frames, &listener_, header.most_windows}) {}
 
 bool ReplayedDomain::is_live_l1(Mfn mfn) const {
   return mmu_.owns(mfn) && mmu_.frame(mfn).type == pvmmu::FrameType::l1 && mmu_.frame(mfn).mirror != 0;
@@ -80,6 +80,7 @@ std::optional<std::string> ReplayedDomain::apply(const LogEvent& event) {
     case TraceKind::touch: return apply_to_table(event);
     case TraceKind::load_root:
     case TraceKind::unload_root:
+    case TraceKind::fill_windows:
     case TraceKind::hide_machphys: return apply_to_root(event);
     case TraceKind::allocate:
     case TraceKind::allocate_special:
@@ -137,6 +138,11 @@ std::optional<std::string> ReplayedDomain::apply_to_root(const LogEvent& e) {
   if (e.kind == TraceKind::hide_machphys) {
     if (!roots_.contains(e.frame)) return inconsistent("what is no root has its machine-to-phys slot hidden");
     mmu_.hide_machphys(held_, e.frame);
+    return std::nullopt;
+  }
+  if (e.kind == TraceKind::fill_windows) {
+    if (!roots_.contains(e.root)) return inconsistent("windows are filled under what is no root");
+    (void)mmu_.fill_windows(held_, e.root, GuestVaddr(e.argument));
     return std::nullopt;
   }
   const auto before = roots_.find(e.root);

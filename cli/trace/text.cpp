@@ -60,6 +60,7 @@ std::string subject_of(const LogEvent& e, const Namer& namer) {
       return e.argument == pvmmu::every_vcpu ? " every vCPU" : fmt::format(" vCPU {}", e.argument);
     case TraceKind::receive: return fmt::format("{} as pfn {:#x}", frame, e.argument);
     case TraceKind::machine_grew: return fmt::format(" to {} frames", e.count);
+    case TraceKind::fill_windows: return fmt::format(" at {:#x} under {:#x}", e.argument, e.root.raw());
     case TraceKind::state: return fmt::format(" {} digests", e.digests.size());
     default: return frame;
   }

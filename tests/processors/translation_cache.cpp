@@ -36,14 +36,19 @@ std::string place(const TranslationCache::Upper& e) {
 
 void Incarnations::observe(const pvmmu::test::FakeDomain& domain) {
   std::map<std::uint32_t, Life> now;
+  const auto add = [&](std::uint32_t mirror, Life life) {
+    const auto before = live_.find(mirror);
+    life.incarnation = before != live_.end() && before->second == life ? before->second.incarnation : next_++;
+    now.emplace(mirror, life);
+  };
   for (std::uint64_t i = 1; i < domain.mmu.machine_frames(); ++i) {
     const pvmmu::Frame frame = domain.mmu.frame(Mfn(i));
     if (frame.mirror == 0 || !domain.mmu.owns(Mfn(i))) continue;
-    Life life{Mfn(i), frame.type, 0};
-    const auto before = live_.find(frame.mirror);
-    life.incarnation = before != live_.end() && before->second == life ? before->second.incarnation : next_++;
-    now.emplace(frame.mirror, life);
+    add(frame.mirror, {Mfn(i), frame.type, 0, 0});
   }
+  domain.mmu.windows().each([&](Mfn table, unsigned shift, MirrorId window) {
+    add(window.raw(), {table, domain.mmu.frame(table).type, shift, 0});
+  });
   live_ = std::move(now);
 }
 
@@ -68,7 +73,7 @@ void TranslationCache::fill(const pvmmu::test::FakeDomain& domain, const Incarna
     to_walk.pop_back();
     for (std::size_t slot = 0; slot < pvmmu::entries_per_table; ++slot) {
       const Pte entry = domain.mirrors.load(mirror, slot);
-      if (!entry.present()) continue;
+      if (!entry.present() || entry == pvmmu::window_to_come) continue;
       if (level == Level::l1) {
         leaves_.insert({entry.mfn(), entry.writable()});
         continue;

@@ -16,8 +16,8 @@ namespace pinfold::processors {
 using pvmmu::MirrorId;
 using pvmmu::Pte;
 
-/// Which table each mirror of a domain stands for, and since when. A mirror that was given up and taken again
-/// is another incarnation, even if the table is the same.
+/// Which table each mirror or window of a domain stands for, and since when. A mirror that was given up and
+/// taken again is another incarnation, even if the table is the same.
 class Incarnations {
  public:
   /// After each operation.
@@ -29,8 +29,11 @@ class Incarnations {
   struct Life {
     Mfn table = no_mfn;
     pvmmu::FrameType type{};
+    unsigned shift = 0;  ///< Above 0: it is a window of the table.
     std::uint64_t incarnation = 0;
-    bool operator==(const Life& other) const { return table == other.table && type == other.type; }
+    bool operator==(const Life& other) const {
+      return table == other.table && type == other.type && shift == other.shift;
+    }
   };
   std::uint64_t next_ = 1;
   std::map<std::uint32_t, Life> live_;  ///< By mirror.

@@ -10,7 +10,7 @@ using pvmmu::property::Kind;
 using pvmmu::property::Operation;
 
 RunningDomain::RunningDomain(pvmmu::test::FakeMachine& machine, DomId id)
-    : machine_(machine), domain_(machine, id, pvmmu::test::FakeDomainOptions{64, 30, false}) {}
+    : machine_(machine), domain_(machine, id, pvmmu::test::FakeDomainOptions{128, 30, false, nullptr, 60}) {}
 
 void RunningDomain::start() {
   const auto tree = pvmmu::test::build_tree(machine_, domain_);
@@ -62,6 +62,7 @@ void RunningDomain::apply(Cpu& cpu, const Operation& op) {
       if (root != no_mfn) mmu.hide_machphys(held, root);
       return;
     case Kind::touch:
+      (void)mmu.fill_windows(held, root, op.va);
       if (const auto leaf = mmu.walk(held, root, op.va)) (void)mmu.touch(held, *leaf, true);
       return;
     default: return;

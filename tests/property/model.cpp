@@ -51,22 +51,43 @@ void Model::demand(Census& c, int d, Mfn mfn, FrameType type, Errno not_owned, E
 void Model::visit(Census& c, int d, Mfn mfn, FrameType type) const {
   if (!is_protected(type)) return;
   const auto& content = frames[mfn.raw()].content;
+  c.open[mfn.raw()] = true;
   for (std::size_t slot = 0; slot < content.size(); ++slot) {
     if (type == FrameType::seg_desc) {
       if (!descriptor_allowed(content[slot])) c.wrong.insert(Errno::einval);
     } else if (!is_monitors_slot(type, slot)) {
-      demand_entry(c, d, type, Pte(content[slot]));
+      demand_entry(c, d, mfn, type, Pte(content[slot]));
     }
+  }
+  c.open[mfn.raw()] = false;
+}
+
+bool Model::is_linear(const Census& c, int d, Mfn in, FrameType table, Mfn named) const {
+  if (!owns(d, named)) return false;
+  return named == in || known_[named.raw()] == table || c.use[named.raw()].is(table);
+}
+
+/// Read-only; another table must be complete, and have no such entries itself, nor may anything use this one
+/// so. An entry that names its own table refers to nothing.
+void Model::demand_linear(Census& c, int d, Mfn in, FrameType table, Pte e) const {
+  const std::uint64_t named = e.mfn().raw();
+  if (e.writable()) {
+    c.wrong.insert(Errno::einval);
+  } else if (e.mfn() != in) {
+    if (c.open[named] || c.names[named] != 0 || c.named[in.raw()] != 0) c.wrong.insert(Errno::einval);
+    ++c.names[in.raw()], ++c.named[named];
+    demand(c, d, e.mfn(), table, Errno::einval, Errno::einval);
   }
 }
 
-void Model::demand_entry(Census& c, int d, FrameType table, Pte e) const {
+void Model::demand_entry(Census& c, int d, Mfn in, FrameType table, Pte e) const {
   if (!e.present()) return;
   const bool leaf = table == FrameType::l1;
   // PWT, PCD, PAT or PSE, and above L1 the global bit.
   if (((e.raw() >> 3 & 3) | (e.raw() >> 7 & 1)) != 0 || (!leaf && (e.raw() >> 8 & 1) != 0))
     c.wrong.insert(Errno::einval);
   if (!leaf) {
+    if (is_linear(c, d, in, table, e.mfn())) return demand_linear(c, d, in, table, e);
     const auto child = static_cast<FrameType>(static_cast<int>(table) - 1);
     return demand(c, d, e.mfn(), child, Errno::einval, Errno::einval);
   }
@@ -82,6 +103,9 @@ void Model::demand_entry(Census& c, int d, FrameType table, Pte e) const {
 Census Model::census(const Demand* extra) const {
   Census c;
   c.use.resize(frames.size());
+  c.open.resize(frames.size());
+  c.names.resize(frames.size());
+  c.named.resize(frames.size());
   for (std::size_t i = 0; i < frames.size(); ++i) {
     if (frames[i].allocated || frames[i].special) ++c.use[i].refs;
     if (frames[i].special) c.use[i].types = 1, c.use[i].type = FrameType::writable;
@@ -97,7 +121,7 @@ Census Model::census(const Demand* extra) const {
     for (const auto& [mfn, type] : holds[static_cast<std::size_t>(d)]) need(d, mfn, type);
   }
   if (extra != nullptr && extra->table != FrameType::none)
-    demand_entry(c, extra->domain, extra->table, extra->entry);
+    demand_entry(c, extra->domain, extra->mfn, extra->table, extra->entry);
   if (extra != nullptr && extra->table == FrameType::none) need(extra->domain, extra->mfn, extra->type);
   return c;
 }
@@ -125,6 +149,7 @@ Expected Model::accept(const Demand& extra, Change&& change) {
 void Model::settle(const Census& before) {
   const Census after = census();
   for (std::size_t i = 0; i < frames.size(); ++i) {
+    known_[i] = after.use[i].types != 0 ? after.use[i].type : FrameType::none;
     if (before.use[i].is(FrameType::l1) && !after.use[i].is(FrameType::l1))
       for (std::size_t slot = 0; slot < entries_per_table; ++slot)
         if (accessed.erase({i, slot}) != 0) frames[i].content[slot] |= bit::accessed;
@@ -150,7 +175,7 @@ Expected Model::update(int d, Mfn mfn, std::size_t slot, Pte want, bool preserve
     want = want.with((entry & (bit::accessed | bit::dirty)) |
                      (seen && Pte(entry).present() ? bit::accessed : 0));
   const Pte stored(adjusted(use.type, want.raw()));
-  return accept(Demand{d, use.type, stored, no_mfn, FrameType::none}, [&] {
+  return accept(Demand{d, use.type, stored, mfn, FrameType::none}, [&] {
     entry = stored.raw();
     accessed.erase({mfn.raw(), slot});
   });
@@ -162,6 +187,7 @@ std::optional<Model::Place> Model::walk(int d, std::size_t which, GuestVaddr va)
   bool writable = true;
   for (unsigned level = 4;; --level) {
     const std::size_t slot = va.raw() >> (12 + 9 * (level - 1)) & 511;
+    if (is_monitors_slot(known_[frame.raw()], slot)) return std::nullopt;
     const Pte e(frames[frame.raw()].content[slot]);
     writable = writable && e.writable();
     if (level == 1) return Place{frame, slot, writable};
@@ -172,7 +198,7 @@ std::optional<Model::Place> Model::walk(int d, std::size_t which, GuestVaddr va)
 
 Expected Model::update_va(int d, std::size_t which, GuestVaddr va, Pte want) {
   const auto place = walk(d, which, va);
-  if (!place) return {Errno::einval};
+  if (!place || known_[place->table.raw()] != FrameType::l1) return {Errno::einval};
   return update(d, place->table, place->slot, want, false);
 }
 
@@ -258,11 +284,18 @@ Expected Model::copy_page(int d, Mfn to, Mfn from) {
   return {};
 }
 
+std::optional<Pte> Model::linear_leaf(int d, std::size_t which, GuestVaddr va) const {
+  const auto place = walk(d, which, va);
+  if (!place || known_[place->table.raw()] == FrameType::l1) return std::nullopt;
+  return Pte(frames[place->table.raw()].content[place->slot]);
+}
+
 bool Model::touch(int d, std::size_t which, GuestVaddr va, bool write) {
   const auto place = walk(d, which, va);
   if (!place) return false;
   std::uint64_t& entry = frames[place->table.raw()].content[place->slot];
   if (!Pte(entry).present() || (write && !place->writable)) return false;
+  if (known_[place->table.raw()] != FrameType::l1) return true;  // an upper entry's bits stay as they are
   const std::uint64_t marks = bit::accessed | (write ? bit::dirty : 0);
   if ((entry & marks) == marks) return true;
   entry |= marks;

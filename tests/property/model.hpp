@@ -51,12 +51,16 @@ using Expected = std::set<Errno>;
 struct Census {
   std::vector<Use> use;
   Expected wrong;
+  // Of linear page tables, by frame: being looked through; entries that name others of its level; entries of
+  // others that name it.
+  std::vector<bool> open;
+  std::vector<unsigned> names, named;
 };
 
 class Model {
  public:
   explicit Model(std::size_t frame_count, std::uint64_t most_frames)
-      : frames(frame_count), most_frames_(most_frames) {}
+      : frames(frame_count), known_(frame_count, FrameType::none), most_frames_(most_frames) {}
 
   std::vector<ModelFrame> frames;
   std::array<std::array<Mfn, registers>, domains> roots = no_roots;
@@ -80,6 +84,8 @@ class Model {
   Expected set_machphys(int d, Mfn mfn, std::uint64_t pfn);
   Expected clear_page(int d, Mfn mfn);
   Expected copy_page(int d, Mfn to, Mfn from);
+  /// The entry behind linear ones that a processor takes for an L1's; nullopt if the address leads to none.
+  [[nodiscard]] std::optional<Pte> linear_leaf(int d, std::size_t which, GuestVaddr va) const;
   /// May the access be made? Sets A and D.
   bool touch(int d, std::size_t which, GuestVaddr va, bool write);
   /// The domain takes an unowned frame: zeroed.
@@ -101,7 +107,7 @@ class Model {
     int domain;
     FrameType table;  ///< An entry of a table of this type; none: `mfn` as `type` itself.
     Pte entry;
-    Mfn mfn;
+    Mfn mfn;  ///< Or, of an entry, the table.
     FrameType type;
   };
   struct Place {
@@ -112,7 +118,10 @@ class Model {
   [[nodiscard]] std::optional<Place> walk(int d, std::size_t which, GuestVaddr va) const;
   [[nodiscard]] Census census(const Demand* extra) const;
   void demand(Census& c, int d, Mfn mfn, FrameType type, Errno not_owned, Errno conflict) const;
-  void demand_entry(Census& c, int d, FrameType table, Pte e) const;
+  void demand_entry(Census& c, int d, Mfn in, FrameType table, Pte e) const;
+  /// Does an entry of the table `in` name a table of its own level?
+  [[nodiscard]] bool is_linear(const Census& c, int d, Mfn in, FrameType table, Mfn named) const;
+  void demand_linear(Census& c, int d, Mfn in, FrameType table, Pte e) const;
   void visit(Census& c, int d, Mfn mfn, FrameType type) const;
   /// Accepts the reference `extra` beside all others, or says why not. Then it makes the change and removes
   /// what nobody refers to.
@@ -120,6 +129,9 @@ class Model {
   Expected accept(const Demand& extra, Change&& change);
   void settle(const Census& before);
 
+  /// What each frame is since the last operation: the counts do not depend on an order, but whether an entry
+  /// names a table of its own level does.
+  std::vector<FrameType> known_;
   std::uint64_t most_frames_;
 };
 

@@ -115,6 +115,7 @@ class Generator {
   std::uint64_t entry(int domain, unsigned level, bool sound) {
     const bool upper = level >= 2 && level <= 4;
     if (chance(upper && sound ? 8 : 25)) return chance(70) ? 0 : random_() & ~bit::present;
+    if (upper && sound && chance(20)) return linear_entry(domain, level);
     const unsigned wanted = upper ? level - 1 : chance(80) ? 0 : static_cast<unsigned>(below_n(6));
     const Mfn target = sound || chance(80) ? own_frame(domain, wanted) : weird_frame();
     std::uint64_t flags = bit::present | (random_() & (bit::user | bit::accessed | bit::dirty));
@@ -124,6 +125,13 @@ class Generator {
     if (!sound && chance(10))
       flags |= random_() & (bit::write_through | bit::cache_disable | bit::pat_or_large | bit::global);
     return Pte(target, flags).raw();
+  }
+
+  /// An entry for a table of its own level. Some have RW, which is refused.
+  std::uint64_t linear_entry(int domain, unsigned level) {
+    const std::uint64_t flags =
+        bit::present | (chance(10) ? bit::writable : 0) | (random_() & bit::no_execute);
+    return Pte(own_frame(domain, level), flags).raw();
   }
 
   std::mt19937_64 random_;

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint64_t most_frames = 26;
 constexpr std::uint64_t initial_frames = 24;
+constexpr std::uint64_t windows = 200;
 
 std::string at(Mfn mfn) { return "frame " + std::to_string(mfn.raw()); }
 
@@ -54,10 +55,10 @@ std::optional<Errno> error_of(const V& verdict) {
 }  // namespace
 
 World::World(std::uint64_t mirrors)
-    : first_(std::make_unique<test::FakeDomain>(machine_, DomId(1),
-                                                test::FakeDomainOptions{mirrors, most_frames, true})),
-      second_(std::make_unique<test::FakeDomain>(machine_, DomId(2),
-                                                 test::FakeDomainOptions{mirrors, most_frames, true})),
+    : first_(std::make_unique<test::FakeDomain>(
+          machine_, DomId(1), test::FakeDomainOptions{mirrors, most_frames, true, nullptr, windows})),
+      second_(std::make_unique<test::FakeDomain>(
+          machine_, DomId(2), test::FakeDomainOptions{mirrors, most_frames, true, nullptr, windows})),
       model_(machine_frames, most_frames) {
   // The domains get frames in turn, so that neighbours belong to different domains.
   for (std::uint64_t i = 0; i < initial_frames; ++i)
@@ -77,7 +78,7 @@ std::optional<std::string> World::step(const Operation& op, Tally& tally) {
 std::optional<std::string> World::run(const Operation& op, Tally& tally) {
   const auto kind = static_cast<std::size_t>(op.kind);
   bool done = false;
-  auto failure = apply_to_environment(op, done);
+  auto failure = apply_to_environment(op, done, tally);
   if (failure) return failure;
   if (done) {
     ++tally.accepted[kind];
@@ -95,7 +96,7 @@ std::optional<std::string> World::run(const Operation& op, Tally& tally) {
 
 /// Steps that can't be refused: those of the guest's processor, and of the monitor beside the validator's
 /// operations.
-std::optional<std::string> World::apply_to_environment(const Operation& op, bool& done) {
+std::optional<std::string> World::apply_to_environment(const Operation& op, bool& done, Tally& tally) {
   test::FakeDomain& here = domain(op.domain);
   const auto d = static_cast<std::size_t>(op.domain);
   done = true;
@@ -148,7 +149,7 @@ std::optional<std::string> World::apply_to_environment(const Operation& op, bool
     case Kind::allocate:
       if (op.choice % 4 == 1) return allocate_extent(op, 2 + op.choice / 4 * 2);
       return allocate(op, op.choice % 4 == 0 && op.slot == 511);
-    case Kind::touch: return touch(op);
+    case Kind::touch: return touch(op, tally);
     default: done = false; return std::nullopt;
   }
 }
@@ -183,7 +184,7 @@ std::optional<std::string> World::allocate_extent(const Operation& op, std::uint
   return std::nullopt;
 }
 
-std::optional<std::string> World::touch(const Operation& op) {
+std::optional<std::string> World::touch(const Operation& op, Tally& tally) {
   test::FakeDomain& here = domain(op.domain);
   const std::size_t which = op.choice % registers;
   const bool write = op.choice / registers == 1;
@@ -191,9 +192,67 @@ std::optional<std::string> World::touch(const Operation& op) {
   const bool possible = leaf && here.mmu.touch(here.held, *leaf, write);
   if (possible != model_.touch(op.domain, which, op.va, write))
     return std::string("access permitted or not, the model differs");
+  if (auto failure = read_linearly(op, which, tally)) return failure;
   if (possible && write &&
       !here.mirrors.load(MirrorId(machine_.frames[leaf->table].mirror), leaf->slot).writable())
     return std::string("the mirror does not let a write through that was permitted");
+  return std::nullopt;
+}
+
+/// Follows the mirrors and windows as a processor does, to the entry that it takes for an L1's. nullopt: it
+/// faults; 0: at an entry that is not present.
+std::optional<Pte> World::processors_walk(int d, Mfn root, GuestVaddr va) {
+  const MirrorArena& mirrors = domain(d).mirrors;
+  MirrorId table(machine_.frames[root].mirror);
+  for (Level level = Level::l4;; level = below(level)) {
+    const Pte entry = mirrors.load(table, slot_of(level, va));
+    if (entry == window_to_come) return std::nullopt;
+    if (level == Level::l1 || !entry.present()) return entry.present() ? entry : Pte();
+    table = mirrors.at(entry.mfn());
+  }
+}
+
+/// Behind a linear entry the processor faults at most once, and then reads the guest's own table, and can't
+/// write it.
+std::optional<std::string> World::read_linearly(const Operation& op, std::size_t which, Tally& tally) {
+  const Mfn root = roots_[static_cast<std::size_t>(op.domain)][which];
+  const auto wanted = model_.linear_leaf(op.domain, which, op.va);
+  if (root == no_mfn) return std::nullopt;
+  const bool faulted = !processors_walk(op.domain, root, op.va);
+  const Filled filled = domain(op.domain).mmu.fill_windows(domain(op.domain).held, root, op.va);
+  if (faulted != (filled == Filled::some)) return std::string("windows are filled, or not, without a fault");
+  if (!wanted) return std::nullopt;
+  ++tally.linear_reads;
+  tally.linear_faults += faulted ? 1 : 0;
+  const auto seen = processors_walk(op.domain, root, op.va);
+  if (!seen) return std::string("a processor faults at a window that was filled");
+  if (seen->present() != wanted->present()) return std::string("a processor sees a page, or none, wrongly");
+  if (seen->present() && (seen->mfn() != wanted->mfn() || seen->writable()))
+    return std::string("behind a linear entry a processor sees another page, or may write it");
+  return std::nullopt;
+}
+
+/// Where a processor can come from a table of this level: at the end are pages of the domain's, tables among
+/// them only to be read, and no mirror.
+std::optional<std::string> World::explore(int d, MirrorId table, Level level,
+                                          std::set<std::uint32_t>& known) {
+  if (!known.insert(table.raw() * 8 + number(level)).second) return std::nullopt;
+  const MirrorArena& mirrors = domain(d).mirrors;
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot) {
+    const Pte entry = mirrors.load(table, slot);
+    if (!entry.present() || entry == window_to_come || (level == Level::l4 && is_xen_slot(slot))) continue;
+    if (level == Level::l1) {
+      if (entry.mfn().raw() >= machine_frames ||
+          machine_.frames[entry.mfn()].owner() != domain(d).mmu.domain())
+        return std::string("a processor can reach what is no frame of the domain's");
+      if (entry.writable() && is_protected(machine_.frames[entry.mfn()].type))
+        return std::string("a processor can write a table");
+      continue;
+    }
+    const MirrorId next = mirrors.at(entry.mfn());
+    if (next == no_mirror) return std::string("a processor takes what is no mirror for a table");
+    if (auto failure = explore(d, next, below(level), known)) return failure;
+  }
   return std::nullopt;
 }
 
@@ -309,6 +368,11 @@ std::optional<std::string> World::compare(bool accepted) {
     test::FakeDomain& here = domain(d);
     const auto findings = audit(here.held, here.mmu, outside_of(d));
     if (!findings.empty()) return "audit: " + findings.front();
+    std::set<std::uint32_t> known;
+    for (const Mfn root : roots_[static_cast<std::size_t>(d)])
+      if (root != no_mfn)
+        if (auto failure = explore(d, MirrorId(machine_.frames[root].mirror), Level::l4, known))
+          return failure;
   }
   if (auto failure = compare_accessed()) return failure;
   if (auto failure = compare_mirrors(now)) return failure;
@@ -341,7 +405,10 @@ std::optional<std::string> World::compare_mirrors(const Census& now) {
       };
       if (seen.present() != guest.present()) return wrong("sees an entry, or none, wrongly");
       if (!guest.present()) continue;
-      const Mfn target = leaf ? guest.mfn() : mirrors.frame(MirrorId(machine_.frames[guest.mfn()].mirror));
+      const bool linear = !leaf && now.use[guest.mfn().raw()].is(now.use[i].type);
+      const MirrorId child = linear ? domain(model_.frames[i].owner).mmu.windows().find(guest.mfn(), 1)
+                                    : MirrorId(machine_.frames[guest.mfn()].mirror);
+      const Mfn target = leaf ? guest.mfn() : mirrors.frame(child);
       if (seen.mfn() != target) return wrong("is led elsewhere");
       if (seen.writable() != (leaf ? guest.has(bit::writable | bit::dirty) : guest.writable()))
         return wrong("may write, or may not, wrongly");
@@ -452,10 +519,13 @@ std::optional<std::string> World::check_stale() {
           logged.emplace(e.table.raw() * 2 + static_cast<unsigned>(d), slot);
     log.drop_below(log.end());
   }
-  for (const auto& [raw, seen] : seen_) {
+  for (const auto& [place, seen] : seen_) {
+    const auto [raw, shift] = place;
     const int d = seen.owner;
     const std::uint32_t key = seen.mirror.raw() * 2 + static_cast<unsigned>(d);
-    const bool live = machine_.frames[Mfn(raw)].mirror == seen.mirror.raw() && model_.owns(d, Mfn(raw));
+    const std::uint32_t now =
+        shift == 0 ? machine_.frames[Mfn(raw)].mirror : domain(d).mmu.windows().find(Mfn(raw), shift).raw();
+    const bool live = now == seen.mirror.raw() && model_.owns(d, Mfn(raw));
     if (!live) {
       retired_[static_cast<std::size_t>(d)].insert(seen.mirror.raw());
       if (!logged.contains({key, 511})) return at(Mfn(raw)) + ": its mirror was retired without a word";
@@ -472,6 +542,13 @@ std::optional<std::string> World::check_stale() {
     if (retired_[static_cast<std::size_t>(model_.frames[i].owner)].contains(f.mirror))
       return at(Mfn(i)) + " has a mirror that processors have not forgotten yet";
   }
+  for (int d = 0; d < domains; ++d) {
+    bool forgotten = true;
+    domain(d).mmu.windows().each([&](Mfn, unsigned, MirrorId window) {
+      forgotten = forgotten && !retired_[static_cast<std::size_t>(d)].contains(window.raw());
+    });
+    if (!forgotten) return std::string("a window is one that processors have not forgotten yet");
+  }
   return std::nullopt;
 }
 
@@ -480,13 +557,19 @@ void World::remember() {
   for (std::uint64_t i = 1; i < machine_frames; ++i) {
     const Frame f = machine_.frames[Mfn(i)];
     if (f.mirror == 0) continue;
-    const int d = model_.frames[i].owner;
-    Seen& seen = seen_[i];
-    seen.mirror = MirrorId(f.mirror);
-    seen.owner = d;
-    for (std::size_t slot = 0; slot < entries_per_table; ++slot)
-      seen.entries[slot] = domain(d).mirrors.load(seen.mirror, slot).raw();
+    remember(model_.frames[i].owner, Mfn(i), 0, MirrorId(f.mirror));
   }
+  for (int d = 0; d < domains; ++d)
+    domain(d).mmu.windows().each(
+        [this, d](Mfn table, unsigned shift, MirrorId window) { remember(d, table, shift, window); });
+}
+
+void World::remember(int d, Mfn table, unsigned shift, MirrorId mirror) {
+  Seen& seen = seen_[{table.raw(), shift}];
+  seen.mirror = mirror;
+  seen.owner = d;
+  for (std::size_t slot = 0; slot < entries_per_table; ++slot)
+    seen.entries[slot] = domain(d).mirrors.load(mirror, slot).raw();
 }
 
 std::optional<std::string> World::finish() {

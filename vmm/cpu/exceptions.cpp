@@ -10,7 +10,7 @@ namespace pinfold::vmm {
 namespace {
 
 /// Page-fault error codes (Intel SDM vol. 3, 4.7).
-constexpr std::uint64_t pf_present = 1, pf_write = 2, pf_user = 4, pf_fetch = 16;
+constexpr std::uint64_t pf_present = 1, pf_write = 2, pf_user = 4, pf_reserved = 8, pf_fetch = 16;
 /// Error codes that name a descriptor (vol. 3, 6.13): bit 1 says that it was the IDT's.
 constexpr std::uint64_t error_idt = 2;
 
@@ -45,6 +45,16 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
   const bool fetch = (error_code & pf_fetch) != 0;
   const auto leaf = domain_.mmu().walk(held, root(), va);
   if (end_on_breach(held)) return;
+  if ((error_code & pf_reserved) != 0) {
+    // The processor came to a window that is still to be made, behind a linear entry.
+    const auto filled = domain_.mmu().fill_windows(held, root(), va);
+    if (end_on_breach(held)) return;
+    domain_.mmu_operation(held);
+    if (filled == pvmmu::Filled::some) return;
+    const bool present = leaf && leaf->entry.present();
+    error_code = (error_code & ~(pf_present | pf_reserved)) | (present ? pf_present : 0);
+    if (filled == pvmmu::Filled::full) return deliver_page_fault(held, error_code, address);
+  }
   if (leaf && leaf->entry.present()) {
     const bool permitted = write ? leaf->writable : !fetch || leaf->executable;
     if (permitted) {
@@ -58,11 +68,17 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
                               describe(held)));
       return;
     }
-    if (write && state_.kernel_mode && domain_.assists().writable_page_tables &&
+    // As on Xen, an entry that is taken for an L1's must be read-only itself.
+    const bool may_be_emulated = !leaf->linear || !leaf->entry.writable();
+    if (write && may_be_emulated && state_.kernel_mode && domain_.assists().writable_page_tables &&
         emulate_pte_store(held, address, *leaf))
       return;
   }
-  // Both modes run at CPL3; the guest's handler expects its own notion of user and kernel mode.
+  deliver_page_fault(held, error_code, address);
+}
+
+/// Both modes run at CPL3; the guest's handler expects its own notion of user and kernel mode.
+void GuestCpu::deliver_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address) {
   const std::uint64_t seen = (error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
   deliver(held, GuestException{14, seen, address});
 }

@@ -232,6 +232,7 @@ class GuestCpu final : private SleepSurroundings {
   // exceptions.cpp
   void on_exception(pvmmu::Held held, const GuestException& exception);
   void on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);
+  void deliver_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address);
   [[nodiscard]] bool emulate_pte_store(pvmmu::Held held, std::uint64_t address, const pvmmu::Leaf& leaf);
   void on_protection_fault(pvmmu::Held held, std::uint64_t error_code);
   void on_invalid_opcode(pvmmu::Held held);

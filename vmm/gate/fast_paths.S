@@ -244,6 +244,8 @@ walk_loads:
 walk_loads_behind:
         test $PTE_PRESENT, %al
         jz slow
+        test $PTE_USER, %al  // not set where a window is still to come (pvmmu/linear_windows.hpp)
+        jz slow
         cmp $12, %ecx
         je 2f
         and %eax, %ebx

@@ -45,18 +45,36 @@ void memory_types() {
   }
 }
 
-/// XSA-182, 240: a root with an entry for itself or another root, first read-only and then writable.
+/// XSA-182, 240: a root with an entry for itself or another root. It may be read-only, and never becomes
+/// writable; and a root that another one names can name none but itself.
 void linear_tables() {
   Page* other = new_page();
   other->words[511] = reinterpret_cast<Page*>(root())->words[511];
   CHECK_EQ(make_read_only(other), 0);
   CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(other)), 0);
   const u64 l4 = mfn_of(reinterpret_cast<void*>(root())) * page_size;
-  for (u64 flags : {table, table | writable}) {
-    CHECK_EQ(set_entry(l4 + 300 * 8, l4 | flags), einval);
-    CHECK_EQ(set_entry(l4 + 300 * 8, frame_of(other) | flags), einval);
-    CHECK_EQ(set_entry(frame_of(other) + 300 * 8, l4 | flags), einval);
+  for (u64 named : {l4, frame_of(other)}) {
+    CHECK_EQ(set_entry(l4 + 300 * 8, named | table | writable), einval);
+    CHECK_EQ(set_entry(l4 + 300 * 8, named | table), 0);
+    for (u64 flags : {table | writable, table | writable | 1UL << 63, table | writable | 0x200}) {
+      CHECK_EQ(set_entry(l4 + 300 * 8, named | flags), einval);
+      CHECK_EQ(set_entry(l4 + 300 * 8, named | flags, MMU_PT_UPDATE_PRESERVE_AD), einval);
+    }
+    CHECK_EQ(set_entry(l4 + 300 * 8, named | table | 0x200), 0);
+    CHECK_EQ(set_entry(l4 + 300 * 8, (named | table | writable) & ~present), 0);
+    CHECK_EQ(set_entry(l4 + 300 * 8, named | table | writable), einval);
   }
+  CHECK_EQ(set_entry(l4 + 300 * 8, frame_of(other) | table), 0);
+  CHECK_EQ(set_entry(frame_of(other) + 300 * 8, l4 | table), einval);
+  CHECK_EQ(set_entry(frame_of(other) + 300 * 8, frame_of(other) | table), 0);
+  CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(other)), 0);
+  CHECK(make_writable(other) != 0);  // still named as a table
+  CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(other)), 0);
+  CHECK_EQ(set_entry(l4 + 300 * 8, 0), 0);
+  CHECK_EQ(set_entry(frame_of(other) + 300 * 8, l4 | table), 0);
+  CHECK_EQ(set_entry(l4 + 300 * 8, frame_of(other) | table), einval);
+  CHECK_EQ(set_entry(l4 + 300 * 8, l4 | table), 0);
+  CHECK_EQ(set_entry(l4 + 300 * 8, 0), 0);
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(other)), 0);
   CHECK_EQ(make_writable(other), 0);
 }
@@ -157,7 +175,7 @@ void test() {
   window->words[0] = 42;
   superpages();
   if (!is_dom0()) memory_types();
-  if (!is_dom0()) linear_tables();
+  linear_tables();
   not_present_entries();
   flushes_of_strange_addresses();
   pins_that_fail_late();

@@ -137,6 +137,7 @@ struct FakeDomainOptions {
   std::uint64_t max_frames = 1ULL << 40;
   bool stale_log = true;
   TraceSink* trace = nullptr;
+  std::uint64_t windows = 0;  ///< 0: linear page tables are refused.
 };
 
 /// One domain, its lock held all the time.
@@ -149,7 +150,8 @@ class FakeDomain {
         mirrors(arena_memory.pages(), first_mirror_frame),
         stale(options.stale_log),
         mmu(ValidatorParts{id, machine.frames, machine.memory.pages(), machine.m2p_memory.pages(), mirrors,
-                           stale, view, fake_xen_slots(), first_xen_slot, options.max_frames, options.trace}),
+                           stale, view, fake_xen_slots(), first_xen_slot, options.max_frames, options.trace,
+                           options.windows}),
         held(mutex_),
         frames_(machine.frames) {
     frames_.joined(mmu);
@@ -211,7 +213,7 @@ class FakeDomain {
 [[nodiscard]] inline auto state_of(const Frame& f) {
   return std::tuple(f.refs, f.type_count, f.mirror, f.owner_plus_1,
                     f.type_count != 0 ? f.type : FrameType::none, bool(f.pinned), bool(f.validated),
-                    bool(f.partial), bool(f.allocated), bool(f.special));
+                    bool(f.partial), bool(f.allocated), bool(f.special), f.linear);
 }
 [[nodiscard]] inline auto snapshot(const FakeFrames& frames) {
   std::vector<decltype(state_of(Frame{}))> all;

@@ -15,7 +15,7 @@ namespace {
 /// A machine with domain 1, whose tree is pinned, and domain 2, which owns one frame.
 struct Scene {
   FakeMachine machine{128};
-  FakeDomain one{machine, DomId(1), {.mirrors = 16, .max_frames = 40}};
+  FakeDomain one{machine, DomId(1), {.mirrors = 16, .max_frames = 40, .windows = 8}};
   FakeDomain two{machine, DomId(2)};
   Tree tree = build_tree(machine, one);
   Mfn page = one.allocate();
@@ -93,7 +93,19 @@ const std::multimap<Rule, Provocation>& provocations() {
        }},
       {Rule::upper_wrong_type, [](Scene& s) { return s.update(s.tree.l4, 1, Pte(s.tree.l1, table)); }},
       {Rule::upper_linear, [](Scene& s) { return s.update(s.tree.l4, 1, Pte(s.tree.l4, table)); }},
-      {Rule::upper_linear, [](Scene& s) { return s.update(s.tree.l3, 1, Pte(s.tree.l3, ro)); }},
+      {Rule::upper_linear_chain,
+       [](Scene& s) {
+         const Mfn b = s.one.allocate(), c = s.one.allocate();
+         for (const Mfn mfn : {b, c}) EXPECT_TRUE(s.one.mmu.pin(s.one.held, Level::l3, mfn));
+         EXPECT_FALSE(s.update(s.tree.l3, 1, Pte(b, ro)));
+         return s.update(b, 0, Pte(c, ro));
+       }},
+      {Rule::upper_linear,
+       [](Scene& s) {
+         const Mfn b = s.one.allocate();
+         EXPECT_TRUE(s.one.mmu.pin(s.one.held, Level::l3, b));
+         return s.update(s.tree.l3, 1, Pte(b, table));
+       }},
       {Rule::l4_xen_slot, [](Scene& s) { return s.update(s.tree.l4, 256, Pte(s.tree.l3, table)); }},
       {Rule::l4_xen_slot, [](Scene& s) { return s.update(s.tree.l4, 271, Pte()); }},
       {Rule::count_overflow,
