@@ -60,7 +60,7 @@ BOOTS = [
 REFUSED = [*(well(f"refused.{name}", quiet=True) for name in (
     "writable_mappings_of_tables", "pins", "frames", "entries", "roots", "bad_arguments", "calls",
     "requests_in_the_hypervisors_range", "returns", "ports", "stores_into_tables", "mmu_arguments", "lists_in_tables", "shared_frames",
-    "descriptor_arguments", "ldt_pages", "memory_arguments")),
+    "descriptor_arguments", "ldt_pages", "memory_arguments", "linear_tables")),
     # The machine has frames that the guest may get later, but not yet.
     well("refused.balloon", "--audit --memory 32M --maxmem 48M --append most=48", quiet=True),
     well("refused.balloon.full", "--audit", guest="refused_balloon", quiet=True)]
