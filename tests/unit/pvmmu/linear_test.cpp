@@ -12,6 +12,7 @@ class LinearTables : public testing::Test {
   FakeDomain one{machine, DomId(1), {.mirrors = 64, .windows = 32}};
   Tree tree = build_tree(machine, one);
   Mfn root = no_mfn;
+  bool audited = true;  ///< False: the test makes a breach, after which windows may lack entries.
 
   Verdict<> update(Mfn mfn, std::size_t slot, Pte want) {
     return one.mmu.update(one.held, entry_at(mfn, slot), want, Preserve::nothing);
@@ -46,7 +47,7 @@ class LinearTables : public testing::Test {
   }
   void TearDown() override {
     if (root != no_mfn) one.outside.add(root);
-    EXPECT_EQ(one.findings(), std::vector<std::string>{});
+    EXPECT_EQ(audited ? one.findings() : std::vector<std::string>{}, std::vector<std::string>{});
     if (root != no_mfn) one.mmu.unload_root(one.held, root);
     EXPECT_EQ(one.mmu.destroy(one.held), 0U);
     EXPECT_EQ(one.mirrors.in_use(), 0U);
@@ -265,6 +266,7 @@ TEST_F(LinearTables, with_all_windows_in_use_an_entry_is_refused_and_a_fault_is_
 TEST_F(LinearTables, a_table_that_was_written_past_the_view_leads_to_no_window) {
   machine.poke(tree.l4, 300, Pte(tree.l4, ro));
   load();
+  audited = false;
   const Pte stored = machine.peek(tree.l3, 0);
   machine.poke(tree.l3, 0, Pte(tree.l1, stored.flags()));
   (void)one.mmu.fill_windows(one.held, root, va(300, 0, 0, 0));
