@@ -114,7 +114,7 @@ TEST(ValidatorAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_acce
 
 TEST(ValidatorAndModel, linear_tables_are_read_with_and_without_a_fault) {
   Tally tally;
-  for (std::uint64_t seed = 1; seed <= 20 && !testing::Test::HasFailure(); ++seed)
+  for (std::uint64_t seed = 1; seed <= 60 && !testing::Test::HasFailure(); ++seed)
     expect_agreement(seed, tally);
   std::cout << tally.linear_reads << " reads behind linear entries, " << tally.linear_faults << " faults\n";
   EXPECT_GT(tally.linear_reads, 20U);
