@@ -100,8 +100,8 @@ DEBUG = [
 
 VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
-        "bring_up", "flushes_reach_all", "no_store_after_a_flush", "sleeps_on_a_root_that_went", "tables_come_and_go",
-        "updates_together")),
+        "bring_up", "flushes_reach_all", "no_store_after_a_flush", "reads_tables_that_change", "sleeps_on_a_root_that_went",
+        "tables_come_and_go", "updates_together")),
     *(well(f"vcpus.nmi.{gate}", options, guest="vcpus_nmi")
       for gate, options in (("fast", "--audit --vcpus 2"), ("plain", "--audit --vcpus 2 --plain-gate"))),
     *(well(f"vcpus.nmi_and_upcalls.{gate}", options, guest="vcpus_nmi_and_upcalls")
