@@ -1,10 +1,13 @@
-"""How scripts/bench-rig reads the lines that the emulated machine prints. Needs neither the machine nor KVM."""
+"""How scripts/bench-rig reads the lines that the emulated machine prints, and what scripts that measure have in common. Needs
+neither the machine nor KVM."""
 import importlib.machinery
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import pytest
+from harness import figures
 from harness.build import SCRIPTS
 
 
@@ -143,3 +146,20 @@ def test_less_than_nothing_is_nothing():
     (3, "**missed**")])
 def test_less_than_a_factor_of_two_is_noise(ratio, verdict):
     assert bench_rig.verdict(ratio) == verdict
+
+
+def test_tables_go_between_their_markers_and_nowhere_else(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n")
+    figures.update("one", figures.table(["what", "count"], [["x", 1]]), document)
+    assert document.read_text() == ("a\n<!-- one -->\n\n| what | count |\n| --- | ---: |\n| x | 1 |\n\n<!-- end of one -->\nb\n")
+    with pytest.raises(figures.Failure, match="lacks the markers"):
+        figures.update("two", "new", document)
+    assert "new" not in document.read_text()
+
+
+def test_what_a_command_prints_comes_before_its_failure() -> None:
+    lines = figures.lines_of(["sh", "-c", "echo first; exit 3"])
+    assert next(lines) == "first"
+    with pytest.raises(figures.Failure, match="sh ended with 3"):
+        next(lines)
