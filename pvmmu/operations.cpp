@@ -124,7 +124,7 @@ void Validator::update_owned(Verdict<>& verdict, MachineAddr where, Pte want, Pr
   const std::size_t slot = slot_at(where);
   const FrameFacts& frame = facts(mfn);
   if (is_live_l1(frame)) {
-    if (want.present() && preserve == Preserve::accessed_and_dirty) {
+    if (preserve == Preserve::accessed_and_dirty) {
       // The guest may set both bits as it likes. An entry that is not present may have them, too, and an
       // empty mirror.
       const Pte old(machine_.load(mfn.raw(), slot));
@@ -199,13 +199,13 @@ Verdict<> Validator::update_upper(Mfn table, std::size_t slot, Pte want, Preserv
     if (!windows_.empty()) [[unlikely]]
       update_windows(where, entry.guest());
   };
+  if (preserve == Preserve::accessed_and_dirty) want = want.with(old.raw() & (bit::accessed | bit::dirty));
   if (!want.present()) {
     store(CheckedEntry::not_present(want));
     flush_duty_ = true;
     drop_upper_entry(table, level, old);
     return {};
   }
-  if (preserve == Preserve::accessed_and_dirty) want = want.with(old.raw() & (bit::accessed | bit::dirty));
   want = adjusted_upper(level, want);
   flush_duty_ = true;
   if (old.present() && only_flags_change(level, old, want)) {

@@ -171,7 +171,7 @@ Expected Model::update(int d, Mfn mfn, std::size_t slot, Pte want, bool preserve
   }
   if (is_monitors_slot(use.type, slot)) return {Errno::einval};
   const bool seen = accessed.contains({mfn.raw(), slot});
-  if (preserve && want.present())
+  if (preserve)
     want = want.with((entry & (bit::accessed | bit::dirty)) |
                      (seen && Pte(entry).present() ? bit::accessed : 0));
   const Pte stored(adjusted(use.type, want.raw()));

@@ -151,6 +151,20 @@ void odd_ones() {
   CHECK_EQ(rdx << 32 | rax, 0x123456789000);
 }
 
+/// #GP of an instruction of one byte, behind which nothing can be read.
+void at_the_end_of_what_can_be_read() {
+  static Page code[2];
+  auto* last = reinterpret_cast<u8*>(code) + page_size - 1;
+  *last = 0xf4;  // HLT
+  const u64 next = word(code + 1), entry = entry_of(1, next);
+  CHECK_EQ(map(next, 0), 0);
+  FAULTING("jmp *%0", "r"(last), "c"(kernel_gs_base));
+  CHECK_EQ(caught.vector, 13);
+  CHECK_EQ(caught.error, 0);
+  CHECK_EQ(caught.rip, word(last));
+  CHECK_EQ(map(next, entry), 0);
+}
+
 u64 stepped_to = 0;
 
 /// A single step ends behind the emulated instruction.
@@ -178,6 +192,15 @@ void by_instruction() {
     CHECK_EQ(rdfsbase(), base ^ 0x300);
     CHECK_EQ(hypercall(__HYPERVISOR_set_segment_base, SEGBASE_GS_KERNEL, base ^ 0x400), 0);
     CHECK_EQ(rdgsbase(), base ^ 0x400);
+  }
+  for (const u64 base : {0x0000800000000000UL, 0xffff7fffffffffffUL}) {
+    wrfsbase(0x5000), wrgsbase(0x6000);
+    FAULTING("wrfsbase %0", "r"(base));
+    CHECK_EQ(caught.vector, 13);
+    FAULTING("wrgsbase %0", "r"(base));
+    CHECK_EQ(caught.vector, 13);
+    CHECK_EQ(rdfsbase(), 0x5000);
+    CHECK_EQ(rdgsbase(), 0x6000);
   }
 }
 
@@ -251,6 +274,7 @@ void test() {
     by_msr_and_hypercall();
     refused_bases();
     odd_ones();
+    at_the_end_of_what_can_be_read();
     stepped();
     return;
   }
@@ -258,6 +282,7 @@ void test() {
   by_msr_and_hypercall();
   refused_bases();
   odd_ones();
+  at_the_end_of_what_can_be_read();
   stepped();
   by_instruction();
   often();

@@ -96,6 +96,21 @@ TEST_F(AccessedDirty, preserving_keeps_the_bits_of_an_upper_entry) {
   EXPECT_TRUE(machine.peek(tree.l2, 0).has(bit::accessed | bit::dirty));
 }
 
+// As on Xen. Linux makes a page inaccessible so: the bits may have been set since it read the entry.
+TEST_F(AccessedDirty, preserving_keeps_the_bits_where_the_new_entry_is_not_present) {
+  const Pte absent(page, bit::user);
+  map(rw & ~bit::accessed);
+  processor_reads();
+  ASSERT_TRUE(one.mmu.update(one.held, entry_at(tree.l1, 0), absent, Preserve::accessed_and_dirty));
+  EXPECT_EQ(guest(), absent.with(bit::accessed | bit::dirty));
+  EXPECT_EQ(mirror(), Pte());
+  const Pte plain(tree.l1, bit::present | bit::writable | bit::user);
+  ASSERT_TRUE(one.mmu.update(one.held, entry_at(tree.l2, 0), plain.with(bit::dirty | bit::accessed),
+                             Preserve::nothing));
+  ASSERT_TRUE(one.mmu.update(one.held, entry_at(tree.l2, 0), Pte(), Preserve::accessed_and_dirty));
+  EXPECT_EQ(machine.peek(tree.l2, 0), Pte(bit::dirty | bit::accessed));
+}
+
 TEST_F(AccessedDirty, touching_what_is_marked_already_stores_nothing) {
   map(rw);
   const auto stored = one.mmu.counters().entries_stored;
