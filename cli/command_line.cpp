@@ -15,6 +15,7 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
+#include "cli/messages/message_writer.hpp"
 #include "cli/metrics/command.hpp"
 #include "cli/options_of_each.hpp"
 #include "cli/sandbox_options.hpp"
@@ -39,6 +40,7 @@ constexpr const char* exit_code_help =
 struct RunWords {
   std::string stats;
   std::vector<std::string> gdb;
+  MessageOptions messages;
 };
 
 void add_trace(CLI::App& app, TraceOptions& options, std::string& to) {
@@ -106,6 +108,12 @@ void add_run(CLI::App& app, RunOptions& options, RunWords& words) {
       ->type_name("PLACE");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
   add_console_options(app, options.console);
+  add_choice<MessageFormat>(
+      app, "--log-format", words.messages.format,
+      {{"text", MessageFormat::text}, {"json", MessageFormat::json}, {"journal", MessageFormat::journal}},
+      "The form of messages: lines on stderr (text, if not given), a JSON object for each line, or entries "
+      "of systemd's journal");
+  app.add_option("--journal-socket", words.messages.journal)->group("");
   add_sandbox_options(app, options.sandbox);
   add_test_options(app, options.host);
 }
@@ -142,6 +150,13 @@ tl::expected<MachineOptions, int> machine_of(const CLI::App& command, const RunO
   if (auto given = give_debuggers(machine, words.gdb); !given)
     return tl::unexpected(usage_error(command, given.error()));
   return machine;
+}
+
+int supervise_with_messages(const MachineOptions& machine, const MessageOptions& messages) {
+  const auto writer = MessageWriter::start(messages, names_of(machine));
+  if (writer) return supervise(machine);
+  std::cerr << "pinfold: --log-format: " << writer.error() << "\n";
+  return exit_bad_image;
 }
 
 /// What the monitor's answer does not contain, or contains in another form, is found out where it is used.
@@ -238,11 +253,11 @@ int run_command_line(int argc, char** argv, const char* version) {
     if (!chosen) return chosen.error();
     auto machine = machine_of(command, options, words, std::move(*chosen));
     if (!machine) return machine.error();
-    if (!create->parsed()) return supervise(*machine);
+    if (!create->parsed()) return supervise_with_messages(*machine, words.messages);
     options = std::move(machine->front());
     // In the background there is no stdio.
     if (options.console.place == ConsolePlace::stdio) options.console.place = ConsolePlace::none;
-    return cli::create(options, {.json = json, .attach = attach, .with = with});
+    return cli::create(options, {.json = json, .attach = attach, .with = with, .messages = words.messages});
   } catch (const std::bad_alloc&) {
     std::cerr << "pinfold: the host has not enough memory\n";
     return exit_bad_image;

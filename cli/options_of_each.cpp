@@ -1,5 +1,8 @@
 #include "cli/options_of_each.hpp"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -54,6 +57,18 @@ const char* option_with_one_file(const MachineOptions& machine) {
   const RunOptions& options = machine.front();
   if (!options.console.log.empty() && !has_name(options.console.log.native())) return "--console-log";
   return nullptr;
+}
+
+std::vector<std::string> names_of(const MachineOptions& machine) {
+  std::vector<std::string> names;
+  for (const RunOptions& options : machine) {
+    const std::string by_itself = fmt::format("guest-{}", ::getpid());
+    const std::string& given = options.guest.name;
+    names.push_back(!given.empty()        ? given
+                    : machine.size() == 1 ? by_itself
+                                          : fmt::format("{}-{}", by_itself, names.size() + 1));
+  }
+  return names;
 }
 
 void name_files(RunOptions& options) {

@@ -17,6 +17,9 @@ namespace pinfold::cli {
 /// The first option that names one file for all of several guests: the file's name has no `%n`. Null: none.
 [[nodiscard]] const char* option_with_one_file(const MachineOptions& machine);
 
+/// The guests' names; those without one get the names that they will have in this process.
+[[nodiscard]] std::vector<std::string> names_of(const MachineOptions& machine);
+
 /// In names of files, `%n` becomes the guest's name.
 void name_files(RunOptions& options);
 

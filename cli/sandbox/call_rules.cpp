@@ -68,7 +68,7 @@ constexpr auto rules = std::to_array<CallRule>({
     {SYS_munmap, all | helpers, {}, "the allocator, and stacks of threads that ended"},
     {SYS_mremap, all | helpers, {}, "realloc of large blocks; it keeps the protection"},
     {SYS_madvise, all | helpers, {}, "gives memory back to the host"},
-    {SYS_clock_gettime, all, {}, "on hosts whose clock is not readable without a call"},
+    {SYS_clock_gettime, all | keeping, {}, "on hosts whose clock is not readable without a call"},
     {SYS_gettimeofday, all, {}, "on hosts whose clock is not readable without a call"},
     {SYS_time, all, {}, "on hosts whose clock is not readable without a call"},
     {SYS_clock_nanosleep, all | reading, {}, "short sleeps"},

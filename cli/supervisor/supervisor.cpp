@@ -324,10 +324,11 @@ int supervise(Members members, std::function<void()> on_running) {
 
 int supervise(const MachineOptions& given, SupervisorEvents events) {
   MachineOptions guests = given;
-  for (RunOptions& options : guests) {
+  const auto names = names_of(guests);
+  for (std::size_t n = 0; n < guests.size(); ++n) {
+    RunOptions& options = guests[n];
     // Completed once: the guest keeps its name and its UUID when it restarts.
-    if (guests.size() > 1 && options.guest.name.empty())
-      options.guest.name = fmt::format("guest-{}-{}", ::getpid(), &options - guests.data() + 1);
+    options.guest.name = names[n];
     auto config = completed(std::move(options.guest));
     if (!config) return complain(exit_bad_image, in_terms_of_flags(config.error()));
     options.guest = std::move(*config);

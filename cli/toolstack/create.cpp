@@ -106,8 +106,11 @@ int exit_code_of(pid_t process) {
     console = vmm::Fd();
   };
   const SupervisorEvents events{connect, say_that_it_runs};
-  const int code =
-      how.with.empty() ? supervise({options}, events) : supervise_joined(options, how.with, events);
+  int code = exit_bad_image;
+  if (const auto writer = MessageWriter::start(how.messages, {options.guest.name}); !writer)
+    complain("--log-format: " + writer.error());
+  else
+    code = how.with.empty() ? supervise({options}, events) : supervise_joined(options, how.with, events);
   std::fflush(stderr);
   ::_exit(code);
 }
@@ -157,6 +160,8 @@ int create(const RunOptions& given, CreateOptions how) {
   std::ostringstream said;
   said << file.rdbuf();
   std::cerr << visible_lines(said.view());
+  if (said.view().empty() && how.messages.format == MessageFormat::journal)
+    complain("the guest does not run; `journalctl PINFOLD_GUEST=" + options.guest.name + "` says why");
   return code == exit_powered_off ? static_cast<int>(exit_bad_image) : code;
 }
 

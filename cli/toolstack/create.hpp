@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "cli/messages/message_writer.hpp"
 #include "cli/run/run_options.hpp"
 
 namespace pinfold::cli {
@@ -11,6 +12,7 @@ struct CreateOptions {
   bool json = false;    ///< Print the guest's name and the path of its log.
   bool attach = false;  ///< When the guest runs, attach to its console, until the user detaches.
   std::string with{};   ///< A running guest, whose machine the guest joins; empty: it gets one of its own.
+  MessageOptions messages{};  ///< The form of its messages.
 };
 
 /// Starts a supervisor in a session of its own, and returns when the guest runs: the exit code. If it does
