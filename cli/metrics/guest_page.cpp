@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 
+#include "cli/config/guest_config.hpp"
 #include "cli/metrics/families.hpp"
 #include "pvmmu/types.hpp"
 
@@ -18,7 +19,7 @@ using Done = tl::expected<void, std::string>;
 /// A number as the format has it.
 using Value = tl::expected<std::string, std::string>;
 
-constexpr std::size_t most_devices = 1024;
+constexpr std::size_t most_devices = most_disks + most_vifs;
 constexpr std::uint64_t most_frames = std::uint64_t{1} << 40;  // of an address of 52 bits
 constexpr std::uint64_t most_domains = 0x7ff0;                 // DOMID_FIRST_RESERVED of xen.h
 constexpr double longest = 1e12;                               // seconds or milliseconds
@@ -186,16 +187,24 @@ tl::expected<Page, std::string> page_of(const RunningGuest& guest, const Json& a
   return Maker(guest, answer).make();
 }
 
-Page page_of(const std::vector<Asked>& guests) {
-  Page all;
+Page page_of(const std::vector<Asked>& guests, std::size_t most_bytes) {
+  std::vector<std::optional<Page>> pages;
+  std::size_t bytes = 0;
   for (const Asked& asked : guests) {
-    const auto answer = asked.answer.and_then(decode_answer);
-    if (answer)
-      if (const auto page = page_of(asked.guest, *answer)) {
-        all.append(*page);
-        continue;
-      }
-    all.add(up_family(), {{"guest", asked.guest.name}}, "0");
+    const auto page = asked.answer.and_then(decode_answer).and_then([&](const Json& answer) {
+      return page_of(asked.guest, answer);
+    });
+    pages.push_back(page ? std::optional(*page) : std::nullopt);
+    bytes += page ? page->bytes() : 0;
+  }
+  Page all;
+  for (std::size_t i = 0; i < guests.size(); ++i) {
+    const bool takes_too_much =
+        bytes > most_bytes && pages[i] && pages[i]->bytes() > most_bytes / guests.size();
+    if (pages[i] && !takes_too_much)
+      all.append(*pages[i]);
+    else
+      all.add(up_family(), {{"guest", guests[i].guest.name}}, "0");
   }
   return all;
 }

@@ -18,7 +18,8 @@ namespace pinfold::cli::metrics {
 [[nodiscard]] tl::expected<Page, std::string> page_of(const RunningGuest& guest, const Json& answer);
 
 /// The same of several guests, from the bytes of their answers. A guest whose answer can't be used has
-/// pinfold_up 0, and no other metrics.
-[[nodiscard]] Page page_of(const std::vector<Asked>& guests);
+/// pinfold_up 0, and no other metrics. If the samples of all guests have more than `most_bytes`, so has each
+/// guest with more than its share of them.
+[[nodiscard]] Page page_of(const std::vector<Asked>& guests, std::size_t most_bytes = std::size_t{8} << 20);
 
 }  // namespace pinfold::cli::metrics

@@ -36,6 +36,12 @@ void Page::append(const Page& other) {
   for (std::size_t i = 0; i < samples_.size(); ++i) samples_[i] += other.samples_[i];
 }
 
+std::size_t Page::bytes() const {
+  std::size_t sum = 0;
+  for (const std::string& samples : samples_) sum += samples.size();
+  return sum;
+}
+
 std::string Page::text() const {
   std::string out;
   for (std::size_t i = 0; i < samples_.size(); ++i) {

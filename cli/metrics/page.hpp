@@ -23,6 +23,7 @@ class Page {
   /// `family` is an index into families(), `value` a number as the format has it.
   void add(std::size_t family, const std::vector<Label>& labels, std::string_view value);
   void append(const Page& other);
+  [[nodiscard]] std::size_t bytes() const;  ///< Of the samples.
   /// HELP and TYPE of every family, with those of its samples that there are behind them.
   [[nodiscard]] std::string text() const;
 

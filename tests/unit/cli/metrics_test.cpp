@@ -119,7 +119,7 @@ TEST(GuestPage, takes_no_devices_that_are_none) {
                            "vif 0 ", "disk A"})
     EXPECT_TRUE(is_nonsense({{"devices", {{name, counts}}}})) << name;
   Json many = Json::object();
-  for (int i = 0; i < 1025; ++i) many["vif " + std::to_string(i)] = counts;
+  for (int i = 0; i < 1281; ++i) many["vif " + std::to_string(i)] = counts;
   EXPECT_TRUE(is_nonsense({{"devices", many}}));
 }
 
@@ -134,6 +134,18 @@ TEST(GuestPage, shows_a_guest_without_an_answer_as_down) {
             "pinfold_up{guest=\"web\"} 1\npinfold_up{guest=\"db\"} 0\npinfold_up{guest=\"mail\"} 0\n"
             "pinfold_up{guest=\"old\"} 0\n");
   EXPECT_EQ(samples(page, "pinfold_guest_memory_bytes"), "pinfold_guest_memory_bytes{guest=\"web\"} 4096\n");
+}
+
+TEST(GuestPage, of_a_guest_with_more_than_its_share_is_not_shown_if_the_page_is_too_long) {
+  Json devices = Json::object();
+  for (int i = 0; i < 100; ++i) devices["vif " + std::to_string(i)] = {{"rx_bytes", i}};
+  const std::vector<Asked> asked{{{"greedy", {}}, encode_answer(Json{{"devices", devices}})},
+                                 {web, encode_answer(Json{{"frames", 1}})}};
+  EXPECT_EQ(samples(page_of(asked), "pinfold_up"),
+            "pinfold_up{guest=\"greedy\"} 1\npinfold_up{guest=\"web\"} 1\n");
+  const Page page = page_of(asked, 4096);
+  EXPECT_EQ(samples(page, "pinfold_up"), "pinfold_up{guest=\"greedy\"} 0\npinfold_up{guest=\"web\"} 1\n");
+  EXPECT_LT(page.bytes(), 4096U);
 }
 
 TEST(MetricsAddress, is_numeric_and_has_a_port) {
