@@ -15,11 +15,13 @@
 #include "cli/inspect/inspect.hpp"
 #include "cli/logs/pictures.hpp"
 #include "cli/logs/trace_command.hpp"
+#include "cli/manual/manual.hpp"
 #include "cli/messages/message_writer.hpp"
 #include "cli/metrics/command.hpp"
 #include "cli/options_of_each.hpp"
 #include "cli/sandbox_options.hpp"
 #include "cli/supervisor/monitor.hpp"
+#include "cli/supervisor/service_manager.hpp"
 #include "cli/supervisor/supervisor.hpp"
 #include "cli/toolstack/create.hpp"
 #include "cli/toolstack/device_verbs.hpp"
@@ -153,8 +155,9 @@ tl::expected<MachineOptions, int> machine_of(const CLI::App& command, const RunO
 }
 
 int supervise_with_messages(const MachineOptions& machine, const MessageOptions& messages) {
+  const auto manager = ServiceManager::take_from_environment();  // before there are other processes
   const auto writer = MessageWriter::start(messages, names_of(machine));
-  if (writer) return supervise(machine);
+  if (writer) return supervise(machine, {{}, [&] { manager.say_ready(); }, [&] { manager.say_stopping(); }});
   std::cerr << "pinfold: --log-format: " << writer.error() << "\n";
   return exit_bad_image;
 }
@@ -234,9 +237,12 @@ int run_command_line(int argc, char** argv, const char* version) {
   MonitorDescriptors of_monitor;
   std::string monitored;
   add_monitor(app, of_monitor, monitored);
+  manual::ManualOptions manual;
+  add_manual(app, manual);
 
   if (const auto code = parse(app, argc, argv)) return *code;
   if (app.got_subcommand("monitor")) return monitor(of_monitor);
+  if (app.got_subcommand("manual")) return write_manual(app, manual, version);
   if (inspection) return answer_of(inspection);
   if (console->parsed()) return attach_console(console_of);
   const CLI::App& command = create->parsed() ? *create : *run;

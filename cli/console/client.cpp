@@ -15,7 +15,6 @@
 #include <string_view>
 
 #include "cli/control/guests.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/exit_codes.hpp"
 
@@ -124,13 +123,11 @@ int complain(const std::string& what) {
 }  // namespace
 
 int attach_console(const std::string& name_or_id) {
-  const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
-  const auto guest = find_guest(*directory, name_or_id);
+  const auto guest = find_guest(name_or_id);
   if (!guest) return complain(guest.error());
-  auto socket = connect_to_guest(*directory, guest->name, GuestSocket::console);
+  auto socket = connect_to_guest(guest->directory, guest->name, GuestSocket::console);
   if (!socket) return complain(socket.error());
-  return attach_console(*directory, guest->name, std::move(*socket));
+  return attach_console(guest->directory, guest->name, std::move(*socket));
 }
 
 int attach_console(const std::filesystem::path& directory, const std::string& name, vmm::Fd connection) {

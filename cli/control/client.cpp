@@ -40,20 +40,16 @@ tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
 tl::expected<Json, std::string> ask_guest(std::string_view name_or_id, std::string_view command,
                                           const Json& arguments, time_t patience_s,
                                           std::span<const int> descriptors) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto guest = find_guest(*directory, name_or_id);
+  const auto guest = find_guest(name_or_id);
   if (!guest) return tl::unexpected(guest.error());
-  return ask_guest_named(guest->name, command, arguments, patience_s, descriptors);
+  return ask_guest_named(*guest, command, arguments, patience_s, descriptors);
 }
 
 tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id, std::string_view command,
                                                const Json& arguments) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto guest = find_guest(*directory, name_or_id);
+  const auto guest = find_guest(name_or_id);
   if (!guest) return tl::unexpected(guest.error());
-  const auto answer = fetch_answer(guest->name, command, arguments);
+  const auto answer = fetch_answer(*guest, command, arguments);
   if (!answer) return tl::unexpected(answer.error());
   sandbox::confine_reader();
   return decode_answer(*answer);
@@ -61,17 +57,15 @@ tl::expected<Json, std::string> ask_guest_once(std::string_view name_or_id, std:
 
 tl::expected<Json, std::string> ask_machine_once(std::string_view name_or_id, std::string_view command,
                                                  const Json& arguments) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto guest = find_guest(*directory, name_or_id);
+  const auto guest = find_guest(name_or_id);
   if (!guest) return tl::unexpected(guest.error());
-  const auto answer = fetch_answer(guest->name, command, arguments);
+  const auto answer = fetch_answer(*guest, command, arguments);
   if (!answer) return tl::unexpected(answer.error());
   std::vector<std::pair<std::string, std::string>> others;
   if (guest->note.shared)
-    for (const RunningGuest& other : running_guests(*directory)) {
+    for (const RunningGuest& other : running_guests(guest->directory)) {
       if (other.name == guest->name || other.note.monitor != guest->note.monitor) continue;
-      if (auto its = fetch_answer(other.name, command, arguments)) others.emplace_back(other.name, *its);
+      if (auto its = fetch_answer(other, command, arguments)) others.emplace_back(other.name, *its);
     }
   sandbox::confine_reader();
   auto whole = decode_answer(*answer);
@@ -82,10 +76,10 @@ tl::expected<Json, std::string> ask_machine_once(std::string_view name_or_id, st
   return whole;
 }
 
-tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
+tl::expected<Json, std::string> ask_guest_named(const RunningGuest& guest, std::string_view command,
                                                 const Json& arguments, time_t patience_s,
                                                 std::span<const int> descriptors) {
-  return fetch_answer(name, command, arguments, patience_s, descriptors).and_then(decode_answer);
+  return fetch_answer(guest, command, arguments, patience_s, descriptors).and_then(decode_answer);
 }
 
 tl::expected<std::string, std::string> fetch_answer(std::string_view name, std::string_view command,
@@ -93,7 +87,13 @@ tl::expected<std::string, std::string> fetch_answer(std::string_view name, std::
                                                     std::span<const int> descriptors) {
   const auto directory = runtime_directory();
   if (!directory) return tl::unexpected(directory.error());
-  const auto socket = connect_to_guest(*directory, name);
+  return fetch_answer({std::string(name), {}, *directory}, command, arguments, patience_s, descriptors);
+}
+
+tl::expected<std::string, std::string> fetch_answer(const RunningGuest& guest, std::string_view command,
+                                                    const Json& arguments, time_t patience_s,
+                                                    std::span<const int> descriptors) {
+  const auto socket = connect_to_guest(guest.directory, guest.name);
   if (!socket) return tl::unexpected(socket.error());
   const timeval patience{patience_s, 0};
   (void)::setsockopt(socket->get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);

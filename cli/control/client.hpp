@@ -4,6 +4,7 @@
 #include <ctime>
 #include <span>
 
+#include "cli/control/guests.hpp"
 #include "cli/control/protocol.hpp"
 
 namespace pinfold::cli {
@@ -26,13 +27,20 @@ namespace pinfold::cli {
                                                                std::string_view command,
                                                                const Json& arguments = Json::object());
 /// The answer's bytes, for decode_answer(): nothing has looked at them.
+[[nodiscard]] tl::expected<std::string, std::string> fetch_answer(const RunningGuest& guest,
+                                                                  std::string_view command,
+                                                                  const Json& arguments = Json::object(),
+                                                                  time_t patience_s = 10,
+                                                                  std::span<const int> descriptors = {});
+/// The same of a guest of the user's own.
 [[nodiscard]] tl::expected<std::string, std::string> fetch_answer(std::string_view name,
                                                                   std::string_view command,
                                                                   const Json& arguments = Json::object(),
                                                                   time_t patience_s = 10,
                                                                   std::span<const int> descriptors = {});
-/// ask_guest() for a guest whose name is known (guests.hpp).
-[[nodiscard]] tl::expected<Json, std::string> ask_guest_named(std::string_view name, std::string_view command,
+/// ask_guest() for a guest that was found (guests.hpp).
+[[nodiscard]] tl::expected<Json, std::string> ask_guest_named(const RunningGuest& guest,
+                                                              std::string_view command,
                                                               const Json& arguments = Json::object(),
                                                               time_t patience_s = 10,
                                                               std::span<const int> descriptors = {});

@@ -41,15 +41,16 @@ std::vector<RunningGuest> running_guests(const std::filesystem::path& directory)
   std::vector<RunningGuest> guests;
   for (std::string& name : names_in(directory)) {
     const GuestNote note = GuestNote::parse(content_of(lock_path(directory, name)));
-    guests.push_back({std::move(name), note});
+    guests.push_back({std::move(name), note, directory});
   }
   std::ranges::stable_sort(guests, {}, [](const RunningGuest& guest) { return guest.note.id; });
   return guests;
 }
 
-tl::expected<RunningGuest, std::string> find_guest(const std::filesystem::path& directory,
+namespace {
+
+tl::expected<RunningGuest, std::string> find_among(const std::vector<RunningGuest>& guests,
                                                    std::string_view name_or_id) {
-  const auto guests = running_guests(directory);
   const auto find = [&](auto&& is_it) {
     const auto found = std::ranges::find_if(guests, is_it);
     return found == guests.end() ? nullptr : &*found;
@@ -66,6 +67,35 @@ tl::expected<RunningGuest, std::string> find_guest(const std::filesystem::path& 
   if (numbered != nullptr) return *numbered;
   return tl::unexpected(
       fmt::format("no guest has the name or ID {}; {}", name_or_id, those_that_run(guests)));
+}
+
+}  // namespace
+
+tl::expected<RunningGuest, std::string> find_guest(const std::filesystem::path& directory,
+                                                   std::string_view name_or_id) {
+  return find_among(running_guests(directory), name_or_id);
+}
+
+tl::expected<std::vector<RunningGuest>, std::string> reachable_guests() {
+  const auto directories = guest_directories();
+  if (!directories) return tl::unexpected(directories.error());
+  std::vector<RunningGuest> all;
+  for (const auto& directory : *directories)
+    std::ranges::move(running_guests(directory), std::back_inserter(all));
+  return all;
+}
+
+tl::expected<RunningGuest, std::string> find_guest(std::string_view name_or_id) {
+  const auto directories = guest_directories();
+  if (!directories) return tl::unexpected(directories.error());
+  for (const auto& directory : *directories) {
+    const auto guests = running_guests(directory);
+    const bool here = std::ranges::any_of(guests, [&](const RunningGuest& guest) {
+      return guest.name == name_or_id || (guest.note.id != 0 && std::to_string(guest.note.id) == name_or_id);
+    });
+    if (here) return find_among(guests, name_or_id);
+  }
+  return find_among(*reachable_guests(), name_or_id);
 }
 
 std::uint32_t take_guest_id(const std::filesystem::path& directory) {

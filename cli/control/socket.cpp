@@ -78,6 +78,7 @@ void remove_leftovers(const std::filesystem::path& directory) {
 tl::expected<ControlName, ControlName::Error> ControlName::hold(const std::filesystem::path& directory,
                                                                 std::string_view name) {
   ControlName held;
+  held.for_group_ = is_for_group(directory);
   const std::filesystem::path path = lock_path(directory, name);
   held.lock_ = lock_file(path);
   if (!held.lock_.open()) {
@@ -86,6 +87,9 @@ tl::expected<ControlName, ControlName::Error> ControlName::hold(const std::files
     return tl::unexpected(Error{false, failure(path)});
   }
   held.lock_path_ = path;
+  // The group reads in it which guest it is.
+  if (held.for_group_ && ::fchmod(held.lock_.get(), 0640) != 0)
+    return tl::unexpected(Error{false, failure(path)});
   return held;
 }
 
@@ -95,14 +99,16 @@ tl::expected<ControlName, ControlName::Error> ControlName::claim(const std::file
   auto claimed = hold(directory, name);
   if (!claimed) return claimed;
   for (std::size_t i = 0; i < socket_suffixes.size(); ++i) {
-    auto socket = listen_at(directory / (std::string(name) + socket_suffixes[i]));
+    auto socket = listen_at(directory / (std::string(name) + socket_suffixes[i]), claimed->for_group_);
     if (!socket) return tl::unexpected(Error{false, socket.error()});
     claimed->sockets_[i] = std::move(*socket);
   }
   const auto devices = devices_path(directory, name);
   ::unlink(devices.c_str());
   const vmm::Fd made(::open(devices.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!made.open()) return tl::unexpected(Error{false, failure(devices)});
+  // Whoever writes to it chooses what the next life of the guest opens: the group only reads it.
+  if (!made.open() || (claimed->for_group_ && ::fchmod(made.get(), 0640) != 0))
+    return tl::unexpected(Error{false, failure(devices)});
   claimed->devices_path_ = devices;
   return claimed;
 }
@@ -119,7 +125,7 @@ tl::expected<ControlName, ControlName::Error> ControlName::move_sockets_to(std::
     if (::rename(sockets_[i].path.c_str(), path.c_str()) != 0)
       return tl::unexpected(Error{false, failure(path)});
     moved->sockets_[i] = {path, std::move(sockets_[i].listener)};
-    auto socket = listen_at(sockets_[i].path);
+    auto socket = listen_at(sockets_[i].path, for_group_);
     if (!socket) return tl::unexpected(Error{false, socket.error()});
     sockets_[i] = std::move(*socket);
   }
@@ -127,15 +133,17 @@ tl::expected<ControlName, ControlName::Error> ControlName::move_sockets_to(std::
 }
 
 /// What has the path is of a process that is gone: the name's lock is ours. A link is removed, not followed.
-tl::expected<ControlName::Socket, std::string> ControlName::listen_at(const std::filesystem::path& path) {
+tl::expected<ControlName::Socket, std::string> ControlName::listen_at(const std::filesystem::path& path,
+                                                                      bool for_group) {
   const auto address = address_of(path);
   if (!address) return tl::unexpected(path.string() + ": too long for a socket's name");
   ::unlink(path.c_str());
   Socket socket;
   socket.listener = vmm::Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  // The file gets the socket's own mode, whatever the umask permits.
+  // The file gets the socket's own mode, less what the umask forbids: the group's right is added to the file.
   if (!socket.listener.open() || ::fchmod(socket.listener.get(), 0600) != 0 ||
-      ::bind(socket.listener.get(), generic(*address), sizeof *address) != 0)
+      ::bind(socket.listener.get(), generic(*address), sizeof *address) != 0 ||
+      (for_group && ::chmod(path.c_str(), 0660) != 0))
     return tl::unexpected(failure(path));
   socket.path = path;
   if (::listen(socket.listener.get(), waiting_clients) != 0) return tl::unexpected(failure(path));

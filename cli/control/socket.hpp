@@ -15,7 +15,8 @@
 
 namespace pinfold::cli {
 
-/// The sockets of a guest, all of which only its user can connect to (mode 0600).
+/// The sockets of a guest, all of which only its user can connect to (mode 0600), or in a directory for a
+/// group (is_for_group) that group, too (0660).
 enum class GuestSocket : std::uint8_t {
   control,  ///< NAME.sock: requests about the guest (protocol.hpp).
   store,    ///< NAME.xenstore: xenstore's protocol; a client acts as domain 0.
@@ -61,12 +62,14 @@ class ControlName {
     std::filesystem::path path;
     vmm::Fd listener;
   };
-  [[nodiscard]] static tl::expected<Socket, std::string> listen_at(const std::filesystem::path& path);
+  [[nodiscard]] static tl::expected<Socket, std::string> listen_at(const std::filesystem::path& path,
+                                                                   bool for_group);
   /// The name without sockets.
   [[nodiscard]] static tl::expected<ControlName, Error> hold(const std::filesystem::path& directory,
                                                              std::string_view name);
 
   std::filesystem::path lock_path_, devices_path_;
+  bool for_group_ = false;
   vmm::Fd lock_;
   std::array<Socket, socket_count> sockets_;  ///< By GuestSocket.
 };

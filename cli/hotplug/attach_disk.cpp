@@ -132,7 +132,7 @@ tl::expected<void, std::string> wait_until_there(const RunningGuest& guest, std:
   const auto end = Clock::now() + patience;
   for (std::chrono::milliseconds pause{2}; Clock::now() < end;
        pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
-    const auto now = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", number}});
+    const auto now = ask_guest_named(guest, "device", {{"kind", "vbd"}, {"number", number}});
     if (!now) return Failed(now.error());
     if (flag_in(*now, "present")) return {};
     if (const std::string why = text_in(*now, "failure"); !why.empty()) return Failed(why);
@@ -150,7 +150,7 @@ ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
   const auto number = vdev_number(disk.vdev);
   if (!number) return failed("no name of a virtual device");
   // First of all: the image of a disk that the guest has already is locked, which says less.
-  const auto there = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
+  const auto there = ask_guest_named(guest, "device", {{"kind", "vbd"}, {"number", *number}});
   if (!there) return Failed(there.error());
   if (flag_in(*there, "present")) return Failed(fmt::format("the guest has a disk {} already", disk.vdev));
   if (!disk.backend.empty()) {
@@ -164,7 +164,7 @@ ClientAnswer attach_disk(const RunningGuest& guest, const DiskConfig& disk,
   offer->request.update(common_part(disk, *number));
   std::vector<int> passed;
   for (const vmm::Fd& fd : offer->descriptors) passed.push_back(fd.get());
-  auto answer = ask_guest_named(guest.name, "block-attach", offer->request, 10, passed);
+  auto answer = ask_guest_named(guest, "block-attach", offer->request, 10, passed);
   if (!answer) return failed(answer.error());
   // The monitor's copies are to be the last ones.
   offer->descriptors.clear();

@@ -24,8 +24,7 @@ tl::expected<void, std::string> wait_until_taken(const RunningGuest& guest, cons
   const auto end = Clock::now() + patience;
   for (std::chrono::milliseconds pause{2}; Clock::now() < end;
        pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
-    const auto now =
-        ask_guest_named(guest.name, "device", {{"kind", device.kind}, {"number", device.number}});
+    const auto now = ask_guest_named(guest, "device", {{"kind", device.kind}, {"number", device.number}});
     if (!now) return Failed(now.error());
     if (!flag_in(*now, "present")) return Failed("it has been detached again");
     const auto state = static_cast<BusState>(number_in(*now, "backend_state").value_or(0));
@@ -43,12 +42,12 @@ tl::expected<void, std::string> wait_until_taken(const RunningGuest& guest, cons
 ClientAnswer attach_of_driver_domain(const RunningGuest& guest, const DeviceOfGuest& device,
                                      const std::string& backend, const std::string& command,
                                      const Json& request) {
-  const auto answer = ask_guest_named(guest.name, command, request);
+  const auto answer = ask_guest_named(guest, command, request);
   if (!answer) return Failed(answer.error());
   note(guest, device, {});
   const auto taken = wait_until_taken(guest, device, backend);
   if (taken) return answer;
-  (void)ask_guest_named(guest.name, "device-detach",
+  (void)ask_guest_named(guest, "device-detach",
                         {{"kind", device.kind}, {"number", device.number}, {"force", true}});
   return Failed(taken.error());
 }

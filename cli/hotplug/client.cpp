@@ -11,7 +11,6 @@
 
 #include "cli/config/mac.hpp"
 #include "cli/control/client.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/hotplug/driver_domains_time.hpp"
 #include "cli/hotplug/keeper.hpp"
 #include "cli/json_number.hpp"
@@ -25,7 +24,7 @@ using Failed = tl::unexpected<std::string>;
 std::string text_of(const Json& object, const char* key) { return text_in(object, key); }
 
 tl::expected<std::vector<Json>, std::string> devices_of(const RunningGuest& guest, const std::string& kind) {
-  const auto answer = ask_guest_named(guest.name, "devices");
+  const auto answer = ask_guest_named(guest, "devices");
   if (!answer) return Failed(answer.error());
   std::vector<Json> found;
   for (const Json& device : answer->at("devices"))
@@ -48,7 +47,7 @@ tl::expected<std::string, std::string> mac_for(const RunningGuest& guest, const 
       return Failed(
           fmt::format("interface {} has the address {} already", whole_number(one.at("number")), vif.mac));
   if (!vif.mac.empty()) return vif.mac;
-  const auto status = ask_guest_named(guest.name, "status");
+  const auto status = ask_guest_named(guest, "status");
   if (!status) return Failed(status.error());
   const auto uuid = vmm::Uuid::parse(text_of(*status, "uuid"));
   if (!uuid) return Failed("the guest's monitor does not know its UUID");
@@ -70,9 +69,7 @@ tl::expected<MadeForDevice, std::string> make_host_side(const VifConfig& vif, st
 }
 
 KeeperNote keeper_of(const RunningGuest& guest, const DeviceOfGuest& device) {
-  const auto directory = runtime_directory();
-  if (!directory) return {};
-  const DeviceChanges changes = noted_devices(*directory, guest.name);
+  const DeviceChanges changes = noted_devices(guest.directory, guest.name);
   const auto its = changes.find({device.kind, device.number});
   return its == changes.end() ? KeeperNote{} : its->second.keeper;
 }
@@ -90,7 +87,9 @@ std::string text_for_later(std::string text, const VifConfig& vif) {
 }  // namespace
 
 void note(const RunningGuest& guest, const DeviceOfGuest& device, const DeviceChange& change) {
-  if (const auto noted = note_device(guest.name, device.kind, device.number, change); !noted)
+  if (const auto noted =
+          note_device(devices_path(guest.directory, guest.name), device.kind, device.number, change);
+      !noted)
     fmt::print(stderr, "pinfold: {}\n", noted.error());
 }
 
@@ -116,7 +115,7 @@ ClientAnswer attach_interface(const RunningGuest& guest, const std::string& text
   if (!kept) return Failed(kept.error());
   std::vector<int> passed{kept->tie.get()};
   for (const vmm::Fd& fd : kept->descriptors) passed.push_back(fd.get());
-  auto answer = ask_guest_named(guest.name, "network-attach", request, 10, passed);
+  auto answer = ask_guest_named(guest, "network-attach", request, 10, passed);
   if (!answer) return Failed(fmt::format("interface {}: {}", index, answer.error()));
   (*answer)["mac"] = config.mac;
   note(guest, {"vif", index}, {text_for_later(said, config), {}, KeeperNote::of(kept->process)});
@@ -140,14 +139,13 @@ ClientAnswer detach_device(const RunningGuest& guest, const DeviceOfGuest& devic
                            std::chrono::milliseconds patience) {
   using Clock = std::chrono::steady_clock;
   Json which{{"kind", device.kind}, {"number", device.number}, {"force", force}};
-  if (const auto begun = ask_guest_named(guest.name, "device-detach", which); !begun)
-    return Failed(begun.error());
+  if (const auto begun = ask_guest_named(guest, "device-detach", which); !begun) return Failed(begun.error());
   const KeeperNote keeper = keeper_of(guest, device);
   note(guest, device, {std::nullopt, {}, keeper});
   auto end = Clock::now() + patience;
   DriverDomainsTime of_driver_domain;
   for (std::chrono::milliseconds pause{5};; pause = std::min(2 * pause, std::chrono::milliseconds(100))) {
-    const auto now = ask_guest_named(guest.name, "device", which);
+    const auto now = ask_guest_named(guest, "device", which);
     if (!now) return Failed(now.error());
     if (const auto more = of_driver_domain.extension(*now)) end = Clock::now() + *more;
     if (!flag_in(*now, "present")) {

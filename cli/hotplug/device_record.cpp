@@ -16,7 +16,6 @@
 #include <sstream>
 
 #include "cli/control/protocol.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/control/socket.hpp"
 #include "cli/json_number.hpp"
 #include "vmm/for_devices/fd.hpp"
@@ -96,16 +95,13 @@ bool KeeperNote::wait(int milliseconds) const {
   return ::poll(&ended, 1, milliseconds) > 0;
 }
 
-tl::expected<void, std::string> note_device(const std::string& guest, const std::string& kind,
+tl::expected<void, std::string> note_device(const std::filesystem::path& record, const std::string& kind,
                                             std::uint32_t number, const DeviceChange& change) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto path = devices_path(*directory, guest);
   const auto failed = [&] {
     return tl::unexpected(fmt::format("{}: {}; a reboot of the guest will not know of this change",
-                                      path.string(), std::strerror(errno)));
+                                      record.string(), std::strerror(errno)));
   };
-  const vmm::Fd file = open_record(path, true);
+  const vmm::Fd file = open_record(record, true);
   if (!file.open()) return failed();
   DeviceChanges changes = read_record(file);
   changes[{kind, number}] = change;

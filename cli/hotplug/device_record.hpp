@@ -41,9 +41,11 @@ using DeviceChanges = std::map<std::pair<std::string, std::uint32_t>, DeviceChan
 // They are in the file devices_path() (control/socket.hpp), beside the guest's sockets. Commands write it,
 // and a supervisor reads it before each further life. Monitors can't reach it.
 
-/// Writes the change down, in place of an older one of the device. An error is one line.
-[[nodiscard]] tl::expected<void, std::string> note_device(const std::string& guest, const std::string& kind,
-                                                          std::uint32_t number, const DeviceChange& change);
+/// Writes the change down in the guest's devices_path(), in place of an older one of the device. An error is
+/// one line.
+[[nodiscard]] tl::expected<void, std::string> note_device(const std::filesystem::path& record,
+                                                          const std::string& kind, std::uint32_t number,
+                                                          const DeviceChange& change);
 /// All of a guest's. What is no such file has none.
 [[nodiscard]] DeviceChanges noted_devices(const std::filesystem::path& directory, std::string_view name);
 

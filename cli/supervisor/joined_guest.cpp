@@ -32,7 +32,7 @@ int complain(int code, const std::string& what) {
 }
 
 /// In a process of its own, which has the supervisor's descriptors.
-int send_and_ask(const std::string& with, const vmm::Fd& ours, const vmm::Fd& theirs, const Member& member) {
+int send_and_ask(const RunningGuest& with, const vmm::Fd& ours, const vmm::Fd& theirs, const Member& member) {
   constexpr time_t patience_s = 120;
   const auto sockets = member.name ? member.name->listeners() : SocketNumbers{-1, -1, -1};
   const auto sent =
@@ -43,7 +43,7 @@ int send_and_ask(const std::string& with, const vmm::Fd& ours, const vmm::Fd& th
   const auto joined = ask_guest_named(with, "join", Json::object(), patience_s, passed);
   if (!joined)
     return complain(exit_bad_image,
-                    fmt::format("the machine of {} does not take the guest: {}", with, joined.error()));
+                    fmt::format("the machine of {} does not take the guest: {}", with.name, joined.error()));
   return exit_powered_off;
 }
 
@@ -86,7 +86,7 @@ int JoinedGuest::join() {
   if (sender == 0) {
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) ::_exit(exit_monitor_failed);
     ::pthread_sigmask(SIG_SETMASK, &signals_.mask_before(), nullptr);
-    const int code = send_and_ask(with_.name, link_, theirs, *member_);
+    const int code = send_and_ask(with_, link_, theirs, *member_);
     std::fflush(stderr);
     ::_exit(code);
   }

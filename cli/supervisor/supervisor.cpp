@@ -38,6 +38,11 @@ int complain(int code, const std::string& what) {
 
 bool is_request_to_end(int signal) { return signal == SIGTERM || signal == SIGINT || signal == SIGHUP; }
 
+/// Each event happens once.
+void say(std::function<void()>& event) {
+  if (event) std::exchange(event, nullptr)();
+}
+
 /// A machine, at its end.
 struct Life {
   LifeEnd end;                              ///< Of the last guest, or of the monitor.
@@ -46,8 +51,8 @@ struct Life {
 
 class Supervisor {
  public:
-  Supervisor(Members members, std::function<void()> on_running)
-      : members_(std::move(members)), on_running_(std::move(on_running)) {}
+  Supervisor(Members members, SupervisorEvents events)
+      : members_(std::move(members)), events_(std::move(events)) {}
 
   /// Until the last life has ended and no guest is preserved any more; the exit code.
   int run();
@@ -79,8 +84,8 @@ class Supervisor {
   /// The exit code is the worst of all guests': the largest.
   int worst(int code) { return worst_ = std::max(worst_, code); }
 
-  Members members_;                   ///< Those that have not ended.
-  std::function<void()> on_running_;  ///< Empty once it was called.
+  Members members_;          ///< Those that have not ended.
+  SupervisorEvents events_;  ///< Those that were called are empty.
   SupervisorSignals signals_;
   TerminalModes terminal_;
   PreservedGuests preserved_;
@@ -103,6 +108,7 @@ void Supervisor::on_signals(MonitorProcess* monitor) {
       preserved_.ask_to_leave();
     }
     leaving_ = true;
+    say(events_.ending);
   }
 }
 
@@ -207,7 +213,7 @@ tl::expected<Life, int> Supervisor::live_once() {
   bool helper_failed = false;  // before the guests ran
   for (;;) {
     const auto messages = wait(&*monitor, patience());
-    if (monitor->guests_run() && on_running_) std::exchange(on_running_, nullptr)();
+    if (monitor->guests_run()) say(events_.running);
     for (const link::Message message : messages) {
       if (const auto leaves = link::leaving_end(message.word); alone && leaves)
         return part_from(std::move(*monitor), *leaves);
@@ -310,6 +316,7 @@ int Supervisor::live() {
 
 int Supervisor::run() {
   const int code = live();
+  say(events_.ending);
   members_.clear();
   while (preserved_.size() != 0) (void)wait(nullptr);
   if (hurrying_ != 0) end_by(hurrying_);
@@ -318,8 +325,8 @@ int Supervisor::run() {
 
 }  // namespace
 
-int supervise(Members members, std::function<void()> on_running) {
-  return Supervisor(std::move(members), std::move(on_running)).run();
+int supervise(Members members, SupervisorEvents events) {
+  return Supervisor(std::move(members), std::move(events)).run();
 }
 
 int supervise(const MachineOptions& given, SupervisorEvents events) {
@@ -352,7 +359,7 @@ int supervise(const MachineOptions& given, SupervisorEvents events) {
     member->debugger.emplace(std::move(*listener));
   }
   if (members[0]->name && events.named) events.named();
-  return supervise(std::move(members), std::move(events.running));
+  return supervise(std::move(members), std::move(events));
 }
 
 }  // namespace pinfold::cli

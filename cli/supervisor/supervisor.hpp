@@ -14,6 +14,7 @@ namespace pinfold::cli {
 struct SupervisorEvents {
   std::function<void()> named;    ///< The guests have their names: their sockets listen. They don't run yet.
   std::function<void()> running;  ///< The guests run, for the first time.
+  std::function<void()> ending;   ///< No other life of a guest begins.
 };
 
 /// Runs the guests in one machine on stdin and stdout until their
@@ -29,6 +30,6 @@ int supervise(const MachineOptions& guests, SupervisorEvents events = {});
 using Members = std::vector<std::unique_ptr<Member>>;
 
 /// The same for guests that have their names.
-int supervise(Members members, std::function<void()> on_running);
+int supervise(Members members, SupervisorEvents events);
 
 }  // namespace pinfold::cli

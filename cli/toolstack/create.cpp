@@ -105,7 +105,7 @@ int exit_code_of(pid_t process) {
     running = Ends();
     console = vmm::Fd();
   };
-  const SupervisorEvents events{connect, say_that_it_runs};
+  const SupervisorEvents events{connect, say_that_it_runs, {}};
   int code = exit_bad_image;
   if (const auto writer = MessageWriter::start(how.messages, {options.guest.name}); !writer)
     complain("--log-format: " + writer.error());

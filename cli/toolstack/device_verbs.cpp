@@ -13,7 +13,6 @@
 #include "cli/config/vdev.hpp"
 #include "cli/control/client.hpp"
 #include "cli/control/guests.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/hotplug/client.hpp"
 #include "cli/hotplug/devices_text.hpp"
@@ -43,11 +42,7 @@ int complain(const Remarks& remarks) {
   return exit_bad_image;
 }
 
-tl::expected<RunningGuest, std::string> find(const std::string& word) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  return find_guest(*directory, word);
-}
+tl::expected<RunningGuest, std::string> find(const std::string& word) { return find_guest(word); }
 
 /// Says what a command did to the guest, or why not.
 int report(const Options& options, const RunningGuest& guest, const ClientAnswer& answer,
@@ -113,7 +108,7 @@ int block_resize(const Options& options) {
   if (!guest) return complain(guest.error());
   Json arguments{{"number", *number}};
   if (options.bytes) arguments["bytes"] = *options.bytes;
-  const auto answer = ask_guest_named(guest->name, "block-resize", arguments);
+  const auto answer = ask_guest_named(*guest, "block-resize", arguments);
   if (!answer) return complain(fmt::format("{}: {}: {}", guest->name, options.device, answer.error()));
   return report(options, *guest, answer,
                 fmt::format("{} has {} bytes", options.device, answer->at("bytes").dump()));
@@ -132,7 +127,7 @@ int network_detach(const Options& options) {
 int take_drive(const Options& options, const RunningGuest& guest, bool has_to_be_there) {
   const auto number = vdev_number(options.device);
   if (!number) return complain(fmt::format("{} is not the name of a disk, such as xvdc", options.device));
-  const auto now = ask_guest_named(guest.name, "device", {{"kind", "vbd"}, {"number", *number}});
+  const auto now = ask_guest_named(guest, "device", {{"kind", "vbd"}, {"number", *number}});
   if (!now) return complain(fmt::format("{}: {}", guest.name, now.error()));
   if (!flag_in(*now, "present"))
     return has_to_be_there ? complain(fmt::format("{}: there is no medium in {}", guest.name, options.device))
@@ -186,7 +181,7 @@ int list(const Options& options, const char* kind, std::string (*text)(const Jso
   for (const std::string& word : options.guests) {
     const auto guest = find(word);
     if (!guest) return complain(guest.error());
-    auto answer = fetch_answer(guest->name, "devices");
+    auto answer = fetch_answer(*guest, "devices");
     if (!answer) return complain(fmt::format("{}: {}", guest->name, answer.error()));
     asked.push_back({*guest, std::move(*answer)});
   }

@@ -10,7 +10,6 @@
 
 #include "cli/control/client.hpp"
 #include "cli/control/guests.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/toolstack/asked.hpp"
 #include "cli/toolstack/guest_end.hpp"
@@ -41,12 +40,11 @@ int complain(const std::string& what) {
   return exit_bad_image;
 }
 
-tl::expected<std::vector<RunningGuest>, std::string> chosen(const std::filesystem::path& directory,
-                                                            const Options& options, bool all) {
-  if (all) return running_guests(directory);
+tl::expected<std::vector<RunningGuest>, std::string> chosen(const Options& options, bool all) {
+  if (all) return reachable_guests();
   std::vector<RunningGuest> guests;
   for (const std::string& word : options.guests) {
-    auto guest = find_guest(directory, word);
+    auto guest = find_guest(word);
     if (!guest) return tl::unexpected(guest.error());
     guests.push_back(std::move(*guest));
   }
@@ -55,15 +53,13 @@ tl::expected<std::vector<RunningGuest>, std::string> chosen(const std::filesyste
 
 /// The guests that were named, or all.
 tl::expected<std::vector<Asked>, std::string> ask_for_status(const Options& options) {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto guests = chosen(*directory, options, options.guests.empty());
+  const auto guests = chosen(options, options.guests.empty());
   if (!guests) return tl::unexpected(guests.error());
   constexpr time_t patience_s = 2;
   std::vector<Asked> asked;
   for (const RunningGuest& guest : *guests) {
-    asked.push_back({guest, fetch_answer(guest.name, "status", Json::object(), patience_s)});
-    const auto still = running_guests(*directory);
+    asked.push_back({guest, fetch_answer(guest, "status", Json::object(), patience_s)});
+    const auto still = running_guests(guest.directory);
     if (std::ranges::none_of(still, [&](const auto& now) { return now.name == guest.name; }))
       asked.pop_back();
   }
@@ -89,7 +85,7 @@ int show(const Options& options, std::string (*text)(const Json&)) {
 /// One request to each guest, and what is printed of the answers.
 int request_of(const Options& options, const RunningGuest& guest, const char* command, const Json& arguments,
                const std::string& done, Json& answers) {
-  auto answer = ask_guest_named(guest.name, command, arguments);
+  auto answer = ask_guest_named(guest, command, arguments);
   if (!answer) return complain(guest.name + ": " + answer.error());
   if (!options.json) fmt::print("{}: {}\n", guest.name, done);
   Json with_name{{"name", guest.name}, {"id", guest.note.id}};
@@ -98,13 +94,13 @@ int request_of(const Options& options, const RunningGuest& guest, const char* co
   return exit_powered_off;
 }
 
-void wait_for_all(const std::filesystem::path& directory, const std::vector<RunningGuest>& guests) {
+void wait_for_all(const std::vector<RunningGuest>& guests) {
   constexpr int hint_after = 100;  // tenths of a second
   for (const RunningGuest& guest : guests) {
     int waited = 0;
-    wait_for_end(directory, guest, 0s, [&] {
+    wait_for_end(guest, 0s, [&] {
       if (++waited != hint_after) return;
-      const auto status = ask_guest_named(guest.name, "status");
+      const auto status = ask_guest_named(guest, "status");
       if (status && status->value("shutdown_pending", false))
         fmt::print(stderr,
                    "pinfold: {} has not taken up the request yet; `pinfold destroy {}` does not ask it\n",
@@ -114,15 +110,13 @@ void wait_for_all(const std::filesystem::path& directory, const std::vector<Runn
 }
 
 int ask_all(const Options& options, const char* command, const Json& arguments, const std::string& done) {
-  const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
-  const auto guests = chosen(*directory, options, options.all);
+  const auto guests = chosen(options, options.all);
   if (!guests) return complain(guests.error());
   Json answers = Json::array();
   int code = exit_powered_off;
   for (const RunningGuest& guest : *guests)
     code = std::max(code, request_of(options, guest, command, arguments, done, answers));
-  if (options.wait && code == exit_powered_off) wait_for_all(*directory, *guests);
+  if (options.wait && code == exit_powered_off) wait_for_all(*guests);
   if (options.json)
     fmt::print("{}\n", (options.all ? answers : answers.empty() ? Json() : answers[0]).dump(2));
   return code;
@@ -131,32 +125,30 @@ int ask_all(const Options& options, const char* command, const Json& arguments, 
 /// A guest that shares its monitor: that one is not killed, because the others would end with it. A guest
 /// that reboots just now may start again once more; one that ends waits for its driver domain, and for what
 /// the host still transfers (Bus::patience), which takes 30 s at most.
-bool destroy_in_company(const std::filesystem::path& directory, const RunningGuest& guest) {
+bool destroy_in_company(const RunningGuest& guest) {
   for (int tries = 0; tries < 20; ++tries) {
-    (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
-    if (supervisor_ends_within(directory, guest, 2s)) return true;
+    (void)ask_guest_named(guest, "destroy", Json::object(), 3);
+    if (supervisor_ends_within(guest, 2s)) return true;
   }
   return false;
 }
 
 /// Also a guest whose monitor does not answer, or is not in a state to end.
 int destroy(const Options& options) {
-  const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
-  const auto guests = chosen(*directory, options, false);
+  const auto guests = chosen(options, false);
   if (!guests) return complain(guests.error());
-  const RunningGuest guest = with_whole_note(*directory, guests->front());
+  const RunningGuest guest = with_whole_note(guests->front());
   if (guest.note.shared) {
-    if (!destroy_in_company(*directory, guest))
+    if (!destroy_in_company(guest))
       return complain(fmt::format("{} does not end, and its monitor, process {}, has other guests, too",
                                   guest.name, guest.note.monitor));
   } else {
-    (void)ask_guest_named(guest.name, "destroy", Json::object(), 3);
-    if (!wait_for_end(*directory, guest, 5s)) {
-      kill_monitor(*directory, guest);
-      if (!wait_for_end(*directory, guest, 5s)) return complain(guest.name + " does not end");
+    (void)ask_guest_named(guest, "destroy", Json::object(), 3);
+    if (!wait_for_end(guest, 5s)) {
+      kill_monitor(guest);
+      if (!wait_for_end(guest, 5s)) return complain(guest.name + " does not end");
     }
-    if (!end_supervisor(*directory, guest)) return complain(guest.name + " starts again and again");
+    if (!end_supervisor(guest)) return complain(guest.name + " starts again and again");
   }
   if (options.json)
     fmt::print("{}\n", Json{{"name", guest.name}, {"id", guest.note.id}, {"state", "destroyed"}}.dump(2));

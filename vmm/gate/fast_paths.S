@@ -21,6 +21,8 @@
 //  - Only IRETQ returns to the guest. The processor checks the selectors there; if it refuses them, the monitor
 //    gives the guest that fault.
 
+#include <cet.h>  // marks the object, where CET is on: nothing of the host jumps here
+
 #include "vmm/asm_constants.h"
 
 // The state page (vmm/gate/state_page.hpp) follows this one. The stack (FastFrame in

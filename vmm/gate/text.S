@@ -4,6 +4,8 @@
 // With two-dimensional paging SYSCALL arrives at CPL0; on a shadow-paging host it stays at CPL3, and CPL0 code is
 // emulated one instruction at a time.
 
+#include <cet.h>  // marks the object, where CET is on: nothing of the host jumps here
+
 #include "vmm/asm_constants.h"
 
         .section .rodata

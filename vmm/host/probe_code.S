@@ -2,6 +2,8 @@
 // end with INT3. Every stub ends with an OUT to the exit port (vmm/kvm/exit_port.hpp): KVM leaves with RIP behind the
 // instruction. (Not an OUT at CPL3: some emulations refuse the TSS's I/O map in a virtual machine.)
 
+#include <cet.h>  // marks the object, where CET is on: nothing of the host jumps here
+
 #include "vmm/asm_constants.h"
 
 #define PIECE(name) .globl pinfold_probe_##name; pinfold_probe_##name

@@ -115,7 +115,7 @@ TEST_F(Guests, the_supervisor_of_a_preserved_one_is_not_asked_to_end) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
     name.reset();
   });
-  EXPECT_TRUE(end_supervisor(directory_, {"one", note}));
+  EXPECT_TRUE(end_supervisor({"one", note, directory_}));
   slow.join();
   EXPECT_TRUE(supervisor.lives());
 }
