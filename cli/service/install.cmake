@@ -12,7 +12,7 @@ add_custom_command(OUTPUT ${manual}/made
 add_custom_target(manual ALL DEPENDS ${manual}/made)
 
 set(bin ${CMAKE_INSTALL_FULL_BINDIR})
-configure_file(services/pinfold@.service.in ${CMAKE_BINARY_DIR}/services/pinfold@.service @ONLY)
+configure_file(cli/service/pinfold@.service.in ${CMAKE_BINARY_DIR}/services/pinfold@.service @ONLY)
 
 install(TARGETS pinfold RUNTIME)
 install(DIRECTORY ${manual}/man1 ${manual}/man5 DESTINATION ${CMAKE_INSTALL_MANDIR})
@@ -20,4 +20,4 @@ install(FILES ${manual}/completions/pinfold DESTINATION ${CMAKE_INSTALL_DATADIR}
 install(FILES ${manual}/completions/_pinfold DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 install(FILES ${manual}/completions/pinfold.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(FILES ${CMAKE_BINARY_DIR}/services/pinfold@.service DESTINATION lib/systemd/system)
-install(FILES services/sysusers.d/pinfold.conf DESTINATION lib/sysusers.d)
+install(FILES cli/service/sysusers.d/pinfold.conf DESTINATION lib/sysusers.d)
