@@ -217,7 +217,7 @@ page_fault:
         refuse_hypervisors %rcx, %rdx
         cmpq $(FAULT_PRESENT | FAULT_WRITE | FAULT_USER), F_ERROR(%rsp)
         je forbidden_write
-        testb $FAULT_PRESENT, F_ERROR(%rsp)
+        testb $(FAULT_PRESENT | FAULT_RESERVED), F_ERROR(%rsp)  // QEMU sets only the latter for a reserved bit
         jnz slow
         // Both guest modes run at CPL3. The handler expects the U bit of the guest's own mode.
         andq $~FAULT_USER, F_ERROR(%rsp)
