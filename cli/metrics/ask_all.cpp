@@ -45,10 +45,8 @@ std::optional<Answer> receive(Question& question, std::size_t longest) {
 /// Asks them all, a number of them at a time.
 class Questions {
  public:
-  Questions(const std::filesystem::path& directory, std::string_view command, const AskLimits& limits,
-            std::vector<Asked>& guests)
-      : directory_(directory),
-        line_(encode_request(command, Json::object()) + "\n"),
+  Questions(std::string_view command, const AskLimits& limits, std::vector<Asked>& guests)
+      : line_(encode_request(command, Json::object()) + "\n"),
         limits_(limits),
         guests_(guests),
         end_(Clock::now() + limits.in_all) {}
@@ -63,7 +61,7 @@ class Questions {
 
  private:
   void begin(std::size_t guest) {
-    auto socket = connect_at_once(directory_, guests_[guest].guest.name);
+    auto socket = connect_at_once(guests_[guest].guest.directory, guests_[guest].guest.name);
     if (!socket) {
       guests_[guest].answer = tl::unexpected(socket.error());
     } else if (::send(socket->get(), line_.data(), line_.size(), MSG_NOSIGNAL) !=
@@ -98,7 +96,6 @@ class Questions {
     open_ = std::move(still_open);
   }
 
-  const std::filesystem::path& directory_;
   std::string line_;
   const AskLimits& limits_;
   std::vector<Asked>& guests_;
@@ -109,12 +106,12 @@ class Questions {
 
 }  // namespace
 
-std::vector<Asked> ask_all(const std::filesystem::path& directory, std::vector<RunningGuest> guests,
-                           std::string_view command, const AskLimits& limits) {
+std::vector<Asked> ask_all(std::vector<RunningGuest> guests, std::string_view command,
+                           const AskLimits& limits) {
   std::vector<Asked> asked;
   for (RunningGuest& guest : guests)
     asked.push_back({std::move(guest), no_answer("there was no time left to ask it")});
-  Questions(directory, command, limits, asked).ask();
+  Questions(command, limits, asked).ask();
   return asked;
 }
 

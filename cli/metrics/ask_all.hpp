@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
 #include <string_view>
 #include <vector>
 
@@ -20,8 +19,7 @@ struct AskLimits {
 /// Sends each guest the command, and collects what comes back: the bytes of an answer, unseen, or why there
 /// is none, one for each guest and in their order. A guest that does not answer holds up no other one: only
 /// if `at_once` guests are silent, the rest waits until these have used up their patience.
-[[nodiscard]] std::vector<Asked> ask_all(const std::filesystem::path& directory,
-                                         std::vector<RunningGuest> guests, std::string_view command,
+[[nodiscard]] std::vector<Asked> ask_all(std::vector<RunningGuest> guests, std::string_view command,
                                          const AskLimits& limits = {});
 
 }  // namespace pinfold::cli::metrics

@@ -6,10 +6,10 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <set>
 
 #include "cli/config/xl_child.hpp"
 #include "cli/control/guests.hpp"
-#include "cli/control/runtime_dir.hpp"
 #include "cli/exit_codes.hpp"
 #include "cli/metrics/address.hpp"
 #include "cli/metrics/ask_all.hpp"
@@ -35,11 +35,9 @@ int complain(const std::string& what) {
 
 /// One guest's, or why there are none.
 int print_one(const std::string& name_or_id) {
-  const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
-  const auto guest = find_guest(*directory, name_or_id);
+  const auto guest = find_guest(name_or_id);
   if (!guest) return complain(guest.error());
-  const auto asked = metrics::ask_all(*directory, {*guest}, request);
+  const auto asked = metrics::ask_all({*guest}, request);
   // Nothing has looked at the answer yet. The guest can have taken over its monitor.
   sandbox::confine_reader();
   const auto page = asked.front().answer.and_then(decode_answer).and_then([&](const Json& answer) {
@@ -50,10 +48,21 @@ int print_one(const std::string& name_or_id) {
   return exit_powered_off;
 }
 
+/// All that the user may ask. Of two with one name, the user's own: a name is a label, and makes one series.
+tl::expected<std::vector<RunningGuest>, std::string> guests_by_name() {
+  auto guests = reachable_guests();
+  if (!guests) return guests;
+  std::vector<RunningGuest> named;
+  std::set<std::string> names;
+  for (RunningGuest& guest : *guests)
+    if (names.insert(guest.name).second) named.push_back(std::move(guest));
+  return named;
+}
+
 int print_all() {
-  const auto directory = runtime_directory();
-  if (!directory) return complain(directory.error());
-  const auto asked = metrics::ask_all(*directory, running_guests(*directory), request);
+  const auto guests = guests_by_name();
+  if (!guests) return complain(guests.error());
+  const auto asked = metrics::ask_all(*guests, request);
   sandbox::confine_reader();
   fmt::print("{}", metrics::page_of(asked).text());
   return exit_powered_off;
@@ -61,9 +70,9 @@ int print_all() {
 
 /// A page for the server. A child that can reach nothing looks at the answers.
 tl::expected<std::string, std::string> make_page() {
-  const auto directory = runtime_directory();
-  if (!directory) return tl::unexpected(directory.error());
-  const auto asked = metrics::ask_all(*directory, running_guests(*directory), request);
+  const auto guests = guests_by_name();
+  if (!guests) return tl::unexpected(guests.error());
+  const auto asked = metrics::ask_all(*guests, request);
   return run_in_child([&] { return metrics::page_of(asked).text(); },
                       [](int) {
                         return sandbox::confine_helper(sandbox::Helper::reader).has_value() ||
@@ -73,7 +82,7 @@ tl::expected<std::string, std::string> make_page() {
 
 int listen(const std::string& address) {
   // A place for the sockets that can't be used is an error now, not one of each page.
-  if (const auto directory = runtime_directory(); !directory) return complain(directory.error());
+  if (const auto guests = reachable_guests(); !guests) return complain(guests.error());
   const auto http = metrics::HttpLibrary::load();
   if (!http) return complain(http.error());
   const auto listening = metrics::listen_at(address);

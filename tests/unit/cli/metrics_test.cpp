@@ -187,7 +187,8 @@ TEST_F(AskAll, a_guest_that_is_silent_holds_up_no_other) {
   const ControlServer server(lively.listener(), echo);
   AskLimits limits;
   limits.patience = std::chrono::milliseconds(200);
-  const auto asked = ask_all(directory_, {{"a", {}}, {"b", {}}, {"nobody", {}}}, "metrics", limits);
+  const auto asked =
+      ask_all({{"a", {}, directory_}, {"b", {}, directory_}, {"nobody", {}, directory_}}, "metrics", limits);
   ASSERT_EQ(asked.size(), 3U);
   EXPECT_EQ(asked[0].answer.error(), "the guest's monitor does not answer");
   EXPECT_EQ(asked[1].answer.value(), "here");
@@ -200,7 +201,8 @@ TEST_F(AskAll, more_guests_than_connections_are_all_asked) {
   AskLimits limits;
   limits.at_once = 1;
   limits.patience = limits.in_all = std::chrono::seconds(60);
-  const auto asked = ask_all(directory_, {{"b", {}}, {"b", {}}, {"b", {}}}, "metrics", limits);
+  const auto asked =
+      ask_all({{"b", {}, directory_}, {"b", {}, directory_}, {"b", {}, directory_}}, "metrics", limits);
   for (const Asked& one : asked) EXPECT_EQ(one.answer.value_or("none"), "here");
 }
 
@@ -211,16 +213,16 @@ TEST_F(AskAll, an_answer_without_end_is_none) {
   AskLimits limits;
   limits.patience = limits.in_all = std::chrono::seconds(60);
   limits.longest_answer = 4096;
-  EXPECT_EQ(ask_all(directory_, {{"a", {}}}, "metrics", limits)[0].answer.error(), "the answer is too long");
+  EXPECT_EQ(ask_all({{"a", {}, directory_}}, "metrics", limits)[0].answer.error(), "the answer is too long");
 }
 
 TEST_F(AskAll, a_monitor_that_accepts_nobody_is_not_waited_for) {
   const ControlName stopped = claim("a");
   // Connections that wait for a monitor: as many as the kernel keeps, and more.
-  std::vector<RunningGuest> often(100, RunningGuest{"a", {}});
+  std::vector<RunningGuest> often(100, RunningGuest{"a", {}, directory_});
   AskLimits limits;
   limits.patience = limits.in_all = std::chrono::milliseconds(200);
-  for (const Asked& one : ask_all(directory_, often, "metrics", limits)) EXPECT_FALSE(one.answer);
+  for (const Asked& one : ask_all(often, "metrics", limits)) EXPECT_FALSE(one.answer);
 }
 
 }  // namespace
