@@ -131,10 +131,33 @@ def test_its_group_may_use_its_sockets_and_nobody_else(kvm: None, service: Servi
     modes = {file.suffix: stat.S_IMODE(file.stat().st_mode) for file in service.directory.glob("web.*")}
     assert modes == {".sock": 0o660, ".xenstore": 0o660, ".console": 0o660, ".lock": 0o640, ".devices": 0o640}
     assert run(member, "list").stdout.splitlines()[1].split()[:2] == ["web", "1"]
+    assert 'pinfold_up{guest="web"} 1' in run(member, "metrics").stdout
+    assert 'pinfold_up{guest="web"} 1' in run(member, "metrics", "web").stdout
     assert run(member, "pause", "web").returncode == 0
     refused = run(stranger, "list")
     assert (refused.returncode, refused.stderr) == (3, f"pinfold: PINFOLD_RUNTIME_DIR: {service.directory}: Permission denied\n")
     assert guest.runs()
+
+
+def test_commands_find_services_beside_the_users_own_guests(kvm: None, service: Service) -> None:
+    """A service and a guest of the user's own have the same name here. As a label of a metric, a name is there once."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    service.start("control_keeps_calling")
+    assert service.said(30) == "READY=1"
+    service.host.start(service.host.build.guest("control_keeps_calling"), "--name", "web")
+    show = f"mkdir -p /run/pinfold && mount --bind {service.directory} /run/pinfold && {service.host.build.pinfold}"
+
+    def run(words: str) -> list[str]:
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none /run && {show} {words}"], timeout=60,
+                              capture_output=True, text=True, check=True, env=service.host.environment)
+        return done.stdout.splitlines()
+
+    end = time.monotonic() + 60
+    while len(run("list")) < 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert [line.split()[0] for line in run("list")[1:]] == ["web", "web"]
+    assert [line for line in run("metrics") if line.startswith("pinfold_up")] == ['pinfold_up{guest="web"} 1']
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o751])
