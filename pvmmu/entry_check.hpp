@@ -2,8 +2,7 @@
 //
 // For every present entry: which bits may be set, does the frame belong to the domain, and is the frame a
 // validated table one level down (or, see linear.cpp, one of its own level)? The reference that is taken here
-// is what keeps it so. Inline: every update
-// and every validation of a table comes through here.
+// is what keeps it so. Inline: every update and every validation of a table comes through here.
 #pragma once
 
 #include "pvmmu/entry_rules.hpp"

@@ -55,9 +55,9 @@ bool TableSearch::step(Held held, const Validator& mmu, std::vector<TableReport>
   return !cursor_.done();
 }
 
-/// An entry of an L1 may name any frame of the domain, an entry above only a table one level
-/// down or of its own. An entry
-/// that exists during the whole search keeps its frame's type, so asking again at each step misses none.
+/// An entry of an L1 may name any frame of the domain, an entry above only a table one level down or of its
+/// own. An entry that exists during the whole search keeps its frame's type, so asking again at each step
+/// misses none.
 bool FrameSearch::may_be_named_at(const Validator& mmu, Level level) const {
   if (!mmu.contains(frame_)) return false;
   return level == Level::l1 || (mmu.owns(frame_) && (mmu.facts(frame_).type == table_type(below(level)) ||

@@ -181,7 +181,7 @@ void processor() {
   CONSTANT(FAULT_PRESENT, page_fault::present);
   CONSTANT(FAULT_WRITE, page_fault::write);
   CONSTANT(FAULT_USER, page_fault::user);
-  CONSTANT(FAULT_RESERVED, 8);  // a reserved bit is set in a present entry
+  CONSTANT(FAULT_RESERVED, page_fault::reserved);
   CONSTANT(PTE_PRESENT, pvmmu::bit::present);
   CONSTANT(PTE_USER, pvmmu::bit::user);
   CONSTANT(PTE_WRITABLE, pvmmu::bit::writable);

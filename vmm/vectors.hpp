@@ -26,7 +26,7 @@ inline constexpr std::uint32_t with_error_code = mask({df, ts, np, ss, gp, pf, a
 
 /// Bits of a page fault's error code (vol. 3, 4.7).
 namespace page_fault {
-inline constexpr std::uint64_t present = 1, write = 2, user = 4, fetch = 16;
+inline constexpr std::uint64_t present = 1, write = 2, user = 4, reserved = 8, fetch = 16;
 }  // namespace page_fault
 
 }  // namespace pinfold::vmm

@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "vmm/for_devices/find_symbol.hpp"
+
 extern "C" {
 #include <libxlutil.h>
 }
@@ -34,18 +36,19 @@ class Library {
       return tl::unexpected(
           fmt::format("the parser of xl.cfg can't be loaded (Debian has it in the package {}): {}",
                       PINFOLD_XLUTIL_PACKAGE, ::dlerror()));
-    const bool all = find(handle, "xlu_cfg_init", library.init) &&
-                     find(handle, "xlu_cfg_readdata", library.read_data) &&
-                     find(handle, "xlu_cfg_get_string", library.get_string) &&
-                     find(handle, "xlu_cfg_get_list", library.get_list) &&
-                     find(handle, "xlu_cfg_get_listitem2", library.get_list_item) &&
-                     find(handle, "xlu_cfg_value_get_string", library.value_get_string) &&
-                     find(handle, "xlu_disk_parse", library.disk_parse) &&
-                     find(handle, "xlu_vif_parse_rate", library.vif_parse_rate) &&
-                     find(handle, "libxl_device_disk_init", library.disk_init) &&
-                     find(handle, "libxl_device_nic_init", library.nic_init) &&
-                     find(handle, "libxl_disk_format_to_string", library.format_name) &&
-                     find(handle, "libxl_disk_backend_to_string", library.backend_name);
+    // Some of it is in libxenlight, which the library needs.
+    const bool all = vmm::find_symbol(handle, "xlu_cfg_init", library.init) &&
+                     vmm::find_symbol(handle, "xlu_cfg_readdata", library.read_data) &&
+                     vmm::find_symbol(handle, "xlu_cfg_get_string", library.get_string) &&
+                     vmm::find_symbol(handle, "xlu_cfg_get_list", library.get_list) &&
+                     vmm::find_symbol(handle, "xlu_cfg_get_listitem2", library.get_list_item) &&
+                     vmm::find_symbol(handle, "xlu_cfg_value_get_string", library.value_get_string) &&
+                     vmm::find_symbol(handle, "xlu_disk_parse", library.disk_parse) &&
+                     vmm::find_symbol(handle, "xlu_vif_parse_rate", library.vif_parse_rate) &&
+                     vmm::find_symbol(handle, "libxl_device_disk_init", library.disk_init) &&
+                     vmm::find_symbol(handle, "libxl_device_nic_init", library.nic_init) &&
+                     vmm::find_symbol(handle, "libxl_disk_format_to_string", library.format_name) &&
+                     vmm::find_symbol(handle, "libxl_disk_backend_to_string", library.backend_name);
     if (!all) return tl::unexpected(fmt::format("{}: {}", PINFOLD_XLUTIL, ::dlerror()));
     return library;
   }
@@ -62,16 +65,6 @@ class Library {
   decltype(&::libxl_device_nic_init) nic_init = nullptr;
   decltype(&::libxl_disk_format_to_string) format_name = nullptr;
   decltype(&::libxl_disk_backend_to_string) backend_name = nullptr;
-
- private:
-  /// Also finds what is in libxenlight, which the library needs.
-  template <class Function>
-  static bool find(void* handle, const char* name, Function& to) {
-    void* symbol = ::dlsym(handle, name);
-    // POSIX requires that a pointer to an object can hold one to a function (dlsym).
-    std::memcpy(&to, &symbol, sizeof to);
-    return symbol != nullptr;
-  }
 };
 
 /// What the library reports, as text in memory.

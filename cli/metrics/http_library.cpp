@@ -3,21 +3,13 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
-#include <cstring>
+#include "vmm/for_devices/find_symbol.hpp"
 
 namespace pinfold::cli::metrics {
 namespace {
 
 /// The same in Debian 12 and 13, whose packages are called differently.
 constexpr const char* library_name = "libmicrohttpd.so.12";
-
-template <class Function>
-bool find(void* handle, const char* name, Function& to) {
-  void* symbol = ::dlsym(handle, name);
-  // POSIX requires that a pointer to an object can hold one to a function (dlsym).
-  std::memcpy(&to, &symbol, sizeof to);
-  return symbol != nullptr;
-}
 
 }  // namespace
 
@@ -29,15 +21,15 @@ tl::expected<HttpLibrary, std::string> HttpLibrary::load() {
                     "from Debian 13 on): {}",
                     library_name, ::dlerror()));
   HttpLibrary library;
-  const bool all = find(handle, "MHD_start_daemon", library.start_daemon) &&
-                   find(handle, "MHD_stop_daemon", library.stop_daemon) &&
-                   find(handle, "MHD_get_daemon_info", library.get_daemon_info) &&
-                   find(handle, "MHD_get_timeout", library.get_timeout) &&
-                   find(handle, "MHD_run", library.run) &&
-                   find(handle, "MHD_create_response_from_buffer", library.create_response) &&
-                   find(handle, "MHD_destroy_response", library.destroy_response) &&
-                   find(handle, "MHD_add_response_header", library.add_header) &&
-                   find(handle, "MHD_queue_response", library.queue_response);
+  const bool all = vmm::find_symbol(handle, "MHD_start_daemon", library.start_daemon) &&
+                   vmm::find_symbol(handle, "MHD_stop_daemon", library.stop_daemon) &&
+                   vmm::find_symbol(handle, "MHD_get_daemon_info", library.get_daemon_info) &&
+                   vmm::find_symbol(handle, "MHD_get_timeout", library.get_timeout) &&
+                   vmm::find_symbol(handle, "MHD_run", library.run) &&
+                   vmm::find_symbol(handle, "MHD_create_response_from_buffer", library.create_response) &&
+                   vmm::find_symbol(handle, "MHD_destroy_response", library.destroy_response) &&
+                   vmm::find_symbol(handle, "MHD_add_response_header", library.add_header) &&
+                   vmm::find_symbol(handle, "MHD_queue_response", library.queue_response);
   if (!all) return tl::unexpected(fmt::format("{}: {}", library_name, ::dlerror()));
   return library;
 }

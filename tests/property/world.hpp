@@ -23,6 +23,9 @@ struct Tally {
   std::uint64_t linear_reads = 0, linear_faults = 0;
 };
 
+/// For what is reported.
+inline std::string at(Mfn mfn) { return "frame " + std::to_string(mfn.raw()); }
+
 class World {
  public:
   /// `mirrors`: frames for mirrors of each domain; the model does not know that they can run out.

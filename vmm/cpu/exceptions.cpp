@@ -9,8 +9,6 @@
 namespace pinfold::vmm {
 namespace {
 
-/// Page-fault error codes (Intel SDM vol. 3, 4.7).
-constexpr std::uint64_t pf_present = 1, pf_write = 2, pf_user = 4, pf_reserved = 8, pf_fetch = 16;
 /// Error codes that name a descriptor (vol. 3, 6.13): bit 1 says that it was the IDT's.
 constexpr std::uint64_t error_idt = 2;
 
@@ -41,18 +39,19 @@ void GuestCpu::on_exception(pvmmu::Held held, const GuestException& exception) {
 
 void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address) {
   const GuestVaddr va(address);
-  const bool write = (error_code & pf_write) != 0;
-  const bool fetch = (error_code & pf_fetch) != 0;
+  const bool write = (error_code & page_fault::write) != 0;
+  const bool fetch = (error_code & page_fault::fetch) != 0;
   const auto leaf = domain_.mmu().walk(held, root(), va);
   if (end_on_breach(held)) return;
-  if ((error_code & pf_reserved) != 0) {
+  if ((error_code & page_fault::reserved) != 0) {
     // The processor came to a window that is still to be made, behind a linear entry.
     const auto filled = domain_.mmu().fill_windows(held, root(), va);
     if (end_on_breach(held)) return;
     domain_.mmu_operation(held);
     if (filled == pvmmu::Filled::some) return;
     const bool present = leaf && leaf->entry.present();
-    error_code = (error_code & ~(pf_present | pf_reserved)) | (present ? pf_present : 0);
+    error_code =
+        (error_code & ~(page_fault::present | page_fault::reserved)) | (present ? page_fault::present : 0);
     if (filled == pvmmu::Filled::full) return deliver_page_fault(held, error_code, address);
   }
   if (leaf && leaf->entry.present()) {
@@ -79,7 +78,7 @@ void GuestCpu::on_page_fault(pvmmu::Held held, std::uint64_t error_code, std::ui
 
 /// Both modes run at CPL3; the guest's handler expects its own notion of user and kernel mode.
 void GuestCpu::deliver_page_fault(pvmmu::Held held, std::uint64_t error_code, std::uint64_t address) {
-  const std::uint64_t seen = (error_code & ~pf_user) | (state_.kernel_mode ? 0 : pf_user);
+  const std::uint64_t seen = (error_code & ~page_fault::user) | (state_.kernel_mode ? 0 : page_fault::user);
   deliver(held, GuestException{14, seen, address});
 }
 
@@ -144,9 +143,9 @@ void GuestCpu::finish_emulation(pvmmu::Held held, const Outcome& outcome) {
     deliver(held, GuestException{exception->vector, exception->error_code, 0});
   } else if (const auto* fault = std::get_if<PageFault>(&outcome)) {
     const auto leaf = domain_.mmu().walk(held, root(), fault->address);
-    const std::uint64_t code = (leaf && leaf->entry.present() ? pf_present : 0) |
-                               (fault->write ? pf_write : 0) | (fault->fetch ? pf_fetch : 0) |
-                               (state_.kernel_mode ? 0 : pf_user);
+    const std::uint64_t code =
+        (leaf && leaf->entry.present() ? page_fault::present : 0) | (fault->write ? page_fault::write : 0) |
+        (fault->fetch ? page_fault::fetch : 0) | (state_.kernel_mode ? 0 : page_fault::user);
     deliver(held, GuestException{14, code, fault->address.raw()});
   }
 }

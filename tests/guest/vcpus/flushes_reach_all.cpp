@@ -19,13 +19,7 @@ void second() {
 }
 
 /// Returns what the other vCPU reads, by a read that begins after the call.
-u64 read_there() {
-  const u64 limit = now_ns() + 20'000'000'000;
-  const u64 before = __atomic_load_n(&reads, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&reads, __ATOMIC_SEQ_CST) < before + 2)
-    if (now_ns() > limit) return ~0UL;
-  return __atomic_load_n(&seen, __ATOMIC_SEQ_CST);
-}
+u64 read_there() { return goes_on(reads, 2) ? __atomic_load_n(&seen, __ATOMIC_SEQ_CST) : ~0UL; }
 
 long flush_other() {
   static u64 mask = 1 << 1;

@@ -31,14 +31,6 @@ void on_fault(Frame& frame) {
   hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, nullptr);
 }
 
-bool stores_arrive() {
-  const u64 limit = now_ns() + 20'000'000'000;
-  const u64 before = __atomic_load_n(&stores, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&stores, __ATOMIC_SEQ_CST) < before + 3)
-    if (now_ns() > limit) return false;
-  return true;
-}
-
 long flush(u32 command) {
   static u64 mask = 1 << 1;
   mmuext_op op{};
@@ -81,7 +73,7 @@ void test() {
 
   u64 late = 0;
   for (u64 round = 0; round < rounds; ++round) {
-    CHECK(stores_arrive());
+    CHECK(goes_on(stores, 3));
     make_read_only_by(round % 6);
     const u64 before = sum_of_page();
     CHECK_EQ(extended(MMUEXT_PIN_L1_TABLE, mfn_of(target)), 0);

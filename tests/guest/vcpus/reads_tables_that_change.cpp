@@ -24,15 +24,6 @@ void second() {
   }
 }
 
-/// Waits until the other vCPU has read twice, so that both numbers are read after this call has begun.
-bool has_read() {
-  const u64 limit = now_ns() + 20'000'000'000;
-  const u64 before = __atomic_load_n(&reads, __ATOMIC_SEQ_CST);
-  while (__atomic_load_n(&reads, __ATOMIC_SEQ_CST) < before + 2)
-    if (now_ns() > limit) return false;
-  return true;
-}
-
 u64 frame(const void* page) { return mfn_of(page) * page_size; }
 
 /// The tables of `low`, by level, and as many that are plain pages.
@@ -79,14 +70,14 @@ void test() {
   replace_below(4, 2);
   CHECK_EQ(vcpu_op(VCPUOP_initialise, 1, &context_of(second)), 0);
   CHECK_EQ(vcpu_op(VCPUOP_up, 1), 0);
-  CHECK(has_read());
+  CHECK(goes_on(reads, 2));
 
   u64 stale = 0;
   for (u64 round = 2; round < rounds; ++round) {
     const u64 level = 2 + round % 3;
     replace_below(level, 2 * round);
     end_spare(level);  // at once: a stale translation would show these words
-    CHECK(has_read());
+    CHECK(goes_on(reads, 2));
     stale += __atomic_load_n(&marker, __ATOMIC_SEQ_CST) != 2 * round;
     stale += __atomic_load_n(&l1, __ATOMIC_SEQ_CST) != frame(now[1]);
   }

@@ -24,6 +24,15 @@ inline vcpu_guest_context_t& context_of(void (*entry)()) {
   return context;
 }
 
+/// Waits until the other vCPU has added to its counter so often. False: it does not go on.
+inline bool goes_on(const u64& counter, u64 times) {
+  const u64 limit = now_ns() + 20'000'000'000;
+  const u64 before = __atomic_load_n(&counter, __ATOMIC_SEQ_CST);
+  while (__atomic_load_n(&counter, __ATOMIC_SEQ_CST) < before + times)
+    if (now_ns() > limit) return false;
+  return true;
+}
+
 inline long vcpu_op(u64 operation, u64 vcpu, void* argument = nullptr) {
   return hypercall(__HYPERVISOR_vcpu_op, operation, vcpu, argument);
 }
