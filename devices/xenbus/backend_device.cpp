@@ -19,7 +19,9 @@ Status BackendDevice::publish() {
   return {};
 }
 
-/// Permissions as those of libxl: each end owns its folder, and the other may read it.
+/// Permissions as those of libxl: each end owns its folder, and the other may read it. All at once: a guest's
+/// driver takes a device as soon as that has a state, and needs the other nodes then (Linux,
+/// drivers/xen/xenbus/xenbus_probe.c: xenbus_probe_node()).
 Status BackendDevice::write_folders() {
   const Permissions ours = owned_and_read(monitor_domain, name().frontend),
                     theirs = owned_and_read(name().frontend, monitor_domain);
@@ -32,14 +34,11 @@ Status BackendDevice::write_folders() {
   of_front.insert(of_front.begin(), {{"backend", back.text()},
                                      {"backend-id", std::to_string(monitor_domain.raw())},
                                      {"state", text_of(BusState::initialising)}});
-  if (auto done = store_.write(back, "", ours); !done) return done;
-  for (auto& [name, value] : of_back)
-    if (auto done = store_.write(back.child(name), std::move(value), ours); !done) return done;
-  if (auto done = store_.write(front.parent(), "", ours); !done) return done;
-  if (auto done = store_.write(front, "", theirs); !done) return done;
-  for (auto& [name, value] : of_front)
-    if (auto done = store_.write(front.child(name), std::move(value), theirs); !done) return done;
-  return {};
+  std::vector<xenstore::NodeWrite> writes;
+  add_folder(writes, back, std::move(of_back), ours);
+  writes.push_back({front.parent(), "", ours});
+  add_folder(writes, front, std::move(of_front), theirs);
+  return store_.write(std::move(writes));
 }
 
 void BackendDevice::look(Clock::time_point now) {

@@ -8,32 +8,27 @@ namespace pinfold::devices::xenbus {
 using xenstore::Path;
 using xenstore::Permissions;
 
-/// States come last: a driver takes a device that is Initialising, and then all that it needs has to be there
-/// (Linux, drivers/xen/xenbus/xenbus_probe.c: xenbus_probe_node()).
+/// All at once, as those of the monitor's own devices: a backend's driver, too, takes a device as soon as
+/// that has a state.
 Status DriverDomainDevice::publish() {
   const Permissions backends = owned_and_read(name().backend, name().frontend),
                     frontends = owned_and_read(name().frontend, name().backend);
   const Path back = name().backend_folder(), front = name().frontend_folder();
   DeviceNodes of_back = folders_.of_backend, of_front = folders_.of_frontend;
-  of_back.insert(
-      of_back.begin(),
-      {{"frontend", front.text()}, {"frontend-id", std::to_string(name().frontend.raw())}, {"online", "1"}});
+  const DeviceNode state{"state", text_of(BusState::initialising)};
+  of_back.insert(of_back.begin(), {{"frontend", front.text()},
+                                   {"frontend-id", std::to_string(name().frontend.raw())},
+                                   {"online", "1"},
+                                   state});
   of_front.insert(of_front.begin(),
-                  {{"backend", back.text()}, {"backend-id", std::to_string(name().backend.raw())}});
+                  {{"backend", back.text()}, {"backend-id", std::to_string(name().backend.raw())}, state});
+  std::vector<xenstore::NodeWrite> writes;
+  add_folder(writes, back, std::move(of_back), backends);
+  writes.push_back({front.parent(), "", owned_and_read(monitor_domain, name().frontend)});
+  add_folder(writes, front, std::move(of_front), frontends);
   // Its owner may have written there already.
   (void)store_.remove(back);
-  if (auto done = store_.write(back, "", backends); !done) return done;
-  for (auto& [node, value] : of_back)
-    if (auto done = store_.write(back.child(node), std::move(value), backends); !done) return done;
-  if (auto done = store_.write(front.parent(), "", owned_and_read(monitor_domain, name().frontend)); !done)
-    return done;
-  if (auto done = store_.write(front, "", frontends); !done) return done;
-  for (auto& [node, value] : of_front)
-    if (auto done = store_.write(front.child(node), std::move(value), frontends); !done) return done;
-  for (const auto& [folder, whose] : {std::pair(&back, &backends), std::pair(&front, &frontends)})
-    if (auto done = store_.write(folder->child("state"), text_of(BusState::initialising), *whose); !done)
-      return done;
-  return {};
+  return store_.write(std::move(writes));
 }
 
 std::vector<std::string> DriverDomainDevice::watched() const {

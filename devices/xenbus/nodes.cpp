@@ -37,6 +37,12 @@ xenstore::Permissions owned_and_read(DomId owner, DomId reader) {
   return xenstore::Permissions(std::vector<xenstore::Permission>{{owner}, {reader, true, false}});
 }
 
+void add_folder(std::vector<xenstore::NodeWrite>& writes, const Path& folder, DeviceNodes nodes,
+                const xenstore::Permissions& permissions) {
+  writes.push_back({folder, "", permissions});
+  for (auto& [name, value] : nodes) writes.push_back({folder.child(name), std::move(value), permissions});
+}
+
 std::optional<std::string> FrontendNodes::text(std::string_view name) const {
   auto value = store_.read(folder_.child(name));
   if (!value) return std::nullopt;

@@ -39,6 +39,10 @@ struct DeviceName {
 /// Of a device's folder: the owner's, for the other end to read. So libxl writes them.
 [[nodiscard]] xenstore::Permissions owned_and_read(DomId owner, DomId reader);
 
+/// Adds a folder with these nodes, all with the same permissions, to what is to be written.
+void add_folder(std::vector<xenstore::NodeWrite>& writes, const xenstore::Path& folder, DeviceNodes nodes,
+                const xenstore::Permissions& permissions);
+
 /// A frontend's nodes. Their values are whatever the guest wrote: each is copied once and checked.
 class FrontendNodes {
  public:

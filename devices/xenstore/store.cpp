@@ -21,16 +21,23 @@ tl::expected<std::string, Errno> Store::read(const Path& path) {
 }
 
 Status Store::write(const Path& path, std::string value, std::optional<Permissions> permissions) {
+  return write({{path, std::move(value), std::move(permissions)}});
+}
+
+Status Store::write(std::vector<NodeWrite> nodes) {
+  Status done;
   {
     const std::lock_guard lock(mutex_);
     Operations operations(tree_, monitor, quotas_);
-    Status done = operations.write(path, std::move(value));
-    if (done && permissions) done = operations.set_permissions(path, std::move(*permissions));
+    for (auto& [path, value, permissions] : nodes) {
+      done = operations.write(path, std::move(value));
+      if (done && permissions) done = operations.set_permissions(path, std::move(*permissions));
+      if (!done) break;
+    }
     fire(operations.changes());
-    if (!done) return done;
   }
   deliver();
-  return {};
+  return done;
 }
 
 Status Store::remove(const Path& path) {

@@ -33,6 +33,13 @@ struct Listing {
   std::uint64_t generation = 0;
 };
 
+/// A node, created if need be; `permissions` are set if given.
+struct NodeWrite {
+  Path path;
+  std::string value;
+  std::optional<Permissions> permissions = std::nullopt;
+};
+
 /// Any thread may call anything. Errors are those that the wire protocol tells: ENOENT, EACCES, EINVAL,
 /// EEXIST, ENOSPC, ENOMEM, E2BIG, EAGAIN, EPERM. Changes queue events for the clients that watch; deliver()
 /// then wakes them, and must be called while the caller holds no lock that a listener takes. The monitor's
@@ -53,6 +60,9 @@ class Store {
   /// Creates the node if need be; `permissions` are set if given.
   [[nodiscard]] Status write(const Path& path, std::string value,
                              std::optional<Permissions> permissions = std::nullopt);
+  /// In this order, and no client sees a part of them: not between two requests, and not by an event. After
+  /// an error those before it stay.
+  [[nodiscard]] Status write(std::vector<NodeWrite> nodes);
   [[nodiscard]] Status remove(const Path& path);
 
   // ---- domains ----

@@ -39,7 +39,8 @@ class Machine:
 
     def until(self, condition: str, seconds: float = 30) -> None:
         """Waits until a shell's condition is true in the guest."""
-        assert "yes" in self.run(f"for n in $(seq {int(seconds * 10)}); do {condition} && echo yes && break; sleep 0.1; done", seconds * 2)
+        said = self.run(f"for n in $(seq {int(seconds * 10)}); do {condition} && echo yes && break; sleep 0.1; done", seconds * 2)
+        assert "yes" in said, f"{condition}: not within {seconds} s; the guest's kernel says:\n{self.run('dmesg | tail -n 30')}"
 
     def __call__(self, verb: str, *words: object) -> str:
         done = self.host(verb, "one", *words)

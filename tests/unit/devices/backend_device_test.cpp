@@ -6,6 +6,7 @@
 #include <random>
 
 #include "fake_backend.hpp"
+#include "first_sight.hpp"
 
 namespace pinfold::devices::xenbus {
 namespace {
@@ -57,6 +58,16 @@ TEST_F(States, each_end_owns_its_folder_and_the_other_may_read_it) {
   EXPECT_TRUE(store->write(guest, none, path(front + std::string("ring-ref")), "8"));
   EXPECT_FALSE(store->write(guest, none, path("/local/domain/1/device/vbd/7"), ""));
   EXPECT_TRUE(store->directory(guest, none, path("/local/domain/1/device/vbd")));
+}
+
+TEST_F(States, a_guest_that_finds_a_state_finds_all_nodes) {
+  Store other;
+  BackendDevice late(other, {"vbd", DomId(1), 51712}, std::make_unique<FakeBackend>(script));
+  const auto first_sight = std::make_shared<FirstSight>(other, front, "virtual-device");
+  const auto guest = other.add_client(DomId(1), first_sight);
+  ASSERT_TRUE(other.watch(guest, "/local/domain/1/device", "token"));
+  ASSERT_TRUE(late.publish());
+  EXPECT_EQ(first_sight->found, "51712");
 }
 
 TEST_F(States, a_frontend_connects_and_closes) {

@@ -7,6 +7,8 @@
 #include <memory>
 #include <random>
 
+#include "first_sight.hpp"
+
 namespace pinfold::devices::xenbus {
 namespace {
 
@@ -70,6 +72,19 @@ TEST_F(DriverDomain, both_find_the_nodes_of_a_toolstack) {
   EXPECT_EQ(read(front + "/backend-id"), "1");
   EXPECT_EQ(read(front + "/state"), "1");
   EXPECT_EQ(read(front + "/device-type"), "disk");
+}
+
+TEST_F(DriverDomain, one_that_finds_a_state_finds_all_nodes) {
+  device.remove_nodes();
+  const auto of_back = std::make_shared<FirstSight>(store, back + "/", "params"),
+             of_front = std::make_shared<FirstSight>(store, front + "/", "device-type");
+  const auto driver_sees = store.add_client(DomId(1), of_back),
+             guest_sees = store.add_client(DomId(2), of_front);
+  ASSERT_TRUE(store.watch(driver_sees, "/local/domain/1/backend", "token"));
+  ASSERT_TRUE(store.watch(guest_sees, "/local/domain/2/device", "token"));
+  ASSERT_TRUE(device.publish());
+  EXPECT_EQ(of_back->found, "/dev/vda");
+  EXPECT_EQ(of_front->found, "disk");
 }
 
 TEST_F(DriverDomain, each_owns_its_folder_and_only_the_other_may_read_it) {
