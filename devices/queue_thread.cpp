@@ -68,6 +68,13 @@ const char* QueueThread::fault() {
   return fault_;
 }
 
+bool QueueThread::hush() {
+  const std::lock_guard lock(mutex_);
+  const bool done = link_ == nullptr || link_->hush();
+  if (!done) bell_->ring();
+  return done;
+}
+
 bool QueueThread::see_off() {
   const std::lock_guard lock(mutex_);
   return link_ == nullptr || link_->see_off();

@@ -45,7 +45,9 @@ class QueueLink {
   [[nodiscard]] virtual bool has_news() { return false; }
   /// Adds what else is to wake the thread.
   virtual void add_descriptors(std::vector<pollfd>& all) const = 0;
-  /// By any thread while the link exists: raises the frontend's ports, and says whether it has closed them.
+  /// By any thread while the link exists: what xenbus::Backend says of both. After a hush that is not done,
+  /// the thread is woken.
+  [[nodiscard]] virtual bool hush() { return true; }
   [[nodiscard]] virtual bool see_off() = 0;
 };
 
@@ -75,7 +77,8 @@ class QueueThread {
   /// Disconnects, and waits until it is idle.
   void settle();
   [[nodiscard]] const char* fault();
-  /// QueueLink::see_off() of the frontend that is connected; true if none is.
+  /// Those of the link to the frontend that is connected; true if none is.
+  [[nodiscard]] bool hush();
   [[nodiscard]] bool see_off();
   /// What wakes the thread. It may be rung when the thread is gone.
   [[nodiscard]] std::shared_ptr<Bell> bell() const { return bell_; }

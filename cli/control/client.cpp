@@ -26,8 +26,10 @@ tl::expected<std::string, std::string> receive_line(const vmm::Fd& socket) {
   while (line.empty() || line.back() != '\n') {
     const ssize_t n = ::recv(socket.get(), chunk.data(), chunk.size(), 0);
     if (n < 0 && errno == EINTR) continue;
+    // Reset: it had not read the question yet.
+    const bool ended = n == 0 || (n < 0 && errno == ECONNRESET);
+    if (ended) return tl::unexpected(std::string("the guest ended before it answered"));
     if (n < 0) return tl::unexpected(std::string("the guest's monitor does not answer"));
-    if (n == 0) return tl::unexpected(std::string("the guest ended before it answered"));
     line.append(chunk.data(), static_cast<std::size_t>(n));
     if (line.size() > longest_answer) return tl::unexpected(std::string("the answer is too long"));
   }

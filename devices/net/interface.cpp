@@ -177,6 +177,12 @@ tl::expected<std::unique_ptr<MonitorEnd>, std::string> Interface::bind(Queue& qu
   return std::move(*end);
 }
 
+bool Interface::hush() {
+  bool all = true;
+  for (const auto& queue : queues_) all = queue->thread->hush() && all;
+  return all;
+}
+
 bool Interface::see_off() {
   bool all = true;
   for (const auto& queue : queues_) all = queue->thread->see_off() && all;

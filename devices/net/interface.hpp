@@ -52,6 +52,7 @@ class Interface final : public xenbus::Backend {
   [[nodiscard]] xenbus::DeviceNodes features() const override;
   [[nodiscard]] tl::expected<xenbus::DeviceNodes, std::string> connect(
       const xenbus::FrontendNodes& frontend) override;
+  [[nodiscard]] bool hush() override;
   [[nodiscard]] bool see_off() override;
   [[nodiscard]] xenbus::DeviceNodes news() override;
   void disconnect() override;

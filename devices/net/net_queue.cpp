@@ -46,7 +46,8 @@ bool NetQueue::has_news() {
 }
 
 QueueLink::Rest NetQueue::serve(bool ending) {
-  if (ending || fault() != nullptr) return std::nullopt;
+  if (hush_asked_) is_hushed_ = true;
+  if (ending || is_hushed_ || fault() != nullptr) return std::nullopt;
   const auto now = Clock::now();
   const bool more_to_send = transmit(now);
   const bool more_received = receive(now);
@@ -186,20 +187,18 @@ QueueLink::Rest NetQueue::rest(Clock::time_point now) {
 }
 
 void NetQueue::add_descriptors(std::vector<pollfd>& all) const {
+  if (is_hushed_) return;
   const bool receives = !waiting_ && !segments_;
   if (receives)
     for (Lane* lane : in_) all.push_back({lane->descriptor(), POLLIN, 0});
   if (out_.waits_to_send()) all.push_back({out_.descriptor(), POLLOUT, 0});
 }
 
-bool NetQueue::see_off() {
-  bool all = true;
-  for (MonitorEnd* end : {tx_end_.get(), rx_end_.get()})
-    if (end != nullptr) {
-      end->notify_guest();
-      all = !end->is_connected() && all;
-    }
-  return all;
+bool NetQueue::hush() {
+  hush_asked_ = true;
+  return is_hushed_;
 }
+
+bool NetQueue::see_off() { return !tx_end_->is_connected() && (!rx_end_ || !rx_end_->is_connected()); }
 
 }  // namespace pinfold::devices::net

@@ -52,10 +52,14 @@ class Backend {
   /// Nodes of which connect() would say something else now. They are written while the device is connected,
   /// and then its state once more, so that the frontend looks at them.
   [[nodiscard]] virtual DeviceNodes news() { return {}; }
-  /// The frontend is Closed, and its nodes are gone: raises its event channels, and says whether it has
-  /// closed them all. It is served until then, because it may be Closed with requests of its queues still to
-  /// come: Linux stops its queues first, and starts them again when an event comes
-  /// (drivers/block/xen-blkfront.c).
+  /// The frontend is Closed, and its nodes are about to go. A backend whose frontends take no event while
+  /// they end makes no more of them, and serves nothing more; true when that is so, false: soon. Linux'
+  /// network frontend is one: an event that comes when its carrier is off stops the guest
+  /// (drivers/net/xen-netfront.c: xennet_tx_buf_gc()).
+  [[nodiscard]] virtual bool hush() { return true; }
+  /// The frontend is Closed, and its nodes are gone: has it closed its event channels? A backend that may
+  /// have requests still to come serves it until then, and raises the channels: Linux' block frontend stops
+  /// its queues first, and starts them again when an event comes (drivers/block/xen-blkfront.c).
   [[nodiscard]] virtual bool see_off() { return true; }
   /// Begins to end the connection, if there is one.
   virtual void disconnect() = 0;

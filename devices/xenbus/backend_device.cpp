@@ -73,7 +73,7 @@ void BackendDevice::look(Clock::time_point now) {
 
 std::optional<BackendDevice::Clock::time_point> BackendDevice::next_look(Clock::time_point now) const {
   if (departure() == Departure::none) return state_ == BusState::connected ? quiet_until_ : std::nullopt;
-  if (leaves_at_ && !gone_) return now + between_looks;
+  if ((leaves_at_ || hushing_) && !gone_) return now + between_looks;
   return std::nullopt;
 }
 
@@ -114,12 +114,15 @@ void BackendDevice::leave(Clock::time_point now) {
 /// frontend that finds the nodes there again takes it for the old one.
 bool BackendDevice::may_end_connection(Clock::time_point now) {
   if (leaves_at_) return backend_->see_off() || now >= *leaves_at_;
+  hushing_ = false;
   const BusState frontend = frontend_state();
   if (is_held_by(frontend)) {
     if (frontend == BusState::closing) begin_closing();
     return false;
   }
   if (state_ != BusState::connected || frontend != BusState::closed) return true;
+  hushing_ = !backend_->hush();
+  if (hushing_) return false;
   set_state(BusState::closed);
   remove_nodes();
   leaves_at_ = now + patience;

@@ -26,9 +26,9 @@ namespace pinfold::devices::xenbus {
 /// Closed, a frontend that begins again with Initialising finds the device as if it were new. So nothing that
 /// a frontend does, or leaves undone when it dies, makes the device useless for the next one.
 ///
-/// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It serves the
-/// frontend until that is Closed and has closed its event channels, offers no new connection, and is_gone()
-/// when nothing of one is left.
+/// A device that is to depart says so as libxl does, by `online` 0 and the state Closing. It has the
+/// connection until the frontend is Closed and has closed its event channels, offers no new one, and
+/// is_gone() when nothing of one is left.
 class BackendDevice final : public BusDevice {
  public:
   /// How long a frontend that is Closed may keep its event channels when the device departs.
@@ -84,6 +84,7 @@ class BackendDevice final : public BusDevice {
   bool announced_ = false;  ///< The frontend was asked to close.
   bool removed_ = false;    ///< Its nodes.
   bool gone_ = false;
+  bool hushing_ = false;  ///< The backend is about to raise no more events (Backend::hush()).
   std::optional<Clock::time_point>
       leaves_at_;  ///< When the frontend's event channels are waited for no more.
   std::optional<Clock::time_point> quiet_until_;  ///< No news are told before.

@@ -61,10 +61,11 @@ ANSWERS = {
 
 
 class Monitor:
-    """Listens as the guest `one`, and gives each client the same answer."""
+    """Listens as the guest `one`, and gives each client the same answer; or it ends when it is asked."""
 
     def __init__(self, place: Path) -> None:
         self.answer = ""
+        self.ends = False
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(place))
         self.listener.listen(8)
@@ -78,6 +79,9 @@ class Monitor:
             except OSError:
                 return
             with client:
+                client.recv(65536, socket.MSG_PEEK)
+                if self.ends:
+                    continue
                 client.recv(65536)
                 try:
                     client.sendall(self.answer.encode(errors="surrogateescape") + b"\n")
@@ -119,3 +123,9 @@ def test_what_a_guest_wrote_can_be_read(pinfold: Pinfold, monitor: Monitor) -> N
     assert "\\u{202e}" in pinfold("walk", "one", "0x1000").stdout
     monitor.answer = ANSWERS["an error that commands a terminal"]
     assert pinfold("pause", "one").stderr.startswith("pinfold: one: \\x1b]0;owned")
+
+
+def test_a_guest_that_ends_when_it_is_asked_is_said_to_have_ended(pinfold: Pinfold, monitor: Monitor) -> None:
+    monitor.ends = True
+    done = pinfold("pause", "one")
+    assert (done.returncode, done.stderr) == (3, "pinfold: one: the guest ended before it answered\n")

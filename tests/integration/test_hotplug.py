@@ -193,7 +193,7 @@ def test_a_guest_without_a_driver_does_not_keep_a_disk(host: Pinfold, work: Path
     guest = host.start(host.build.guest("control_keeps_calling"), "--name", "one", apart=True)
     guest.wait_for("^calling")
     disk = image(work)
-    for _ in range(3):
+    for _ in range(6):
         assert host("block-attach", "one", f"{disk},raw,xvdb,rw").returncode == 0
         assert host("block-detach", "one", "xvdb").returncode == 0
     assert host("block-list", "one").stdout.count("\n") == 1

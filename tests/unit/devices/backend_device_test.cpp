@@ -82,6 +82,21 @@ TEST_F(States, a_frontend_connects_and_closes) {
   EXPECT_EQ(after("3"), "4");
 }
 
+TEST_F(States, the_nodes_go_when_the_backend_raises_no_more_events) {
+  EXPECT_EQ(after("3"), "4");
+  script.hushed = false;
+  device.depart(Departure::asked);
+  write(front + std::string("state"), "6");
+  const auto now = BackendDevice::Clock::now();
+  device.look(now);
+  EXPECT_EQ(read(front + std::string("state")), "6") << "a frontend that finds no nodes takes no more events";
+  EXPECT_EQ(device.next_look(now), now + BackendDevice::between_looks);
+  script.hushed = true;
+  device.look(now);
+  EXPECT_EQ(read(front + std::string("state")), "(none)");
+  EXPECT_TRUE(device.is_gone());
+}
+
 TEST_F(States, a_frontend_that_keeps_its_ports_is_waited_for_only_so_long) {
   EXPECT_EQ(after("3"), "4");
   script.keeps_ports = true;

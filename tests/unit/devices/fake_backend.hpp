@@ -18,6 +18,7 @@ class FakeBackend : public Backend {
     int connects = 0;
     std::string refusal;
     std::optional<std::string> failure;
+    bool hushed = true;        ///< hush() is done.
     bool keeps_ports = false;  ///< The frontend does when it is Closed.
     int news = 0;              ///< Another number is news.
   };
@@ -38,6 +39,7 @@ class FakeBackend : public Backend {
     if (std::exchange(told_, script_.news) == script_.news) return {};
     return {{"news", std::to_string(told_)}};
   }
+  [[nodiscard]] bool hush() override { return script_.hushed; }
   [[nodiscard]] bool see_off() override { return !script_.keeps_ports; }
   void disconnect() override {
     if (!script_.lingers) script_.connected = false;
