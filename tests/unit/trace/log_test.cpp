@@ -280,6 +280,14 @@ TEST(Log, whose_header_describes_no_machine_that_can_be_is_refused) {
   EXPECT_TRUE(is_refused([](LogHeader& h) { h.machphys_slot = 512; }));
 }
 
+TEST(Log, s_checksums_go_on_over_nothing_as_over_anything_else) {
+  const std::vector<std::byte> header(28, std::byte{7});
+  const auto whole = std::span(header);
+  EXPECT_NE(checksum_of(whole, {}), 0U);
+  EXPECT_EQ(checksum_of(whole, {}), checksum_of(whole.first(10), whole.subspan(10)));
+  EXPECT_EQ(checksum_of(whole, {}), checksum_of({}, whole));
+}
+
 TEST(Log, that_is_something_else_is_refused) {
   const std::vector<std::byte> noise(1000, std::byte{'x'});
   EXPECT_FALSE(LogReader::from(noise).has_value());
