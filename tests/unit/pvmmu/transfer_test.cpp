@@ -86,6 +86,25 @@ TEST_F(Transfer, is_of_frames_that_nothing_uses) {
   one.mmu.release_readable(one.held, read);
 }
 
+TEST_F(Transfer, is_of_no_descriptor_page_and_a_former_one_is_checked_anew) {  // XSA-214
+  const Pte tss(std::uint64_t{0x0000890000000067});
+  machine.poke(page, 7, Pte());
+  ASSERT_TRUE(one.mmu.hold(one.held, page, FrameType::seg_desc));
+  EXPECT_EQ(refused(page), Rule::frame_in_use);
+  EXPECT_TRUE(one.mmu.owns(page));
+  EXPECT_EQ(one.view.of(page), Access::read_only);
+  one.mmu.release(one.held, page);
+  machine.poke(page, 0, tss);
+  ASSERT_TRUE(one.mmu.give_away(one.held, page));
+  EXPECT_EQ(machine.frames[page].type, FrameType::none);
+  EXPECT_FALSE(machine.frames[page].validated);
+  ASSERT_TRUE(two.mmu.receive(two.held, page, Pfn(42)));
+  EXPECT_EQ(two.mmu.hold(two.held, page, FrameType::seg_desc).error().rule, Rule::desc_system);
+  machine.poke(page, 0, Pte());
+  EXPECT_TRUE(two.mmu.hold(two.held, page, FrameType::seg_desc)) << "nothing else is wrong with it";
+  two.mmu.release(two.held, page);
+}
+
 TEST_F(Transfer, stays_within_the_receivers_limit) {
   (void)two.allocate();
   EXPECT_FALSE(two.mmu.has_room());
