@@ -3,6 +3,8 @@
 // after all have ended every frame is the machine's again.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <barrier>
 #include <random>
 
 #include "devices/grant_table.hpp"
@@ -64,6 +66,40 @@ class Living final : public vmm::SharedFrameSource {
         case 4: copy(memory, random, vcpu, DomId(other)); break;
         default: map_write_unmap(memory, random, vcpu, DomId(other));
       }
+  }
+
+  /// Grants its first frame by `ref`, to be written.
+  void grant_first(std::uint32_t ref, DomId to) {
+    auto page = table_->entries().frames().front().page;
+    page.store(ref * 8 + 4, static_cast<std::uint32_t>(frames_[0].load().raw()));
+    page.store(ref * 8, std::uint32_t{GTF_permit_access} | std::uint32_t{to.raw()} << 16);
+  }
+  /// Is that grant not in use, and no frame held for a neighbour?
+  [[nodiscard]] bool lends_nothing(std::uint32_t ref) {
+    const auto flags = table_->entries().frames().front().page.load<std::uint16_t>(ref * 8);
+    return flags == GTF_permit_access && domain_.call([&](Held held, pvmmu::Validator&) {
+      holds_.settle(held);
+      return holds_.frames(vmm::FrameHolds::For::neighbour).empty();
+    });
+  }
+  /// Maps what the other grants, for the host at this slot of its L1, and for devices.
+  gnttab_map_grant_ref map(std::uint32_t ref, DomId other, std::size_t slot) {
+    FakeMemory memory;
+    gnttab_map_grant_ref args{};
+    args.host_addr = test::entry_at(l4_.plus(3), slot).raw();
+    args.flags = GNTMAP_host_map | GNTMAP_device_map | GNTMAP_contains_pte;
+    args.ref = ref;
+    args.dom = other.raw();
+    call(memory, GNTTABOP_map_grant_ref, args);
+    EXPECT_EQ(args.status, GNTST_okay);
+    return args;
+  }
+  /// Both parts of it, by any vCPU.
+  std::int16_t unmap(const gnttab_map_grant_ref& mapped) {
+    FakeMemory memory;
+    gnttab_unmap_grant_ref args{mapped.host_addr, mapped.dev_bus_addr, mapped.handle, 99};
+    call(memory, GNTTABOP_unmap_grant_ref, args);
+    return args.status;
   }
 
   void end() {
@@ -204,6 +240,40 @@ TEST(GrantNeighbours, map_copy_revoke_and_die_at_each_other) {
     };
     together({[&] { live(0); }, [&] { live(1); }});
   }
+  EXPECT_EQ(machine.frames.free_frames(), free);
+}
+
+/// XSA-218. A handle that ended twice would be given twice.
+TEST(GrantNeighbours, of_two_unmaps_of_a_handle_at_once_one_succeeds) {
+  test::FakeMachine machine(512);
+  const std::uint64_t free = machine.frames.free_frames();
+  const auto all = std::make_shared<GrantNeighbours>();
+  Living owner(machine, all, DomId(1)), user(machine, all, DomId(2));
+  std::array<gnttab_map_grant_ref, 2> mapped{};
+  std::array<std::array<std::int16_t, 2>, 2> status{};
+  std::barrier turn(2);
+  const auto vcpu = [&](std::size_t me) {
+    for (int round = 0; round < 300; ++round) {
+      if (me == 0) {
+        owner.grant_first(first_ref, DomId(2));
+        for (std::size_t i = 0; i < 2; ++i) mapped[i] = user.map(first_ref, DomId(1), 8 + i);
+        EXPECT_NE(mapped[0].handle, mapped[1].handle);
+      }
+      turn.arrive_and_wait();
+      for (std::size_t i = 0; i < 2; ++i) status[me][i] = user.unmap(mapped[i]);
+      turn.arrive_and_wait();
+      if (me != 0) continue;
+      for (std::size_t i = 0; i < 2; ++i) {
+        const std::array both{status[0][i], status[1][i]};
+        EXPECT_EQ(std::ranges::count(both, GNTST_okay), 1);
+        EXPECT_EQ(std::ranges::count(both, GNTST_bad_handle), 1);
+      }
+      EXPECT_TRUE(owner.lends_nothing(first_ref));
+    }
+  };
+  together({[&] { vcpu(0); }, [&] { vcpu(1); }});
+  user.end();
+  owner.end();
   EXPECT_EQ(machine.frames.free_frames(), free);
 }
 
