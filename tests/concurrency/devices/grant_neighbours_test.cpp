@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <barrier>
+#include <chrono>
+#include <functional>
+#include <future>
 #include <random>
 
 #include "devices/grant_table.hpp"
@@ -34,10 +37,12 @@ constexpr std::size_t written_slot = 32;
 /// One life of a domain, with its grant table and two vCPUs.
 class Living final : public vmm::SharedFrameSource {
  public:
-  Living(test::FakeMachine& machine, const std::shared_ptr<GrantNeighbours>& all, DomId id)
+  /// It can map the grants of `maptrack` frames of handles.
+  Living(test::FakeMachine& machine, const std::shared_ptr<GrantNeighbours>& all, DomId id,
+         std::uint32_t maptrack = 4)
       : id_(id), machine_(machine), domain_(machine, id) {
     table_ = std::make_unique<GrantTable>(
-        id, *this, granted_, GrantTable::Limits{.table = 1, .maptrack = 4},
+        id, *this, granted_, GrantTable::Limits{.table = 1, .maptrack = maptrack},
         GrantTable::Machine{
             all,
             std::make_unique<vmm::DomainFrameHolder>(domain_.mutex, holds_, vmm::FrameHolds::For::neighbour),
@@ -74,13 +79,20 @@ class Living final : public vmm::SharedFrameSource {
     page.store(ref * 8 + 4, static_cast<std::uint32_t>(frames_[0].load().raw()));
     page.store(ref * 8, std::uint32_t{GTF_permit_access} | std::uint32_t{to.raw()} << 16);
   }
+  [[nodiscard]] bool is_in_use(std::uint32_t ref) const {
+    return table_->entries().frames().front().page.load<std::uint16_t>(ref * 8) != GTF_permit_access;
+  }
   /// Is that grant not in use, and no frame held for a neighbour?
   [[nodiscard]] bool lends_nothing(std::uint32_t ref) {
-    const auto flags = table_->entries().frames().front().page.load<std::uint16_t>(ref * 8);
-    return flags == GTF_permit_access && domain_.call([&](Held held, pvmmu::Validator&) {
+    return !is_in_use(ref) && domain_.call([&](Held held, pvmmu::Validator&) {
       holds_.settle(held);
       return holds_.frames(vmm::FrameHolds::For::neighbour).empty();
     });
+  }
+  /// With this domain's lock.
+  void with_lock(const std::function<void()>& what) {
+    const DomainLock held(domain_.mutex);
+    what();
   }
   /// Maps what the other grants, for the host at this slot of its L1, and for devices.
   gnttab_map_grant_ref map(std::uint32_t ref, DomId other, std::size_t slot) {
@@ -93,6 +105,16 @@ class Living final : public vmm::SharedFrameSource {
     call(memory, GNTTABOP_map_grant_ref, args);
     EXPECT_EQ(args.status, GNTST_okay);
     return args;
+  }
+  /// For devices alone, which makes no entry.
+  std::int16_t map_for_devices(std::uint32_t ref, DomId other) {
+    FakeMemory memory;
+    gnttab_map_grant_ref args{};
+    args.flags = GNTMAP_device_map;
+    args.ref = ref;
+    args.dom = other.raw();
+    call(memory, GNTTABOP_map_grant_ref, args);
+    return args.status;
   }
   /// Both parts of it, by any vCPU.
   std::int16_t unmap(const gnttab_map_grant_ref& mapped) {
@@ -273,6 +295,30 @@ TEST(GrantNeighbours, of_two_unmaps_of_a_handle_at_once_one_succeeds) {
   };
   together({[&] { vcpu(0); }, [&] { vcpu(1); }});
   user.end();
+  owner.end();
+  EXPECT_EQ(machine.frames.free_frames(), free);
+}
+
+/// XSA-380. The one that ends does not wait for its neighbour's lock, and its neighbour needs nothing of it
+/// to get the frames back.
+TEST(GrantNeighbours, that_end_with_thousands_of_mappings_wait_for_no_lock_and_leave_nothing) {
+  constexpr std::uint32_t frames = 16, mappings = frames * Maptrack::per_frame;
+  test::FakeMachine machine(512);
+  const std::uint64_t free = machine.frames.free_frames();
+  const auto all = std::make_shared<GrantNeighbours>();
+  Living owner(machine, all, DomId(1)), user(machine, all, DomId(2), frames);
+  owner.grant_first(first_ref, DomId(2));
+  for (std::uint32_t i = 0; i < mappings; ++i)
+    ASSERT_EQ(user.map_for_devices(first_ref, DomId(1)), GNTST_okay);
+  EXPECT_EQ(user.map_for_devices(first_ref, DomId(1)), GNTST_no_space);
+  std::future<void> ends;
+  owner.with_lock([&] {
+    ends = std::async(std::launch::async, [&] { user.end(); });
+    EXPECT_EQ(ends.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+    EXPECT_FALSE(owner.is_in_use(first_ref));
+  });
+  ends.get();
+  EXPECT_TRUE(owner.lends_nothing(first_ref));
   owner.end();
   EXPECT_EQ(machine.frames.free_frames(), free);
 }
