@@ -98,6 +98,23 @@ def test_guests_that_joined_meet_the_first_one(host: Pinfold, work: Path, create
     assert "FAILED" not in said and "crash" not in said, said
 
 
+def test_the_hosts_watches_hear_of_a_guest_that_joins_and_of_its_end(host: Pinfold, create: Create) -> None:
+    if shutil.which("xenstore-watch") is None:
+        pytest.skip("no xenstore-utils: scripts/setup --tests installs them")
+    create(caller(host, "one"))
+    store = {**host.environment, "XENSTORED_PATH": str(host.folder / "pinfold/one.xenstore")}
+    with subprocess.Popen(["timeout", "60", "xenstore-watch", "-n", "4", "@introduceDomain", "@releaseDomain"], stdout=subprocess.PIPE,
+                          text=True, env=store) as watch:
+        # Each watch fires once when it is set.
+        assert sorted(watch.stdout.readline() for _ in range(2)) == ["@introduceDomain\n", "@releaseDomain\n"]
+        create("--with", "one", caller(host, "two"))
+        assert watch.stdout.readline() == "@introduceDomain\n"
+        assert host("destroy", "two").returncode == 0
+        assert watch.stdout.readline() == "@releaseDomain\n"
+        assert watch.wait(30) == 0
+    assert list(listed(host)) == ["one"] and goes_on(host, "one")
+
+
 def test_a_joined_guest_starts_again_in_the_machine_and_alone_in_its_own(host: Pinfold, work: Path, create: Create) -> None:
     create(caller(host, "one"))
     create("--with", "one", config(host, "again", "bad_shuts_down", "reboot"))

@@ -203,6 +203,28 @@ def test_each_guest_has_a_console_log_of_its_own(host: Pinfold, work: Path) -> N
     assert "all 9 checks hold" in (work / "two.console").read_text()
 
 
+def test_what_is_typed_goes_to_the_first_guest_alone(host: Pinfold, work: Path) -> None:
+    """Each answers every line that it gets. The second one gets its own at its console's socket."""
+    os.mkfifo(work / "typed")
+    files = [str(config(host, name, "control_echoes")) for name in ("first", "second")]
+    guest = host.start_command(["sh", "-c", 'exec "$@" <"$0"', str(work / "typed"), str(host.build.pinfold), "run", *files])
+    with (work / "typed").open("wb", buffering=0) as keyboard, socket.socket(socket.AF_UNIX) as other:
+        for name in ("first", "second"):
+            guest.wait_for(f"^{name}: ready")
+        for n in range(3):
+            keyboard.write(f"line {n}\n".encode())
+            guest.wait_for(f"^first: echo line {n}$")
+        other.connect(str(host.folder / "pinfold/second.console"))
+        other.sendall(b"apart\n")
+        guest.wait_for("^second: echo apart$")  # what it got before would have been answered before
+        assert not guest.console.has("^second: echo line") and not guest.console.has("^first: echo apart")
+        keyboard.write(b"end\n")
+        guest.wait_for("^first: all [0-9]+ checks hold")
+        assert list(listed(host)) == ["second"]
+        other.sendall(b"end\n")
+        assert guest.exit_code() == 0
+
+
 def ask_debugger(place: Path, *packets: str) -> bytes:
     """What comes back for packets of GDB's protocol; returns when the last one is acknowledged and answered."""
     came = b""
