@@ -1,6 +1,6 @@
 // Uses up one thing that the machine has for it, again and again, as its command line says, until it is
 // destroyed. It never has to do with what is its neighbour's (faults.cpp), except that it tries: its
-// neighbour grants and accepts nothing.
+// neighbour grants and accepts nothing, but for the two ways that use a page that it lends.
 #include "events/ports.hpp"
 #include "machine/attacks.hpp"
 
@@ -115,13 +115,55 @@ void lock() {
   CHECK_EQ(hypercall(__HYPERVISOR_mmu_update, list, 4096, nullptr, DOMID_SELF), 0);
 }
 
+constexpr u32 uses_a_call = 64;
+
+/// Its neighbour's page, with an unmap for each map. The neighbour may have ended.
+void maps_lent() {
+  static gnttab_map_grant_ref maps[uses_a_call];
+  static gnttab_unmap_grant_ref unmaps[uses_a_call];
+  for (auto& args : maps) {
+    args = {};
+    args.flags = GNTMAP_device_map;
+    args.ref = secret_ref;
+    args.dom = other();
+  }
+  CHECK_EQ(grant_op(GNTTABOP_map_grant_ref, maps[0], uses_a_call), 0);
+  u32 count = 0;
+  for (const auto& args : maps)
+    if (args.status == GNTST_okay) unmaps[count++] = {0, args.dev_bus_addr, args.handle, 99};
+  CHECK(count == uses_a_call || maps[uses_a_call - 1].status == GNTST_bad_domain);
+  if (count != 0) CHECK_EQ(grant_op(GNTTABOP_unmap_grant_ref, unmaps[0], count), 0);
+}
+
+/// From and to its neighbour's page in turn: so each copy begins a use of the grant.
+void copies_lent() {
+  static gnttab_copy copies[uses_a_call];
+  static Page* const page = new_page();
+  for (u32 i = 0; i < uses_a_call; ++i) {
+    gnttab_copy& args = copies[i];
+    args = {};
+    const bool is_read = i % 2 == 0;
+    auto &lent = is_read ? args.source : args.dest, &own = is_read ? args.dest : args.source;
+    lent.u.ref = secret_ref;
+    lent.domid = other();
+    own.u.gmfn = mfn_of(page);
+    own.domid = DOMID_SELF;
+    args.flags = is_read ? GNTCOPY_source_gref : GNTCOPY_dest_gref;
+    args.len = 8;
+  }
+  CHECK_EQ(grant_op(GNTTABOP_copy, copies[0], uses_a_call), 0);
+  const auto status = copies[uses_a_call - 1].status;
+  CHECK(status == GNTST_okay || status == GNTST_bad_domain);
+}
+
 struct Way {
   const char* name;
   void (*use_up)();
 };
 constexpr Way ways[] = {{"nothing", nothing},   {"ports", ports},         {"grants", grants},
                         {"maptrack", maptrack}, {"nodes", nodes},         {"mirrors", mirrors},
-                        {"memory", memory},     {"transfers", transfers}, {"holds-lock", lock}};
+                        {"memory", memory},     {"transfers", transfers}, {"holds-lock", lock},
+                        {"maps", maps_lent},    {"copies", copies_lent}};
 
 }  // namespace
 
@@ -129,6 +171,7 @@ void test() {
   install_traps();
   for (const Way& way : ways) {
     if (!asked_for(way.name)) continue;
+    if (asked_for("lent")) meeting::hear("lends");
     meeting::tell("begins", 1);
     way.use_up();
     say("busy");

@@ -1,8 +1,8 @@
 // Makes page faults, while a neighbour uses up what the machine has for it (exhausts.cpp). Each round is one
-// fault of the kernel's and two changes of an entry.
+// fault of the kernel's and two changes of an entry. With "lends" it grants its neighbour a page.
 #include <xen/sched.h>
 
-#include "machine/meeting.hpp"
+#include "machine/grants.hpp"
 
 using namespace kit;
 
@@ -22,6 +22,10 @@ void test() {
   Page* const page = new_page();
   const u64 window = unmapped_address();
   CHECK_EQ(map(window, 0), 0);
+  if (asked_for("lends")) {
+    grant(secret_ref, mfn_of(new_page()));
+    meeting::tell("lends", 1);
+  }
   // Seldom, because the hypercalls for it count.
   while (!store::same(store::read(store::Text("/local/domain/", meeting::other(), "/data/begins")), ""))
     wait_a_while();
