@@ -124,11 +124,7 @@ Opened open_bridged(const VifOfGuest& vif, std::size_t queues, VifDescriptors& t
     return tl::unexpected(
         fmt::format("there is an interface {} already; vifname= gives another name", vif.device));
   auto tap = make_tap(vif.device, queues);
-  if (!tap)
-    return tl::unexpected(
-        fmt::format("{}: only root may make one for a bridge; net=passt needs no rights, and "
-                    "net=tap:NAME uses one that was made for you",
-                    tap.error()));
+  if (!tap) return tl::unexpected(tap.error());
   if (by_script) {
     if (auto done = run_script(vif, VifScriptCall::online); !done) return tl::unexpected(done.error());
   } else {

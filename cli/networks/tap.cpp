@@ -24,10 +24,28 @@ ifreq request_for(const std::string& name) {
   return request;
 }
 
-/// A queue of the device; not open, with errno, if the host gives none.
-vmm::Fd open_queue(const std::string& name, short more_flags) {
-  vmm::Fd queue(::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC));
-  if (!queue.open()) return {};
+constexpr const char* tun = "/dev/net/tun";
+
+/// Why the host gives no queue: an errno, of opening `tun` or of the device.
+struct Failure {
+  int error;
+  bool is_of_tun;
+
+  [[nodiscard]] bool lacks_right() const { return error == EPERM || error == EACCES; }
+};
+
+/// In one line, with what to do if `tun` is missing.
+std::string text_of(const std::string& name, const Failure& failure) {
+  const char* const why = std::strerror(failure.error);
+  if (!failure.is_of_tun) return fmt::format("tap device {}: {}", name, why);
+  const bool is_missing = failure.error == ENOENT || failure.error == ENODEV || failure.error == ENXIO;
+  return fmt::format("tap device {}: {}: {}{}", name, tun, why,
+                     is_missing ? "; `modprobe tun` makes it, and a container has to be given it" : "");
+}
+
+tl::expected<vmm::Fd, Failure> open_queue(const std::string& name, short more_flags) {
+  vmm::Fd queue(::open(tun, O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!queue.open()) return tl::unexpected(Failure{errno, true});
   ifreq request = request_for(name);
   request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | more_flags);
   int header_bytes = 10;
@@ -37,16 +55,16 @@ vmm::Fd open_queue(const std::string& name, short more_flags) {
   if (::ioctl(queue.get(), TUNSETIFF, &request) != 0 ||
       ::ioctl(queue.get(), TUNSETVNETHDRSZ, &header_bytes) != 0 ||
       ::ioctl(queue.get(), TUNSETOFFLOAD, offloads) != 0)
-    return {};
+    return tl::unexpected(Failure{errno, false});
   return queue;
 }
 
-tl::expected<TapQueues, std::string> open_queues(const std::string& name, std::size_t count) {
+tl::expected<TapQueues, Failure> open_queues(const std::string& name, std::size_t count) {
   TapQueues queues;
   for (std::size_t n = 0; n < count; ++n) {
-    vmm::Fd queue = open_queue(name, count > 1 ? IFF_MULTI_QUEUE : 0);
-    if (!queue.open()) return failed("tap device " + name);
-    queues.push_back(std::move(queue));
+    auto queue = open_queue(name, count > 1 ? IFF_MULTI_QUEUE : 0);
+    if (!queue) return tl::unexpected(queue.error());
+    queues.push_back(std::move(*queue));
   }
   return queues;
 }
@@ -62,7 +80,13 @@ bool ask(unsigned long what, ifreq& request) {
 bool interface_exists(const std::string& name) { return ::if_nametoindex(name.c_str()) != 0; }
 
 tl::expected<TapQueues, std::string> make_tap(const std::string& name, std::size_t queues) {
-  return open_queues(name, queues);
+  auto made = open_queues(name, queues);
+  if (made) return std::move(*made);
+  const Failure& failure = made.error();
+  return tl::unexpected(text_of(name, failure) +
+                        (failure.lacks_right() ? ": only root may make one for a bridge; net=passt needs no "
+                                                 "rights, and net=tap:NAME uses one that was made for you"
+                                               : ""));
 }
 
 tl::expected<TapQueues, std::string> open_tap(const std::string& name, std::size_t queues) {
@@ -71,15 +95,20 @@ tl::expected<TapQueues, std::string> open_tap(const std::string& name, std::size
         "there is no tap device {}; `ip tuntap add {} mode tap user USER` makes one", name, name));
   auto opened = open_queues(name, queues);
   // It may have been made for one queue, or for several.
-  if (!opened && errno == EINVAL) {
-    vmm::Fd queue = open_queue(name, queues > 1 ? 0 : IFF_MULTI_QUEUE);
-    if (!queue.open()) return failed("tap device " + name);
+  if (!opened && opened.error().error == EINVAL) {
+    auto queue = open_queue(name, queues > 1 ? 0 : IFF_MULTI_QUEUE);
+    if (!queue) return tl::unexpected(text_of(name, queue.error()));
     opened = TapQueues();
-    opened->push_back(std::move(queue));
+    opened->push_back(std::move(*queue));
   }
-  if (!opened && errno == EPERM)
-    return tl::unexpected(opened.error() + "; `ip tuntap add` with `user USER` makes one for a user");
-  return opened;
+  if (opened) return std::move(*opened);
+  const Failure& failure = opened.error();
+  std::string text = text_of(name, failure);
+  if (failure.lacks_right())
+    text += failure.is_of_tun ? "; its group, or a rule of udev such as `KERNEL==\"tun\", MODE=\"0666\"`, "
+                                "gives a user the right to open it"
+                              : "; `ip tuntap add` with `user USER` makes one for a user";
+  return tl::unexpected(std::move(text));
 }
 
 tl::expected<void, std::string> set_up(const std::string& name, std::optional<std::uint32_t> mtu) {

@@ -18,8 +18,8 @@ using TapQueues = std::vector<vmm::Fd>;
 /// that says what to do.
 [[nodiscard]] tl::expected<TapQueues, std::string> open_tap(const std::string& name, std::size_t queues);
 
-/// Makes a device, which goes when its queues are closed. The caller has looked that there is none of that
-/// name. An error is one line, without a hint.
+/// Makes a device for a bridge, which goes when its queues are closed. The caller has looked that there is
+/// none of that name. An error is one line that says what to do.
 [[nodiscard]] tl::expected<TapQueues, std::string> make_tap(const std::string& name, std::size_t queues);
 
 [[nodiscard]] bool interface_exists(const std::string& name);

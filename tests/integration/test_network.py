@@ -403,6 +403,26 @@ def test_rights_that_a_user_lacks_are_told(host: Pinfold, space: Namespace) -> N
         assert hint in done.stderr
 
 
+def test_a_host_that_gives_no_tap_devices_is_told(host: Pinfold, space: Namespace) -> None:
+    """/dev/net/tun is not there, or may not be opened. As root of a mount namespace; the user is in a namespace of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount something over /dev/net")
+    space.run("sh", "-ec", "ip link add br0 type bridge; ip tuntap add tap0 mode tap user 12345")
+    absent, closed = "true", "touch /dev/net/tun; chmod 0 /dev/net/tun"
+    for prepare, before, vif, said in (
+            (absent, "", "net=tap:tap0", "tap0: /dev/net/tun: No such file or directory; `modprobe tun` makes it"),
+            (absent, "", "bridge=br0", "/dev/net/tun: No such file or directory; `modprobe tun` makes it"),
+            (closed, "unshare --user", "net=tap:tap0", "tap0: /dev/net/tun: Permission denied; its group, or a rule of udev"),
+            (closed, "unshare --user", "bridge=br0", "/dev/net/tun: Permission denied: only root may make one for a bridge")):
+        words = [host.build.pinfold, "run", "--kernel", host.build.guest("boots_powers_off"), "--memory", "32M", "--vif", vif]
+        done = subprocess.run(space.command("unshare", "--mount", "sh", "-ec",
+                                            f'mount -t tmpfs none /dev/net; {prepare}; exec {before} "$@"', "sh", *words),
+                              capture_output=True, text=True, env=host.environment, timeout=60, check=False)
+        assert done.returncode == 3, done.stderr
+        assert said in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert ("only root" in done.stderr) == (said.endswith("bridge")), done.stderr
+
+
 def test_scripts_that_fail_are_told(host: Pinfold, work: Path, space: Namespace) -> None:
     needs_root()
     script = work / "vif-test"
