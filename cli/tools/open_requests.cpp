@@ -27,6 +27,24 @@ tl::unexpected<std::string> cant_be_read(int error) {
       "its requests can't be read: {}; see kernel.yama.ptrace_scope in sysctl(8)", std::strerror(error)));
 }
 
+tl::unexpected<std::string> cant_be_answered(int error) {
+  return tl::unexpected(fmt::format("its requests can't be answered: {}", std::strerror(error)));
+}
+
+/// An ioctl(2) of the listener; -1 with errno. One that was interrupted did nothing and is made again: the
+/// kernel takes back a descriptor that the asker has not received yet, and returns the number of one that it
+/// has (kernel/seccomp.c, seccomp_notify_addfd). With SECCOMP_ADDFD_FLAG_SEND that would not hold: the kernel
+/// counts the question as answered before the descriptor is received, and the asker's openat(2) returns 0.
+int ask_listener(const vmm::Fd& questions, unsigned long request, void* argument) {
+  for (;;) {
+    const int result = ::ioctl(questions.get(), request, argument);
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+/// ENOENT: it has ended. ESRCH: it ended, or was interrupted, while the descriptor was on its way.
+bool asks_no_more(int error) { return error == ENOENT || error == ESRCH; }
+
 /// The asker has this process's limit.
 tl::unexpected<std::string> too_few_descriptors() {
   rlimit most{};
@@ -63,20 +81,25 @@ tl::expected<Opened, int> OpenRequests::open(const std::string& path, int flags)
   return opened;
 }
 
+OpenRequests::Answered OpenRequests::send(seccomp_notif_resp answer) const {
+  if (ask_listener(questions_, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0 && !asks_no_more(errno))
+    return cant_be_answered(errno);
+  return {};
+}
+
 OpenRequests::Answered OpenRequests::respond(const seccomp_notif& question, int error,
                                              std::int64_t result) const {
   seccomp_notif_resp answer{};
   answer.id = question.id;
   answer.error = -error;
   answer.val = result;
-  (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-  return {};
+  return send(answer);
 }
 
 /// A wild pointer is its own mistake. That nothing can be reached at all is ours.
 OpenRequests::Answered OpenRequests::respond_to_mistake(const seccomp_notif& question, int error) const {
-  (void)respond(question, EFAULT);
-  if (error == EFAULT || error == ENAMETOOLONG || error == ESRCH) return {};
+  auto answered = respond(question, EFAULT);
+  if (error == EFAULT || error == ENAMETOOLONG || error == ESRCH) return answered;
   return cant_be_read(error);
 }
 
@@ -87,7 +110,6 @@ OpenRequests::Answered OpenRequests::answer_open(const seccomp_notif& question) 
   if (!opened) return respond(question, opened.error());
   seccomp_notif_addfd gift{};
   gift.id = question.id;
-  gift.flags = SECCOMP_ADDFD_FLAG_SEND;
   gift.newfd_flags = O_CLOEXEC;
   if (const auto* file = std::get_if<vmm::Fd>(&*opened)) {
     gift.srcfd = static_cast<std::uint32_t>(file->get());
@@ -96,14 +118,16 @@ OpenRequests::Answered OpenRequests::answer_open(const seccomp_notif& question) 
     if (!place) return respond(question, place.error());
     gift.srcfd = static_cast<std::uint32_t>(place->descriptor);
     gift.newfd = static_cast<std::uint32_t>(place->number);
-    gift.flags |= SECCOMP_ADDFD_FLAG_SETFD;
+    gift.flags = SECCOMP_ADDFD_FLAG_SETFD;
   }
-  if (::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_ADDFD, &gift) >= 0 || errno == ENOENT) return {};
+  const int number = ask_listener(questions_, SECCOMP_IOCTL_NOTIF_ADDFD, &gift);
+  if (number >= 0) return respond(question, 0, number);
   const int error = errno;
-  (void)respond(question, error);
+  if (asks_no_more(error)) return {};
+  (void)respond(question, error);  // what follows is the reason
   // EBADF: the number of a served file is above the limit.
   if (error == EBADF || error == EMFILE) return too_few_descriptors();
-  return {};
+  return cant_be_answered(error);
 }
 
 OpenRequests::Answered OpenRequests::answer_read(const seccomp_notif& question) {
@@ -121,8 +145,7 @@ OpenRequests::Answered OpenRequests::answer_close(const seccomp_notif& question)
   seccomp_notif_resp answer{};
   answer.id = question.id;
   answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;  // the kernel closes what the program has
-  (void)::ioctl(questions_.get(), SECCOMP_IOCTL_NOTIF_SEND, &answer);
-  return {};
+  return send(answer);
 }
 
 OpenRequests::Answered OpenRequests::answer_one() {

@@ -14,6 +14,7 @@
 #include "vmm/for_devices/fd.hpp"
 
 struct seccomp_notif;
+struct seccomp_notif_resp;
 
 namespace pinfold::cli::tools {
 
@@ -31,8 +32,8 @@ class OpenRequests {
   OpenRequests(vmm::Fd questions, pid_t asker, Opener opener);
 
   [[nodiscard]] int fd() const { return questions_.get(); }
-  /// One question, when fd() is readable. An error is why this host does not permit to answer, in one line
-  /// about the asker.
+  /// One question, when fd() is readable. Signals and other interruptions do not change the answer. An error
+  /// is why this host does not permit to answer, in one line about the asker.
   [[nodiscard]] tl::expected<void, std::string> answer_one();
 
  private:
@@ -41,8 +42,10 @@ class OpenRequests {
   [[nodiscard]] Answered answer_open(const seccomp_notif& question);
   [[nodiscard]] Answered answer_read(const seccomp_notif& question);
   [[nodiscard]] Answered answer_close(const seccomp_notif& question);
+  /// An asker that has ended needs no answer.
+  [[nodiscard]] Answered send(seccomp_notif_resp answer) const;
   /// With an error (an errno), or a result.
-  Answered respond(const seccomp_notif& question, int error, std::int64_t result = 0) const;
+  [[nodiscard]] Answered respond(const seccomp_notif& question, int error, std::int64_t result = 0) const;
   [[nodiscard]] Answered respond_to_mistake(const seccomp_notif& question, int error) const;
 
   [[nodiscard]] tl::expected<Opened, int> open(const std::string& path, int flags) const;

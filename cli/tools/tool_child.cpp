@@ -115,8 +115,9 @@ void become_tool(pid_t parent, const ChildSetup& setup) {
   (void)std::snprintf(process.data(), process.size(), "LISTEN_PID=%d", ::getpid());
   char* const environ_of_it[] = {language, setup.listener < 0 ? nullptr : count, process.data(), nullptr};
   ::syscall(SYS_execveat, setup.descriptors.program, "", setup.argv.data(), environ_of_it, AT_EMPTY_PATH);
-  report(to_parent, {ChildStep::execute, errno}, -1);
-  ::_exit(1);
+  const char* const why = ::strerrordesc_np(errno);
+  if (why != nullptr) (void)!::write(STDERR_FILENO, why, std::strlen(why));
+  ::_exit(not_executed);
 }
 
 tl::expected<vmm::Fd, std::string> receive_questions(const vmm::Fd& child) {

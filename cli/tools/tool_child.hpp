@@ -36,6 +36,10 @@ struct ChildSetup {
 /// The number that the listener has in the program.
 inline constexpr int listener_number = 3;
 
+/// The exit statuses of a program that never ran: the kernel did not execute it (the reason is among its
+/// complaints), or the dynamic linker did not load it (glibc: _dl_fatal_printf).
+inline constexpr int not_executed = 126, not_loaded = 127;
+
 /// The last step before the program runs: where the child got to, sent to the parent.
 enum class ChildStep : std::uint8_t { identity, limits, filter, execute };
 
