@@ -45,13 +45,13 @@ class Bootloader {
     if (!fstest) return tl::unexpected(fstest.error().message);
     files_ = std::make_unique<GuestFiles>(std::move(*fstest));
     (void)files_->devices();
-    if (!files_->trouble().empty()) return tl::unexpected(files_->trouble());
+    if (files_->trouble()) return tl::unexpected(trouble_text());
     return {};
   }
 
   tl::expected<FoundBoot, std::string> find(const Prompt& prompt) {
     auto found = named_kernel().empty() ? from_menu(prompt) : from_names();
-    if (!files_->trouble().empty()) return tl::unexpected(files_->trouble());
+    if (files_->trouble()) return tl::unexpected(trouble_text());
     if (!found) {
       const std::string trouble = disks_.trouble();
       return tl::unexpected(disks_text() +
@@ -70,6 +70,14 @@ class Bootloader {
   }
   [[nodiscard]] std::string disks_text() const {
     return fmt::format("no kernel was found on {}: ", guest_.disks.front().target.string());
+  }
+
+  /// Of the files' trouble. A server that fails knows the reason better than its reader.
+  [[nodiscard]] std::string trouble_text() const {
+    const FstestError& error = *files_->trouble();
+    if (error.kind == FstestTrouble::host) return error.message;
+    const std::string why = disks_.trouble();
+    return disks_text() + (why.empty() ? error.message : why);
   }
 
   /// --offset: the partition that begins there stands for the whole.

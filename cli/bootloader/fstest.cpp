@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -18,20 +20,24 @@ namespace {
 using tools::ConfinedTool;
 using tools::text_of;
 
-tl::unexpected<FstestError> no_sandbox(const std::string& why) {
-  return tl::unexpected(FstestError{
-      true, fmt::format("grub-fstest can't be confined on this host ({}), so no boot loader can be run: give "
-                        "copies of the guest's kernel and RAM disk as kernel= and ramdisk=",
-                        why)});
+tl::unexpected<FstestError> cant(const char* what, const std::string& why) {
+  return tl::unexpected(
+      FstestError{FstestTrouble::host,
+                  fmt::format("grub-fstest can't be {} on this host ({}), so no boot loader can be run: give "
+                              "copies of the guest's kernel and RAM disk as kernel= and ramdisk=",
+                              what, why)});
 }
+
+tl::unexpected<FstestError> no_sandbox(const std::string& why) { return cant("confined", why); }
 
 tl::unexpected<FstestError> not_installed() {
   return tl::unexpected(FstestError{
-      true, "boot loaders need grub-fstest, which is not installed: it is in Debian's package grub-common"});
+      FstestTrouble::host,
+      "boot loaders need grub-fstest, which is not installed: it is in Debian's package grub-common"});
 }
 
 tl::unexpected<FstestError> failed(std::string why) {
-  return tl::unexpected(FstestError{false, std::move(why)});
+  return tl::unexpected(FstestError{FstestTrouble::disks, std::move(why)});
 }
 
 /// The path of disk `index` in the eyes of the program. No such path has to exist.
@@ -53,14 +59,36 @@ tools::Opener opener_of(const std::vector<FstestDisk>& disks) {
   };
 }
 
-/// "grub-fstest: error: …": the part behind it, in one line.
+/// The first line of its complaints: of "grub-fstest: error: …" the part behind that, else what the dynamic
+/// linker says.
 std::string complaint(const vmm::Fd& words) {
-  std::string text = text_of(words, 4096);
+  constexpr std::size_t most_bytes = 16384;  // it may say a path of the guest's twice
+  std::string text = text_of(words, most_bytes);
   text = text.substr(0, text.find('\n'));
-  constexpr std::string_view start = "grub-fstest: error: ";
-  if (text.starts_with(start)) text.erase(0, start.size());
+  for (const std::string_view start : {"grub-fstest: ", "error: "})
+    if (text.starts_with(start)) text.erase(0, start.size());
   while (text.ends_with('.')) text.pop_back();
-  return loader::printable(text, 200);
+  return text;
+}
+
+/// Does the complaint of `cat FILE` say that there is no such file? Its exit status is 1 for any error.
+bool says_absent(std::string_view complaint, const std::vector<std::string>& command) {
+  if (command.size() != 2 || command[0] != "cat") return false;
+  const std::string start = fmt::format("cannot open `{}': ", command[1]);
+  if (!complaint.starts_with(start)) return false;
+  complaint.remove_prefix(start.size());
+  constexpr std::array<std::string_view, 3> ways{"not a directory", "not a regular file",
+                                                 "too deep nesting of symlinks"};
+  return (complaint.starts_with("file `") && complaint.ends_with("' not found")) ||
+         std::find(ways.begin(), ways.end(), complaint) != ways.end();
+}
+
+tl::unexpected<FstestError> ended_with(int status, const std::string& said,
+                                       const std::vector<std::string>& command) {
+  const std::string line = loader::printable(said, 200);
+  if (status == tools::not_executed || status == tools::not_loaded) return cant("executed", line);
+  if (says_absent(said, command)) return tl::unexpected(FstestError{FstestTrouble::absent, line});
+  return failed(line.empty() ? fmt::format("grub-fstest ended with status {}", status) : line);
 }
 
 }  // namespace
@@ -98,7 +126,7 @@ tl::expected<FstestOutput, FstestError> Fstest::run(const std::vector<std::strin
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ)
     return failed(fmt::format("it has more than {} bytes", bounds.output_bytes));
   if (WIFSIGNALED(status)) return failed(fmt::format("grub-fstest was ended by signal {}", WTERMSIG(status)));
-  if (WEXITSTATUS(status) != 0) return failed(complaint(tool->complaints()));
+  if (WEXITSTATUS(status) != 0) return ended_with(WEXITSTATUS(status), complaint(tool->complaints()), words);
   return output;
 }
 

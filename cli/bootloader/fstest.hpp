@@ -22,8 +22,14 @@ struct FstestBounds {
   unsigned seconds;
 };
 
+enum class FstestTrouble : std::uint8_t {
+  host,    ///< No command can be run here.
+  disks,   ///< This one failed, because of what is on the disks.
+  absent,  ///< There is no such file.
+};
+
 struct FstestError {
-  bool host;  ///< No command can be run here. Else: this one failed, because of what is on the disks.
+  FstestTrouble kind;
   std::string message;  ///< One line.
 };
 
@@ -44,6 +50,7 @@ class Fstest {
 
   /// Such as {"cat", "(loop0)/boot/grub/grub.cfg"}; disk n is loop{n}. Words that come from a guest must not
   /// contain '(': the program takes `(host)` for the host's files (and finds none in the sandbox).
+  /// A `ls` of a folder never fails: what it prints ends with an empty line if it has all names.
   [[nodiscard]] tl::expected<FstestOutput, FstestError> run(const std::vector<std::string>& words,
                                                             const FstestBounds& bounds) const;
 

@@ -101,34 +101,61 @@ GuestFiles::GuestFiles(Fstest fstest)
 
 tl::expected<FstestOutput, FstestError> GuestFiles::run(const std::vector<std::string>& words,
                                                         std::uint64_t most_bytes, unsigned seconds) {
-  if (trouble_.empty() && std::chrono::steady_clock::now() > deadline_)
-    trouble_ = fmt::format("looking for the kernel on the guest's disks took longer than {} seconds",
-                           seconds_in_all.count());
-  if (!trouble_.empty()) return tl::unexpected(FstestError{true, trouble_});
+  if (std::chrono::steady_clock::now() > deadline_)
+    keep(FstestTrouble::host,
+         fmt::format("looking for the kernel on the guest's disks took longer than {} seconds",
+                     seconds_in_all.count()));
+  if (trouble_) return tl::unexpected(*trouble_);
   auto output = fstest_.run(words, {most_bytes, seconds});
-  if (!output && output.error().host) trouble_ = output.error().message;
+  if (!output && output.error().kind == FstestTrouble::host)
+    keep(FstestTrouble::host, output.error().message);
   return output;
+}
+
+void GuestFiles::keep(FstestTrouble kind, const std::string& message) {
+  if (!trouble_) trouble_ = FstestError{kind, loader::printable(message, 500)};
+}
+
+std::optional<std::string> GuestFiles::look(const std::vector<std::string>& words, std::uint64_t most_bytes,
+                                            const std::string& what) {
+  const auto output = run(words, most_bytes, seconds_a_command);
+  if (output) return text_of(output->file, most_bytes);
+  if (output.error().kind != FstestTrouble::absent)
+    keep(FstestTrouble::disks, fmt::format("{} can't be read: {}", what, output.error().message));
+  return std::nullopt;
 }
 
 const std::vector<BootDevice>& GuestFiles::devices() {
   if (looked_) return devices_;
   looked_ = true;
-  const auto output = run({"ls", "--", "-l"}, most_list_bytes, seconds_a_command);
-  if (output) devices_ = parse_devices(text_of(output->file, most_list_bytes));
+  if (const auto output = look({"ls", "--", "-l"}, most_list_bytes, "the list of its partitions"))
+    devices_ = parse_devices(*output);
   return devices_;
 }
 
-bool GuestFiles::knows(const std::string& device) {
+bool GuestFiles::has_files(const std::string& device) {
   const auto& all = devices();
-  return std::any_of(all.begin(), all.end(), [&](const BootDevice& known) { return known.name == device; });
+  return std::any_of(all.begin(), all.end(),
+                     [&](const BootDevice& known) { return known.name == device && known.has_files; });
 }
 
 std::optional<std::string> GuestFiles::read(const std::string& device, const std::string& path) {
-  if (!knows(device) || !boot_menu::is_plain_path(path)) return std::nullopt;
-  const auto output = run({"cat", fmt::format("({}){}", for_fstest(device), path)},
-                          boot_menu::longest_menu_file, seconds_a_command);
-  if (!output) return std::nullopt;
-  return text_of(output->file, boot_menu::longest_menu_file);
+  if (!has_files(device) || !boot_menu::is_plain_path(path)) return std::nullopt;
+  return look({"cat", fmt::format("({}){}", for_fstest(device), path)}, boot_menu::longest_menu_file,
+              fmt::format("({}){}", device, path));
+}
+
+std::vector<std::string> GuestFiles::list_anew(const std::string& device, const std::string& folder) {
+  if (!boot_menu::may_be_folder(*this, device, folder)) return {};
+  const std::string name = fmt::format("({}){}", device, folder);
+  const auto output =
+      look({"ls", "--", "-l", fmt::format("({}){}", for_fstest(device), folder)}, most_list_bytes, name);
+  if (!output) return {};
+  // What may be a folder may also be a file, or a link to nothing: then the output is empty.
+  const bool is_whole = *output == "\n" || output->ends_with("\n\n");
+  if (!is_whole && (!output->empty() || boot_menu::is_folder(*this, {device, folder})))
+    keep(FstestTrouble::disks, name + " can't be read: the file system is damaged, or its disk fails");
+  return parse_folder(*output);
 }
 
 const std::vector<std::string>& GuestFiles::list(const std::string& device, const std::string& given) {
@@ -136,14 +163,8 @@ const std::vector<std::string>& GuestFiles::list(const std::string& device, cons
   const std::string folder = given.ends_with('/') ? given : given + "/";
   const auto key = std::make_pair(device, folder);
   if (const auto known = folders_.find(key); known != folders_.end()) return known->second;
-  if (!knows(device) || !boot_menu::is_plain_path(folder) || folders_.size() >= most_folders) return none;
-  std::vector<std::string> names;
-  if (boot_menu::may_be_folder(*this, device, folder)) {
-    const auto output = run({"ls", "--", "-l", fmt::format("({}){}", for_fstest(device), folder)},
-                            most_list_bytes, seconds_a_command);
-    if (output) names = parse_folder(text_of(output->file, most_list_bytes));
-  }
-  return folders_.emplace(key, std::move(names)).first->second;
+  if (!has_files(device) || !boot_menu::is_plain_path(folder) || folders_.size() >= most_folders) return none;
+  return folders_.emplace(key, list_anew(device, folder)).first->second;
 }
 
 tl::expected<FstestOutput, std::string> GuestFiles::copy(const boot_menu::FilePlace& place,
@@ -151,7 +172,8 @@ tl::expected<FstestOutput, std::string> GuestFiles::copy(const boot_menu::FilePl
   const auto error = [&place](const std::string& why) {
     return tl::unexpected(loader::printable(fmt::format("({}){}: {}", place.device, place.path, why), 500));
   };
-  if (!knows(place.device) || !boot_menu::is_plain_path(place.path)) return error("no file of the guest's");
+  if (!has_files(place.device) || !boot_menu::is_plain_path(place.path))
+    return error("no file of the guest's");
   auto output =
       run({"cat", fmt::format("({}){}", for_fstest(place.device), place.path)}, most_bytes, seconds_a_file);
   if (!output) return error(output.error().message);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,17 +23,23 @@ class GuestFiles final : public boot_menu::BootFiles {
   [[nodiscard]] const std::vector<std::string>& list(const std::string& device,
                                                      const std::string& folder) override;
 
-  /// A whole file of at most `most_bytes`. An error names the file.
+  /// A whole file of at most `most_bytes`. An error names the file; it is no trouble().
   [[nodiscard]] tl::expected<FstestOutput, std::string> copy(const boot_menu::FilePlace& place,
                                                              std::uint64_t most_bytes);
 
-  /// Why commands fail here, whatever is on the disks: then nothing was found. Empty: they don't.
-  [[nodiscard]] const std::string& trouble() const { return trouble_; }
+  /// The first thing that could not be read, and why; never of the kind `absent`. From then on nothing is
+  /// found: what is not known could have been a menu, or have named another entry of it.
+  [[nodiscard]] const std::optional<FstestError>& trouble() const { return trouble_; }
 
  private:
   [[nodiscard]] tl::expected<FstestOutput, FstestError> run(const std::vector<std::string>& words,
                                                             std::uint64_t most_bytes, unsigned seconds);
-  [[nodiscard]] bool knows(const std::string& device);
+  /// The same for what counts as found or absent: any other error becomes the trouble.
+  [[nodiscard]] std::optional<std::string> look(const std::vector<std::string>& words,
+                                                std::uint64_t most_bytes, const std::string& what);
+  void keep(FstestTrouble kind, const std::string& message);
+  [[nodiscard]] bool has_files(const std::string& device);
+  [[nodiscard]] std::vector<std::string> list_anew(const std::string& device, const std::string& folder);
 
   using Folders = std::map<std::pair<std::string, std::string>, std::vector<std::string>>;
 
@@ -41,7 +48,7 @@ class GuestFiles final : public boot_menu::BootFiles {
   bool looked_ = false;
   std::vector<boot_menu::BootDevice> devices_;
   Folders folders_;
-  std::string trouble_;
+  std::optional<FstestError> trouble_;
 };
 
 /// The devices in the output of `ls -l`, in the order in which a boot loader looks at them: disk by disk,

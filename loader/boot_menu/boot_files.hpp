@@ -29,7 +29,7 @@ class BootFiles {
 
   /// In the order in which a boot loader looks for its menu.
   [[nodiscard]] virtual const std::vector<BootDevice>& devices() = 0;
-  /// A text of bounded size; nullopt: there is none, or it is too long. The path is absolute and checked
+  /// A text of bounded size; nullopt: there is none, or it can't be read. The path is absolute and checked
   /// (is_plain_path).
   [[nodiscard]] virtual std::optional<std::string> read(const std::string& device,
                                                         const std::string& path) = 0;

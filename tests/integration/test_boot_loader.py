@@ -360,7 +360,8 @@ def test_hostile_files_end_in_a_line(pinfold: Pinfold, plain: Path, work: Path) 
     (plain / "boot/b").symlink_to("a")
     assert "there is no file /boot/a" in refusal(pinfold, boot_disk.ext4(plain, image))
     menu.write_text("menuentry x { true }\n" * 60_000)
-    assert "longer than 1 MiB" in refusal(pinfold, boot_disk.ext4(plain, image))
+    assert refusal(pinfold, boot_disk.ext4(plain, image)) == (
+        f"pinfold: no kernel was found on {image}: (hd0)/boot/grub/grub.cfg can't be read: it has more than 1048576 bytes")
     menu.write_text("while true; do true; done\n")
     assert "does not end" in refusal(pinfold, boot_disk.ext4(plain, image))
     menu.write_text("menuentry x { linux /boot/vmlinuz-6.1 " + "x" * 2000 + " }\n")
@@ -370,6 +371,20 @@ def test_hostile_files_end_in_a_line(pinfold: Pinfold, plain: Path, work: Path) 
 def test_a_kernel_that_is_none_is_named(pinfold: Pinfold, plain: Path, work: Path) -> None:
     image = boot_disk.ext4(plain, work / "disk.img")
     assert refusal(pinfold, image).startswith("pinfold: (hd0)/boot/vmlinuz-6.1: ")
+
+
+@pytest.mark.parametrize(("damaged", "what"), (("/boot/grub/grubenv", "(hd0)/boot/grub/grubenv"),
+                                               ("/boot/grub", "(hd0)/boot/grub/"), ("/boot", "(hd0)/boot/")))
+def test_what_cant_be_read_is_named_and_not_taken_for_absent(pinfold: Pinfold, plain: Path, work: Path, damaged: str, what: str) -> None:
+    """Without its grubenv, or without one of its menus, a guest would boot another entry."""
+    needs("debugfs")
+    (plain / "boot/grub/grubenv").write_text("# GRUB Environment Block\nnext_entry=gnulinux-advanced>gnulinux-recovery\n".ljust(1024, "#"))
+    image = boot_disk.ext4(plain, work / "disk.img", 4 << 20)
+    assert " single " in dry_run(pinfold, image)["cmdline"]
+    subprocess.run([str(boot_disk.tool("debugfs")), "-w", "-R", f"set_inode_field {damaged} block[0] 0", image],
+                   capture_output=True, check=True)
+    line = refusal(pinfold, image)
+    assert line.startswith(f"pinfold: no kernel was found on {image}: {what} can't be read: "), line
 
 
 @pytest.mark.parametrize("is_default", (False, True), ids=("top", "default"))

@@ -10,6 +10,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -234,6 +236,24 @@ TEST_F(ConfinedFstest, sees_no_file_of_the_host) {
             std::string::npos);
 }
 
+TEST_F(ConfinedFstest, says_what_is_absent_and_what_cant_be_read) {
+  std::vector<FstestDisk> disks;
+  disks.emplace_back(file_of(std::string(1 << 20, '\0')));
+  const auto fstest = Fstest::find(std::move(disks));
+  ASSERT_TRUE(fstest);
+  const auto kind = [&](const std::vector<std::string>& words) {
+    const auto output = fstest->run(words, {1 << 20, 10});
+    EXPECT_FALSE(output);
+    return output ? FstestTrouble::host : output.error().kind;
+  };
+  EXPECT_EQ(kind({"cat", "(proc)/x"}), FstestTrouble::absent);
+  EXPECT_EQ(kind({"hex", "(proc)/x"}), FstestTrouble::disks);
+  EXPECT_EQ(kind({"cat", "(loop0)/x"}), FstestTrouble::disks) << "unknown filesystem";
+  EXPECT_EQ(kind({"cat", "(loop0)/x' not found"}), FstestTrouble::disks);
+  EXPECT_EQ(kind({"cat", "(loop7)/x"}), FstestTrouble::disks) << "disk `loop7' not found";
+  EXPECT_EQ(kind({"no-command"}), FstestTrouble::disks);
+}
+
 TEST_F(ConfinedFstest, has_bounds) {
   EXPECT_EQ(answer({"hex", "(loop0)0+2048"}, 4096), "it has more than 4096 bytes");
 }
@@ -396,8 +416,73 @@ TEST(FstestProgram, is_named_when_it_is_not_there) {
   const auto found = Fstest::find({});
   ::setenv("PATH", before.c_str(), 1);
   ASSERT_FALSE(found);
-  EXPECT_TRUE(found.error().host);
+  EXPECT_EQ(found.error().kind, FstestTrouble::host);
   EXPECT_NE(found.error().message.find("grub-common"), std::string::npos);
+}
+
+/// A program that is not grub-fstest has its name: /bin/true or /bin/false with other bytes.
+class BrokenFstest : public ::testing::Test {
+ protected:
+  BrokenFstest() : folder_(::testing::TempDir() + "pinfold-" + std::to_string(::getpid())) {
+    std::filesystem::create_directory(folder_);
+    const char* path = std::getenv("PATH");
+    before_ = path != nullptr ? path : "";
+    ::setenv("PATH", folder_.c_str(), 1);
+  }
+  ~BrokenFstest() override {
+    ::setenv("PATH", before_.c_str(), 1);
+    std::filesystem::remove_all(folder_);
+  }
+  static std::string bytes_of(const std::string& program) {
+    std::ifstream file(program, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  /// What its use says.
+  FstestError trouble_of(const std::string& program) {
+    const std::filesystem::path place = folder_ / "grub-fstest";
+    std::ofstream(place, std::ios::binary) << program;
+    std::filesystem::permissions(place, std::filesystem::perms{0755});
+    std::vector<FstestDisk> disks;
+    disks.emplace_back(file_of(std::string(4096, '\0')));
+    GuestFiles files(*Fstest::find(std::move(disks)));
+    EXPECT_TRUE(files.devices().empty());
+    EXPECT_TRUE(files.trouble());
+    return files.trouble().value_or(FstestError{FstestTrouble::absent, "no trouble"});
+  }
+
+ private:
+  std::filesystem::path folder_;
+  std::string before_;
+};
+
+TEST_F(BrokenFstest, that_cant_be_executed_is_a_trouble_of_the_host) {
+  const auto trouble = trouble_of("no program");
+  EXPECT_EQ(trouble.kind, FstestTrouble::host);
+  EXPECT_EQ(trouble.message.find("grub-fstest can't be executed on this host (Exec format error), so"), 0U)
+      << trouble.message;
+}
+
+TEST_F(BrokenFstest, that_cant_be_loaded_is_a_trouble_of_the_host) {
+  std::string program = bytes_of("/bin/true");
+  const auto library = program.find("libc.so.6");
+  ASSERT_NE(library, std::string::npos);
+  program.replace(library, 9, "libX.so.6");
+  const auto trouble = trouble_of(program);
+  EXPECT_EQ(trouble.kind, FstestTrouble::host);
+  EXPECT_EQ(trouble.message.find("grub-fstest can't be executed on this host (error while loading shared "
+                                 "libraries: libX.so.6: "),
+            0U)
+      << trouble.message;
+}
+
+TEST_F(BrokenFstest, that_fails_is_a_trouble) {
+  const auto silent = trouble_of(bytes_of("/bin/false"));
+  EXPECT_EQ(silent.kind, FstestTrouble::disks);
+  EXPECT_EQ(silent.message, "the list of its partitions can't be read: grub-fstest ended with status 1");
+  std::string program = bytes_of("/bin/true");
+  program.replace(24, 8, 8, '\0');  // its first instruction is said to be where its header is (elf(5))
+  EXPECT_EQ(trouble_of(program).message,
+            "the list of its partitions can't be read: grub-fstest was ended by signal 11");
 }
 
 // -- The menu on the console.
