@@ -198,7 +198,7 @@ def test_two_guests_on_a_wire(start: Starter, work: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["tap", "bridge", "script"])
 def test_tap_devices(start: Starter, space: Namespace, work: Path, kind: str) -> None:
-    """An MTU of 9000, four queues, and a rate."""
+    """An MTU of 9000, and a queue for each of four vCPUs."""
     needs_root()
     www = work / "www"
     www.mkdir()
@@ -224,7 +224,7 @@ def test_tap_devices(start: Starter, space: Namespace, work: Path, kind: str) ->
         httpd -p 80 -h /tmp
         echo ready
         nc -l -p 81
-    """, "--vif", vif, vcpus=2)
+    """, "--vif", vif, vcpus=4)
     guest.wait_for("^ready", 120)
     got = work / "got"
     space.run("curl", "-sf", "-o", got, "http://10.0.0.2/blob")
@@ -233,7 +233,7 @@ def test_tap_devices(start: Starter, space: Namespace, work: Path, kind: str) ->
     space.run("curl", "-s", "-m", "5", "http://10.0.0.2:81/", check=False)
     ended_well(guest)
     assert guest.console.has(f"^sum {sum_of_host}")
-    assert guest.console.has("^queues 2")
+    assert guest.console.has("^queues 4")
     assert guest.console.has("2 packets received")
     if kind == "script":
         calls = (work / "calls").read_text().splitlines()
