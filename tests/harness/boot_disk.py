@@ -102,6 +102,36 @@ def mbr(tree: Path, image: Path) -> Path:
     return partitioned(ext4, tree, image, "dos")
 
 
+def several(trees: list[Path], image: Path) -> Path:
+    """A disk with a partition for each tree, of an ext4 each."""
+    inner = [ext4(tree, image.with_suffix(f".part{n}")) for n, tree in enumerate(trees)]
+    each = inner[0].stat().st_size // SECTOR
+    starts = [2048 + n * each for n in range(len(trees))]
+    blank(image, (starts[-1] + each) * SECTOR)
+    run("sfdisk", "-q", image, text="label: dos\n" + "".join(f"start={start}, size={each}\n" for start in starts))
+    for part, start in zip(inner, starts, strict=True):
+        put(part, image, start * SECTOR)
+        part.unlink()
+    return image
+
+
+def places_with_content(image: Path) -> list[int]:
+    """The offsets of the bytes that are not 0."""
+    found = []
+    with image.open("rb") as file:
+        size, at = image.stat().st_size, 0
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError:  # only holes follow
+                break
+            end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+            data = os.pread(file.fileno(), end - at, at)
+            found += [at + place for place, byte in enumerate(data) if byte]
+            at = end
+    return found
+
+
 def put(inner: Path, image: Path, offset: int) -> None:
     with inner.open("rb") as source, image.open("r+b") as target:
         target.seek(offset)

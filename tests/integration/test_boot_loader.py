@@ -2,6 +2,7 @@
 import json
 import lzma
 import os
+import random
 import resource
 import shutil
 import struct
@@ -15,6 +16,7 @@ import pytest
 from harness import boot_disk
 from harness.images import Images
 from harness.pinfold import Guest, Pinfold
+from harness.terminal import Terminal
 
 BAD_CONFIGURATION = 3
 PV_GRUB = Path("/usr/lib/grub-xen/grub-x86_64-xen.bin")
@@ -243,21 +245,50 @@ def cpio_with(work: Path, session: str) -> bytes:
                           check=True).stdout
 
 
-@pytest.mark.parametrize("extra", ["(hd0)", "(hd0,0)"])
+@pytest.mark.parametrize("extra", ["(hd0)", "(hd0,0)", "(hd0,1)"])
 def test_boots_by_pv_grub(host: Pinfold, images: Images, tree: Tree, work: Path, extra: str) -> None:
     """PV GRUB is the kernel, and finds the disk and the menu itself; the guest's kernel takes its place in the same life. It
-    can unpack xz, and neither the LZ4 of the cloud kernel nor zstd."""
+    can unpack xz, and neither the LZ4 of the cloud kernel nor zstd.
+
+    Configurations of the GRUB before GRUB 2 say where its menu is, in `extra`. Debian's GRUB 2 reads no command line: such a
+    configuration boots from the menu that GRUB 2 finds, which is that of the last partition, whatever `extra` says."""
     needs("sfdisk")
     if not PV_GRUB.exists():
         pytest.skip("grub-xen-host is not installed: scripts/setup --tests")
     tree.write("boot/vmlinuz-6.1", images.kernel.read_bytes())
-    tree.write("boot/grub/grub.cfg", "set timeout=0\nmenuentry a {\n linux /boot/vmlinuz-6.1 rdinit=/session quiet console=hvc0\n"
-               " initrd /boot/initrd.img-6.1\n}\n")
-    make = boot_disk.ext4 if extra == "(hd0)" else boot_disk.mbr
-    image = make(tree.folder, work / "disk.img")
+    menu = ("set timeout=0\nmenuentry a {\n linux /boot/vmlinuz-6.1 rdinit=/session quiet console=hvc0 WHERE\n"
+            " initrd /boot/initrd.img-6.1\n}\n")
+    tree.write("boot/grub/grub.cfg", menu.replace("WHERE", "first"))
+    if extra == "(hd0)":
+        image = boot_disk.ext4(tree.folder, work / "disk.img")
+    else:
+        shutil.copytree(tree.folder, work / "second")
+        (work / "second/boot/grub/grub.cfg").write_text(menu.replace("WHERE", "second"))
+        image = boot_disk.several([tree.folder, work / "second"], work / "disk.img")
     guest = host.start(PV_GRUB, "--disk", f"{image},raw,xvda,ro", "--append", extra, memory="256M")
     assert guest.exit_code(120) == 0, guest.console.text()
-    assert guest.console.matching("booted: rdinit=/session quiet console=hvc0$"), guest.console.text()
+    where = "first" if extra == "(hd0)" else "second"
+    assert guest.console.matching(f"booted: rdinit=/session quiet console=hvc0 {where}$"), guest.console.text()
+
+
+def test_boots_what_is_chosen_from_the_menu(host: Pinfold, tree: Tree, work: Path) -> None:
+    """With -i, on a terminal. A heading can't be chosen, and the menu then waits without end."""
+    needs("sfdisk")
+    tree.write("boot/grub/grub.cfg", DEBIAN)
+    image = boot_disk.ext4(tree.folder, work / "disk.img")
+    words = [host.build.pinfold, "run", "--bootloader=pygrub", "--bootloader-args=-i", "--disk", f"{image},raw,xvda,ro", "--memory=256M"]
+    terminal = Terminal([str(word) for word in words], host.environment)
+    try:
+        terminal.wait_for(r" 1\* Debian GNU/Linux\r\n +Advanced options for Debian GNU/Linux:\r\n"
+                          r" +3 +Debian GNU/Linux, with Linux 6.1 \(recovery mode\)\r\n"
+                          r"number of the entry to boot \[1\], within 5 s: ")
+        terminal.type("2\n")
+        terminal.wait_for(r"there is no such entry\r\nnumber of the entry to boot \[1\]: ")
+        terminal.type("3\n")
+        terminal.wait_for("booted: root=/dev/xvda ro single rdinit=/session quiet console=hvc0\r", 120)
+        assert terminal.ends(60) and terminal.process.returncode == 0
+    finally:
+        terminal.close()
 
 
 # -- Images that are not raw, and images of other machines.
@@ -408,19 +439,37 @@ def test_finds_the_menu_in_a_subvolume(pinfold: Pinfold, tree: Tree, work: Path,
     assert [path.removeprefix("(hd0)") for path in (boot["kernel"], *boot["ramdisks"])] == [kernel, ramdisk]
 
 
-def test_random_damage_never_gets_anywhere(pinfold: Pinfold, plain: Path, work: Path) -> None:
-    """Bits of the file system are turned over: a kernel is found or not, and there is always an answer."""
-    image = boot_disk.ext4(plain, work / "disk.img", 4 << 20)
-    good = image.read_bytes()
-    state = 12345
-    for _ in range(int(os.environ.get("PINFOLD_BOOT_DAMAGES", "10"))):
-        bad = bytearray(good)
-        for _ in range(50):
-            state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
-            bad[(state >> 33) % (256 << 10)] ^= 1 << (state >> 61)
-        image.write_bytes(bad)
-        boot = dry_run(pinfold, image)
-        assert boot["error"] or boot["kernel"].startswith("(hd0)/")
+# What is damaged: all of a file system, or only what says where it is.
+ANYWHERE = 1 << 62
+DAMAGED = {boot_disk.ext4: ANYWHERE, boot_disk.xfs: ANYWHERE, boot_disk.btrfs: ANYWHERE, boot_disk.lvm: boot_disk.MIB,
+           boot_disk.gpt: boot_disk.MIB, boot_disk.mbr: boot_disk.MIB}
+
+
+@pytest.mark.parametrize("make", DAMAGED, ids=lambda make: make.__name__)
+def test_random_damage_never_gets_anywhere(pinfold: Pinfold, plain: Path, work: Path, make: Callable[[Path, Path], Path]) -> None:
+    """Bits of the disk are turned over: a kernel is found or not, and there is always an answer."""
+    needs("sfdisk", *{boot_disk.xfs: ["mkfs.xfs"], boot_disk.btrfs: ["mkfs.btrfs"]}.get(make, []))
+    image = make(plain, work / "disk.img")
+    places = [place for place in boot_disk.places_with_content(image) if place < DAMAGED[make]]
+    chance = random.Random(12345)
+    rounds, found = int(os.environ.get("PINFOLD_BOOT_DAMAGES", "4")), 0
+    with image.open("r+b") as file:
+        disk = file.fileno()
+        for _ in range(rounds):
+            before: dict[int, bytes] = {}
+            for _ in range(chance.choice((1, 10, 100, 1000))):
+                place = chance.choice(places)
+                byte = os.pread(disk, 1, place)
+                before.setdefault(place, byte)
+                os.pwrite(disk, bytes([byte[0] ^ 1 << chance.randrange(8)]), place)
+            boot = dry_run(pinfold, image)
+            assert boot["error"] or boot["kernel"].startswith(("(hd0", "(lvm/"))
+            found += not boot["error"]
+            for place, byte in before.items():
+                os.pwrite(disk, byte, place)
+    boot = dry_run(pinfold, image)
+    assert (boot["error"], boot["kernel"].partition(")")[2]) == (None, "/boot/vmlinuz-6.1"), "nothing else was wrong with the disk"
+    assert rounds < 100 or 0 < found < rounds, "damage that matters, and damage that does not"
 
 
 def test_reads_only_what_it_needs_of_a_large_image(pinfold: Pinfold, plain: Path, work: Path) -> None:
