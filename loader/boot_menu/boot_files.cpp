@@ -113,6 +113,8 @@ std::optional<FilePlace> find_place(BootFiles& files, std::string_view text, con
     if (end == std::string_view::npos) return std::nullopt;
     device = text.substr(1, end - 1);
     text.remove_prefix(end + 1);
+  } else {
+    count = PartitionCount::from_one;  // `root` has a device's own name.
   }
   if (!is_plain_path(text)) return std::nullopt;
   const BootDevice* known = find_device(files, device, count);

@@ -359,6 +359,29 @@ def test_n_says_what_would_be_booted(pinfold: Pinfold, plain: Path, work: Path) 
         assert " single " in dry_run(pinfold, image, f"--bootloader-args=--entry={entry}")["cmdline"]
 
 
+def test_the_root_of_a_menu_is_obeyed(pinfold: Pinfold, plain: Path, work: Path) -> None:
+    """Both partitions have a menu, and files of the same names. The menu of the first one is read, and its entries say where
+    their files are: menu.lst counts partitions from 0, grub.cfg from 1."""
+    needs("sfdisk")
+    second = work / "second"
+    shutil.copytree(plain, second)
+    old, new = Path("boot/grub/menu.lst"), Path("boot/grub/grub.cfg")
+    (second / new).unlink()
+    (second / old).write_text(MENU_LST.replace("quiet", "menu of the second"))
+    places = {new: ("hd0,1", "hd0,msdos2"), old: ("(hd0,0)", "(hd0,1)")}
+    for menu, roots in places.items():
+        (plain / new).unlink(missing_ok=True)
+        (plain / menu).write_text("".join(
+            f"title {root}\nroot {root}\nkernel /boot/vmlinuz-6.1 quiet\ninitrd /boot/initrd.img-6.1\n" if menu == old else
+            f"menuentry '{root}' {{\n set root='{root}'\n linux /boot/vmlinuz-6.1 quiet\n initrd /boot/initrd.img-6.1\n}}\n"
+            for root in roots))
+        image = boot_disk.several([plain, second], work / "disk.img")
+        for entry, device in enumerate(("(hd0,msdos1)", "(hd0,msdos2)")):
+            boot = dry_run(pinfold, image, f"--bootloader-args=--entry={entry}")
+            assert (boot["error"], boot["menu"], boot["cmdline"]) == (None, f"(hd0,msdos1)/{menu}", "quiet console=hvc0")
+            assert (boot["kernel"], boot["ramdisks"]) == (f"{device}/boot/vmlinuz-6.1", [f"{device}/boot/initrd.img-6.1"])
+
+
 def test_arguments_of_pygrub(pinfold: Pinfold, plain: Path, work: Path) -> None:
     image = boot_disk.gpt(plain, work / "disk.img")
     boot = dry_run(pinfold, image, "--bootloader-args=--kernel=/boot/vmlinuz-6.1", "--bootloader-args=--args=a=1", "--append", "b")

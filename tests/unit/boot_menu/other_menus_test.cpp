@@ -56,6 +56,22 @@ TEST(MenuLst, partitions_count_from_0) {
   EXPECT_EQ(boots(files), "hd0,msdos2 /boot/vmlinuz-2.6 | ro");
 }
 
+TEST(MenuLst, the_partition_of_a_root_is_counted_once) {
+  FakeFiles files;
+  files.clear_devices();
+  for (const char* device : {"hd0,msdos1", "hd0,msdos2", "hd0,msdos3"}) {
+    files.add_device(device);
+    add_kernels(files, device);
+  }
+  const auto menu_with = [&files](const std::string& root) {
+    files.add("/boot/grub/menu.lst", "title a\n" + root + "kernel /boot/vmlinuz-2.6 ro\n", "hd0,msdos1");
+    return boots(files);
+  };
+  EXPECT_EQ(menu_with("root (hd0,0)\n"), "hd0,msdos1 /boot/vmlinuz-2.6 | ro");
+  EXPECT_EQ(menu_with("root (hd0,1)\n"), "hd0,msdos2 /boot/vmlinuz-2.6 | ro");
+  EXPECT_EQ(menu_with(""), "hd0,msdos1 /boot/vmlinuz-2.6 | ro");
+}
+
 TEST(MenuLst, a_disk_without_partitions_stands_for_its_only_one) {
   FakeFiles files;
   add_kernels(files);
