@@ -132,7 +132,8 @@ std::optional<int> ConfinedTool::wait(int milliseconds) {
   pollfd end{gone_.get(), POLLIN, 0};
   (void)::poll(&end, 1, milliseconds);
   int status = 0;
-  if (::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  // Under strace -f, the tracer has to take the status first: then waitpid() has to wait although it ended.
+  if (::waitpid(pid_, &status, end.revents != 0 ? 0 : WNOHANG) != pid_) return std::nullopt;
   pid_ = -1;
   return status;
 }
