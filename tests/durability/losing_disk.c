@@ -149,7 +149,7 @@ static void load(const char* name) {
 }
 
 static int serve(const char* folder) {
-  char* words[] = {"losing_disk", "-o", "fsname=losing_disk"};
+  char* words[] = {"losing_disk", "-o", "fsname=losing_disk,allow_other"};
   struct fuse_args arguments = FUSE_ARGS_INIT(3, words);
   struct fuse_session* session = fuse_session_new(&arguments, &operations, sizeof operations, NULL);
   if (!session || fuse_session_mount(session, folder) != 0) return 1;
