@@ -102,12 +102,12 @@ class NetQueue final : public QueueLink {
   std::vector<Lane*> in_;
   std::size_t next_in_ = 0;
   std::vector<std::byte> tx_buffer_, tx_scratch_, rx_scratch_;
-  PeerState peer_;                     ///< When it was last asked for.
-  std::optional<Segmenter> segments_;  ///< Of a frame that the guest does not receive as it is.
-  std::optional<Frame> waiting_;       ///< A frame that the guest has no room for.
+  PeerState peer_;                                   ///< When it was last asked for.
+  std::optional<Segmenter> segments_;                ///< Of a frame that the guest does not receive as it is.
+  std::optional<Frame> waiting_;                     ///< A frame that the guest has no room for.
+  std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.
   std::atomic<bool> hush_asked_ = false;
   std::atomic<bool> is_hushed_ = false;  ///< Its thread has seen that, and raises nothing any more.
-  std::optional<std::chrono::nanoseconds> metered_;  ///< For how long the rate forbids to transmit.
 };
 
 }  // namespace pinfold::devices::net

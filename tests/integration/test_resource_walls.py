@@ -1,5 +1,6 @@
 """A guest that uses up what the machine has for it makes its neighbour neither leave its virtual machine more often, nor
-wait more often for a lock. This is counted, not timed."""
+wait more often for a lock. One that uses a page which the neighbour lends makes it wait, but not leave its virtual machine.
+This is counted, not timed."""
 from harness.pinfold import Pinfold
 from test_machine import config, run
 
