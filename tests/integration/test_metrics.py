@@ -208,7 +208,8 @@ def test_a_monitor_that_says_nothing_holds_up_nobody(host: Pinfold, work: Path) 
 
 def test_requests_that_are_none_end_only_themselves(pinfold: Pinfold) -> None:
     exporter = Exporter(pinfold)
-    idle = [socket.create_connection(("127.0.0.1", exporter.port)) for _ in range(7)]
+    # With one of the requests below they are one fewer than an address may have: the server may still be ending the last one.
+    idle = [socket.create_connection(("127.0.0.1", exporter.port)) for _ in range(6)]
     for request in (b"\0" * 100, b"GET / HTTP/1.1\r\n" + b"x: " + b"a" * 100_000 + b"\r\n\r\n", b"GET " + b"/" * 100_000,
                     b"GET /metrics HTTP/9.9\r\n\r\n", b"\r\n" * 1000, b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n"):
         with socket.create_connection(("127.0.0.1", exporter.port), timeout=60) as client:
@@ -217,8 +218,8 @@ def test_requests_that_are_none_end_only_themselves(pinfold: Pinfold) -> None:
                 client.shutdown(socket.SHUT_WR)
                 while client.recv(65536):
                     pass
-            except ConnectionError:
-                pass
+            except OSError as ended:  # shutdown() says ENOTCONN where the server has ended the connection
+                assert not isinstance(ended, TimeoutError)
     assert exporter.get()[0] == 200
     for client in idle:
         client.close()
