@@ -1,8 +1,10 @@
 #include "devices/grant_table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
+#include <span>
 
 namespace pinfold::devices {
 namespace {
@@ -25,18 +27,43 @@ std::int64_t one(vmm::Hypercall& call, Operation operation) {
   return stored ? rax : to_rax(stored);
 }
 
+/// Operations of an array that are fetched and written back at a time: each of the two is a walk through the
+/// guest's page tables.
+constexpr std::size_t at_a_time = 16;
+
+/// The next operations of an array of at most `left`: those that are whole in the page of the first, and that
+/// one in any case.
+template <class Args>
+tl::expected<std::span<Args>, Errno> fetch_some(vmm::GuestMemory& memory, GuestVaddr at, std::size_t left,
+                                                std::array<Args, at_a_time>& to) {
+  const std::size_t in_page = (page_size - offset_in_page(at)) / sizeof(Args);
+  const auto some = std::span(to).first(std::min({left, at_a_time, std::max<std::size_t>(in_page, 1)}));
+  if (auto done = memory.read(at, std::as_writable_bytes(some)); !done) return fail(done.error());
+  return some;
+}
+
 /// An array of operations. `operation` returns the status of each. When enough was done for one stretch, the
-/// guest makes the hypercall again for the rest.
+/// guest makes the hypercall again for the rest. Where the array can't be written, no more than one operation
+/// is done, as on Xen.
 template <class Args, class Operation>
 std::int64_t each(vmm::Hypercall& call, std::uint32_t count, Operation operation) {
+  std::array<Args, at_a_time> room;
   std::uint32_t done = 0;
-  for (; done < count && (done == 0 || !call.has_done_enough()); ++done) {
-    call.spend(pvmmu::cost::request);
+  while (done < count && (done == 0 || !call.has_done_enough())) {
     const GuestVaddr at = call.pointer(1).plus(done * sizeof(Args));
-    auto args = call.memory.fetch<Args>(at);
-    if (!args) return to_rax(args.error());
-    args->status = operation(*args);
-    if (auto stored = call.memory.store(at, *args); !stored) return to_rax(stored);
+    const auto some = fetch_some(call.memory, at, count - done, room);
+    if (!some) return to_rax(some.error());
+    std::size_t ran = 0;
+    do {
+      call.spend(pvmmu::cost::request);
+      (*some)[ran].status = operation((*some)[ran]);
+      if (ran++ != 0) continue;
+      if (auto stored = call.memory.store(at, some->front()); !stored) return to_rax(stored);
+    } while (ran < some->size() && !call.has_done_enough());
+    const auto others = some->subspan(1, ran - 1);
+    if (auto stored = call.memory.write(at.plus(sizeof(Args)), std::as_bytes(others)); !stored)
+      return to_rax(stored);
+    done += static_cast<std::uint32_t>(ran);
   }
   if (done == count) return 0;
   call.args[1] = call.pointer(1).plus(done * sizeof(Args)).raw();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "devices/device.hpp"
 #include "devices/grantor.hpp"
@@ -78,6 +79,8 @@ class GrantTable final : public Device {
   // grant_maps.cpp
   std::int16_t map(vmm::Hypercall& call, gnttab_map_grant_ref& args);
   std::int16_t map_by(std::uint32_t handle, vmm::Hypercall& call, const gnttab_map_grant_ref& args);
+  std::int16_t refuse_map(vmm::Hypercall& call, const gnttab_map_grant_ref& args, pvmmu::Rule rule);
+  std::int16_t refuse_unmap(vmm::Hypercall& call, std::uint32_t handle, pvmmu::Rule rule);
   std::int16_t unmap(vmm::Hypercall& call, const gnttab_unmap_grant_ref& args);
   std::int16_t replace(vmm::Hypercall& call, const gnttab_unmap_and_replace& args);
   void part_ended(std::uint32_t handle, std::uint32_t part);
@@ -86,21 +89,24 @@ class GrantTable final : public Device {
   // grant_transfer.cpp
   std::int16_t transfer(vmm::Hypercall& call, const gnttab_transfer& args);
   std::int16_t transfer_to_itself(vmm::Hypercall& call, GrantRef ref, Mfn frame);
-  [[nodiscard]] std::int16_t hand_over(vmm::Hypercall& call, DomId receiver, GrantRef ref, Mfn frame);
+  [[nodiscard]] std::optional<pvmmu::Rule> hand_over(vmm::Hypercall& call, DomId receiver, GrantRef ref,
+                                                     Mfn frame);
 
   // grant_copy.cpp
   std::int16_t copy(vmm::Hypercall& call, const gnttab_copy& args, CopyEnds& ends);
   [[nodiscard]] std::int16_t copy_between(vmm::Hypercall& call, const gnttab_copy& args, CopyEnds& ends);
-  [[nodiscard]] std::int16_t check_domains(const gnttab_copy& args) const;
-  [[nodiscard]] std::int16_t claim(vmm::Hypercall& call, const gnttab_copy::gnttab_copy_ptr& named,
-                                   bool by_grant, GrantUse use, CopyEnd& end);
+  void tell_copied(vmm::Hypercall& call, const gnttab_copy& args, GrantUse use, const CopyEnd& end);
+  [[nodiscard]] std::int16_t check_domains(vmm::Hypercall& call, const gnttab_copy& args);
+  [[nodiscard]] std::int16_t claim(vmm::Hypercall& call, const gnttab_copy& args, GrantUse use, CopyEnd& end);
 
   [[nodiscard]] bool is_self(std::uint16_t dom) const { return dom == DOMID_SELF || DomId(dom) == self_; }
   /// GNTST_permission_denied for another domain's table, GNTST_bad_domain if there is none such.
   [[nodiscard]] std::int16_t check_table_of(std::uint16_t dom) const;
   [[nodiscard]] bool is_neighbour(DomId domain) const;
-  // Begin a use of what a domain, or this one, or another, granted to this one; the status if that can't be.
-  using Used = tl::expected<GrantedPage, std::int16_t>;
+  /// Tells that the use was refused, for that reason; returns what the guest is told.
+  std::int16_t refuse(vmm::Hypercall& call, vmm::GrantAttempt attempt, pvmmu::Rule rule);
+  // Begin a use of what a domain, or this one, or another, granted to this one; the reason if that can't be.
+  using Used = tl::expected<GrantedPage, pvmmu::Rule>;
   [[nodiscard]] Used use_grant(vmm::Hypercall& call, DomId owner, std::uint32_t ref, GrantUse use,
                                GrantSpan span);
   [[nodiscard]] Used use_own(pvmmu::Held held, GrantRef ref, GrantUse use, GrantSpan span);

@@ -195,6 +195,52 @@ constexpr auto reasons = std::to_array<RuleReason>({
      "Clear the other entries first: those of the table that name others of its level, or those that name "
      "the table. A table may always name itself.",
      {240}},
+    {Rule::grant_no_domain,
+     "A grant is found by its owner and a number in the owner's table. A number of a domain that is not "
+     "there, or is no longer there, must not find another one.",
+     "Name a domain of the same machine (`pinfold list` has the numbers), and itself by its own number."},
+    {Rule::grant_no_entry,
+     "References are the caller's word. Past the end of the owner's table there is other memory of the "
+     "owner's or the monitor's, whose content would be taken for a grant.",
+     "Use the number that the owner told, after the owner has asked for so many frames of its table."},
+    {Rule::grant_not_granted,
+     "The entry is the owner's only statement about who may reach the frame, and how. Whoever was not named "
+     "could read and write it.",
+     "Have the owner write an entry that names the domain, without GTF_readonly if it is to be written."},
+    {Rule::grant_entry_changes,
+     "The mark that an entry is in use, and the look at what it permits, are one atomic step. An owner that "
+     "changes the entry each time could otherwise keep the monitor trying for ever.",
+     "Try again. An owner leaves an entry alone from the moment at which it is told to others."},
+    {Rule::grant_foreign_frame,
+     "An owner can write any frame's number into its table. If that were believed, it would grant what is "
+     "not its own, and a copy by number would reach everybody's memory.",
+     "Grant, and copy by number, only frames that the domain has got itself."},
+    {Rule::grant_frame_in_use,
+     "A writable grant of a page table or of a descriptor page would be a way past all checks of its "
+     "entries.",
+     "Grant it for reading, or remove all uses of the frame as a table first."},
+    {Rule::grant_not_by_number, "Who knows a frame's number knows nothing about whether its owner agrees.",
+     "Name the other domain's frame by a grant, and a frame of the domain's own as DOMID_SELF."},
+    {Rule::grant_past_page,
+     "Behind the end of a granted page there is memory of the owner's that was not granted.",
+     "Divide the copy where a page ends."},
+    {Rule::grant_maps_nowhere, "A mapping without a place could not be ended by naming its place.",
+     "Set GNTMAP_host_map, GNTMAP_device_map or both."},
+    {Rule::grant_no_handle,
+     "Each mapping needs a record. Without a limit a domain could make the monitor run out of memory.",
+     "Unmap grants first, or set max_maptrack_frames in the guest's configuration."},
+    {Rule::grant_unknown_handle,
+     "A handle is the caller's word. One that was closed may be another mapping's by now.",
+     "Use the handle that the map returned, once."},
+    {Rule::grant_other_address,
+     "The address says which frame is no longer used. Another one means that the caller is about to end a "
+     "mapping that it did not mean.",
+     "Name the address that the map returned, or 0 to leave that part mapped."},
+    {Rule::grant_not_accepted,
+     "A frame that comes unasked takes room within the receiver's limit, and may replace something of its "
+     "own.",
+     "Have the receiver write an entry with GTF_accept_transfer and the giver's number first. The frame is "
+     "lost to the giver already."},
 });
 
 constexpr bool all_in_order() {
@@ -209,5 +255,17 @@ static_assert(all_in_order(), "a rule has no reason, or the reasons are not in t
 
 std::span<const RuleReason> rule_reasons() { return reasons; }
 const RuleReason& reason(Rule rule) { return reasons[static_cast<std::size_t>(rule)]; }
+
+std::string_view told(const RuleInfo& rule) {
+  if (is_of_grants(rule)) return rule.grant_status;
+  switch (rule.error) {
+    case Errno::eperm: return "-EPERM";
+    case Errno::ebusy: return "-EBUSY";
+    case Errno::enomem: return "-ENOMEM";
+    case Errno::einval: return "-EINVAL";
+    case Errno::erestart: return "-ERESTART";
+    default: return "";
+  }
+}
 
 }  // namespace pinfold::pvmmu

@@ -19,5 +19,7 @@ struct RuleReason {
 /// One for each rule, in the order of `rules`.
 [[nodiscard]] std::span<const RuleReason> rule_reasons();
 [[nodiscard]] const RuleReason& reason(Rule rule);
+/// What the guest is told: "-EINVAL" (xen/errno.h), or "GNTST_bad_page" (xen/grant_table.h).
+[[nodiscard]] std::string_view told(const RuleInfo& rule);
 
 }  // namespace pinfold::pvmmu

@@ -1,5 +1,5 @@
-// Every rule by which a page-table or descriptor change is refused: its name, what the guest is told, and
-// what it says.
+// Every rule by which a page-table or descriptor change, or a use of a grant, is refused: its name, what the
+// guest is told, and what it says.
 #pragma once
 
 #include <array>
@@ -67,24 +67,56 @@ namespace pinfold::pvmmu {
   X(upper_linear_chain, "upper.linear-chain", einval,                                                        \
     "a table whose entries name others of its level is named by one, or would be (linear page tables)")
 
+// The rules by which a domain's use of a grant is refused before any entry of a page table is looked at. They
+// are applied in devices/; the numbers of all rules go on here, since logs store them.
+// X(identifier, "stable.name", the status that the guest is told: GNTST_* of xen/grant_table.h without the
+// prefix, "what the rule says")
+#define PINFOLD_GRANT_RULES(X)                                                                               \
+  X(grant_no_domain, "grant.no-such-domain", bad_domain, "no other domain of the machine has this number")   \
+  X(grant_no_entry, "grant.no-such-entry", bad_gntref, "the owner's grant table has no such entry")          \
+  X(grant_not_granted, "grant.not-granted", general_error,                                                   \
+    "the owner's entry grants nothing to the domain, or not for writing")                                    \
+  X(grant_entry_changes, "grant.entry-changes", general_error,                                               \
+    "the owner keeps changing the entry while it is to be marked as in use")                                 \
+  X(grant_foreign_frame, "grant.foreign-frame", bad_page,                                                    \
+    "the frame that is named, by an entry or by its number, is not that domain's")                           \
+  X(grant_frame_in_use, "grant.frame-in-use", general_error,                                                 \
+    "the frame is to be written, and is in use as a page table or a descriptor page, or can't be counted")   \
+  X(grant_not_by_number, "grant.not-by-number", permission_denied,                                           \
+    "a copy names a frame of another domain by its number, without a grant")                                 \
+  X(grant_past_page, "grant.past-the-page", bad_copy_arg, "a copy goes past the end of a page")              \
+  X(grant_maps_nowhere, "grant.maps-nowhere", bad_gntref,                                                    \
+    "a map asks for neither an entry of a page table nor an address")                                        \
+  X(grant_no_handle, "grant.no-handle", no_space, "the domain has as many grants mapped as it may")          \
+  X(grant_unknown_handle, "grant.unknown-handle", bad_handle, "the domain has nothing mapped by the handle") \
+  X(grant_other_address, "grant.other-address", bad_dev_addr,                                                \
+    "the address that a map gave is to be unmapped, and another one is named")                               \
+  X(grant_not_accepted, "grant.not-accepted", general_error,                                                 \
+    "no entry of the receiver's accepts a frame of the domain, or the receiver has no room for it")
+
 enum class Rule : std::uint8_t {
-#define X(id, name, error, text) id,
-  PINFOLD_RULES(X)
+#define X(id, name, told, text) id,
+  PINFOLD_RULES(X) PINFOLD_GRANT_RULES(X)
 #undef X
 };
 
 struct RuleInfo {
   std::string_view name;
-  Errno error;
+  Errno error;  ///< For the hypercall; of rules about grants, EINVAL: they tell a status of their own.
   std::string_view text;
+  std::string_view grant_status;  ///< "GNTST_bad_page"; empty for those that are not of grants.
 };
 
 inline constexpr auto rules = std::to_array<RuleInfo>({
-#define X(id, name, error, text) {name, Errno::error, text},
+#define X(id, name, error, text) {name, Errno::error, text, {}},
     PINFOLD_RULES(X)
+#undef X
+#define X(id, name, status, text) {name, Errno::einval, text, "GNTST_" #status},
+        PINFOLD_GRANT_RULES(X)
 #undef X
 });
 
 [[nodiscard]] constexpr const RuleInfo& info(Rule rule) { return rules[static_cast<std::size_t>(rule)]; }
+[[nodiscard]] constexpr bool is_of_grants(const RuleInfo& rule) { return !rule.grant_status.empty(); }
 
 }  // namespace pinfold::pvmmu

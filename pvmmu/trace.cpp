@@ -13,4 +13,11 @@ std::string_view name(TraceKind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+std::string_view name(GrantPurpose purpose) {
+  static constexpr auto names =
+      std::to_array<std::string_view>({"map", "unmap", "copy from", "copy to", "transfer to"});
+  static_assert(names.size() == grant_purposes);
+  return names[static_cast<std::size_t>(purpose)];
+}
+
 }  // namespace pinfold::pvmmu

@@ -56,7 +56,8 @@ struct ValidatorParts;
   X(receive, "receive")                   \
   X(machine_grew, "machine-grew")         \
   X(domain_begins, "domain-begins")       \
-  X(fill_windows, "fill-windows")
+  X(fill_windows, "fill-windows")         \
+  X(use_grant, "use-grant")
 
 enum class TraceKind : std::uint8_t {
 #define X(id, name) id,
@@ -71,7 +72,12 @@ inline constexpr TraceKind all_trace_kinds[] = {
 inline constexpr std::size_t trace_kinds = std::size(all_trace_kinds);
 [[nodiscard]] std::string_view name(TraceKind kind);
 [[nodiscard]] constexpr bool is_operation(TraceKind kind) {
-  return kind <= TraceKind::destroy || (kind >= TraceKind::hold_readable && kind != TraceKind::domain_begins);
+  return kind <= TraceKind::destroy || (kind >= TraceKind::hold_readable &&
+                                        kind != TraceKind::domain_begins && kind != TraceKind::use_grant);
+}
+/// Does its event say whether what was asked for was done?
+[[nodiscard]] constexpr bool is_judged(TraceKind kind) {
+  return is_operation(kind) || kind == TraceKind::use_grant;
 }
 /// Does it change an entry of an L1 by a grant?
 [[nodiscard]] constexpr bool is_of_grant(TraceKind kind) {
@@ -85,6 +91,11 @@ inline constexpr std::size_t trace_kinds = std::size(all_trace_kinds);
 /// Why a vCPU left the guest, for `entered`: a hypercall's number, or an exception's vector above these.
 inline constexpr std::uint64_t cause_exception = 0x100;
 inline constexpr std::uint64_t cause_other = 0x200;
+/// What a grant was to be used for, or in its place a frame that was named by its number: `use_grant`.
+enum class GrantPurpose : std::uint8_t { map, unmap, copy_from, copy_to, transfer };
+inline constexpr std::uint64_t grant_purposes = 5;
+/// `purpose`: below grant_purposes.
+[[nodiscard]] std::string_view name(GrantPurpose purpose);
 /// For `flushed`: all vCPUs.
 inline constexpr std::uint64_t every_vcpu = ~0ULL;
 
@@ -130,15 +141,16 @@ struct TraceEvent {
   /// update_va, fill_windows: the address; set_machphys: the PFN; copy_page: the frame copied from;
   /// write_descriptor: the machine address; allocate: the alignment; forget_mirrors: the number of the first
   /// mirror that may not be used again yet; entered: the instruction pointer (the vCPU is `slot`); flushed:
-  /// the vCPU; replace_granted: the machine address of the entry that moves; receive: the PFN.
+  /// the vCPU; replace_granted: the machine address of the entry that moves; receive: the PFN; use_grant: the
+  /// bytes of a copy, or the handle of an unmap.
   std::uint64_t argument = 0;
   /// set_machphys, allocate, freed: frames in a row; destroy: frames that still had references; entered: the
   /// cause; machine_grew: the frames of the machine; those of grants: how many bytes after the entry's begin
-  /// the address was; fill_windows: Filled, as a number.
+  /// the address was; fill_windows: Filled, as a number; use_grant: GrantPurpose, as a number.
   std::uint64_t count = 0;
   std::uint64_t budget = 0;
   std::optional<FrameState> before, after;  ///< Of `frame`, where it is the domain's.
-  std::optional<GrantName> grant;           ///< Those of grants: which.
+  std::optional<GrantName> grant;           ///< Those of grants, and use_grant: which.
   std::optional<Refusal> refusal;
   /// protected_frame: the 512 entries that the frame held when the guest lost the permission to write it;
   /// domain_begins: what the validator was made with. Valid during the call.

@@ -97,7 +97,7 @@ void Domain::create_validator() {
   });
   granted_frames_ = std::make_unique<GrantedFrames>(
       GrantedFrames::Parts{*mmu_, *holds_, [this](VcpuId vcpu) { return cpu(vcpu).state().kernel_root; },
-                           [this](VcpuId by) { flushes_.flush_all(by); }});
+                           [this](VcpuId by) { flushes_.flush_all(by); }, config_.trace});
 }
 
 /// Allocates the guest's memory, and then its shared_info page: PV GRUB looks for a frame of its memory whose

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <map>
 #include <vector>
 
 #include "cli/inspect/grant_text.hpp"
@@ -17,16 +16,6 @@ namespace {
 using pvmmu::Rule;
 
 constexpr std::size_t text_width = 100;
-
-std::string error_name(Errno error) {
-  static const std::map<Errno, const char*> names{{Errno::eperm, "-EPERM"},
-                                                  {Errno::enomem, "-ENOMEM"},
-                                                  {Errno::ebusy, "-EBUSY"},
-                                                  {Errno::einval, "-EINVAL"},
-                                                  {Errno::erestart, "-ERESTART"}};
-  const auto found = names.find(error);
-  return found == names.end() ? fmt::format("{}", static_cast<int>(error)) : found->second;
-}
 
 /// `text` in lines of at most `text_width`, the first after `label`, the others below its end.
 std::string paragraph(std::string_view label, std::string_view text) {
@@ -132,7 +121,7 @@ Json explain_rule(Rule rule) {
   Json advisories = Json::array();
   for (const std::uint16_t advisory : reason.advisories)
     if (advisory != 0) advisories.push_back(advisory);
-  return {{"rule", pvmmu::info(rule).name},    {"error", error_name(pvmmu::info(rule).error)},
+  return {{"rule", pvmmu::info(rule).name},    {"error", told(pvmmu::info(rule))},
           {"refuses", pvmmu::info(rule).text}, {"why", reason.why},
           {"instead", reason.instead},         {"advisories", advisories}};
 }

@@ -97,7 +97,8 @@ void Loans::end_all(DomId domain, std::uint32_t at) {
 }
 
 void Loans::event(const trace::LogEvent& event, std::uint32_t at) {
-  if (is_of_grant(event.kind) && event.refusal) {
+  const bool is_use = event.kind == TraceKind::use_grant && event.grant;
+  if ((is_of_grant(event.kind) || is_use) && event.refusal) {
     std::size_t number = 0;
     if (LoanPair* pair = pair_of(event, number))
       ++pair->refused;

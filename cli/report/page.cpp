@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "pvmmu/rule_reasons.hpp"
 #include "report/causes.hpp"
 #include "report/packed.hpp"
 #include "report/page_parts.hpp"
@@ -32,18 +33,6 @@ std::string data_element(std::string_view id, std::string_view type, std::string
   return fmt::format("<script id=\"{}\" type=\"{}\">{}</script>\n", id, type, content);
 }
 
-/// The ABI's names of errors.
-std::string_view error_name(Errno error) {
-  switch (error) {
-    case Errno::eperm: return "-EPERM";
-    case Errno::ebusy: return "-EBUSY";
-    case Errno::enomem: return "-ENOMEM";
-    case Errno::einval: return "-EINVAL";
-    case Errno::erestart: return "-ERESTART";
-    default: return "an error";
-  }
-}
-
 /// The frame that a refusal is about: that in the way, or else that of the operation.
 Mfn frame_of(const trace::LogEvent& event) {
   return event.refusal->frame != no_mfn ? event.refusal->frame : event.frame;
@@ -65,7 +54,7 @@ Json rules_json(const Model& model, const PageOptions& options) {
     const auto rule = static_cast<pvmmu::Rule>(i);
     const auto found = model.by_rule.find(rule);
     const RuleWords words = options.words ? options.words(rule) : RuleWords{};
-    Json json{{"name", info(rule).name}, {"text", info(rule).text}, {"error", error_name(info(rule).error)}};
+    Json json{{"name", info(rule).name}, {"text", info(rule).text}, {"error", told(info(rule))}};
     json["count"] = found == model.by_rule.end() ? 0 : found->second;
     if (!words.why.empty()) json["why"] = words.why;
     if (!words.instead.empty()) json["instead"] = words.instead;

@@ -96,7 +96,10 @@ class Exporter {
       on.end = end;
       tell_counters(end);
     } else {
-      instant(track, begin, std::string(name(event.kind)), event);
+      instant(track, begin,
+              event.refusal ? fmt::format("refused: {}", info(event.refusal->rule).name)
+                            : std::string(name(event.kind)),
+              event);
       on.end = begin;
     }
   }

@@ -78,7 +78,7 @@ bool Filter::meets(const LogEvent& e, Field field, const Value& value) {
   switch (field) {
     case Field::op: return static_cast<std::uint64_t>(e.kind) == n;
     case Field::verdict: {
-      if (!is_operation(e.kind)) return false;
+      if (!is_judged(e.kind)) return false;
       const bool refused = e.refusal && e.refusal->rule != pvmmu::Rule::unfinished;
       if (value.accepted) return !e.refusal;
       if (value.refused) return refused;

@@ -53,7 +53,7 @@ std::string domains_text(const Json& all) {
                    [&](const Json& g) {
                      return fmt::format("domain {} of domain {}", named(g["mapper"]), named(g["owner"]));
                    },
-                   {"mapped", "unmapped", "refused"});
+                   {"mapped", "unmapped", "copied", "refused"});
 }
 
 std::string batch_name(std::uint64_t smallest) {
@@ -71,18 +71,27 @@ void Summary::add_of_domain(const LogEvent& e, bool refused) {
   of_several_ = of_several_ || e.of_several;
   Domain& domain = domains_[e.domain];
   ++domain.events;
+  // A frame that is named by its number is nobody's grant.
+  if (is_of_grant(e.kind) || (e.kind == pvmmu::TraceKind::use_grant && e.grant)) add_grant(e);
   if (!is_operation(e.kind)) return;
   ++domain.operations;
   if (refused) ++domain.refused;
   if (e.refusal && !refused) ++domain.unfinished;
-  if (is_of_grant(e.kind)) add_grant(e);
 }
 
 void Summary::add_grant(const LogEvent& e) {
   const auto pair = std::pair(e.domain, e.grant ? e.grant->lender : no_domain);
   const bool kept = grants_.contains(pair) || grants_.size() < most_pairs;
   Grants& grants = kept ? grants_[pair] : other_grants_;
-  ++(e.refusal ? grants.refused : e.kind == pvmmu::TraceKind::map_granted ? grants.mapped : grants.unmapped);
+  const auto purpose = static_cast<pvmmu::GrantPurpose>(e.count);
+  if (e.refusal)
+    ++grants.refused;
+  else if (e.kind == pvmmu::TraceKind::map_granted)
+    ++grants.mapped;
+  else if (e.kind != pvmmu::TraceKind::use_grant)
+    ++grants.unmapped;
+  else if (purpose == pvmmu::GrantPurpose::copy_from || purpose == pvmmu::GrantPurpose::copy_to)
+    ++grants.copied;
 }
 
 void Summary::add(const LogEvent& e) {
@@ -94,6 +103,7 @@ void Summary::add(const LogEvent& e) {
   kind.ticks += e.cost;
   if (e.kind == pvmmu::TraceKind::entered && !e.marks.continued) end_batch();
   if (e.kind == pvmmu::TraceKind::flushed && e.argument == pvmmu::every_vcpu) ++flushed_all_;
+  if (e.kind == pvmmu::TraceKind::use_grant && e.refusal) ++kind.refused, ++rules_[e.refusal->rule];
   if (!is_operation(e.kind)) return;
   ++operations_;
   if (e.by_vcpu) ++in_batch_, ++callers_[e.ip.raw()];
@@ -123,11 +133,13 @@ void Summary::add_domains(nlohmann::ordered_json& all) const {
                       {"owner", std::move(owner)},
                       {"mapped", g.mapped},
                       {"unmapped", g.unmapped},
+                      {"copied", g.copied},
                       {"refused", g.refused}});
   };
   for (const auto& [pair, g] : grants_)
     add(pair.first.raw(), pair.second == no_domain ? Json() : Json(pair.second.raw()), g);
-  if (const Grants& g = other_grants_; g.mapped + g.unmapped + g.refused != 0) add(Json(), Json(), g);
+  if (const Grants& g = other_grants_; g.mapped + g.unmapped + g.copied + g.refused != 0)
+    add(Json(), Json(), g);
   all["domains"] = std::move(domains);
   all["grants"] = std::move(grants);
 }
@@ -141,8 +153,8 @@ std::string Summary::json(const LogHeader& header, const Namer& namer) const {
     const Operations& o = kinds_[k];
     if (o.count == 0) continue;
     Json one{{"count", o.count}};
+    if (is_judged(static_cast<pvmmu::TraceKind>(k))) one["refused"] = o.refused;
     if (is_operation(static_cast<pvmmu::TraceKind>(k))) {
-      one["refused"] = o.refused;
       one["unfinished"] = o.unfinished;
       one["mean_ns"] = header.nanoseconds(o.ticks) / static_cast<double>(o.count);
     }
@@ -180,9 +192,8 @@ std::string Summary::text(const LogHeader& header, const Namer& namer) const {
   out += fmt::format("{:<20} {:>10} {:>10} {:>10}\n", "", "count", "refused", "mean ns");
   for (const auto& [kind, one] : all["kinds"].items()) {
     out += fmt::format("{:<20} {:>10}", kind, one["count"].get<std::uint64_t>());
-    if (one.contains("mean_ns"))
-      out +=
-          fmt::format(" {:>10} {:>10.0f}", one["refused"].get<std::uint64_t>(), one["mean_ns"].get<double>());
+    if (one.contains("refused")) out += fmt::format(" {:>10}", one["refused"].get<std::uint64_t>());
+    if (one.contains("mean_ns")) out += fmt::format(" {:>10.0f}", one["mean_ns"].get<double>());
     out += '\n';
   }
   const auto counts = [&out](const char* title, const Json& object) {

@@ -27,7 +27,7 @@ class Summary {
     std::uint64_t events = 0, operations = 0, refused = 0, unfinished = 0;
   };
   struct Grants {
-    std::uint64_t mapped = 0, unmapped = 0, refused = 0;
+    std::uint64_t mapped = 0, unmapped = 0, copied = 0, refused = 0;
   };
   /// Pairs of domains; what others map of each other is counted together.
   static constexpr std::size_t most_pairs = 1024;

@@ -34,6 +34,18 @@ std::string change_of(const LogEvent& e) {
   return fmt::format(" ({} -> {})", state_of(e.before), state_of(e.after));
 }
 
+/// " copy from grant 8 of d1 frame 0x67, 64 bytes".
+std::string use_of(const LogEvent& e, const std::string& frame) {
+  std::string text = e.count < pvmmu::grant_purposes
+                         ? fmt::format(" {}", name(static_cast<pvmmu::GrantPurpose>(e.count)))
+                         : std::string();
+  if (e.grant) text += fmt::format(" grant {} of d{}", e.grant->ref.raw(), e.grant->lender.raw());
+  text += frame;
+  if (e.argument == 0) return text;
+  const bool unmaps = e.count == static_cast<std::uint64_t>(pvmmu::GrantPurpose::unmap);
+  return text + (unmaps ? fmt::format(" handle {}", e.argument) : fmt::format(" {} bytes", e.argument));
+}
+
 std::string subject_of(const LogEvent& e, const Namer& namer) {
   const std::string frame = e.frame == no_mfn ? std::string() : " frame " + hex(e.frame.raw());
   switch (e.kind) {
@@ -62,6 +74,7 @@ std::string subject_of(const LogEvent& e, const Namer& namer) {
     case TraceKind::machine_grew: return fmt::format(" to {} frames", e.count);
     case TraceKind::fill_windows: return fmt::format(" at {:#x} under {:#x}", e.argument, e.root.raw());
     case TraceKind::state: return fmt::format(" {} digests", e.digests.size());
+    case TraceKind::use_grant: return use_of(e, frame);
     default: return frame;
   }
 }
@@ -206,10 +219,10 @@ std::string json_of(const LogHeader& header, const LogEvent& e, const Namer& nam
   if (e.marks.cleared) json["cleared"] = true;
   if (e.marks.revoke) json["revoke"] = true;
   if (e.marks.continued) json["continued"] = true;
-  if (is_operation(e.kind)) {
-    json["verdict"] = is_refused(e) ? "refused" : e.refusal ? "unfinished" : "accepted";
-    json["cost_ns"] = header.nanoseconds(e.cost);
-  }
+  if (e.kind == TraceKind::use_grant && e.count < pvmmu::grant_purposes)
+    json["purpose"] = name(static_cast<pvmmu::GrantPurpose>(e.count));
+  if (is_judged(e.kind)) json["verdict"] = is_refused(e) ? "refused" : e.refusal ? "unfinished" : "accepted";
+  if (is_operation(e.kind)) json["cost_ns"] = header.nanoseconds(e.cost);
   if (e.refusal) json["refusal"] = json_refusal(*e.refusal);
   if (e.kind == TraceKind::protected_frame && !e.contents.empty()) {
     Json entries = Json::object();

@@ -27,6 +27,12 @@ def test_guests_that_grant_to_each_other_have_one_log(host: Pinfold, work: Path)
     maps = events(host, log, "op=map-grant", "verdict=accepted")
     assert maps and all(event["domain"] == 2 and event["grant"]["lender"] == 1 for event in maps)
     assert events(host, log, "op=unmap-grant", "domain=2")
+    copies = events(host, log, "op=use-grant", "verdict=accepted")
+    assert {(event["purpose"], event["grant"]["lender"], event["argument"]) for event in copies} >= {
+        ("copy from", 1, "0x8"), ("copy to", 1, "0x8")}
+    refused = {event["refusal"]["rule"] for event in events(host, log, "op=use-grant", "verdict=refused", "domain=2")}
+    assert refused >= {"grant.no-such-domain", "grant.no-such-entry", "grant.not-granted", "grant.foreign-frame",
+                       "grant.frame-in-use", "grant.no-l1-entry", "grant.past-the-page", "grant.unknown-handle"}
     lines = host("trace", log).stdout
     assert " d1 " in lines and " d2 " in lines
     assert host("report", log, "-o", work / "page.html").returncode == 0

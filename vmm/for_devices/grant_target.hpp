@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "pvmmu/errno.hpp"
 #include "pvmmu/lock.hpp"
+#include "pvmmu/trace.hpp"
 #include "pvmmu/types.hpp"
 #include "vmm/for_devices/frame_receiver.hpp"
 #include "vmm/for_devices/shared_page.hpp"
@@ -30,6 +32,15 @@ struct GrantedEntry {
   bool for_user = false;   ///< GNTMAP_application_map.
   unsigned available = 0;  ///< GNTMAP_guest_avail: three bits that are the guest's.
   GrantRef ref{0};         ///< The grant.
+};
+
+/// A use of a grant that began, or was refused before any entry of a page table was looked at.
+struct GrantAttempt {
+  pvmmu::GrantPurpose purpose{};
+  std::optional<GrantName> grant;  ///< None for a frame that is named by its number, or a handle.
+  Mfn frame = no_mfn;              ///< Where it is known.
+  std::uint64_t argument = 0;      ///< The bytes of a copy; the handle of an unmap.
+  std::optional<pvmmu::Rule> refused;
 };
 
 /// Offered by the domain to its grant table, in hypercalls. What is mapped of another domain is held in that
@@ -67,6 +78,9 @@ class GrantTarget {
   virtual void keep_to_the_end(std::shared_ptr<void> uses) = 0;
   /// Before guest code runs again on `by`, no vCPU of the domain uses a translation that was unmapped.
   virtual void flush_granted(pvmmu::Held held, VcpuId by) = 0;
+  /// For those who watch the domain (--trace-mmu). Uses by an entry of a page table are told by those
+  /// entries' operations.
+  virtual void tell(pvmmu::Held held, const GrantAttempt& attempt) = 0;
 };
 
 }  // namespace pinfold::vmm

@@ -39,22 +39,28 @@ std::optional<MachineAddr> GrantedFrames::find(pvmmu::Held held, const GrantPlac
   return entry_address(leaf->table, leaf->slot);
 }
 
+/// What the validator can't say, since it has not been asked.
+Status GrantedFrames::no_entry(pvmmu::Held held, pvmmu::GrantPurpose purpose, const GrantedEntry& entry) {
+  tell(held, {purpose, name_of(entry), entry.frame, 0, pvmmu::Rule::grant_no_l1_entry});
+  return fail(Errno::einval);
+}
+
 Status GrantedFrames::map_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
   const auto at = find(held, where);
-  if (!at) return fail(Errno::einval);
+  if (!at) return no_entry(held, pvmmu::GrantPurpose::map, entry);
   return status_of(parts_.mmu.map_granted(held, *at, entry_of(entry), name_of(entry)));
 }
 
 Status GrantedFrames::unmap_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry) {
   const auto at = find(held, where);
-  if (!at) return fail(Errno::einval);
+  if (!at) return no_entry(held, pvmmu::GrantPurpose::unmap, entry);
   return status_of(parts_.mmu.unmap_granted(held, *at, entry_of(entry), name_of(entry)));
 }
 
 Status GrantedFrames::replace_granted(pvmmu::Held held, const GrantPlace& where, const GrantedEntry& entry,
                                       GuestVaddr from) {
   const auto taken = find(held, {from.raw(), false, where.vcpu});
-  if (!taken) return fail(Errno::einval);
+  if (!taken) return no_entry(held, pvmmu::GrantPurpose::unmap, entry);
   // An address without an entry is at no place: the entry at `from` is cleared all the same.
   const auto at = find(held, where);
   return status_of(
@@ -100,6 +106,18 @@ void GrantedFrames::without_lock(pvmmu::DomainLock& held, VcpuId by, const std::
 void GrantedFrames::flush_granted(pvmmu::Held, VcpuId by) {
   (void)parts_.mmu.take_flush_duty();
   parts_.flush_all(by);
+}
+
+void GrantedFrames::tell(pvmmu::Held, const GrantAttempt& attempt) {
+  if (parts_.trace == nullptr) return;
+  pvmmu::TraceEvent event;
+  event.kind = pvmmu::TraceKind::use_grant;
+  event.grant = attempt.grant;
+  event.frame = attempt.frame;
+  event.argument = attempt.argument;
+  event.count = static_cast<std::uint64_t>(attempt.purpose);
+  if (attempt.refused) event.refusal.emplace().rule = *attempt.refused;
+  parts_.trace->event(event);
 }
 
 }  // namespace pinfold::vmm

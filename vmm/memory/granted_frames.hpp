@@ -20,6 +20,7 @@ class GrantedFrames final : public GrantTarget {
     FrameHolds& holds;
     std::function<Mfn(VcpuId)> kernel_root;  ///< The L4 that the vCPU's kernel runs on.
     std::function<void(VcpuId)> flush_all;   ///< Flushes all vCPUs, for this one.
+    pvmmu::TraceSink* trace = nullptr;       ///< Null: nobody watches.
   };
   explicit GrantedFrames(Parts parts) : parts_(std::move(parts)) {}
 
@@ -37,12 +38,14 @@ class GrantedFrames final : public GrantTarget {
   void without_lock(pvmmu::DomainLock& held, VcpuId by, const std::function<void()>& visit) override;
   void keep_to_the_end(std::shared_ptr<void> uses) override { kept_ = std::move(uses); }
   void flush_granted(pvmmu::Held held, VcpuId by) override;
+  void tell(pvmmu::Held held, const GrantAttempt& attempt) override;
 
   /// The domain's tables and view are gone.
   void end() { kept_.reset(); }
 
  private:
   [[nodiscard]] std::optional<MachineAddr> find(pvmmu::Held held, const GrantPlace& where) const;
+  [[nodiscard]] Status no_entry(pvmmu::Held held, pvmmu::GrantPurpose purpose, const GrantedEntry& entry);
   Parts parts_;
   std::shared_ptr<void> kept_;
 };

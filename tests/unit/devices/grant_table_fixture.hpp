@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "devices/grant_table.hpp"
@@ -31,6 +32,7 @@ class FakeGrantTarget : public vmm::GrantTarget {
 
   [[nodiscard]] tl::expected<vmm::SharedPage, Errno> hold_granted(pvmmu::Held, Mfn frame,
                                                                   GrantUse use) override {
+    if (hold_error) return fail(*hold_error);
     if (frame.raw() >= frame_count) return fail(Errno::einval);
     if (use == GrantUse::write && frame.raw() >= first_table) return fail(Errno::ebusy);
     ++holds;
@@ -89,12 +91,16 @@ class FakeGrantTarget : public vmm::GrantTarget {
     if (on_flush) on_flush();
   }
 
+  void tell(pvmmu::Held, const vmm::GrantAttempt& attempt) override { told.push_back(attempt); }
+
   [[nodiscard]] static bool is_entry(std::uint64_t at) { return at >= first_entry && at <= last_entry; }
   [[nodiscard]] std::size_t users_of(std::uint64_t frame) { return frames[frame].users(); }
 
   std::vector<FakePage> frames{frame_count};
   std::map<std::uint64_t, vmm::GrantedEntry> entries;
   vmm::GrantPlace last;
+  std::vector<vmm::GrantAttempt> told;
+  std::optional<Errno> hold_error;
   int flushes = 0, holds = 0;
   std::function<void()> on_flush;
   std::shared_ptr<void> kept;

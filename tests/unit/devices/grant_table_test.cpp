@@ -139,6 +139,87 @@ TEST_F(GrantTableTest, a_long_array_is_done_in_pieces) {
   EXPECT_EQ(status_of(count - 1), GNTST_bad_gntref);
 }
 
+/// Counts accesses, of which those that write fail from one on.
+struct WatchedMemory : FakeMemory {
+  [[nodiscard]] Status read(GuestVaddr from, std::span<std::byte> to) override {
+    ++reads;
+    return FakeMemory::read(from, to);
+  }
+  [[nodiscard]] Status write(GuestVaddr to, std::span<const std::byte> from) override {
+    if (!from.empty() && ++writes > most_writes) return fail(Errno::efault);
+    return FakeMemory::write(to, from);
+  }
+  int reads = 0, writes = 0, most_writes = 1000;
+};
+
+/// A list of copies, each from 8 bytes of frame 7 to another place of frame 8.
+struct GrantList : GrantTableTest {
+  void make(std::uint64_t at, std::uint16_t count) {
+    list = at;
+    for (std::uint16_t i = 0; i < count; ++i) {
+      target.frames[7].shared().store<std::uint64_t>(i * 8U, i + 1U);
+      gnttab_copy args{};
+      args.source.domid = args.dest.domid = DOMID_SELF;
+      args.source.u.gmfn = 7;
+      args.dest.u.gmfn = 8;
+      args.source.offset = args.dest.offset = static_cast<std::uint16_t>(i * 8);
+      args.len = 8;
+      args.status = 99;
+      ASSERT_TRUE(
+          watched.FakeMemory::write(GuestVaddr(at + i * sizeof args), std::as_bytes(std::span(&args, 1))));
+    }
+  }
+  std::int64_t copy(std::uint64_t count) {
+    vmm::Hypercall hypercall{VcpuId(0), 20, {GNTTABOP_copy, list, count}, watched, &lock.held};
+    return table.grant_table_op(hypercall);
+  }
+  std::int16_t status(std::uint64_t i) {
+    return watched.fetch<gnttab_copy>(GuestVaddr(list + i * sizeof(gnttab_copy)))->status;
+  }
+  std::uint64_t copied(std::uint64_t i) { return target.frames[8].shared().load<std::uint64_t>(i * 8); }
+
+  WatchedMemory watched;
+  std::uint64_t list = 0;
+};
+
+TEST_F(GrantList, is_done_whole_wherever_its_operations_lie) {
+  constexpr std::uint16_t count = 300;
+  for (const std::uint64_t at : {0x1000ULL, 0x1fffULL, 0x1fd8ULL, 0x1fd9ULL}) {
+    make(at, count);
+    EXPECT_EQ(copy(count), 0);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      ASSERT_EQ(status(i), GNTST_okay) << i;
+      ASSERT_EQ(copied(i), i + 1) << i;
+      target.frames[8].shared().store<std::uint64_t>(i * 8, 0);
+    }
+  }
+}
+
+TEST_F(GrantList, is_read_and_written_sixteen_operations_at_a_time) {
+  make(0x1000, 32);
+  EXPECT_EQ(copy(32), 0);
+  EXPECT_EQ(watched.reads, 2);
+  EXPECT_EQ(watched.writes, 4);
+}
+
+TEST_F(GrantList, in_memory_that_cant_be_written_does_one_operation) {
+  make(0x1000, 32);
+  watched.most_writes = 0;
+  EXPECT_EQ(copy(32), efault);
+  EXPECT_EQ(copied(0), 1U);
+  EXPECT_EQ(copied(1), 0U);
+}
+
+TEST_F(GrantList, that_goes_on_in_memory_that_cant_be_written_does_one_operation_there) {
+  // Six times sixteen operations, then six that are whole in the page; the next one is in both pages.
+  make(0x1000, 110);
+  watched.most_writes = 2 * 7;
+  EXPECT_EQ(copy(110), efault);
+  EXPECT_EQ(status(101), GNTST_okay);
+  EXPECT_EQ(copied(102), 103U);
+  EXPECT_EQ(copied(103), 0U);
+}
+
 TEST_F(GrantTableTest, unknown_and_absent_operations_say_so) {
   for (const std::uint32_t op : {3u, 12u, 13u, 0xfffu})
     EXPECT_EQ(call_at(op, FakeMemory::base, 1), enosys) << op;

@@ -3,10 +3,9 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <sstream>
 
-#include "pvmmu/rules.hpp"
+#include "pvmmu/rule_reasons.hpp"
 #include "test_of_rule.hpp"
 
 namespace pinfold::pvmmu::test {
@@ -14,29 +13,21 @@ namespace {
 
 constexpr const char* path = PINFOLD_SOURCE_DIR "/docs/rules.md";
 
-std::string name_of(Errno error) {
-  static const std::map<Errno, const char*> names{{Errno::eperm, "EPERM"},      {Errno::enomem, "ENOMEM"},
-                                                  {Errno::ebusy, "EBUSY"},      {Errno::einval, "EINVAL"},
-                                                  {Errno::enosys, "ENOSYS"},    {Errno::eacces, "EACCES"},
-                                                  {Errno::erestart, "ERESTART"}};
-  const auto found = names.find(error);
-  return found == names.end() ? "?" : found->second;
-}
-
 std::string document() {
   std::ostringstream out;
   out << "# The rules\n\n"
          "These are all rules by which pinfold refuses a change of a page table, of a descriptor table or of "
          "a domain's\n"
-         "reservation. The first column has the rule's name in reports and traces, the second the error that "
-         "the guest's\n"
-         "hypercall returns, the last the test that provokes the rule. `pvmmu/rules.hpp` is the source of "
-         "this "
-         "table; a test\ncompares the two.\n\n"
+         "reservation, or the use of a grant. The first column has the rule's name in reports and traces, "
+         "the "
+         "second the error that\n"
+         "the guest's hypercall returns, or the status of its operation; the last has the test that provokes "
+         "the rule.\n"
+         "`pvmmu/rules.hpp` is the source of this table; a test compares the two.\n\n"
          "| rule | error | what is refused | proved by |\n|---|---|---|---|\n";
   for (const RuleInfo& rule : rules)
-    out << "| `" << rule.name << "` | -" << name_of(rule.error) << " | " << rule.text
-        << " | `unit.pvmmu.Rule." << test_of(rule) << "` |\n";
+    out << "| `" << rule.name << "` | " << told(rule) << " | " << rule.text << " | `unit."
+        << (is_of_grants(rule) ? "devices.GrantRule." : "pvmmu.Rule.") << test_of(rule) << "` |\n";
   return out.str();
 }
 
@@ -49,7 +40,7 @@ TEST(RulesDocument, says_what_the_code_says) {
 }
 
 TEST(RulesDocument, knows_every_error_of_a_rule) {
-  for (const RuleInfo& rule : rules) EXPECT_NE(name_of(rule.error), "?") << rule.name;
+  for (const RuleInfo& rule : rules) EXPECT_NE(told(rule), "") << rule.name;
 }
 
 }  // namespace

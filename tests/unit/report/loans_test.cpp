@@ -114,9 +114,18 @@ TEST(Loans, count_what_is_refused) {
   trace::LogEvent event = grant_event(TraceKind::map_granted);
   event.refusal.emplace();
   loans.event(event, 1);
+  event.kind = TraceKind::use_grant;
+  loans.event(event, 1);
+  event.refusal.reset();
+  loans.event(event, 1);
+  // A frame by its number is nobody's grant.
+  event.refusal.emplace();
+  event.grant.reset();
+  loans.event(event, 1);
   const auto result = loans.result(2);
   EXPECT_THAT(result.loans, SizeIs(0));
-  EXPECT_EQ(result.pairs[0].refused, 1U);
+  ASSERT_THAT(result.pairs, SizeIs(1));
+  EXPECT_EQ(result.pairs[0].refused, 2U);
 }
 
 TEST(Loans, of_a_pair_are_kept_up_to_a_bound_and_all_counted) {

@@ -94,8 +94,10 @@ TEST(Text, of_every_event_is_one_line) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
 }
 
-LogEvent of_grant(pvmmu::TraceKind kind, bool refused) {
+LogEvent of_grant(pvmmu::TraceKind kind, bool refused,
+                  pvmmu::GrantPurpose purpose = pvmmu::GrantPurpose::map) {
   LogEvent e;
+  e.count = static_cast<std::uint64_t>(purpose);
   e.kind = kind;
   e.of_several = true;
   e.domain = DomId(2);
@@ -113,6 +115,38 @@ TEST(Filter, finds_a_grant_by_its_owner_and_reference) {
   EXPECT_FALSE(passes("grant=0", refused_update()));
 }
 
+TEST(Filter, finds_uses_of_grants_by_their_verdict) {
+  LogEvent e = of_grant(pvmmu::TraceKind::use_grant, false, pvmmu::GrantPurpose::copy_from);
+  EXPECT_TRUE(passes("op=use-grant verdict=accepted", e));
+  EXPECT_FALSE(passes("verdict=refused", e));
+  e.refusal.emplace().rule = pvmmu::Rule::grant_not_granted;
+  EXPECT_TRUE(passes("verdict=refused verdict=grant.not-granted lender=1", e));
+  EXPECT_FALSE(passes("verdict=accepted", e));
+}
+
+TEST(UseOfGrant, is_told_as_text_and_json) {
+  LogEvent e = of_grant(pvmmu::TraceKind::use_grant, false, pvmmu::GrantPurpose::copy_from);
+  e.frame = Mfn(0x67);
+  e.argument = 64;
+  EXPECT_NE(line_of({}, e, {}).find(" use-grant copy from grant 9 of d1 frame 0x67 64 bytes"),
+            std::string::npos)
+      << line_of({}, e, {});
+  EXPECT_NE(json_of({}, e, {}).find(R"("purpose":"copy from","verdict":"accepted")"), std::string::npos)
+      << json_of({}, e, {});
+  e.refusal.emplace().rule = pvmmu::Rule::grant_unknown_handle;
+  e.count = static_cast<std::uint64_t>(pvmmu::GrantPurpose::unmap);
+  e.argument = 7;
+  e.grant.reset();
+  e.frame = no_mfn;
+  const std::string line = line_of({}, e, {});
+  EXPECT_EQ(line.find("REFUSED "), 0U) << line;
+  EXPECT_NE(line.find("use-grant unmap handle 7 : grant.unknown-handle: "), std::string::npos) << line;
+  // A log of somebody else's may have any number there.
+  e.count = ~0ULL;
+  EXPECT_NE(line_of({}, e, {}).find("use-grant 7 bytes"), std::string::npos) << line_of({}, e, {});
+  EXPECT_EQ(json_of({}, e, {}).find("purpose"), std::string::npos);
+}
+
 TEST(Summary, of_several_domains_counts_what_each_did_and_mapped) {
   Summary summary;
   LogEvent first = refused_update();
@@ -122,15 +156,20 @@ TEST(Summary, of_several_domains_counts_what_each_did_and_mapped) {
   summary.add(of_grant(pvmmu::TraceKind::map_granted, true));
   summary.add(of_grant(pvmmu::TraceKind::unmap_granted, false));
   summary.add(of_grant(pvmmu::TraceKind::replace_granted, false));
+  for (const auto purpose : {pvmmu::GrantPurpose::copy_to, pvmmu::GrantPurpose::transfer})
+    summary.add(of_grant(pvmmu::TraceKind::use_grant, false, purpose));
+  summary.add(of_grant(pvmmu::TraceKind::use_grant, true));
   const std::string json = summary.json(LogHeader(), {});
   for (const char* part :
        {R"({"domain":1,"events":1,"operations":1,"accepted":0,"refused":1,"unfinished":0})",
-        R"({"domain":2,"events":4,"operations":4,"accepted":3,"refused":1,"unfinished":0})",
-        R"("grants":[{"mapper":2,"owner":1,"mapped":1,"unmapped":2,"refused":1}])"})
+        R"({"domain":2,"events":7,"operations":4,"accepted":3,"refused":1,"unfinished":0})",
+        R"("grants":[{"mapper":2,"owner":1,"mapped":1,"unmapped":2,"copied":1,"refused":2}])",
+        R"("use-grant":{"count":3,"refused":1})", R"("refused_by_rule":{"l1.foreign-frame":3})"})
     EXPECT_NE(json.find(part), std::string::npos) << json;
   const std::string text = summary.text(LogHeader(), {});
   EXPECT_NE(text.find("2 domains"), std::string::npos);
-  EXPECT_NE(text.find("domain 2 of domain 1                  1          2          1"), std::string::npos)
+  EXPECT_NE(text.find("domain 2 of domain 1                  1          2          1          2"),
+            std::string::npos)
       << text;
 }
 
