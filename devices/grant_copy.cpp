@@ -59,7 +59,7 @@ std::int16_t GrantTable::copy_between(vmm::Hypercall& call, const gnttab_copy& a
 
 void GrantTable::tell_copied(vmm::Hypercall& call, const gnttab_copy& args, GrantUse use,
                              const CopyEnd& end) {
-  if (!end.by_grant) return;
+  if (!end.by_grant || !target_.is_watched()) return;
   const GrantName name(is_self(end.domain) ? self_ : DomId(end.domain), end.grant.ref());
   target_.tell(*call.held, {purpose_of(use), name, end.grant.frame(), args.len, std::nullopt});
 }

@@ -49,7 +49,7 @@ std::int16_t GrantTable::map_by(std::uint32_t handle, vmm::Hypercall& call,
       !target_.map_granted(*call.held, {args.host_addr, is_by_entry, call.vcpu},
                            entry_of(DomId(args.dom), *page, args.flags)))
     return GNTST_general_error;
-  if ((args.flags & GNTMAP_host_map) == 0)
+  if ((args.flags & GNTMAP_host_map) == 0 && target_.is_watched())
     target_.tell(*call.held,
                  {GrantPurpose::map, GrantName(DomId(args.dom), page->ref()), page->frame(), 0, {}});
   maptrack_.at(handle) = {DomId(args.dom), std::move(*page),

@@ -78,9 +78,17 @@ class GrantTarget {
   virtual void keep_to_the_end(std::shared_ptr<void> uses) = 0;
   /// Before guest code runs again on `by`, no vCPU of the domain uses a translation that was unmapped.
   virtual void flush_granted(pvmmu::Held held, VcpuId by) = 0;
-  /// For those who watch the domain (--trace-mmu). Uses by an entry of a page table are told by those
-  /// entries' operations.
+  /// Does anybody watch the domain (--trace-mmu)?
+  [[nodiscard]] bool is_watched() const { return is_watched_; }
+  /// For those who watch. Uses by an entry of a page table are told by those entries' operations.
   virtual void tell(pvmmu::Held held, const GrantAttempt& attempt) = 0;
+
+ protected:
+  GrantTarget() = default;
+  explicit GrantTarget(bool is_watched) : is_watched_(is_watched) {}
+
+ private:
+  const bool is_watched_ = false;
 };
 
 }  // namespace pinfold::vmm

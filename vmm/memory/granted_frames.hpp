@@ -22,7 +22,7 @@ class GrantedFrames final : public GrantTarget {
     std::function<void(VcpuId)> flush_all;   ///< Flushes all vCPUs, for this one.
     pvmmu::TraceSink* trace = nullptr;       ///< Null: nobody watches.
   };
-  explicit GrantedFrames(Parts parts) : parts_(std::move(parts)) {}
+  explicit GrantedFrames(Parts parts) : GrantTarget(parts.trace != nullptr), parts_(std::move(parts)) {}
 
   [[nodiscard]] tl::expected<SharedPage, Errno> hold_granted(pvmmu::Held held, Mfn frame,
                                                              FrameUse use) override;

@@ -27,6 +27,7 @@ class FakeFrames : public vmm::SharedFrameSource {
 /// A guest with some frames, and with an L1 entry at each address from `first_entry` to `last_entry`.
 class FakeGrantTarget : public vmm::GrantTarget {
  public:
+  FakeGrantTarget() : GrantTarget(true) {}
   static constexpr std::uint64_t frame_count = 50, first_table = 40;
   static constexpr std::uint64_t first_entry = 0x10000, last_entry = 0x1ffff;
 
