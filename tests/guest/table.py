@@ -365,6 +365,12 @@ NEXT_DOOR = [
                 "pinfold: guest: .*its view (does not|keeps|held)", exit=6, options=("--plain-gate",),
                 monitor="pinfold_fallen_gate", on=Host.KVM)
       for way, frame in (*(("write", frame) for frame in THEIR_FRAMES[1:]), ("root", "l4"))),
+    # Entries of its grant table that are for somebody else.
+    *(next_door(f"forge_grants.{way}", "", *says, "^guest: nothing was reached by a forged grant", f"guest: {HOLD}",
+                f"guest: {AUDITED}", monitor=monitor, neighbours_words="names-tables")
+      for way, monitor, says in (("is_refused", "pinfold", ("^guest: the entry stands",)),
+                                 ("without_entries", "pinfold_entries_ignored",
+                                  ("A GRANT'S ENTRY PERMITS IS IGNORED", "^guest: the entry is ignored")))),
     # A frame that was granted for a time.
     *(next_door(f"stale_mapping.{way}", "neighbours-loan", *says, f"guest: {HOLD}", monitor=monitor, neighbours_words="takes-back")
       for way, monitor, says in (("is_refused", "pinfold", ("^guest: the validator stands",)),

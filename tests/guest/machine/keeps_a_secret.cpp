@@ -1,6 +1,7 @@
 // Keeps a secret in memory while a neighbour that knows in which frame attacks it. When the neighbour has
 // ended, everything is as it was. The neighbour is told of some other frames, too, one of which it may use
-// for a time. With "ends" this guest ends first, while the neighbour has that frame mapped.
+// for a time. With "ends" this guest ends first, while the neighbour has that frame mapped. With
+// "names-tables" its grant table has entries, for others than the neighbour, that name its page tables.
 #include "kit/neighbour.hpp"
 #include "machine/grants.hpp"
 
@@ -39,6 +40,16 @@ void take_back(Page* loan) {
   tell(mailbox->of_owner, 2);
 }
 
+/// Entries that permit the neighbour nothing, and would be a way to these tables if the monitor did not look
+/// at who is permitted what.
+void name_tables(const void* of) {
+  constexpr domid_t monitor = 0;
+  grant(read_only_ref, mfn_of(table_of(1, word(of))), granted_for_reading, monitor);
+  grant(table_ref, mfn_of(table_of(1, word(of))), granted, monitor);
+  grant(second_ref, root(), granted, monitor);
+  grant(forged_ref, ~0U, granted, monitor);
+}
+
 }  // namespace
 
 void test() {
@@ -46,6 +57,7 @@ void test() {
   Page *page = new_page(), *loan = new_page(), *other_page = new_page();
   for (u64 i = 0; i < 512; ++i) page->words[i] = secret_word(i);
   grant(secret_ref, mfn_of(loan));
+  if (asked_for("names-tables")) name_tables(page);
   owner_open_mailbox();
   for (int level = 1; level <= 4; ++level) mailbox->frames[level] = mfn_of(table_of(level, word(page)));
   mailbox->frames[0] = mfn_of(page);
