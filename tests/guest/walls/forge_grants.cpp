@@ -39,7 +39,8 @@ void test() {
     CHECK(copied_to(ref) < 0);
   }
   // By one of these it gets what it must not write, unless the entry says whose it is.
-  const bool ignored = try_map(table_ref, window(6), GNTMAP_device_map | GNTMAP_readonly).status == GNTST_okay;
+  const bool ignored =
+      try_map(table_ref, window(6), GNTMAP_device_map | GNTMAP_readonly).status == GNTST_okay;
   say(ignored ? "the entry is ignored" : "the entry stands");
   // What it may, it can.
   CHECK_EQ(copied_to(secret_ref), 0);
