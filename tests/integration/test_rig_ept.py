@@ -16,6 +16,12 @@ SOME = """
     walls.map_foreign_frame.read.mprotect walls.map_foreign_frame.execute.userfaultfd
     walls.forge_entries.new.mprotect walls.own_mirror.read.mprotect
     walls.fallen_gate.own-l1.mprotect walls.fallen_gate.execute.userfaultfd walls.fallen_gate.root.mprotect
+    boots.recursive_slot refused.linear_tables xsa.page_tables
+    walls.next_door.attack_a_neighbour walls.next_door.map_foreign_frame.read.mprotect
+    walls.next_door.map_foreign_frame.by-hypercall.mprotect walls.next_door.forge_entries.foreign
+    walls.next_door.own_mirror.write.mprotect walls.next_door.fallen_gate.execute.mprotect
+    walls.next_door.forge_grants.without_entries walls.next_door.stale_mapping.without_validator.mprotect
+    walls.next_door.dead_owner.secret.without_validator
 """.split()
 
 
