@@ -4,7 +4,7 @@ import pytest
 import table
 from harness.build import Build
 from harness.guest_test import Check, Host
-from harness.rig import Rig
+from harness.rig import DISK_PARSER, Rig
 
 SOME = """
     boots.powers_off boots.exceptions boots.iret_restores_registers boots.user_round_trip
@@ -41,7 +41,7 @@ def ept() -> Rig:
 def test_some_of_each_kind_of_guest(ept: Rig, build: Build) -> None:
     rows = table.rows(Host.RIG, SOME) + table.rows(Host.RIG_EPT)
     checks = host_checks(build) + [row.check(build, Host.RIG) for row in rows]
-    run = ept.run_checks(checks, "--ept", limit=6000)
+    run = ept.run_checks(checks, "--ept", *DISK_PARSER, limit=6000)
     assert not run.says("^FAILED  ")
     assert run.says(f"^{len(checks)} of {len(checks)} guests$")
     assert run.status == 0
