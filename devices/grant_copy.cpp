@@ -22,12 +22,12 @@ bool is_by_grant(GrantUse use, const gnttab_copy& args) {
   return (args.flags & (use == GrantUse::read ? GNTCOPY_source_gref : GNTCOPY_dest_gref)) != 0;
 }
 
-/// One end of a copy, as the guest names it.
-vmm::GrantAttempt attempt_of(GrantUse use, const gnttab_copy& args) {
+/// One end of a copy, as the domain `self` names it.
+vmm::GrantAttempt attempt_of(DomId self, GrantUse use, const gnttab_copy& args) {
   const auto& named = named_for(use, args);
   vmm::GrantAttempt attempt{purpose_of(use), {}, no_mfn, args.len, {}};
   if (is_by_grant(use, args))
-    attempt.grant = GrantName(DomId(named.domid), GrantRef(named.u.ref));
+    attempt.grant = GrantName(named.domid == DOMID_SELF ? self : DomId(named.domid), GrantRef(named.u.ref));
   else
     attempt.frame = Mfn(named.u.gmfn);
   return attempt;
@@ -49,7 +49,7 @@ std::int16_t GrantTable::copy_between(vmm::Hypercall& call, const gnttab_copy& a
   if (const auto bad = claim(call, args, GrantUse::write, ends.dest); bad != GNTST_okay) return bad;
   for (const GrantUse use : {GrantUse::read, GrantUse::write})
     if (named_for(use, args).offset + args.len > int{page_size})
-      return refuse(call, attempt_of(use, args), Rule::grant_past_page);
+      return refuse(call, attempt_of(self_, use, args), Rule::grant_past_page);
   call.spend(pvmmu::cost::page);
   ends.dest.written_page().copy_from(args.dest.offset, ends.source.page(), args.source.offset, args.len);
   tell_copied(call, args, GrantUse::read, ends.source);
@@ -69,11 +69,11 @@ std::int16_t GrantTable::check_domains(vmm::Hypercall& call, const gnttab_copy& 
   for (const GrantUse use : {GrantUse::read, GrantUse::write}) {
     const auto dom = named_for(use, args).domid;
     if (!is_self(dom) && !is_neighbour(DomId(dom)))
-      return refuse(call, attempt_of(use, args), Rule::grant_no_domain);
+      return refuse(call, attempt_of(self_, use, args), Rule::grant_no_domain);
   }
   for (const GrantUse use : {GrantUse::read, GrantUse::write})
     if (!is_by_grant(use, args) && named_for(use, args).domid != DOMID_SELF)
-      return refuse(call, attempt_of(use, args), Rule::grant_not_by_number);
+      return refuse(call, attempt_of(self_, use, args), Rule::grant_not_by_number);
   return GNTST_okay;
 }
 
@@ -87,12 +87,12 @@ std::int16_t GrantTable::claim(vmm::Hypercall& call, const gnttab_copy& args, Gr
   if (by_grant) {
     auto grant =
         use_grant(call, is_self(named.domid) ? self_ : DomId(named.domid), named.u.ref, use, GrantSpan::copy);
-    if (!grant) return refuse(call, attempt_of(use, args), grant.error());
+    if (!grant) return refuse(call, attempt_of(self_, use, args), grant.error());
     end.grant = std::move(*grant);
   } else {
     auto page = target_.hold_granted(*call.held, Mfn(named.u.gmfn), use);
     if (!page)
-      return refuse(call, attempt_of(use, args),
+      return refuse(call, attempt_of(self_, use, args),
                     page.error() == Errno::einval ? Rule::grant_foreign_frame : Rule::grant_frame_in_use);
     end.own = std::move(*page);
   }

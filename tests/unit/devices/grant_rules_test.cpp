@@ -180,6 +180,12 @@ TEST_F(GrantNeighbour, tells_of_what_was_copied_for_each_end_that_is_a_grant) {
   EXPECT_EQ(one.target.told.size(), 2U);
 }
 
+TEST_F(GrantNeighbour, tells_of_a_grant_of_its_own_by_its_number) {
+  EXPECT_EQ(copy(GNTCOPY_source_gref, granted(DOMID_SELF, 5), own(3)), GNTST_general_error);
+  ASSERT_EQ(one.target.told.size(), 1U);
+  EXPECT_EQ(one.target.told[0].grant, GrantName(DomId(1), GrantRef(5)));
+}
+
 TEST_F(GrantNeighbour, tells_of_a_map_only_if_no_entry_of_a_table_does) {
   two.grant(9, plain, 1, 7);
   EXPECT_EQ(one.map(2, 9).status, GNTST_okay);
