@@ -145,6 +145,16 @@ class Guest:
         self.kill()
 
 
+def stop(process: int) -> None:
+    """Stops it, and returns when none of its threads runs: a thread on another processor may still be at work when kill()
+    returns."""
+    os.kill(process, signal.SIGSTOP)
+    end = time.monotonic() + 30
+    while not all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in Path(f"/proc/{process}/task").glob("*/stat")):
+        assert time.monotonic() < end, "the process does not stop"
+        time.sleep(0.01)
+
+
 def session_of(process: Path) -> int | None:
     """The session of the process that this folder of /proc describes; None if it has ended, reaped or not."""
     try:

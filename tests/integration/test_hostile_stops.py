@@ -4,11 +4,10 @@ import os
 import re
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
-from harness.pinfold import Guest, Pinfold
+from harness.pinfold import Guest, Pinfold, stop
 from test_gdb import wait_for_socket
 
 
@@ -37,19 +36,10 @@ def test_it_can_be_paused(host: Pinfold, looping: Guest) -> None:
 
 def test_a_monitor_that_does_not_answer_is_listed(host: Pinfold, looping: Guest) -> None:
     monitor = looping.child()
-    os.kill(monitor, signal.SIGSTOP)
-    wait_until_stopped(monitor)
+    stop(monitor)
     assert is_listed(host, "^loops .* silent")
     os.kill(monitor, signal.SIGCONT)
     assert is_listed(host, "^loops .* running ")
-
-
-def wait_until_stopped(process: int) -> None:
-    for _ in range(300):
-        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T":
-            return
-        time.sleep(0.02)
-    raise AssertionError("the process does not stop")
 
 
 class Debugger:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness.images import Images
-from harness.pinfold import Guest, Pinfold
+from harness.pinfold import Guest, Pinfold, stop
 from test_formats import initrd_with, qemu_img, server_of, wait_until
 
 AUDITED = "audit: .*no reference left"
@@ -341,7 +341,7 @@ def test_a_server_that_takes_long_to_end_makes_no_other_guest_wait(host: Pinfold
         guest.wait_for(f"^{name}: calling")
     servers = {name: next(pid for pid in guest.processes() if f"{name}.qcow2" in Path(f"/proc/{pid}/cmdline").read_text())
                for name in ("one", "two")}
-    os.kill(servers["one"], signal.SIGSTOP)
+    stop(servers["one"])
     destroy = threading.Thread(target=lambda: host("destroy", "one"))  # it waits for the name to be free
     destroy.start()
     guest.wait_for("one: destroyed by a command")

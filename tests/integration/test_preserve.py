@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.pinfold import DEATH, Guest, Pinfold
+from harness.pinfold import DEATH, Guest, Pinfold, stop
 
 CRASHED, POWERED_OFF = 5, 0
 # What the guest program does, and the exit code after it.
@@ -104,7 +104,7 @@ def test_a_signal_ends_it(host: Pinfold, number: signal.Signals) -> None:
 
 def test_a_silent_one_is_destroyed(host: Pinfold) -> None:
     guest = preserved(host, "poweroff", "--on-poweroff", "preserve")
-    os.kill(guest.child(), signal.SIGSTOP)
+    stop(guest.child())
     assert host("destroy", "one").returncode == 0
     assert guest.exit_code(10) == POWERED_OFF
 
@@ -140,7 +140,7 @@ def test_destroying_the_old_life_leaves_the_new_one(host: Pinfold) -> None:
     """The first life reboots; the second one, under the same name, is to go on."""
     guest = ending(host, "reboot", "--on-reboot", "rename-restart")
     wait_until(lambda: "one-1" in listed(host), "no life is preserved")
-    os.kill(monitor_of(host, "one-1"), signal.SIGSTOP)  # so that destroy has to kill it
+    stop(monitor_of(host, "one-1"))  # so that destroy has to kill it
     assert host("destroy", "one-1").returncode == 0
     wait_until(lambda: state(host, "one-2") == "preserved", "it does not go on")
     guest.signal(signal.SIGTERM)

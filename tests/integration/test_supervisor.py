@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.pinfold import DEATH, Guest, Pinfold
+from harness.pinfold import DEATH, Guest, Pinfold, stop
 from harness.terminal import Terminal
 
 MONITOR_FAILED = 7
@@ -98,7 +98,7 @@ def test_a_signal_to_both_processes_counts_once(host: Pinfold) -> None:
 
 def test_a_second_signal_ends_it_at_once(host: Pinfold) -> None:
     guest = calling(host)
-    os.kill(guest.child(), signal.SIGSTOP)  # so that it does not answer the first
+    stop(guest.child())  # so that it does not answer the first
     guest.signal(signal.SIGTERM)
     time.sleep(0.3)
     assert guest.runs()

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness.images import Images
-from harness.pinfold import Guest, Pinfold
+from harness.pinfold import Guest, Pinfold, stop
 from harness.session import MOUNTS
 
 
@@ -120,7 +119,7 @@ def test_destroy_ends_a_paused_guest(host: Pinfold) -> None:
 
 def test_destroy_ends_a_guest_whose_monitor_does_not_answer(host: Pinfold) -> None:
     guest = calling(host, "one")
-    os.kill(guest.child(), signal.SIGSTOP)
+    stop(guest.child())
     assert host("destroy", "one").returncode == 0
     assert guest.exit_code(5) == 7
 
