@@ -35,6 +35,8 @@ BOOTS = [
     well("boots.hundred_thousand_tables", "--audit --memory 3400M", on=Host.KVM),
     # Nearly all of the guest's memory is page tables.
     well("boots.all_memory_is_tables", "--audit --memory 64M", quiet=True),
+    # The load of scripts/bench-neighbours, for one round.
+    well("machine.changes_tables"),
     # A machine that stays as it is; unit.cli.Host has one that grows.
     well("boots.machine_grows", quiet=True),
     # Memory below and above the frames that KVM reserves for itself.
