@@ -34,16 +34,17 @@ std::string change_of(const LogEvent& e) {
   return fmt::format(" ({} -> {})", state_of(e.before), state_of(e.after));
 }
 
-/// " copy from grant 8 of d1 frame 0x67, 64 bytes".
+/// " copy from grant 8 of d1 frame 0x67 64 bytes", " unmap handle 0".
 std::string use_of(const LogEvent& e, const std::string& frame) {
   std::string text = e.count < pvmmu::grant_purposes
                          ? fmt::format(" {}", name(static_cast<pvmmu::GrantPurpose>(e.count)))
                          : std::string();
   if (e.grant) text += fmt::format(" grant {} of d{}", e.grant->ref.raw(), e.grant->lender.raw());
   text += frame;
-  if (e.argument == 0) return text;
-  const bool unmaps = e.count == static_cast<std::uint64_t>(pvmmu::GrantPurpose::unmap);
-  return text + (unmaps ? fmt::format(" handle {}", e.argument) : fmt::format(" {} bytes", e.argument));
+  // An unmap that names its grant has a handle that is known.
+  if (e.count == static_cast<std::uint64_t>(pvmmu::GrantPurpose::unmap))
+    return e.grant ? text : text + fmt::format(" handle {}", e.argument);
+  return e.argument == 0 ? text : text + fmt::format(" {} bytes", e.argument);
 }
 
 std::string subject_of(const LogEvent& e, const Namer& namer) {

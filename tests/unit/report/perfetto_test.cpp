@@ -177,6 +177,25 @@ TEST(Perfetto, what_comes_behind_an_exits_last_operation_is_within_the_exit) {
   EXPECT_EQ(exit_end, flushed);
 }
 
+TEST(Perfetto, a_refused_use_of_a_grant_has_the_name_of_its_rule) {
+  std::vector<std::byte> log;
+  trace::LogSink sink(std::make_unique<trace::test::MemoryOutput>(log), {});
+  trace::test::World world(sink);
+  pvmmu::TraceEvent use;
+  use.kind = pvmmu::TraceKind::use_grant;
+  sink.event(use);
+  use.refusal.emplace().rule = pvmmu::Rule::grant_not_granted;
+  sink.event(use);
+  (void)sink.close();
+
+  const Decoded trace = exported(log);
+  std::vector<std::string> instants;
+  for (const Decoded::Event& event : trace.events)
+    if (event.type == instant && trace.names.at(event.name).find("grant") != std::string::npos)
+      instants.push_back(trace.names.at(event.name));
+  EXPECT_EQ(instants, (std::vector<std::string>{"use-grant", "refused: grant.not-granted"}));
+}
+
 TEST(Perfetto, counters_rise_with_the_tables_and_are_zero_at_the_end) {
   const Decoded trace = exported(trace::test::recorded_log());
   std::map<std::string, std::vector<std::uint64_t>> values;

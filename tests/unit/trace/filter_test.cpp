@@ -141,6 +141,9 @@ TEST(UseOfGrant, is_told_as_text_and_json) {
   const std::string line = line_of({}, e, {});
   EXPECT_EQ(line.find("REFUSED "), 0U) << line;
   EXPECT_NE(line.find("use-grant unmap handle 7 : grant.unknown-handle: "), std::string::npos) << line;
+  e.argument = 0;
+  EXPECT_NE(line_of({}, e, {}).find("use-grant unmap handle 0 : "), std::string::npos) << line_of({}, e, {});
+  e.argument = 7;
   // A log of somebody else's may have any number there.
   e.count = ~0ULL;
   EXPECT_NE(line_of({}, e, {}).find("use-grant 7 bytes"), std::string::npos) << line_of({}, e, {});
