@@ -181,7 +181,8 @@ protection_fault:
         testl $FLAG_TF, F_RFLAGS(%rsp)
         jnz slow
         mov F_RCX(%rsp), %ecx
-        lea -MSR_FS_BASE(%rcx), %eax
+        mov %ecx, %eax
+        sub $MSR_FS_BASE, %eax
         cmp $BASE_MSRS, %eax
         jae slow
         mov F_RIP(%rsp), %rsi
