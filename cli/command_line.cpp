@@ -109,6 +109,13 @@ void add_run(CLI::App& app, RunOptions& options, RunWords& words) {
       ->allow_extra_args(false)
       ->type_name("PLACE");
   app.add_option("--kvm", options.host.kvm_device, "KVM device")->capture_default_str();
+  add_choice<HostOptions::Resident>(
+      app, "--resident", options.host.resident,
+      {{"auto", HostOptions::Resident::automatic},
+       {"on", HostOptions::Resident::on},
+       {"off", HostOptions::Resident::off}},
+      "Finish plain page-table updates inside the VM: where the host can (auto; not with "
+      "--trace-mmu or --audit), with --audit as well, or never");
   add_console_options(app, options.console);
   add_choice<MessageFormat>(
       app, "--log-format", words.messages.format,

@@ -114,6 +114,11 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
              f.syscall_stays_at_cpl3 ? "not offered to guests here: it would take more exits"
                                      : "guests have it, as on Xen",
              "hidden from guests"),
+      yes_no("resident", vmm::traits_of(f).resident, "page tables are updated inside the VM",
+             "page tables are updated by the monitor alone", "plain updates take no exit",
+             f.shadow_paging()
+                 ? "KVM shadows page tables here: each update takes an exit"
+                 : "the processor's physical addresses have fewer than 40 bits: each update takes an exit"),
       yes_no("time_stamp_disable", f.time_stamp_disable_works, "CR4.TSD makes RDTSC fault",
              "CR4.TSD is ignored at CPL3", "a guest can keep its programs from the TSC",
              "programs can read the TSC whatever the guest's CR4.TSD says"),

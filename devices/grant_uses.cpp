@@ -19,10 +19,12 @@ Rule rule_of(Errno error) {
 
 std::int16_t status_of(Rule rule) {
   switch (rule) {
-#define X(id, name, status, text) \
+#define OF_TABLES(id, name, error, text)
+#define OF_GRANTS(id, name, status, text) \
   case Rule::id: return GNTST_##status;
-    PINFOLD_GRANT_RULES(X)
-#undef X
+    PINFOLD_RULES(OF_TABLES, OF_GRANTS)
+#undef OF_GRANTS
+#undef OF_TABLES
     default: return GNTST_general_error;
   }
 }

@@ -32,6 +32,7 @@ class Auditor {
         [this](Mfn table, unsigned shift, MirrorId window) { read_window(table, shift, window); });
     for (std::uint64_t i = 1; i < mmu_.machine_frames(); ++i) {
       if (mmu_.owns(Mfn(i))) compare(Mfn(i));
+      compare_window(Mfn(i));
       compare_borrowed(Mfn(i));
     }
     return std::move(findings_);
@@ -158,6 +159,16 @@ class Auditor {
     if (expected.refs > mappings.all() || expected.types > mappings.writers)
       report("borrowed frame %#" PRIx64 " has %u entries, %u writable, by %u mappings, %u for writing",
              mfn.raw(), expected.refs, expected.types, mappings.all(), mappings.writers);
+  }
+
+  /// Frames that code at CPL0 of the domain's VM may write are the domain's own L1 tables, and plain ones.
+  void compare_window(Mfn mfn) {
+    const FrameFacts& facts = mmu_.facts(mfn);
+    if (!mmu_.knows_window(mfn))
+      report("frame %#" PRIx64 " (%s) has a window that is%s open", mfn.raw(), name(facts.type).data(),
+             facts.window ? " not" : "");
+    if (facts.window && (!facts.mine || (is_protected(facts.type) && facts.type != FrameType::l1)))
+      report("frame %#" PRIx64 " (%s) has an open window", mfn.raw(), name(facts.type).data());
   }
 
   void compare(Mfn mfn) {

@@ -10,8 +10,9 @@ namespace pinfold::pvmmu {
 
 /// Three arrays with an element for each frame of the machine, apart from each other since code that changes
 /// L1 entries needs the first two, and may write only the second. With the owner's tag (FrameTable) a frame
-/// takes 22 bytes. All elements of a frame that is not the domain's are zero, and the host backs only parts
-/// that were written, so a domain pays for the frames that it has.
+/// takes 22 bytes. Where the domain's VM has the first two, code at CPL0 of it can write the second. All
+/// elements of a frame that is not the domain's are zero, and the host backs only parts that were written, so
+/// a domain pays for the frames that it has.
 ///
 /// - facts: what the frame is.
 /// - uses: references of the domain's L1 entries.
@@ -21,9 +22,10 @@ namespace pinfold::pvmmu {
 ///   count frames held by devices here, by atomic accesses.
 class DomainRecords {
  public:
-  /// `frames`: size of the machine; `most`: what it can grow to. Throws std::bad_alloc.
-  DomainRecords(std::uint64_t frames, std::uint64_t most)
-      : size_(frames), facts_(frames, most), uses_(frames, most), holds_(frames, most) {}
+  /// `frames`: size of the machine; `most`: what it can grow to; `in_vm`: facts and uses lie in pages of
+  /// their own, since a VM has them. Throws std::bad_alloc.
+  DomainRecords(std::uint64_t frames, std::uint64_t most, bool in_vm = false)
+      : size_(frames), facts_(frames, most, in_vm), uses_(frames, most, in_vm), holds_(frames, most, false) {}
 
   /// Frames of the machine that the domain knows of.
   [[nodiscard]] std::uint64_t size() const { return size_; }
@@ -46,6 +48,8 @@ class DomainRecords {
   }
   [[nodiscard]] FrameUses& uses(Mfn mfn) { return uses_[mfn.raw()]; }
   [[nodiscard]] const FrameUses& uses(Mfn mfn) const { return uses_[mfn.raw()]; }
+  [[nodiscard]] const SparseMemory& facts_memory() const { return facts_.memory(); }
+  [[nodiscard]] const SparseMemory& uses_memory() const { return uses_.memory(); }
   [[nodiscard]] std::uint32_t& holds(Mfn mfn) { return holds_[mfn.raw()]; }
   [[nodiscard]] std::uint32_t holds(Mfn mfn) const { return holds_[mfn.raw()]; }
 

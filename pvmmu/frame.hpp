@@ -56,6 +56,9 @@ struct FrameFacts {
   bool special : 1 = false;    ///< The monitor's own page, shared with the guest (shared_info, grant table):
                                ///< never freed by it.
   bool borrowed : 1 = false;   ///< Another domain's, which granted it, and mapped here (BorrowedFrames).
+  /// Code at CPL0 of the domain's VM may store into the frame, whatever protects it from the guest
+  /// (FrameView::open_window).
+  bool window : 1 = false;
   /// Of a table of level 2 to 4: above 0, how many of its entries name other tables of its level; below 0,
   /// how many entries of such tables name it. Never both.
   std::int16_t linear = 0;

@@ -36,6 +36,16 @@ class FrameView {
   /// contents stay. Once this returns, no processor of the domain does more with the frame than `loan` says.
   /// False: the host refused, and the access is what it was.
   [[nodiscard]] virtual bool lend(Mfn mfn, Loan loan) = 0;
+
+  // -- a second way to frames of the domain's own, for code that the guest does not control
+  /// From now on code at CPL0 of the domain's VM may store into the frame, although it may be read-only for
+  /// everything else there. False: it may not, because there is no such way or the host refused. A frame that
+  /// is revoked, or lent to nobody, is closed by that.
+  [[nodiscard]] virtual bool open_window(Mfn) { return false; }
+  /// Ends that, for a frame whose contents are to be believed. Once it returns, no processor stores into the
+  /// frame. False: the host refused.
+  [[nodiscard]] virtual bool close_window(Mfn) { return true; }
+  [[nodiscard]] virtual bool is_window_open(Mfn) const { return false; }
 };
 
 }  // namespace pinfold::pvmmu

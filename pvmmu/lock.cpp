@@ -11,6 +11,7 @@ namespace pinfold::pvmmu {
 
 void DomainMutex::lock() {
   lock_behind_others();
+  if (in_vm_ != nullptr && in_vm_->keep_out()) waits_.fetch_add(1, std::memory_order_relaxed);
   if (sharers_.empty()) return;
   taken_.store(true);
   for (DomainSharer* sharer : sharers_)
@@ -26,8 +27,14 @@ void DomainMutex::lock_behind_others() {
 }
 
 void DomainMutex::unlock() {
+  if (in_vm_ != nullptr) in_vm_->let_in();
   if (!sharers_.empty()) taken_.store(false, std::memory_order_release);
   mutex_.unlock();
+}
+
+void DomainMutex::share_with(SharersInVm* in_vm) {
+  const std::lock_guard lock(mutex_);
+  in_vm_ = in_vm;
 }
 
 DomainSharer::DomainSharer(DomainMutex& mutex) : mutex_(mutex) {

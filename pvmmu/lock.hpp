@@ -10,6 +10,19 @@ namespace pinfold::pvmmu {
 
 class DomainSharer;
 
+/// Sharers of a domain's lock that are no threads of the monitor: code that runs in the domain's VM. They can
+/// neither sleep nor be woken.
+class SharersInVm {
+ public:
+  /// Once it returns none of them is inside, and none comes in until let_in(). Whoever calls it has the
+  /// lock's mutex. Returns whether it had to wait.
+  virtual bool keep_out() = 0;
+  virtual void let_in() = 0;
+
+ protected:
+  ~SharersInVm() = default;
+};
+
 /// Guards everything of one domain that its vCPUs share: frame records, tables, mirrors, roots, hypercall
 /// state. Each domain has one; a vCPU takes it at its exit and releases it before it enters the guest or
 /// sleeps.
@@ -25,6 +38,8 @@ class DomainMutex {
   DomainMutex& operator=(const DomainMutex&) = delete;
   /// Do others wait? Then the holder may prefer to share it.
   [[nodiscard]] bool is_wanted() const { return waiting_.load(std::memory_order_relaxed) != 0; }
+  /// These share the lock, too, from now on. They outlive it, or are taken away by null.
+  void share_with(SharersInVm* in_vm);
   /// How often a thread that wanted the lock has had to wait for another one.
   [[nodiscard]] std::uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
 
@@ -41,6 +56,7 @@ class DomainMutex {
   std::atomic<unsigned> waiting_{0};  ///< For mutex_.
   std::atomic<std::uint64_t> waits_{0};
   std::vector<DomainSharer*> sharers_;  ///< Guarded by mutex_.
+  SharersInVm* in_vm_ = nullptr;        ///< As well.
 };
 
 /// Holding the domain's lock alone. A function that needs it takes `Held`, so it can't be called without.

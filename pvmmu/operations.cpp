@@ -9,7 +9,7 @@ namespace pinfold::pvmmu {
 Validator::Validator(const ValidatorParts& p)
     : domain_(p.domain),
       frames_(p.frames),
-      records_(p.frames.size(), p.frames.most()),
+      records_(p.frames.size(), p.frames.most(), p.records_in_vm),
       trace_(p.trace),
       short_way_end_(p.trace != nullptr ? 0 : records_.size()),
       machine_(p.machine),

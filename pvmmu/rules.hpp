@@ -10,8 +10,14 @@
 
 namespace pinfold::pvmmu {
 
+// All rules in the order of their numbers, which logs store: a new one goes to the end, whatever it is about.
+//
+// About page tables and descriptors:
 // X(identifier, "stable.name", error for the guest, "what the rule says")
-#define PINFOLD_RULES(X)                                                                                     \
+// About a domain's use of a grant, before any entry of a page table is looked at (devices/ applies them):
+// G(identifier, "stable.name", the status that the guest is told: GNTST_* of xen/grant_table.h without the
+// prefix, "what the rule says")
+#define PINFOLD_RULES(X, G)                                                                                  \
   X(entry_bad_flags, "entry.bad-flags", einval,                                                              \
     "a present entry has a bit set that its level does not allow")                                           \
   X(l1_no_such_frame, "l1.no-such-frame", eperm,                                                             \
@@ -65,38 +71,32 @@ namespace pinfold::pvmmu {
   X(view_cannot_lend, "view.cannot-lend", enomem,                                                            \
     "the host could not change the view's access to a frame that another domain granted")                    \
   X(upper_linear_chain, "upper.linear-chain", einval,                                                        \
-    "a table whose entries name others of its level is named by one, or would be (linear page tables)")
-
-// The rules by which a domain's use of a grant is refused before any entry of a page table is looked at. They
-// are applied in devices/; the numbers of all rules go on here, since logs store them.
-// X(identifier, "stable.name", the status that the guest is told: GNTST_* of xen/grant_table.h without the
-// prefix, "what the rule says")
-#define PINFOLD_GRANT_RULES(X)                                                                               \
-  X(grant_no_domain, "grant.no-such-domain", bad_domain, "no other domain of the machine has this number")   \
-  X(grant_no_entry, "grant.no-such-entry", bad_gntref, "the owner's grant table has no such entry")          \
-  X(grant_not_granted, "grant.not-granted", general_error,                                                   \
+    "a table whose entries name others of its level is named by one, or would be (linear page tables)")      \
+  G(grant_no_domain, "grant.no-such-domain", bad_domain, "no other domain of the machine has this number")   \
+  G(grant_no_entry, "grant.no-such-entry", bad_gntref, "the owner's grant table has no such entry")          \
+  G(grant_not_granted, "grant.not-granted", general_error,                                                   \
     "the owner's entry grants nothing to the domain, or not for writing")                                    \
-  X(grant_entry_changes, "grant.entry-changes", general_error,                                               \
+  G(grant_entry_changes, "grant.entry-changes", general_error,                                               \
     "the owner keeps changing the entry while it is to be marked as in use")                                 \
-  X(grant_foreign_frame, "grant.foreign-frame", bad_page,                                                    \
+  G(grant_foreign_frame, "grant.foreign-frame", bad_page,                                                    \
     "the frame that is named, by an entry or by its number, is not that domain's")                           \
-  X(grant_frame_in_use, "grant.frame-in-use", general_error,                                                 \
+  G(grant_frame_in_use, "grant.frame-in-use", general_error,                                                 \
     "the frame is to be written, and is in use as a page table or a descriptor page, or can't be counted")   \
-  X(grant_not_by_number, "grant.not-by-number", permission_denied,                                           \
+  G(grant_not_by_number, "grant.not-by-number", permission_denied,                                           \
     "a copy names a frame of another domain by its number, without a grant")                                 \
-  X(grant_past_page, "grant.past-the-page", bad_copy_arg, "a copy goes past the end of a page")              \
-  X(grant_maps_nowhere, "grant.maps-nowhere", bad_gntref,                                                    \
+  G(grant_past_page, "grant.past-the-page", bad_copy_arg, "a copy goes past the end of a page")              \
+  G(grant_maps_nowhere, "grant.maps-nowhere", bad_gntref,                                                    \
     "a map asks for neither an entry of a page table nor an address")                                        \
-  X(grant_no_handle, "grant.no-handle", no_space, "the domain has as many grants mapped as it may")          \
-  X(grant_unknown_handle, "grant.unknown-handle", bad_handle, "the domain has nothing mapped by the handle") \
-  X(grant_other_address, "grant.other-address", bad_dev_addr,                                                \
+  G(grant_no_handle, "grant.no-handle", no_space, "the domain has as many grants mapped as it may")          \
+  G(grant_unknown_handle, "grant.unknown-handle", bad_handle, "the domain has nothing mapped by the handle") \
+  G(grant_other_address, "grant.other-address", bad_dev_addr,                                                \
     "the address that a map gave is to be unmapped, and another one is named")                               \
-  X(grant_not_accepted, "grant.not-accepted", general_error,                                                 \
+  G(grant_not_accepted, "grant.not-accepted", general_error,                                                 \
     "no entry of the receiver's accepts a frame of the domain, or the receiver has no room for it")
 
 enum class Rule : std::uint8_t {
 #define X(id, name, told, text) id,
-  PINFOLD_RULES(X) PINFOLD_GRANT_RULES(X)
+  PINFOLD_RULES(X, X)
 #undef X
 };
 
@@ -109,10 +109,9 @@ struct RuleInfo {
 
 inline constexpr auto rules = std::to_array<RuleInfo>({
 #define X(id, name, error, text) {name, Errno::error, text, {}},
-    PINFOLD_RULES(X)
-#undef X
-#define X(id, name, status, text) {name, Errno::einval, text, "GNTST_" #status},
-        PINFOLD_GRANT_RULES(X)
+#define G(id, name, status, text) {name, Errno::einval, text, "GNTST_" #status},
+    PINFOLD_RULES(X, G)
+#undef G
 #undef X
 });
 

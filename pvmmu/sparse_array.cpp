@@ -14,8 +14,8 @@ constexpr std::size_t round_up(std::size_t n, std::size_t unit) { return (n + un
 
 }  // namespace
 
-SparseMemory::SparseMemory(std::size_t size, std::size_t most) {
-  if (most < large_page) {
+SparseMemory::SparseMemory(std::size_t size, std::size_t most, bool own_pages) {
+  if (most < large_page && !own_pages) {
     // Small machines are those of tests, where sanitizers watch the ends of what is on the heap.
     base_ = std::calloc(1, most);
     if (base_ == nullptr) throw std::bad_alloc();

@@ -11,13 +11,16 @@ namespace pinfold::pvmmu {
 /// not the 2 MiB pages around them, unless will_fill() asks for these.
 class SparseMemory {
  public:
-  /// Sizes in bytes: of what can be used at first, and what it can grow to. Throws std::bad_alloc.
-  SparseMemory(std::size_t size, std::size_t most);
+  /// Sizes in bytes: of what can be used at first, and what it can grow to. `own_pages`: nothing else may lie
+  /// in its pages. Throws std::bad_alloc.
+  SparseMemory(std::size_t size, std::size_t most, bool own_pages = false);
   SparseMemory(const SparseMemory&) = delete;
   SparseMemory& operator=(const SparseMemory&) = delete;
   ~SparseMemory();
 
   [[nodiscard]] void* base() const { return base_; }
+  /// Bytes of its address space, a multiple of 2 MiB; 0 without pages of its own.
+  [[nodiscard]] std::size_t reserved() const { return reserved_; }
   /// Makes the first `size` bytes usable. False: the host refuses, and nothing was changed.
   [[nodiscard]] bool grow(std::size_t size) const;
   /// All of [offset, offset + size) is about to be written: 2 MiB pages save page faults there. The host may
@@ -34,11 +37,12 @@ class SparseMemory {
 template <class T>
 class SparseArray {
  public:
-  SparseArray(std::uint64_t count, std::uint64_t most)
-      : memory_(std::make_shared<SparseMemory>(count * sizeof(T), most * sizeof(T))),
+  SparseArray(std::uint64_t count, std::uint64_t most, bool own_pages = false)
+      : memory_(std::make_shared<SparseMemory>(count * sizeof(T), most * sizeof(T), own_pages)),
         first_(static_cast<T*>(memory_->base())) {}
 
   [[nodiscard]] T& operator[](std::uint64_t i) const { return first_[i]; }
+  [[nodiscard]] const SparseMemory& memory() const { return *memory_; }
   /// An element for a reader that may outlive the array.
   [[nodiscard]] std::shared_ptr<const T> lasting(std::uint64_t i) const { return {memory_, &first_[i]}; }
   [[nodiscard]] bool grow(std::uint64_t count) const { return memory_->grow(count * sizeof(T)); }

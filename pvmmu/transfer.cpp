@@ -29,6 +29,7 @@ Verdict<> Validator::receive(Held, Mfn mfn, Pfn pfn) {
     if (!has_room()) return refuse(Rule::domain_limit, no_mfn);
     budget_.spend(cost::view);
     if (!view_.lend(mfn, Loan::read_write)) return refuse(Rule::view_cannot_lend, mfn);
+    view_.grant(mfn, 1);
     records_.will_fill(mfn, 1);
     mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
     ++owned_;

@@ -60,7 +60,7 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     if (is_table(type) && budget_.used_up()) return unfinished();
     // The frame becomes read-only in the view before it is checked: from here on no processor can change its
     // contents, and the host has dropped every writable translation of it that a processor had cached.
-    if (!view_.protect(mfn)) {
+    if (!protect_as(mfn, type)) {
       if (trace_ != nullptr) trace_host_refusal(mfn, false);
       return refuse(Rule::view_cannot_protect, mfn);
     }
@@ -79,6 +79,24 @@ Verdict<> Validator::become(Mfn mfn, FrameType type) {
     case FrameType::writable: break;
   }
   return {};
+}
+
+/// Takes the guest's way to store into a frame that gets a protected type. The way of the code at CPL0 is for
+/// L1 tables only: it is closed for all other types. Where it is open already it stays so, since a frame that
+/// was an L1 soon becomes one again. False: the host refused, and nothing was changed.
+bool Validator::protect_as(Mfn mfn, FrameType type) {
+  FrameFacts& frame = mutable_facts(mfn);
+  if (!view_.protect(mfn)) return false;
+  if (type == FrameType::l1) {
+    if (!frame.window) frame.window = view_.open_window(mfn);
+    return true;
+  }
+  if (frame.window && !view_.close_window(mfn)) {
+    view_.unprotect(mfn);
+    return false;
+  }
+  frame.window = false;
+  return true;
 }
 
 /// Drops one type reference and its general one. An upper table keeps its last one until its entries are

@@ -229,6 +229,11 @@ class Validator {
 
   /// What the domain may know of a frame: everything if the frame is its own, else only the owner.
   [[nodiscard]] Frame frame(Mfn mfn) const { return records_.frame(mfn, frames_.owner_tag(mfn)); }
+  /// Is the frame's window (FrameView::open_window) as its record says?
+  [[nodiscard]] bool knows_window(Mfn mfn) const { return view_.is_window_open(mfn) == facts(mfn).window; }
+  /// Where the records lie that code in the domain's VM uses: facts, which it may read, and uses, which it may
+  /// change.
+  [[nodiscard]] const DomainRecords& records() const { return records_; }
   /// The same of a frame of its own, without the counts; and for a reader that may outlive the validator.
   [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return records_.facts(mfn); }
   [[nodiscard]] std::shared_ptr<const FrameFacts> lasting_facts(Mfn mfn) const {
@@ -291,6 +296,7 @@ class Validator {
   }
   void drop_type(Mfn mfn);
   Verdict<> become(Mfn mfn, FrameType type);
+  [[nodiscard]] bool protect_as(Mfn mfn, FrameType type);
   void become_plain(Mfn mfn);
   /// To be called after a reference was dropped.
   void free_if_unreferenced(Mfn mfn) {

@@ -40,6 +40,8 @@ struct Validator::L1Records {
     else
       return true;
   }
+  [[nodiscard]] bool may_take(Pte want) const { return may_count(want.mfn()); }
+  void become_writable(Mfn mfn) const { Access::become_writable(mmu.records_.facts(mfn)); }
   [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
     return mmu.stays_l1(mfn) ? &mmu.facts(mfn) : nullptr;
   }

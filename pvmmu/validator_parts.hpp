@@ -29,6 +29,7 @@ struct ValidatorParts {
   TraceSink* trace = nullptr;                  ///< Gets an event of each operation; may be null.
   /// Windows that the domain may have (linear_windows.hpp); 0: linear page tables are refused.
   std::uint64_t most_windows = 0;
+  bool records_in_vm = false;  ///< Its VM has facts and uses, too: they lie in pages of their own.
 };
 
 /// The place of an entry. Small, so that it is passed in registers.

@@ -38,10 +38,14 @@ namespace {
 
 static_assert(sizeof(StatePage::iret) == sizeof(iret_context));
 static_assert(sizeof(GuestHandler) == 16, "the gate shifts a vector by 4");
+static_assert(sizeof(gate::ResidentRequest) == sizeof(mmu_update) && offsetof(mmu_update, ptr) == 0 &&
+                  std::has_single_bit(sizeof(mmu_update)),
+              "the gate copies whole lists, and shifts a number of requests");
 
 /// Instructions of two bytes, as a 16-bit load sees them (Intel SDM vol. 2).
 namespace opcode {
 constexpr unsigned rdmsr = 0x320f, wrmsr = 0x300f;
+constexpr unsigned cli = 0xfa;  // one byte; STI is 0xfb
 }  // namespace opcode
 
 static_assert(msr::gs_base == msr::fs_base + 1 && msr::kernel_gs_base == msr::fs_base + 2,
@@ -85,6 +89,7 @@ void layout() {
 
 void state_page();
 void state_page() {
+  CONSTANT(STATE_BEGIN, 0);
   STATE_FIELD(STATE_KERNEL_MODE, kernel_mode);
   STATE_FIELD(STATE_KERNEL_SP, kernel_sp);
   STATE_FIELD(STATE_KERNEL_SS, kernel_ss);
@@ -100,6 +105,8 @@ void state_page() {
   STATE_FIELD(STATE_WATCHES, watches);
   STATE_FIELD(STATE_GS_MOVED, gs_moved);
   STATE_FIELD(STATE_EMULATED, emulated);
+  STATE_FIELD(STATE_INTERRUPT_FLAGS, interrupt_flags);
+  STATE_FIELD(STATE_IO_PRIVILEGED, io_privileged);
   STATE_FIELD(STATE_SINGLE_STEPPED, single_stepped);
   STATE_FIELD(STATE_GUEST_RSP, guest_rsp);
   STATE_FIELD(STATE_REFUSED_VECTOR, refused_vector);
@@ -124,6 +131,13 @@ void state_page() {
   STATE_FIELD(STATE_TRAPS, traps);
   STATE_FIELD(STATE_BOUNCED, bounced);
   STATE_FIELD(STATE_HYPERCALLS, hypercalls);
+  STATE_FIELD(STATE_RESIDENT, resident);
+  STATE_FIELD(STATE_EMULATES_STORES, emulates_stores);
+  STATE_FIELD(STATE_REQUESTS, requests);
+  STATE_FIELD(STATE_CODE, code);
+  CONSTANT(RESIDENT_REQUESTS, gate::resident_requests);
+  CONSTANT(RESIDENT_UPDATE, gate::ResidentCall::update);
+  CONSTANT(RESIDENT_STORE, gate::ResidentCall::store);
   CONSTANT(BOUNCED_SYSCALLS, gate::bounced_syscalls);
   CONSTANT(BOUNCED_EVENTS, gate::bounced_events);
   CONSTANT(HANDLER_ADDRESS, offsetof(GuestHandler, address));
@@ -168,6 +182,7 @@ void processor() {
   CONSTANT(MSR_GS_BASE, msr::gs_base);
   CONSTANT(MSR_KERNEL_GS_BASE, msr::kernel_gs_base);
   CONSTANT(BASE_MSRS, msr::kernel_gs_base - msr::fs_base + 1);
+  CONSTANT(CLI_OPCODE, opcode::cli);
   CONSTANT(RDMSR_OPCODE, opcode::rdmsr);
   CONSTANT(WRMSR_OPCODE, opcode::wrmsr);
   CONSTANT(VECTOR_DB, vector::db);
@@ -194,6 +209,8 @@ void xen() {
   CONSTANT(INFO_PENDING, offsetof(vcpu_info, evtchn_upcall_pending));
   CONSTANT(INFO_MASK, offsetof(vcpu_info, evtchn_upcall_mask));
   CONSTANT(INFO_CR2, offsetof(vcpu_info, arch.cr2));
+  CONSTANT(MMU_UPDATE, __HYPERVISOR_mmu_update);
+  CONSTANT(REQUEST_SHIFT, bit_number(sizeof(mmu_update)));
   CONSTANT(STACK_SWITCH, __HYPERVISOR_stack_switch);
   CONSTANT(FPU_TASKSWITCH, __HYPERVISOR_fpu_taskswitch);
   CONSTANT(XEN_VERSION, __HYPERVISOR_xen_version);

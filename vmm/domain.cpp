@@ -38,7 +38,10 @@ Domain::~Domain() {
 }
 
 tl::expected<std::unique_ptr<Domain>, std::string> Domain::create(const Kvm& kvm, Machine& machine,
-                                                                  const DomainConfig& config) {
+                                                                  const DomainConfig& asked) {
+  DomainConfig config = asked;
+  if (std::max(config.frames, config.max_frames) > VmMemory::most_frames_with_windows)
+    config.host.resident = false;
   auto vm = kvm.create_vm();
   if (!vm) return tl::unexpected(vm.error().message);
   std::unique_ptr<Domain> domain;
@@ -66,11 +69,17 @@ void Domain::machine_grew(std::uint64_t to) {
   const pvmmu::DomainLock lock(mutex_);
   const std::size_t had = Machine::m2p_bytes(mmu_->machine_frames()), has = Machine::m2p_bytes(to);
   if (has > had) gate_->extend_machphys(memory_.machphys().plus(had / page_size), had, has);
+  if (resident_share_ != nullptr) {
+    gate_->extend_windows(VmMemory::windows(), mmu_->machine_frames(), to);
+    resident_share_->set_frames(to);
+  }
   mmu_->machine_grew(lock, to);
 }
 
 tl::expected<void, std::string> Domain::set_up(const Kvm& kvm) {
   create_validator();
+  if (config_.host.resident)
+    if (auto made = create_resident_path(); !made) return made;
   {
     const pvmmu::DomainLock lock(mutex_);
     if (auto allocated = allocate_frames(lock); !allocated) return allocated;
@@ -85,10 +94,10 @@ void Domain::create_validator() {
   gate_ = std::make_unique<Gate>(memory_.arena(), config_.vcpus, config_.host, memory_.machphys(),
                                  Machine::m2p_bytes(machine_.frames().size()));
   const std::uint64_t m2p_l4_slot = pvmmu::slot_of(pvmmu::Level::l4, GuestVaddr(gate_->machphys_address()));
-  mmu_ = std::make_unique<pvmmu::Validator>(
-      pvmmu::ValidatorParts{config_.id, machine_.frames(), machine_.pages(), machine_.m2p(),
-                            memory_.arena().mirrors(), stale_, memory_.view(), gate_->l4_slots(), m2p_l4_slot,
-                            memory_limit_.most(), config_.trace, pvmmu::most_windows(memory_limit_.most())});
+  mmu_ = std::make_unique<pvmmu::Validator>(pvmmu::ValidatorParts{
+      config_.id, machine_.frames(), machine_.pages(), machine_.m2p(), memory_.arena().mirrors(), stale_,
+      memory_.view(), gate_->l4_slots(), m2p_l4_slot, memory_limit_.most(), config_.trace,
+      pvmmu::most_windows(memory_limit_.most()), config_.host.resident});
   holds_ = std::make_unique<FrameHolds>(*mmu_, [this](Mfn frame, pvmmu::FrameType type) {
     end(Ending::isolation_fault,
         fmt::format("the monitor was about to write frame {:#x}, which it shares with the guest as data, and "
@@ -98,6 +107,23 @@ void Domain::create_validator() {
   granted_frames_ = std::make_unique<GrantedFrames>(
       GrantedFrames::Parts{*mmu_, *holds_, [this](VcpuId vcpu) { return cpu(vcpu).state().kernel_root; },
                            [this](VcpuId by) { flushes_.flush_all(by); }, config_.trace});
+}
+
+/// What the gate needs to finish page-table updates: the domain's records and windows, and a share of its
+/// lock.
+tl::expected<void, std::string> Domain::create_resident_path() {
+  const pvmmu::SparseMemory& facts = mmu_->records().facts_memory();
+  const pvmmu::SparseMemory& uses = mmu_->records().uses_memory();
+  if (auto added = memory_.add_records(vm_, facts, uses); !added)
+    return tl::unexpected(added.error().message);
+  gate_->map_records(VmMemory::facts(), VmMemory::uses(), facts.reserved());
+  gate_->extend_windows(VmMemory::windows(), 0, mmu_->machine_frames());
+  resident_share_ = std::make_unique<ResidentShare>(
+      ResidentShare::Parts{gate_->resident_flags(), gate_->control_page(), view().windows_complete(),
+                           [this](VcpuId id) { kick(id); }});
+  resident_share_->set_frames(mmu_->machine_frames());
+  mutex_.share_with(resident_share_.get());
+  return {};
 }
 
 /// Allocates the guest's memory, and then its shared_info page: PV GRUB looks for a frame of its memory whose

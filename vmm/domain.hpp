@@ -24,6 +24,7 @@
 #include "vmm/for_devices/events.hpp"
 #include "vmm/for_devices/hypercall.hpp"
 #include "vmm/for_devices/shared_frames.hpp"
+#include "vmm/gate/resident_share.hpp"
 #include "vmm/memory/frame_holds.hpp"
 #include "vmm/memory/granted_frames.hpp"
 #include "vmm/memory/memory_limit.hpp"
@@ -113,6 +114,8 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   [[nodiscard]] pvmmu::StaleLog& stale() { return stale_; }
   [[nodiscard]] Arena& arena() { return memory_.arena(); }
   [[nodiscard]] Gate& gate() { return *gate_; }
+  /// How the gate shares the domain's lock; null where it has no resident path.
+  [[nodiscard]] ResidentShare* resident_share() { return resident_share_.get(); }
   [[nodiscard]] TlbFlushes& flushes() { return flushes_; }
   [[nodiscard]] View& view() { return memory_.view(); }
   [[nodiscard]] MemoryLimit& memory_limit() { return memory_limit_; }
@@ -176,6 +179,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   [[nodiscard]] std::uint64_t most_frames() const override { return memory_limit_.most() + spare_frames; }
   void machine_grew(std::uint64_t to) override;
   void create_validator();
+  [[nodiscard]] tl::expected<void, std::string> create_resident_path();
   [[nodiscard]] tl::expected<void, std::string> allocate_frames(pvmmu::Held held);
   [[nodiscard]] bool allocate_memory(pvmmu::Held held);
   [[nodiscard]] tl::expected<void, std::string> create_processors();
@@ -195,6 +199,7 @@ class Domain final : public EventTarget, private SharedFrameSource, private Mach
   VmMemory memory_;
   MemoryLimit memory_limit_;
   std::unique_ptr<Gate> gate_;
+  std::unique_ptr<ResidentShare> resident_share_;
   pvmmu::StaleLog stale_;
   std::unique_ptr<pvmmu::Validator> mmu_;
   std::unique_ptr<FrameHolds> holds_;

@@ -27,6 +27,8 @@ struct HostTraits {
   bool tsc_invariant = true;
   /// CPL0 code in the VM runs natively, with two-dimensional paging: the gate uses its fast paths.
   bool fast_paths = false;
+  /// The gate finishes plain page-table updates, too (vmm/gate/resident.cpp).
+  bool resident = false;
   /// Breakpoints in the debug registers stop the guest. Otherwise they are kept, and have no effect.
   bool debug_registers = false;
   /// The guest may set CR4.FSGSBASE. Where each RDMSR leaves the VM it may not: a kernel that uses FSGSBASE

@@ -25,6 +25,14 @@ Json finished_in_the_vm(vmm::Domain& domain) {
   for (std::size_t i = 0; i < counts.hypercalls.size(); ++i)
     if (counts.hypercalls[i] != 0) all[domain.hypercalls().name(i)] = counts.hypercalls[i];
   all["segment base register"] = counts.base_registers;
+  all["interrupt flag"] = counts.interrupt_flags;
+  const auto resident = [&](pvmmu::ResidentWork work) {
+    return counts.resident[static_cast<std::size_t>(work)];
+  };
+  all["entry of an L1"] = resident(pvmmu::ResidentWork::l1_entry);
+  all["plain store to an L1"] = counts.resident_stores;
+  all["empty entry of an upper table"] = resident(pvmmu::ResidentWork::same_upper_entry);
+  all["data by mmu_update"] = resident(pvmmu::ResidentWork::plain_data);
   return all;
 }
 
@@ -48,6 +56,9 @@ Json counters_of(pvmmu::Held, vmm::Domain& domain) {
   calls["unknown"] = s.unknown_hypercalls;
   all["hypercalls"] = calls;
   all["finished_in_the_vm"] = finished_in_the_vm(domain);
+  const vmm::FastPathCounts in_vm = domain.gate().fast_path_counts();
+  all["left_by_the_resident_path"] = {{"needs the monitor", in_vm.resident[0]},
+                                      {"lock held", in_vm.resident_kept_out}};
   all["multicall_entries"] = s.multicall_entries;
   all["continuations"] = s.continuations;
   all["lock_waits"] = domain.mutex().waits();
@@ -66,6 +77,7 @@ Json counters_of(pvmmu::Held, vmm::Domain& domain) {
                 {"root_loads", m.root_loads},
                 {"first_writes_to_clean_pages", m.dirty_faults},
                 {"view_changes", domain.view().changes()},
+                {"window_changes", domain.view().window_changes()},
                 {"mirrors_in_use", domain.arena().mirrors().in_use()},
                 {"slow_syscalls", s.slow_syscalls},
                 {"entry_stubs", s.entry_stubs},

@@ -102,8 +102,9 @@ constexpr auto hypercalls = std::to_array<std::string_view>({"callback_op",
                                                              "unknown"});
 
 constexpr auto fast_paths = std::to_array<std::string_view>(
-    {"guest syscall", "page fault", "other exception", "event", "segment base register", "fpu_taskswitch",
-     "iret", "mmuext_op", "set_segment_base", "stack_switch", "xen_version"});
+    {"guest syscall", "page fault", "other exception", "event", "segment base register", "interrupt flag",
+     "entry of an L1", "plain store to an L1", "empty entry of an upper table", "data by mmu_update",
+     "fpu_taskswitch", "iret", "mmu_update", "mmuext_op", "set_segment_base", "stack_switch", "xen_version"});
 
 std::array<std::string_view, vmm::exit_reasons> exit_reasons() {
   std::array<std::string_view, vmm::exit_reasons> names;

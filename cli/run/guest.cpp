@@ -28,6 +28,7 @@ tl::expected<std::unique_ptr<Guest>, std::string> Guest::create(Host& host, DomI
   of_domain.processors = std::move(links.processors);
   of_domain.host = host.traits();
   if (links.debugged) of_domain.host.fast_paths = false;
+  if (links.debugged || links.watches_each_update) of_domain.host.resident = false;
   of_domain.audit_interval = links.audit_interval;
   of_domain.trace = links.trace;
   auto domain = vmm::Domain::create(host.kvm(), host.machine(), of_domain);

@@ -31,6 +31,8 @@ struct GuestLinks {
   Wirings wirings;                          ///< One for each interface of the configuration.
   pvmmu::TraceSink* trace = nullptr;        ///< Outlives the guest.
   bool debugged = false;                    ///< Its gate passes every trap on, for a debugger.
+  /// The monitor has to see each page-table update: the gate finishes none.
+  bool watches_each_update = false;
   std::uint64_t audit_interval = 0;         ///< MMU hypercalls between two audits; 0: none but the last.
   std::int64_t wall_offset_seconds = 0;     ///< How far the guest's wall clock is ahead of UTC.
   std::vector<vmm::Processors> processors;  ///< Of the host, for each vCPU; empty: any.

@@ -18,6 +18,7 @@ tl::expected<ProbedKvm, std::string> ProbedKvm::open(const HostOptions& options)
   ProbedKvm probed{std::move(*kvm), vmm::traits_of(*facts)};
   if (options.write_protection) probed.traits.protection = *options.write_protection;
   if (options.plain_gate) probed.traits.fast_paths = false;
+  if (options.plain_gate || options.resident == HostOptions::Resident::off) probed.traits.resident = false;
   return probed;
 }
 

@@ -1,6 +1,7 @@
 // Which KVM, and how it is used.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 
@@ -15,6 +16,10 @@ struct HostOptions {
   std::optional<vmm::WriteProtection> write_protection;
   /// Every exception and system call leaves to the monitor, as on hosts without two-dimensional paging.
   bool plain_gate = false;
+  /// Does the gate finish page-table updates? `automatic`: where the host lets it, and nobody wants to watch
+  /// each of them.
+  enum class Resident : std::uint8_t { automatic, on, off };
+  Resident resident = Resident::automatic;
 };
 
 }  // namespace pinfold::cli

@@ -90,6 +90,8 @@ GuestLinks Resident::links_of_life() {
   GuestLinks links;
   links.trace = life_->trace.get();
   links.debugged = links_.debugger.open();
+  links.watches_each_update =
+      links.trace != nullptr || (options_.watch.audit && options_.host.resident != HostOptions::Resident::on);
   links.audit_interval = options_.watch.audit ? options_.watch.audit_interval : 0;
   links.wall_offset_seconds = open_.wall_offset_seconds;
   links.processors = open_.processors;

@@ -58,8 +58,8 @@ auto fields(Is<WatchOptions> auto& watch) {
 }
 
 auto fields(Is<HostOptions> auto& host) {
-  auto& [kvm_device, write_protection, plain_gate] = host;
-  return std::tie(kvm_device, write_protection, plain_gate);
+  auto& [kvm_device, write_protection, plain_gate, resident] = host;
+  return std::tie(kvm_device, write_protection, plain_gate, resident);
 }
 
 auto fields(Is<ConsoleOptions> auto& console) {

@@ -20,7 +20,7 @@ template <class Memory, class Records, class Locks>
   if (mfn.raw() >= records_.size()) [[unlikely]]
     return mfn == all_ones_frame ? Rule::l1_invalid_frame : Rule::l1_no_such_frame;
 
-  FrameFacts& facts = records_.facts(mfn);
+  const FrameFacts& facts = records_.facts(mfn);
   if (!facts.mine) [[unlikely]]
     return Rule::l1_foreign_frame;
   FrameUses& uses = records_.uses(mfn);
@@ -32,7 +32,7 @@ template <class Memory, class Records, class Locks>
       // A frame has a protected type only as long as somebody relies on it.
       if (transition(type, is_protected(type), FrameType::writable) == Transition::refuse) [[unlikely]]
         return Rule::l1_writable_map_of_table;
-      Access::become_writable(facts);
+      records_.become_writable(mfn);
     }
   }
   Access::add(uses, want.writable());

@@ -18,8 +18,9 @@
 // - `uint64_t size()`: frames of the machine. `FrameFacts& facts(Mfn)` and `FrameUses& uses(Mfn)`: the record
 //   of one of these.
 // - `bool owns(Mfn)`: is it the domain's? Of any number.
-// - `bool may_count(Mfn)`: may references to the frame be added and dropped here, whatever others do
-//   meanwhile?
+// - `bool may_count(Mfn)`: may references to the frame be dropped here, whatever others do meanwhile?
+// - `bool may_take(Pte)`: may an entry's references be added here? If not, nothing is said about the entry.
+// - `void become_writable(Mfn)`: the frame, which had no type, is plain data that may be written.
 // - `const FrameFacts* plain_l1(Mfn)`: of an L1 whose entries may be changed here, or null.
 // - `void dropped_last(Mfn)`: called when no L1 entry refers to the frame any more.
 // - `void drop_of_others(Pte)`: called with an entry that named a frame which is not the domain's: drops the
@@ -103,7 +104,7 @@ class PlainL1 {
     const Pte mirrored = mirror.load();
     if (!leaf_is_plain_copy(old, mirrored) && leaf_differs(old, mirrored)) [[unlikely]]
       return {L1Outcome::Kind::forged};
-    if (!may_drop(old) || !records_.may_count(want.mfn())) [[unlikely]]
+    if (!may_drop(old) || !records_.may_take(want)) [[unlikely]]
       return {L1Outcome::Kind::unsettled};
     const Checked entry = check(want);
     if (!entry) [[unlikely]]

@@ -20,7 +20,7 @@ namespace pinfold::pvmmu::concurrency {
 class SharedView final : public FrameView {
  public:
   enum class Access : std::uint8_t { none, read_only, read_write };
-  SharedView(std::uint64_t frames, Pages machine) : access_(frames), machine_(machine) {}
+  SharedView(std::uint64_t frames, Pages machine) : access_(frames), windows_(frames), machine_(machine) {}
 
   /// Hooks that protect() calls before and after it makes the frame read-only, in the thread that holds the
   /// domain's lock: so that another vCPU can act exactly then.
@@ -36,11 +36,26 @@ class SharedView final : public FrameView {
   void grant(Mfn first, std::uint64_t count) override {
     for (std::uint64_t i = 0; i < count; ++i) set(first.plus(i), Access::read_write);
   }
-  void revoke(Mfn mfn) override { set(mfn, Access::none); }
+  void revoke(Mfn mfn) override {
+    windows_[mfn.raw()] = 0;
+    set(mfn, Access::none);
+  }
   bool lend(Mfn mfn, Loan loan) override {
+    if (loan == Loan::none) windows_[mfn.raw()] = 0;
     set(mfn, static_cast<Access>(loan));
     return true;
   }
+
+  // Under the domain's lock alone, as all that looks at windows.
+  bool open_window(Mfn mfn) override {
+    windows_[mfn.raw()] = 1;
+    return true;
+  }
+  bool close_window(Mfn mfn) override {
+    windows_[mfn.raw()] = 0;
+    return true;
+  }
+  [[nodiscard]] bool is_window_open(Mfn mfn) const override { return windows_[mfn.raw()] != 0; }
 
   /// A store by the guest's code, through any translation, however old. False: the view stopped it.
   bool guest_store(Mfn mfn, std::size_t slot, std::uint64_t value) {
@@ -58,6 +73,7 @@ class SharedView final : public FrameView {
   std::shared_mutex& stripe(Mfn mfn) { return stripes_[mfn.raw() % stripes_.size()]; }
   std::array<std::shared_mutex, 64> stripes_;
   std::vector<Access> access_;
+  std::vector<char> windows_;
   Pages machine_;
 };
 

@@ -31,6 +31,8 @@ BOOTS = [
         "user_round_trip")),
     # It reads its tables 50,000 times through linear entries.
     well("boots.recursive_slot", "--audit --stats", exits_at_most=500),
+    # Some 10,000 changes of page tables, of which the gate leaves the VM for few.
+    well("boots.updates_in_the_vm", "--audit --stats", exits_at_most=400),
     # More tables than a process may have mappings. The emulated machine has too little memory for this.
     well("boots.hundred_thousand_tables", "--audit --memory 3400M", on=Host.KVM),
     # Nearly all of the guest's memory is page tables.
@@ -264,6 +266,13 @@ FALLEN_GATE = [
              f"--write-protection {protection} --plain-gate --append {way}", "THE GATE IS THE GUEST'S", LEAVES_THE_GATE,
              "pinfold: .*its view (does not|keeps|held)", REGISTERS, guest="fallen_gate")
       for protection in PROTECTIONS for way in ("own-l1", "own-l4", "read", "write", "execute", "root")),
+    # By what the resident path has mapped, which is there with two-dimensional paging.
+    *(fallen(f"fallen_gate.{name}.{protection}", "fallen_gate", f"--write-protection {protection} --append '{ways}'",
+             "THE GATE IS THE GUEST'S", LEAVES_THE_GATE, "pinfold: .*its view (does not|keeps|held)", REGISTERS, guest="fallen_gate",
+             on=Host.RIG)
+      for protection in PROTECTIONS
+      for name, ways in (("window-own-l4", "window own-l4"), ("window-read", "window read"), ("window-write", "window write"),
+                         ("facts", "facts write"))),
     # Port accesses at CPL0 that the gate does not make. KVM finishes some of them itself.
     *(fallen(f"fallen_gate.{way}", "fallen_gate", f"--plain-gate --append {way}", LEAVES_THE_GATE, RAN_AT_CPL0, REGISTERS,
              guest="fallen_gate")
@@ -275,6 +284,20 @@ FALLEN_GATE = [
     GuestTest("bad.shuts_a_vcpu_down", "walls_fallen_gate", "--plain-gate --append nowhere", exit=5,
               says=("vCPU 0 shut down [(]triple fault[)] at an unknown address",), monitor="pinfold_fallen_gate",
               on=Host.RIG),
+]
+
+# The resident path lies: the monitor notices, or the view stops what comes of it.
+NEVER_COUNTED = "pinfold: .* never checked"
+LYING_GATE = [
+    *(fallen(f"lying_gate.{lie}", "lying_gate", f"--append {lie}", "THE RESIDENT PATH LIES", *says, guest="lying_gate", on=Host.RIG)
+      for lie, says in (
+          ("forges-uses", ("about to write a table", "pinfold: .*its view does not", REGISTERS)),
+          ("skips-mirror", ("about to clear an entry", NEVER_COUNTED, REGISTERS)),
+          ("wild-entry", ("about to clear an entry", NEVER_COUNTED, REGISTERS)),
+          ("keeps-lock", ("about to leave with the lock", "pinfold: the vCPU left the VM .* shared the domain's lock")),
+          ("writes-mirror", ("about to use a frame", "pinfold: .*its view", REGISTERS)))),
+    fallen("lying_gate.too-many-uses", "lying_gate", "--audit --append too-many-uses", "THE RESIDENT PATH LIES",
+           "leaves counts that are too high", "audit: .*references", guest="lying_gate", on=Host.RIG),
 ]
 
 # Entries that name the processor's own tables. Without the validator, the mirror can't name such a frame and names
@@ -396,7 +419,7 @@ DEAD = [NextDoorTest(f"walls.next_door.dead_owner.{what}", "walls_stale_mapping"
 FOLDERS = ("bad", "boots", "control", "debug", "disk", "events", "grants", "hostile", "machine", "net", "questions", "refused", "time",
            "vcpus", "walls", "xsa")
 ROWS: list[Row] = [*BOOTS, *REFUSED, *XSA, *GRANTS, *DEBUG, *VCPUS, *TIME, *EVENTS, *DEVICES, *BAD, *ENDS, *HOSTILE, *VIEW_ALONE,
-                   *MIRROR_ALONE, *FALLEN_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE, *NEXT_DOOR, *DEAD]
+                   *MIRROR_ALONE, *FALLEN_GATE, *LYING_GATE, *OWN_MIRROR, *UNTYPED, *STANDING, BESIDE, *NEXT_DOOR, *DEAD]
 # Tests with several vCPUs, or with several threads in the monitor. They also run under TSan.
 CONCURRENT = re.compile(r"(disk|events|net|time|vcpus)\.")
 # Tests that also run on the emulated machine with two processors, where vCPUs are in the gate, in the monitor and in

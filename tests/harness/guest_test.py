@@ -85,9 +85,12 @@ class GuestTest:
     def check(self, build: Build, host: Host) -> Check:
         kernel = str(build.guest(self.guest))
         words = [word.replace("{kernel}", kernel) for word in shlex.split(self.options)]
+        fast = host != Host.KVM
+        # There the gate updates page tables itself. An audit alone would turn that off, so guests run both ways.
+        if fast and "--audit" in words and "--resident" not in words:
+            words += ["--resident", "on"]
         memory = () if "--memory" in words else MEMORY
         command = (str(build.program(self.monitor)), "run", "--kernel", kernel, *memory, *words)
-        fast = host != Host.KVM
         return Check(self.name, command, self.exit, self.says, self.quiet, self.exits_at_most if fast else None)
 
 

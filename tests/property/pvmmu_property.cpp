@@ -110,6 +110,10 @@ TEST(ValidatorAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_acce
     }
     std::cout << name(kind) << ": " << tally.accepted[i] << " accepted, " << tally.refused[i] << " refused\n";
   }
+  for (std::size_t i = 0; i < resident_works; ++i) {
+    EXPECT_GT(tally.resident[i], 20U) << "the resident path hardly ever does what has number " << i;
+    std::cout << "resident path, " << i << ": " << tally.resident[i] << "\n";
+  }
 }
 
 TEST(ValidatorAndModel, linear_tables_are_read_with_and_without_a_fault) {

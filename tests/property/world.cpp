@@ -69,7 +69,7 @@ std::optional<std::string> World::run(const Operation& op, Tally& tally) {
     ++tally.accepted[kind];
     return compare(true);
   }
-  const Outcome outcome = apply(op);
+  const Outcome outcome = apply(op, tally);
   const bool accepted = !outcome.refused;
   ++(accepted ? tally.accepted : tally.refused)[kind];
   if (accepted != outcome.expected.empty())
@@ -241,7 +241,7 @@ std::optional<std::string> World::explore(int d, MirrorId table, Level level,
   return std::nullopt;
 }
 
-World::Outcome World::apply(const Operation& op) {
+World::Outcome World::apply(const Operation& op, Tally& tally) {
   test::FakeDomain& here = domain(op.domain);
   const auto d = static_cast<std::size_t>(op.domain);
   const auto& held = here.held;
@@ -257,6 +257,13 @@ World::Outcome World::apply(const Operation& op) {
       if (!preserve && op.choice % 2 == 1 &&
           here.update_concurrently({{test::entry_at(op.mfn, op.slot), want}}) == 1)
         return {std::nullopt, model_.update(op.domain, op.mfn, op.slot, want, false)};
+      // Half of the others are tried in the resident path first, which finishes them or does nothing.
+      if (op.choice % 8 < 4) {
+        const auto done = test::finish_resident(mmu, test::entry_at(op.mfn, op.slot), want, preserve);
+        ++tally.resident[static_cast<std::size_t>(done)];
+        if (done != ResidentWork::none)
+          return {std::nullopt, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
+      }
       const auto refused = error_of(in_pieces(here, op, [&] {
         return mmu.update(held, test::entry_at(op.mfn, op.slot), want,
                           preserve ? Preserve::accessed_and_dirty : Preserve::nothing);

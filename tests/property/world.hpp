@@ -12,6 +12,7 @@
 
 #include "fake_machine.hpp"
 #include "model.hpp"
+#include "native_resident.hpp"
 #include "operation.hpp"
 
 namespace pinfold::pvmmu::property {
@@ -21,6 +22,7 @@ struct Tally {
   std::array<std::uint64_t, kinds> accepted{}, refused{};
   /// Reads behind a linear entry, and those of them at which the processor faulted first.
   std::uint64_t linear_reads = 0, linear_faults = 0;
+  std::array<std::uint64_t, resident_works> resident{};  ///< Updates by what the resident path did with them.
 };
 
 /// For what is reported.
@@ -57,7 +59,7 @@ class World {
   };
 
   std::optional<std::string> run(const Operation& op, Tally& tally);
-  Outcome apply(const Operation& op);
+  Outcome apply(const Operation& op, Tally& tally);
   Outcome unmap_granted(const Operation& op);
   std::optional<std::string> apply_to_environment(const Operation& op, bool& done, Tally& tally);
   std::optional<std::string> allocate(const Operation& op, bool special);

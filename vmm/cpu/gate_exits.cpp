@@ -1,4 +1,6 @@
 // Exits by the gate's fast paths (gate_link.hpp), and the way back into the gate.
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "vmm/domain.hpp"
@@ -52,7 +54,11 @@ RunResult GuestCpu::run_to_the_guests_own_exit() {
   RunResult result = run_vcpu();
   const HostTraits& host = domain_.config().host;
   if (!host.fast_paths && !host.debug_registers) return result;
-  while (inside_gate(result) && !domain_.ended()) {
+  for (std::uint64_t returns = 0; inside_gate(result) && !domain_.ended(); ++returns) {
+    if (returns == ResidentShare::most_returns) {
+      domain_.end(Ending::isolation_fault, "the gate did not come to an end of its work");
+      return result;
+    }
     if (host.fast_paths) gate_link_.ask_to_come_out();
     vcpu_.set_immediate_exit(false);
     result = run_vcpu();
@@ -88,6 +94,16 @@ void GuestCpu::resume_in_gate(pvmmu::Held held) {
   if (gate_link_.cr3() == *cr3 && !duties.due(id_)) cr3.reset();
   if (cr3) duties.handed_over(id_);
   domain_.gate().resume(vcpu_, id_.raw(), regs_.cs, regs_.ss, cr3);
+}
+
+/// The gate leaves the VM only once it has left the lock that it shares. Where the view refused an access of
+/// its own, the exit itself is the report (on_view_fault).
+void GuestCpu::end_on_lock_not_left(pvmmu::Held, const RunResult& result) {
+  if (result.kind == RunResult::Kind::failed) return;
+  domain_.end(
+      Ending::isolation_fault,
+      fmt::format("the vCPU left the VM (KVM exit {}) while the gate said that it shared the domain's lock",
+                  vcpu_.shared().exit_reason));
 }
 
 void GuestCpu::on_fast_exit(pvmmu::DomainLock& lock, GateExit why) {

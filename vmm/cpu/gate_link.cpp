@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "vmm/emulate/io_ports.hpp"
 #include "vmm/hypercalls/hypercalls.hpp"
 
 namespace pinfold::vmm {
@@ -39,6 +40,22 @@ std::uint64_t GateLink::take() {
   return std::exchange(interruptions_, 0);
 }
 
+pvmmu::MmuCounters GateLink::take_entries() {
+  using Counters = pvmmu::MmuCounters;
+  constexpr std::size_t first = offsetof(StatePage, resident_entries);
+  pvmmu::MmuCounters taken;
+  const auto take = [&](std::size_t offset) {
+    const gate::StateField field = gate::StateField::at(first + offset);
+    const std::uint64_t counted = this->field(field);
+    if (counted != 0) set(field, 0);
+    return counted;
+  };
+  taken.entries_stored = take(offsetof(Counters, entries_stored));
+  if (taken.entries_stored == 0) return taken;
+  taken.entries_checked = take(offsetof(Counters, entries_checked));
+  return taken;
+}
+
 std::uint64_t GateLink::guest_rsp() const { return field(&StatePage::guest_rsp); }
 std::uint64_t GateLink::fault_address() const { return field(&StatePage::fault_address); }
 
@@ -64,8 +81,11 @@ void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
   set(&StatePage::exit_cr3, 0);
   set(&StatePage::kernel_cr3, kernel_cr3);
   set(&StatePage::user_cr3, user_cr3);
+  set(&StatePage::kernel_root, state.kernel_root.raw());
+  set(&StatePage::emulates_stores, parts_.assists.writable_page_tables ? 1 : 0);
   set(&StatePage::iopl, iopl ? std::uint64_t{state.iopl} << 12 : 0);
   set(&StatePage::iopl_check, iopl ? rflags::iopl : 0);
+  set(&StatePage::io_privileged, io_privileged(state.iopl, true, iopl) ? 1 : 0);
   set(&StatePage::iret_leaves, state.nmi.is_masked() ? 1 : 0);  // the monitor ends the masking
   set(&StatePage::gs_moved, 0);
   set(&StatePage::single_stepped, 0);

@@ -40,6 +40,8 @@ class GateLink {
   /// Takes over what the gate changed. How often the vCPU was interrupted inside the gate since the last
   /// time.
   [[nodiscard]] std::uint64_t take();
+  /// What the resident path checked and stored since the last time.
+  [[nodiscard]] pvmmu::MmuCounters take_entries();
   /// Why the gate left the VM; `none` where it did not. take() forgets it.
   void note_exit(GateExit why) { may_resume_ = why != GateExit::none && why != GateExit::broken; }
   /// Did the gate leave the VM itself, so that the vCPU may go on there?
@@ -57,7 +59,7 @@ class GateLink {
   /// The mirror that the gate runs on.
   [[nodiscard]] std::uint64_t cr3() const;
   /// Gives the gate what it needs: all that take() takes, handlers that changed, and the mirrors of both
-  /// modes' roots (0: none).
+  /// modes' roots (0: none). The kernel's root itself is in the CpuState.
   void give(std::uint64_t kernel_cr3, std::uint64_t user_cr3);
 
  private:

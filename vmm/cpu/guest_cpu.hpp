@@ -179,6 +179,7 @@ class GuestCpu final : private SleepSurroundings {
   void resume_in_gate(pvmmu::Held held);
   [[nodiscard]] SegmentBases bases_for(std::span<const std::byte> instruction);
   void on_fast_exit(pvmmu::DomainLock& lock, GateExit why);
+  void end_on_lock_not_left(pvmmu::Held held, const RunResult& result);
   void capture_return();
 
   // context.cpp

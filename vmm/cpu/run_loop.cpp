@@ -42,7 +42,9 @@ void GuestCpu::run() {
   vcpu_.shared().request_interrupt_window = host.syscall_stays_at_cpl3 && host.leaves_at_syscall ? 1 : 0;
 
   std::optional<pvmmu::DomainSharer> sharer;
-  if (domain_.config().vcpus > 1 && !traced_) sharer_ = &sharer.emplace(domain_.mutex());
+  // Where the gate finishes what several vCPUs could do together, they do the rest one by one.
+  if (domain_.config().vcpus > 1 && !traced_ && domain_.resident_share() == nullptr)
+    sharer_ = &sharer.emplace(domain_.mutex());
   pvmmu::DomainLock lock(domain_.mutex());
   create_host_timer(lock);
   stops_.set_at_rest(lock, false);
@@ -52,10 +54,14 @@ void GuestCpu::run() {
     domain_.statistics().monitor_ticks += entered_at - left_at;
     domain_.flushes().entered(id_);
     lock.unlock();
+    ResidentShare* const share = domain_.resident_share();
+    if (share != nullptr) share->enters(id_);
     const RunResult result = run_to_the_guests_own_exit();
     wakeup_.refuse_signals();
+    const bool left_with_lock = share != nullptr && share->leaves(id_);
     left_at = __rdtsc();
     lock.lock();
+    if (left_with_lock) end_on_lock_not_left(lock, result);
     domain_.flushes().left(id_);
     domain_.statistics().entered_at = entered_at;
     domain_.statistics().left_at = left_at;
@@ -162,6 +168,13 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   if (domain_.config().host.fast_paths)
     for (std::uint64_t n = gate_link_.take(); n != 0; --n)
       domain_.statistics().count(ExitReason::interrupted);
+  if (domain_.resident_share() != nullptr) {
+    const pvmmu::MmuCounters entries = gate_link_.take_entries();
+    if (entries.entries_stored != 0) {
+      domain_.mmu().count(lock, entries);
+      domain_.mmu_outcome(lock, *this, true);
+    }
+  }
   interrupted_ = false;
   repeats_fault_ = false;
   if (stubs_.under_way() && leaves_in_stub(lock, result)) return;

@@ -21,6 +21,8 @@ class AddressSpace {
   /// What slots 256 to 271 of every root's mirror hold.
   [[nodiscard]] const std::array<pvmmu::Pte, pvmmu::xen_slots>& l4_slots() const { return l4_slots_; }
 
+  /// Something will be mapped in the slot of this address once roots have been made with l4_slots().
+  void reserve_slot(std::uint64_t address) { (void)l3_of(address); }
   void map_page(std::uint64_t address, Mfn frame, std::uint64_t flags);
   /// Maps 2 MiB pages. `frame` is aligned to their size.
   void map_large(std::uint64_t address, Mfn frame, std::size_t bytes, std::uint64_t flags);

@@ -44,11 +44,11 @@ bool Gate::in_debug_entry(GateAddress at) {
 }
 
 bool Gate::in_fast_paths(std::uint32_t cpu, GateAddress at) {
-  return in_page(at.raw(), page_address(cpu, fast_text_page));
+  return in_page(at.raw(), page_address(cpu, fast_text_page)) || in_page(at.raw(), resident_text);
 }
 
 GateExit Gate::fast_exit(std::uint32_t cpu, GateAddress at) {
-  if (!in_fast_paths(cpu, at)) return GateExit::none;
+  if (!in_page(at.raw(), page_address(cpu, fast_text_page))) return GateExit::none;
   const std::uint64_t offset = at.raw() - page_address(cpu, fast_text_page);
   if (offset >= fast_offset(pinfold_fast_return) &&
       offset <= fast_offset(pinfold_fast_return_out) + out_length)

@@ -7,7 +7,7 @@
 // and need not save or trust a register of the guest's first. It never enables interrupts.
 //
 // Rules that keep it safe:
-//  - It accesses guest memory in four places, through the guest's own tables. Before that it refuses addresses in the
+//  - It accesses guest memory in six places, through the guest's own tables. Before that it refuses addresses in the
 //    hypervisor's slots, which alone have supervisor pages. A fault there, or in a load of a guest's selector, goes to
 //    a fixup; until then nothing was changed that the monitor would look at. Each word is read once.
 //  - It reads the mirrors in one place, with the same fixup. They are mapped read-only, and no
@@ -44,6 +44,12 @@
         push %rbx
         push %rsi
         push %rdi
+        .endm
+
+        // Calls resident.cpp with what RDI and RSI say. It changes RAX, RCX, RDX, RSI, RDI and R8 to R11.
+        .macro call_resident
+        lea STATE(BEGIN), %rdx
+        call *STATE(RESIDENT)
         .endm
 
         .macro pop_registers
@@ -168,9 +174,10 @@ device_not_available:
         movq $0, STATE(TASK_SWITCHED)
         jmp bounce_exception
 
-        // RDMSR and WRMSR of a segment base by the guest's kernel are emulated here. With FSGSBASE, Linux reads the
-        // inactive GS base at each context switch. Anything else that raises #GP is left to the monitor, and so is a
-        // base that is not canonical, or an instruction with a prefix.
+        // Instructions of the guest's kernel that need no judgement are emulated here: CLI and STI, which do nothing if the
+        // kernel may use them, and RDMSR and WRMSR of a segment base. (Linux boots with thousands of the first. With
+        // FSGSBASE, it reads the inactive GS base at each context switch.) Anything else that raises #GP is left to the
+        // monitor, and so is a base that is not canonical, or an instruction with a prefix.
 protection_fault:
         cmpq $0, F_ERROR(%rsp)
         jne slow
@@ -180,16 +187,24 @@ protection_fault:
         jne slow
         testl $FLAG_TF, F_RFLAGS(%rsp)
         jnz slow
-        mov F_RCX(%rsp), %ecx
-        mov %ecx, %eax
-        sub $MSR_FS_BASE, %eax
-        cmp $BASE_MSRS, %eax
-        jae slow
         mov F_RIP(%rsp), %rsi
         refuse_hypervisors %rsi, %rax
 instruction_loads:
         movzwl (%rsi), %ebx
 instruction_loads_behind:
+        lea -CLI_OPCODE(%rbx), %eax
+        cmp $1, %al  // STI's opcode is the next one
+        ja 1f
+        cmpq $0, STATE(IO_PRIVILEGED)
+        je slow
+        incq STATE(INTERRUPT_FLAGS)
+        mov $1, %eax
+        jmp 3f
+1:      mov F_RCX(%rsp), %ecx
+        mov %ecx, %eax
+        sub $MSR_FS_BASE, %eax
+        cmp $BASE_MSRS, %eax
+        jae slow
         cmp $RDMSR_OPCODE, %ebx
         jne 1f
         rdmsr
@@ -205,9 +220,10 @@ instruction_loads_behind:
         jne slow
         wrmsr
         movq $1, STATE(GS_MOVED)
-2:      addq $2, F_RIP(%rsp)
+2:      incq STATE(EMULATED)
+        mov $2, %eax
+3:      add %rax, F_RIP(%rsp)
         andq $~FLAG_RF, F_RFLAGS(%rsp)
-        incq STATE(EMULATED)
         jmp leave
 
         // A page that is not present is a fault for the guest. So is a program's write to a page that its tables make
@@ -232,7 +248,7 @@ page_fault:
         // in all levels above L1.
 forbidden_write:
         cmpq $0, STATE(KERNEL_MODE)
-        jne slow
+        jne kernel_store
         mov %rcx, %rdi
         mov STATE(USER_CR3), %rdx
         mov STATE(ARENA), %rsi
@@ -263,6 +279,51 @@ walk_loads_behind:
         jnz slow
 3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
+
+        // A kernel's write to a read-only page: if it is one of two instructions, in 64-bit code, and hits an entry of
+        // an L1, the resident path may emulate it (resident.cpp).
+kernel_store:
+        cmpq $0, STATE(RESIDENT)
+        je slow
+        cmpq $0, STATE(EMULATES_STORES)
+        je slow
+        cmpq $CODE64, F_CS(%rsp)
+        jne slow
+        testl $FLAG_TF, F_RFLAGS(%rsp)
+        jnz slow
+        mov F_RIP(%rsp), %rsi
+        refuse_hypervisors %rsi, %rax
+code_loads:
+        mov (%rsi), %rax
+        mov 8(%rsi), %rcx
+code_loads_behind:
+        mov %rax, STATE(CODE)
+        mov %rcx, STATE(CODE + 8)
+        cld
+        push %r15
+        push %r14
+        push %r13
+        push %r12
+        push %r11
+        push %r10
+        push %r9
+        push %r8
+        push %rbp
+        mov $RESIDENT_STORE, %edi
+        mov %rsp, %rsi
+        call_resident
+        pop %rbp
+        pop %r8
+        pop %r9
+        pop %r10
+        pop %r11
+        pop %r12
+        pop %r13
+        pop %r14
+        pop %r15
+        test %rax, %rax
+        jz slow
+        jmp leave
 
         // -- Pushes a frame of what is interrupted (the F_ fields, R11) for the guest's kernel and returns to the handler
         // that RBX points to.
@@ -428,6 +489,8 @@ nested:
         fixup walk_loads, walk_loads_behind, fixed
         fixup instruction_loads, instruction_loads_behind, fixed
         fixup operation_loads, operation_loads_behind, fixed
+        fixup request_loads, request_loads_behind, fixed
+        fixup code_loads, code_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx
         cmp %rcx, %rax

@@ -11,10 +11,12 @@ namespace pinfold::vmm {
 using namespace gate;
 namespace bit = pvmmu::bit;
 
-std::uint64_t Gate::pages_needed(std::uint32_t cpus, std::uint64_t mirrors) {
+std::uint64_t Gate::pages_needed(std::uint32_t cpus, std::uint64_t mirrors, std::uint64_t windows) {
   constexpr std::uint64_t frames_of_an_l2 = 1ULL << 18;
   // Text, IDT, and the tables that map all this.
-  return cpus * used_pages + 64 + mirrors / frames_of_an_l2;
+  const std::uint64_t needed = cpus * used_pages + 64 + mirrors / frames_of_an_l2 + windows / frames_of_an_l2;
+  constexpr std::uint64_t frames_per_large = pvmmu::entries_per_table;
+  return (needed + frames_per_large - 1) / frames_per_large * frames_per_large;
 }
 
 Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphys_frame,
@@ -26,7 +28,10 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
       syscall_text_(arena.take_fixed()),
       kernel_text_(arena.take_fixed()),
       idt_(arena.take_fixed()),
+      resident_text_(arena.take_fixed()),
+      control_page_(arena.take_fixed()),
       areas_(arena, cpus),
+      cpus_(cpus),
       states_(areas_, cpus),
       segment_tables_(arena, areas_, space_) {
   if (cpus > max_cpus) std::abort();
@@ -38,10 +43,43 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
   space_.map_page(kernel_text, kernel_text_, supervisor);
   space_.map_page(idt, idt_, data);
   map_machphys(machphys_frame, 0, machphys_bytes);
-  // Where KVM has to see stores to mirrors, entry stubs make them here. The fast paths only read mirrors.
+  space_.map_page(gate::resident_text, resident_text_, supervisor);
+  space_.map_page(gate::control_page, control_page_, data);
+  if (host.resident)
+    for (const std::uint64_t slot : {facts_slot, uses_slot, windows_slot})
+      space_.reserve_slot(slot_base(slot));
+  // Where KVM has to see stores to mirrors, entry stubs make them here. The fast paths only read mirrors, and
+  // the resident path stores into them. The gate's own pages are not among what it can write here.
+  const Mfn mirrors = arena.mirrors().frame(pvmmu::no_mirror);
   if (host.stale_entries || host.fast_paths)
-    space_.map_large(slot_base(arena_slot), arena.first_frame(), arena.size(),
-                     host.stale_entries ? data : supervisor | bit::no_execute);
+    space_.map_large(slot_base(arena_slot), mirrors,
+                     arena.size() - (mirrors.raw() - arena.first_frame().raw()) * page_size,
+                     host.stale_entries || host.resident ? data : supervisor | bit::no_execute);
+}
+
+/// Each is under one L2, as the machine-to-phys table is.
+void Gate::map_records(Mfn facts, Mfn uses, std::size_t record_bytes) {
+  space_.map_large(slot_base(facts_slot), facts, record_bytes, supervisor | bit::no_execute);
+  space_.map_large(slot_base(uses_slot), uses, record_bytes, data);
+}
+
+void Gate::extend_windows(Mfn frame, std::uint64_t from, std::uint64_t to) {
+  constexpr std::uint64_t frames_per_large = pvmmu::entries_per_table;
+  from = from / frames_per_large * frames_per_large;  // its first large page may be there already
+  space_.map_large(slot_base(windows_slot) + from * page_size, frame.plus(from), (to - from) * page_size,
+                   data);
+}
+
+std::vector<std::uint64_t*> Gate::resident_flags() const {
+  std::vector<std::uint64_t*> flags;
+  for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu)
+    flags.push_back(reinterpret_cast<std::uint64_t*>(areas_.bytes(cpu, state_page) +
+                                                     offsetof(StatePage, resident_inside)));
+  return flags;
+}
+
+gate::ControlPage& Gate::control_page() const {
+  return *reinterpret_cast<gate::ControlPage*>(arena_.bytes(control_page_));
 }
 
 /// All of it is under one L2, which is there from the beginning: 512 MiB for the largest machine.
@@ -53,6 +91,8 @@ void Gate::map_machphys(Mfn frame, std::size_t from, std::size_t to) {
 void Gate::build_text() {
   std::memcpy(arena_.bytes(syscall_text_), pinfold_gate_user_begin,
               static_cast<std::size_t>(pinfold_gate_user_end - pinfold_gate_user_begin));
+  std::memcpy(arena_.bytes(resident_text_), __start_pinfold_resident_text,
+              static_cast<std::size_t>(__stop_pinfold_resident_text - __start_pinfold_resident_text));
   std::memcpy(arena_.bytes(kernel_text_), pinfold_gate_kernel_begin,
               static_cast<std::size_t>(pinfold_gate_kernel_end - pinfold_gate_kernel_begin));
 }
@@ -92,6 +132,8 @@ void Gate::build_fast_paths(std::uint32_t cpu) {
   space_.map_page(page_address(cpu, info_page), Mfn(0), 0);
   set_state(cpu, &StatePage::info, page_address(cpu, info_page));  // not present until map_info()
   set_state(cpu, &StatePage::arena, arena_address(Mfn(0), 0));
+  set_state(cpu, &StatePage::cpu_plus_1, cpu + 1);
+  set_state(cpu, &StatePage::resident, host_.resident ? resident_entry() : 0);
 }
 
 void Gate::map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const {
@@ -101,7 +143,8 @@ void Gate::map_info(std::uint32_t cpu, Mfn frame, std::size_t offset) const {
 }
 
 std::uint64_t Gate::arena_address(Mfn frame, std::size_t offset) const {
-  return slot_base(arena_slot) + (frame.raw() - arena_.first_frame().raw()) * page_size + offset;
+  return slot_base(arena_slot) + (frame.raw() - arena_.mirrors().frame(pvmmu::no_mirror).raw()) * page_size +
+         offset;
 }
 
 }  // namespace pinfold::vmm

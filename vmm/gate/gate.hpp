@@ -4,9 +4,11 @@
 #include <array>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "pvmmu/pte.hpp"
 #include "vmm/gate/address_space.hpp"
+#include "vmm/gate/control_page.hpp"
 #include "vmm/gate/cpu_areas.hpp"
 #include "vmm/gate/entry_stub.hpp"
 #include "vmm/gate/frames.hpp"
@@ -38,8 +40,11 @@ enum class GateExit : std::uint8_t {
 /// state pages. The VM's processors read and write these pages at any time.
 class Gate {
  public:
-  /// Pages of the arena that a gate for so many vCPUs needs.
-  [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus, std::uint64_t mirrors);
+  /// Pages of the arena that a gate for so many vCPUs needs, a multiple of 2 MiB: mirrors follow them, and
+  /// are mapped in large pages. `windows`: frames that may ever have windows for the resident path; 0: there
+  /// is none.
+  [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus, std::uint64_t mirrors,
+                                                  std::uint64_t windows = 0);
 
   /// `machphys_frame`, `machphys_bytes`: where the machine-to-phys table is in the VM's physical space, and
   /// how much of it there is.
@@ -55,6 +60,14 @@ class Gate {
   /// More of the machine-to-phys table: bytes `from` to `to`, at `frame` in the VM's physical space. The
   /// guest may run meanwhile: nothing was there, so no processor remembers it.
   void extend_machphys(Mfn frame, std::size_t from, std::size_t to) { map_machphys(frame, from, to); }
+  /// Maps what the resident path uses, in the VM's physical space: facts and uses, `record_bytes` each.
+  void map_records(Mfn facts, Mfn uses, std::size_t record_bytes);
+  /// More windows: those of the machine's frames `from` to `to`, at `frame` in the VM's physical space.
+  void extend_windows(Mfn frame, std::uint64_t from, std::uint64_t to);
+  /// The page by which the resident path shares the domain's lock; and StatePage::resident_inside of each
+  /// vCPU.
+  [[nodiscard]] gate::ControlPage& control_page() const;
+  [[nodiscard]] std::vector<std::uint64_t*> resident_flags() const;
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
   /// GDT and LDT of each vCPU.
@@ -67,7 +80,7 @@ class Gate {
   /// The same for a SYSCALL that stays at CPL3. Programs can jump to this entry, so
   /// GuestCpu::looks_like_syscall checks more.
   [[nodiscard]] static bool is_syscall_entry_at_cpl3(std::uint64_t rip, AtOut stopped);
-  /// Is this address in the vCPU's fast paths?
+  /// Is this address in the vCPU's fast paths, or in the resident path that they call?
   [[nodiscard]] static bool in_fast_paths(std::uint32_t cpu, GateAddress at);
   /// Why a vCPU left the VM at this address of its fast paths.
   [[nodiscard]] static GateExit fast_exit(std::uint32_t cpu, GateAddress at);
@@ -125,8 +138,9 @@ class Gate {
   HostTraits host_;
   std::uint64_t machphys_address_;
   gate::AddressSpace space_;
-  Mfn syscall_text_, kernel_text_, idt_;
+  Mfn syscall_text_, kernel_text_, idt_, resident_text_, control_page_;
   gate::CpuAreas areas_;
+  std::uint32_t cpus_;
   gate::StatePages states_;
   gate::SegmentTables segment_tables_;
 };

@@ -24,6 +24,9 @@ inline constexpr std::uint64_t gate_slot = 258;
 /// where the fast paths walk the mirrors at a page fault.
 inline constexpr std::uint64_t arena_slot = 259;
 
+/// What the resident path uses (resident.cpp): facts, read-only; uses; the windows of the machine's frames.
+inline constexpr std::uint64_t facts_slot = 260, uses_slot = 261, windows_slot = 262;
+
 inline constexpr std::uint64_t base = slot_base(gate_slot);
 /// LSTAR on hosts without fast paths. CPL3 may execute this page only if SYSCALL stays at CPL3 and KVM does
 /// not leave the VM there by itself.
@@ -33,6 +36,9 @@ inline constexpr std::uint64_t compat_entry = syscall_text + 0x10;
 /// One page for CPL0: the entries of exceptions.
 inline constexpr std::uint64_t kernel_text = base + 0x1000;
 inline constexpr std::uint64_t idt = base + 0x2000;
+/// The resident path's code, executable at CPL0, and its control page.
+inline constexpr std::uint64_t resident_text = base + 0x3000;
+inline constexpr std::uint64_t control_page = base + 0x4000;
 /// The first vCPU's area; each has 256 KiB.
 inline constexpr std::uint64_t cpu_areas = base + 0x200000;
 inline constexpr std::uint64_t cpu_area_pages = 64;

@@ -7,6 +7,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "pvmmu/core/resident.hpp"
+#include "pvmmu/counters.hpp"
+#include "vmm/gate/small_store.hpp"
+
 namespace pinfold::vmm::gate {
 
 /// Where the guest's kernel handles an exception, system call or event. Address 0: nowhere.
@@ -16,6 +20,14 @@ struct GuestHandler {
   std::uint64_t address = 0;
   std::uint64_t flags = 0;
 };
+
+/// What the resident path is asked for.
+enum class ResidentCall : std::uint64_t { update, store };
+/// A request of mmu_update, `ptr` and `val` as xen/xen.h has them; and how many of a list it takes.
+struct ResidentRequest {
+  std::uint64_t ptr, val;
+};
+inline constexpr std::size_t resident_requests = 32;
 
 /// What the gate counts next to the exceptions' vectors.
 inline constexpr std::size_t bounced_syscalls = 32, bounced_events = 33;
@@ -37,17 +49,19 @@ struct StatePage {
   std::uint64_t iopl;        ///< Virtual IOPL, as the flags of a frame show it.
   /// Bits in which the flags of an iret must agree with `iopl`. An iret that differs is left to the monitor.
   std::uint64_t iopl_check;
-  std::uint64_t iret_leaves;  ///< Not 0: an iret is left to the monitor.
-  std::uint64_t version;      ///< The result of XENVER_version.
-  std::uint64_t watches;      ///< Not 0: the guest has breakpoints, so a #DB is left to the monitor.
+  std::uint64_t io_privileged;  ///< Not 0: the kernel may use CLI and STI.
+  std::uint64_t iret_leaves;    ///< Not 0: an iret is left to the monitor.
+  std::uint64_t version;        ///< The result of XENVER_version.
+  std::uint64_t watches;        ///< Not 0: the guest has breakpoints, so a #DB is left to the monitor.
 
   // The gate writes these, the monitor reads them.
-  std::uint64_t gs_moved;        ///< Not 0: the inactive GS base may differ from what the monitor set.
-  std::uint64_t emulated;        ///< Counts RDMSR and WRMSR that the gate emulated.
-  std::uint64_t single_stepped;  ///< Not 0: the gate bounced a #DB.
-  std::uint64_t guest_rsp;       ///< The guest's RSP, at a SYSCALL that is left to the monitor.
-  std::uint64_t refused_vector;  ///< Vector of the fault that an IRETQ to the guest raised.
-  std::uint64_t refused_error;   ///< Its error code.
+  std::uint64_t gs_moved;         ///< Not 0: the inactive GS base may differ from what the monitor set.
+  std::uint64_t interrupt_flags;  ///< Counts CLI and STI that the gate emulated.
+  std::uint64_t emulated;         ///< Counts RDMSR and WRMSR that the gate emulated.
+  std::uint64_t single_stepped;   ///< Not 0: the gate bounced a #DB.
+  std::uint64_t guest_rsp;        ///< The guest's RSP, at a SYSCALL that is left to the monitor.
+  std::uint64_t refused_vector;   ///< Vector of the fault that an IRETQ to the guest raised.
+  std::uint64_t refused_error;    ///< Its error code.
   /// CR2 of the page fault that the gate works on. At its exit the monitor reads it here.
   std::uint64_t fault_address;
 
@@ -65,6 +79,22 @@ struct StatePage {
   // Counters of what was finished in the VM, by the gate.
   alignas(1024) std::array<std::uint64_t, 34> bounced;    ///< By vector; then system calls and events.
   alignas(512) std::array<std::uint64_t, 64> hypercalls;  ///< By number.
+
+  // The resident path (resident.cpp). The monitor may set `resident` and the counters while the vCPU is out
+  // of the guest.
+  std::uint64_t resident;         ///< By the monitor: the address of its entry; 0: the gate does without.
+  std::uint64_t kernel_root;      ///< By the monitor: the frame of the kernel's root; all ones: none.
+  std::uint64_t emulates_stores;  ///< By the monitor, not 0: plain stores to L1 entries are meant to work.
+  std::uint64_t cpu_plus_1;       ///< By the monitor: the vCPU's number plus 1.
+  std::array<std::uint64_t, pvmmu::resident_works> resident_done;  ///< By what was finished; 0: left.
+  std::uint64_t resident_kept_out;      ///< How often the monitor had the domain's lock alone.
+  std::uint64_t resident_stores;        ///< Plain stores to L1 entries that were emulated.
+  pvmmu::MmuCounters resident_entries;  ///< Since the last exit.
+  /// Not 0: the gate shares the domain's lock. A cache line of its own, since other vCPUs read it.
+  alignas(64) std::uint64_t resident_inside;
+  /// Copies of what the gate fetched from guest memory: a list of requests, and an instruction.
+  alignas(64) std::array<ResidentRequest, resident_requests> requests;
+  std::uint8_t code[SmallStore::bytes];
 };
 static_assert(sizeof(StatePage) <= 4096);
 
@@ -78,6 +108,8 @@ class StatePlace {
   StatePlace(std::array<T, n> StatePage::*member, std::size_t index)
       : word_((offset(member) + index * sizeof(T)) / 8) {}
 
+  /// The word at this offset in the page.
+  [[nodiscard]] static StatePlace at(std::size_t offset) { return StatePlace(offset / 8, 0); }
   /// Number of its first word in the page.
   [[nodiscard]] std::size_t word() const { return word_; }
 
@@ -88,6 +120,7 @@ class StatePlace {
     return std::bit_cast<std::size_t>(member);
   }
 
+  StatePlace(std::size_t word, int) : word_(word) {}
   std::size_t word_;
 };
 using StateField = StatePlace<std::uint64_t>;

@@ -15,7 +15,12 @@ struct FastPathCounts {
   std::array<std::uint64_t, gate::exceptions> exceptions{};  ///< Bounced, by vector.
   std::uint64_t syscalls = 0, events = 0;                    ///< Bounced.
   std::array<std::uint64_t, 64> hypercalls{};                ///< By number.
+  std::uint64_t interrupt_flags = 0;                         ///< CLI and STI.
   std::uint64_t base_registers = 0;                          ///< RDMSR and WRMSR of a segment base.
+  /// Requests that the resident path was asked for, by what it did; the first: it left them to the monitor.
+  std::array<std::uint64_t, pvmmu::resident_works> resident{};
+  std::uint64_t resident_stores = 0;    ///< Plain stores to L1 entries.
+  std::uint64_t resident_kept_out = 0;  ///< How often it found the domain's lock held.
 };
 
 namespace gate {

@@ -247,6 +247,11 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   return facts;
 }
 
+namespace {
+/// The windows of the machine's frames follow the monitor's pages.
+constexpr std::uint32_t address_bits_of_resident = 40;
+}  // namespace
+
 HostTraits traits_of(const HostFacts& facts) {
   HostTraits traits;
   traits.syscall_stays_at_cpl3 = facts.syscall_stays_at_cpl3;
@@ -258,6 +263,8 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.tsc_invariant = facts.tsc_invariant;
   traits.debug_registers = facts.debug_registers_act;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
+  traits.resident =
+      traits.fast_paths && !traits.stale_entries && facts.address_bits >= address_bits_of_resident;
   traits.fsgsbase = facts.fsgsbase_works && traits.fast_paths;
   traits.microcode_revision = facts.microcode_revision;
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;

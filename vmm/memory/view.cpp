@@ -1,84 +1,70 @@
 #include "vmm/memory/view.hpp"
 
-#include <fcntl.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 
 namespace pinfold::vmm {
-namespace {
 
-// linux/userfaultfd.h of Linux 5.19; older headers lack it.
-#ifndef UFFD_FEATURE_WP_HUGETLBFS_SHMEM
-#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1 << 12)
-#endif
+struct View::Parts {
+  const Machine& machine;
+  std::unique_ptr<MappingBudget::Share> share;
+  FrameMapping frames;
+  std::optional<FrameMapping> windows;
+  WriteProtection how;
+};
 
-/// A userfaultfd over [base, base + size) for write protection. It fails faults instead of reporting them, so
-/// KVM_RUN returns EFAULT, as with mprotect.
-MemoryResult<Fd> write_protection_over(std::byte* base, std::size_t size) {
-  const auto failure = [](const char* what) {
-    return tl::unexpected(MemoryError{std::string("userfaultfd: ") + what + ": " + std::strerror(errno)});
-  };
-  int fd = static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY));
-  if (fd < 0) return failure("not available");
-  Fd faults(fd);
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM;
-  if (::ioctl(faults.get(), UFFDIO_API, &api) != 0) return failure("no write protection of shared memory");
-  uffdio_register range{};
-  range.range.start = reinterpret_cast<std::uint64_t>(base);
-  range.range.len = size;
-  range.mode = UFFDIO_REGISTER_MODE_WP;
-  if (::ioctl(faults.get(), UFFDIO_REGISTER, &range) != 0) return failure("cannot watch the view");
-  return faults;
-}
+View::View(Parts parts)
+    : machine_(parts.machine),
+      share_(std::move(parts.share)),
+      frames_(std::move(parts.frames)),
+      windows_(std::move(parts.windows)),
+      how_(parts.how) {}
 
-}  // namespace
-
-MemoryResult<std::unique_ptr<View>> View::create(const Machine& machine, WriteProtection how) {
-  auto mapping = Mapping::of_file(machine.file(), machine.most_bytes(), Mapping::Access::none);
-  if (!mapping) return tl::unexpected(mapping.error());
-  std::unique_ptr<View> view(new View(machine, std::move(*mapping), how));
-  if (how == WriteProtection::userfaultfd) {
-    auto faults = write_protection_over(view->base(), view->size());
-    if (!faults) return tl::unexpected(faults.error());
-    view->faults_ = std::move(*faults);
+MemoryResult<std::unique_ptr<View>> View::create(const Machine& machine, WriteProtection how,
+                                                 bool with_windows) {
+  auto share = std::make_unique<MappingBudget::Share>(machine.mappings());
+  auto frames = FrameMapping::create(machine, *share, how);
+  if (!frames) return tl::unexpected(frames.error());
+  std::optional<FrameMapping> windows;
+  if (with_windows) {
+    auto made = FrameMapping::create(machine, *share, how);
+    if (!made) return tl::unexpected(made.error());
+    windows = std::move(*made);
   }
-  return view;
+  return std::unique_ptr<View>(
+      new View(Parts{machine, std::move(share), std::move(*frames), std::move(windows), how}));
 }
 
-bool View::protect(Mfn mfn) {
-  return how_ == WriteProtection::userfaultfd ? write_protect(mfn, true) : set(mfn, Mapping::Access::read);
-}
+bool View::protect(Mfn mfn) { return closed_ || frames_.write_protect(mfn, true); }
 
 void View::unprotect(Mfn mfn) {
   // This fails only if there may be no more mappings. The frame then stays read-only although it
   // is data again. Isolation holds: the guest's next write to it ends the domain with a report.
-  if (how_ == WriteProtection::userfaultfd)
-    (void)write_protect(mfn, false);
-  else
-    (void)set(mfn, Mapping::Access::read_write);
+  if (!closed_) (void)frames_.write_protect(mfn, false);
 }
 
 void View::grant(Mfn first, std::uint64_t count) {
   // If this fails, the frames can't be accessed, and a guest that does ends with a report.
   (void)set(first, Mapping::Access::read_write, count);
+  // The windows are there at once, closed. Before they are closed they show what the domain may write anyway.
+  if (!windows_ || closed_ || count == 0) return;
+  using Access = Mapping::Access;
+  const bool done = windows_->splits() ? windows_->set(first, Access::read, count)
+                                       : windows_->set(first, Access::read_write, count) &&
+                                             windows_->write_protect(first, true, count);
+  if (done) return;
+  windows_complete_ = false;
+  (void)remove_windows(first, count);
 }
 
 void View::revoke(Mfn mfn) {
   // This fails if there may be no more mappings, as when a guest gives back every other frame.
-  stuck_ = set(mfn, Mapping::Access::none) ? no_mfn : mfn;
-  if (stuck_ == no_mfn && !closed_) machine_.discard(mfn, 1);
+  const bool done = remove_windows(mfn, 1) && set(mfn, Mapping::Access::none);
+  stuck_ = done ? no_mfn : mfn;
+  if (done && !closed_) machine_.discard(mfn, 1);
 }
 
 bool View::revoke_run(Mfn first, std::uint64_t count) {
-  if (!set(first, Mapping::Access::none, count)) return false;
+  if (!remove_windows(first, count) || !set(first, Mapping::Access::none, count)) return false;
   if (!closed_) machine_.discard(first, count);
   return true;
 }
@@ -88,58 +74,58 @@ bool View::revoke_run(Mfn first, std::uint64_t count) {
 bool View::lend(Mfn mfn, pvmmu::Loan loan) {
   using Access = Mapping::Access;
   switch (loan) {
-    case pvmmu::Loan::none: return set(mfn, Access::none);
+    case pvmmu::Loan::none: return remove_windows(mfn, 1) && set(mfn, Access::none);
     case pvmmu::Loan::read_only: return set(mfn, Access::read);
     case pvmmu::Loan::read_write: break;
   }
   return set(mfn, Access::read_write);
 }
 
-void View::fault_around(Mfn mfn) {
-  const std::uint64_t part = mfn.raw() / fault_around_frames;
-  if (mfn.raw() >= mapping_.size() / page_size) return;
-  if (part >= brought_in_.size()) brought_in_.resize(part + 1);
-  if (brought_in_[part]) return;
-  brought_in_[part] = true;
-  const std::size_t first = part * fault_around_frames * page_size;
-  const std::size_t size = std::min(fault_around_frames * page_size, mapping_.size() - first);
-  if (mapping_.populate(first, size)) return;
-  // One of the frames is a table or not the domain's. Map the others one by one.
-  for (std::size_t at = first; at < first + size; at += page_size) (void)mapping_.populate(at, page_size);
+bool View::open_window(Mfn mfn) {
+  if (!windows_ || closed_) return false;
+  const bool accessible = windows_->access(mfn) == Mapping::Access::read_write;
+  const bool done =
+      accessible ? windows_->write_protect(mfn, false) : windows_->set(mfn, Mapping::Access::read_write);
+  if (done) note_open(mfn, true);
+  return done;
 }
 
-bool View::set(Mfn first, Mapping::Access access, std::uint64_t count) {
-  if (closed_ || count == 0) return true;
-  const std::uint64_t begin = first.raw(), end = begin + count;
-  const std::int64_t more = more_mappings(begin, count, access);
-  if (!share_.change(more)) return false;
-  ++changes_;
-  if (!mapping_.set_access(begin * page_size, count * page_size, access)) {
-    (void)share_.change(-more);
-    return false;
-  }
-  if (end > access_.size()) access_.resize(end, Mapping::Access::none);
-  std::fill_n(access_.begin() + static_cast<std::ptrdiff_t>(begin), count, access);
+bool View::close_window(Mfn mfn) {
+  if (!is_window_open(mfn)) return true;
+  if (!closed_ && !windows_->write_protect(mfn, true)) return false;
+  note_open(mfn, false);
   return true;
 }
 
-std::int64_t View::more_mappings(std::uint64_t first, std::uint64_t count, Mapping::Access to) const {
-  const std::uint64_t end = first + count, last = mapping_.size() / page_size;
-  std::int64_t more = 0;
-  if (first > 0) more += (access(first - 1) != to) - (access(first - 1) != access(first));
-  if (end < last) more += (access(end) != to) - (access(end - 1) != access(end));
-  for (std::uint64_t frame = first + 1; frame < end; ++frame) more -= access(frame - 1) != access(frame);
-  return more;
+void View::note_open(Mfn mfn, bool open) {
+  if (mfn.raw() >= open_.size()) open_.resize(mfn.raw() + 1);
+  open_[mfn.raw()] = open;
 }
 
-bool View::write_protect(Mfn mfn, bool on) {
-  if (closed_) return true;
-  ++changes_;
-  uffdio_writeprotect wp{};
-  wp.range.start = reinterpret_cast<std::uint64_t>(mapping_.base()) + mfn.raw() * page_size;
-  wp.range.len = page_size;
-  wp.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0;
-  return ::ioctl(faults_.get(), UFFDIO_WRITEPROTECT, &wp) == 0;
+bool View::remove_windows(Mfn first, std::uint64_t count) {
+  if (!windows_ || closed_) return true;
+  const Mfn end = first.plus(count);
+  const auto removed = [this](Mfn mfn) { return windows_->access(mfn) == Mapping::Access::none; };
+  Mfn at = first;
+  while (at < end && removed(at)) at = at.plus(1);
+  if (at == end) return true;
+  if (!windows_->set(first, Mapping::Access::none, count)) return false;
+  for (; at < end; at = at.plus(1))
+    if (is_window_open(at)) note_open(at, false);
+  return true;
+}
+
+void View::fault_around(Mfn mfn) {
+  const std::uint64_t part = mfn.raw() / fault_around_frames;
+  if (mfn.raw() >= frames_.frames()) return;
+  if (part >= brought_in_.size()) brought_in_.resize(part + 1);
+  if (brought_in_[part]) return;
+  brought_in_[part] = true;
+  const Mfn first(part * fault_around_frames);
+  const std::uint64_t count = std::min(fault_around_frames, frames_.frames() - first.raw());
+  if (frames_.populate(first, count)) return;
+  // One of the frames is a table or not the domain's. Map the others one by one.
+  for (std::uint64_t i = 0; i < count; ++i) (void)frames_.populate(first.plus(i), 1);
 }
 
 }  // namespace pinfold::vmm

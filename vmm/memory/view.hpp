@@ -1,35 +1,25 @@
-// A domain's view: the host mapping behind its VM's memory slot. So it determines what EPT, NPT or KVM's
+// A domain's view: the host mapping behind its VM's memory slots. So it determines what EPT, NPT or KVM's
 // shadow tables let the VM access.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "pvmmu/frame_view.hpp"
-#include "vmm/memory/machine.hpp"
+#include "vmm/memory/frame_mapping.hpp"
 
 namespace pinfold::vmm {
 
-/// How frames are made read-only in a view.
-enum class WriteProtection : std::uint8_t {
-  /// Works everywhere. Each lone frame splits the mapping, and MappingBudget bounds their number.
-  mprotect,
-  /// Does not split the mapping. The host has to permit userfaultfd.
-  userfaultfd,
-};
-
-/// A mapping of all that the machine has and can grow to, for one domain, at first inaccessible. KVM follows
-/// the host mapping by MMU notifiers: a change here reaches the processors before the call returns. The
-/// machine outlives it.
+/// A mapping of all that the machine has and can grow to, for one domain, and if wanted a second one, the
+/// *windows*: the same frames at other addresses, for code at CPL0 of the VM, which may write some of the
+/// domain's own frames there that are read-only in the first. The machine outlives it.
 ///
 /// A frame that is revoked gives its memory back to the host: this is what a guest's balloon is for. A frame
 /// that was lent keeps it: it is another domain's.
-///
-/// What would take more mappings of the process than MappingBudget leaves it is refused, as what the host
-/// itself refuses.
 class View final : public pvmmu::FrameView {
  public:
-  [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine,
-                                                                  WriteProtection how);
+  [[nodiscard]] static MemoryResult<std::unique_ptr<View>> create(const Machine& machine, WriteProtection how,
+                                                                  bool with_windows = false);
 
   [[nodiscard]] bool protect(Mfn mfn) override;
   void unprotect(Mfn mfn) override;
@@ -38,6 +28,11 @@ class View final : public pvmmu::FrameView {
   [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override;
   [[nodiscard]] bool revoked(Mfn mfn) const override { return mfn != stuck_; }
   [[nodiscard]] bool lend(Mfn mfn, pvmmu::Loan loan) override;
+  [[nodiscard]] bool open_window(Mfn mfn) override;
+  [[nodiscard]] bool close_window(Mfn mfn) override;
+  [[nodiscard]] bool is_window_open(Mfn mfn) const override {
+    return mfn.raw() < open_.size() && open_[mfn.raw()];
+  }
 
   /// Makes the host map the frames around this one that the domain may write to. Does so once for each
   /// part of `fault_around_frames`.
@@ -48,32 +43,36 @@ class View final : public pvmmu::FrameView {
   void close() { closed_ = true; }
   [[nodiscard]] bool closed() const { return closed_; }
 
-  [[nodiscard]] std::byte* base() const { return mapping_.base(); }
-  [[nodiscard]] std::size_t size() const { return mapping_.size(); }
+  [[nodiscard]] std::byte* base() const { return frames_.base(); }
+  [[nodiscard]] std::size_t size() const { return frames_.size(); }
+  /// Where the windows are; null without.
+  [[nodiscard]] std::byte* windows() const { return windows_ ? windows_->base() : nullptr; }
+  /// Has every frame of the domain's its window, open or closed? If not, nobody may use any.
+  [[nodiscard]] const bool& windows_complete() const { return windows_complete_; }
   [[nodiscard]] WriteProtection protection() const { return how_; }
-  [[nodiscard]] std::uint64_t changes() const { return changes_; }
+  [[nodiscard]] std::uint64_t changes() const { return frames_.changes(); }
+  /// Of the windows.
+  [[nodiscard]] std::uint64_t window_changes() const { return windows_ ? windows_->changes() : 0; }
 
  private:
-  View(const Machine& machine, Mapping mapping, WriteProtection how)
-      : machine_(machine), mapping_(std::move(mapping)), share_(machine.mappings()), how_(how) {}
-  [[nodiscard]] bool set(Mfn first, Mapping::Access access, std::uint64_t count = 1);
-  [[nodiscard]] bool write_protect(Mfn mfn, bool on);
-  [[nodiscard]] Mapping::Access access(std::uint64_t frame) const {
-    return frame < access_.size() ? access_[frame] : Mapping::Access::none;
+  struct Parts;
+  explicit View(Parts parts);
+  [[nodiscard]] bool set(Mfn first, Mapping::Access access, std::uint64_t count = 1) {
+    return closed_ || count == 0 || frames_.set(first, access, count);
   }
-  /// How many more mappings there are once these frames have this access.
-  [[nodiscard]] std::int64_t more_mappings(std::uint64_t first, std::uint64_t count,
-                                           Mapping::Access to) const;
+  /// Nobody reaches these frames by the windows any more.
+  [[nodiscard]] bool remove_windows(Mfn first, std::uint64_t count);
+  void note_open(Mfn mfn, bool open);
 
   const Machine& machine_;
-  Mapping mapping_;
-  std::vector<Mapping::Access> access_;  ///< Of each frame up to the last one that had any.
-  MappingBudget::Share share_;
-  Fd faults_;  ///< The userfaultfd, if that protects.
+  std::unique_ptr<MappingBudget::Share> share_;
+  FrameMapping frames_;
+  std::optional<FrameMapping> windows_;
+  std::vector<bool> open_;  ///< Windows.
   WriteProtection how_;
+  bool windows_complete_ = true;
   bool closed_ = false;
-  Mfn stuck_ = no_mfn;  ///< The frame of the last revoke(), if it failed.
-  std::uint64_t changes_ = 0;
+  Mfn stuck_ = no_mfn;            ///< The frame of the last revoke(), if it failed.
   std::vector<bool> brought_in_;  ///< Parts for which fault_around() was called.
 };
 

@@ -27,12 +27,13 @@ tl::expected<VmMemory, std::string> VmMemory::create(Machine& machine, const Hos
 
 tl::expected<void, std::string> VmMemory::map(Machine& machine, const HostTraits& host,
                                               const GuestSize& guest) {
-  auto view = View::create(machine, host.protection);
+  auto view = View::create(machine, host.protection, host.resident);
   if (!view) return tl::unexpected(view.error().message);
   view_ = std::move(*view);
   const std::uint64_t least = pvmmu::most_mirrors(guest.frames + spare_frames);
-  const std::uint64_t fixed = Gate::pages_needed(guest.vcpus, least);
-  const std::uint64_t mirrors = round_up(fixed + least, frames_per_large) - fixed;
+  const std::uint64_t fixed =
+      Gate::pages_needed(guest.vcpus, least, host.resident ? machine.frames().most() : 0);
+  const std::uint64_t mirrors = round_up(least, frames_per_large);
   auto arena = Arena::create(pvmmu::first_monitor_frame, fixed, mirrors);
   if (!arena) return tl::unexpected(arena.error().message);
   arena_ = std::move(*arena);
@@ -49,6 +50,10 @@ KvmResult<void> VmMemory::add_slots(Vm& vm, std::uint64_t from, std::uint64_t to
     for (const auto& [first, count] : Machine::slots(from, to)) {
       const std::uint64_t gpa = address_of(first).raw();
       if (auto added = add_slot(vm, gpa, count * page_size, view_->base() + gpa, 0); !added) return added;
+      if (view_->windows() == nullptr) continue;
+      const std::uint64_t window = address_of(windows()).raw() + gpa;
+      if (auto added = add_slot(vm, window, count * page_size, view_->windows() + gpa, 0); !added)
+        return added;
     }
     const std::size_t had = Machine::m2p_bytes(from), needs = Machine::m2p_bytes(to);
     if (needs == had) return {};
@@ -57,6 +62,16 @@ KvmResult<void> VmMemory::add_slots(Vm& vm, std::uint64_t from, std::uint64_t to
   auto added = add_all();
   if (!added) remove_last_slots(vm);
   return added;
+}
+
+KvmResult<void> VmMemory::add_records(Vm& vm, const pvmmu::SparseMemory& facts_memory,
+                                      const pvmmu::SparseMemory& uses_memory) {
+  const auto add = [&](Mfn first, const pvmmu::SparseMemory& memory, std::uint32_t flags) {
+    return add_slot(vm, address_of(first).raw(), memory.reserved(), static_cast<std::byte*>(memory.base()),
+                    flags);
+  };
+  if (auto added = add(facts(), facts_memory, KVM_MEM_READONLY); !added) return added;
+  return add(uses(), uses_memory, 0);
 }
 
 void VmMemory::remove_last_slots(Vm& vm) {

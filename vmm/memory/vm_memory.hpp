@@ -8,6 +8,8 @@
 
 #include <tl/expected.hpp>
 
+#include "pvmmu/frame.hpp"
+#include "pvmmu/sparse_array.hpp"
 #include "vmm/host_traits.hpp"
 #include "vmm/kvm/kvm.hpp"
 #include "vmm/memory/arena.hpp"
@@ -34,6 +36,10 @@ class VmMemory {
   };
   [[nodiscard]] static tl::expected<VmMemory, std::string> create(Machine& machine, const HostTraits& host,
                                                                   const GuestSize& guest, Vm& vm);
+  /// Gives the VM the records of the domain that the resident path uses: `facts` to read, `uses` to change.
+  /// They are as long as the address space that they have, and outlive the VM.
+  [[nodiscard]] KvmResult<void> add_records(Vm& vm, const pvmmu::SparseMemory& facts,
+                                            const pvmmu::SparseMemory& uses);
   /// Adds the slots for a machine that grows from `from` frames to `to`. An error: none was added.
   [[nodiscard]] KvmResult<void> add_slots(Vm& vm, std::uint64_t from, std::uint64_t to);
   /// Removes the slots that the last add_slots() added.
@@ -43,6 +49,15 @@ class VmMemory {
   [[nodiscard]] Arena& arena() { return *arena_; }
   /// The machine-to-phys table's first frame.
   [[nodiscard]] Mfn machphys() const { return machphys_; }
+  /// What the resident path uses has fixed places, behind all that a guest of `most_frames_with_windows` can
+  /// need: windows from 512 GiB on, as many as a machine can have frames, then facts and uses. A VM that has
+  /// them needs 40 bits of physical addresses.
+  [[nodiscard]] static constexpr Mfn windows() { return Mfn(2 * pvmmu::first_monitor_frame.raw()); }
+  [[nodiscard]] static constexpr Mfn facts() { return Mfn(3 * pvmmu::first_monitor_frame.raw()); }
+  [[nodiscard]] static constexpr Mfn uses() { return facts().plus(most_record_frames); }
+  static constexpr std::uint64_t most_record_frames =
+      pvmmu::first_monitor_frame.raw() * sizeof(pvmmu::FrameFacts) / page_size;
+  static constexpr std::uint64_t most_frames_with_windows = pvmmu::first_monitor_frame.raw() / 2;
 
  private:
   VmMemory() = default;

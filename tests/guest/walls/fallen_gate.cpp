@@ -1,6 +1,7 @@
 // The gate loads any page tables for the guest and runs the guest's code at CPL0. There the guest writes its
 // own tables, or it reads, writes, executes or loads as a root a frame that is not its own, as the command
-// line says; only the view stops it. Or it uses a port, or loads an empty root.
+// line says; only the view stops it. Or it uses a port, or loads an empty root. With "window" it goes by the
+// windows that the resident path has, with "facts" it writes its domain's records.
 #include "kit/kit.hpp"
 
 using namespace kit;
@@ -11,6 +12,8 @@ namespace {
 constexpr u64 gate_texts[] = {0xffff810000001000, 0xffff810000223000};
 constexpr u64 behind_the_load = 3 * 16 + 3;
 constexpr u64 target = 0x200000;
+/// Frames of the VM's physical space (vmm/memory/vm_memory.hpp).
+constexpr u64 windows = 2UL << 26, facts = 3UL << 26;
 
 /// Page tables in plain data pages, which the validator does not know.
 Page* root = nullptr;
@@ -54,7 +57,7 @@ void test() {
     map_here(gate_text, mfn_of(port != 0 ? code(port, 2)
                                : runs    ? code(jump, 2)
                                          : code(asked_for("read") ? load : store, 3)));
-  map_here(target, frame);
+  map_here(target, asked_for("facts") ? facts : asked_for("window") ? windows + frame : frame);
   // With an empty root neither the next instruction nor a handler can be fetched.
   const u64 cr3 = (asked_for("root") ? frame : mfn_of(asked_for("nowhere") ? new_page() : root)) * page_size;
   say("about to leave the gate's path for frame ", hex(frame));

@@ -81,7 +81,7 @@ struct FakeMachine {
 class FakeView final : public FrameView {
  public:
   enum class Access : std::uint8_t { none, read_only, read_write };
-  explicit FakeView(std::uint64_t frames) : access_(frames) {}
+  explicit FakeView(std::uint64_t frames) : access_(frames), windows_(frames) {}
 
   bool protect(Mfn mfn) override {
     if (on_protect) on_protect(mfn);
@@ -95,7 +95,7 @@ class FakeView final : public FrameView {
   }
   void revoke(Mfn mfn) override {
     if (on_revoke) on_revoke(mfn);
-    if (mfn != stuck) access_[mfn.raw()] = Access::none;
+    if (mfn != stuck) end_access(mfn);
   }
   [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override {
     ++runs;
@@ -106,9 +106,22 @@ class FakeView final : public FrameView {
   [[nodiscard]] bool revoked(Mfn mfn) const override { return access_[mfn.raw()] == Access::none; }
   [[nodiscard]] bool lend(Mfn mfn, Loan loan) override {
     if (mfn == stuck) return false;
+    if (loan == Loan::none) windows_[mfn.raw()] = false;
     access_[mfn.raw()] = static_cast<Access>(loan);
     return true;
   }
+  [[nodiscard]] bool open_window(Mfn mfn) override {
+    if (windows_opened++ == open_fails_at) return false;
+    windows_[mfn.raw()] = true;
+    return true;
+  }
+  [[nodiscard]] bool close_window(Mfn mfn) override {
+    if (mfn == window_stuck) return false;
+    ++windows_closed;
+    windows_[mfn.raw()] = false;
+    return true;
+  }
+  [[nodiscard]] bool is_window_open(Mfn mfn) const override { return windows_[mfn.raw()]; }
   [[nodiscard]] Access of(Mfn mfn) const { return access_[mfn.raw()]; }
 
   static constexpr std::uint64_t never = ~0ULL;
@@ -118,9 +131,17 @@ class FakeView final : public FrameView {
   std::uint64_t protections = 0;
   std::uint64_t runs = 0;         ///< Calls of revoke_run().
   std::uint64_t fail_at = never;  ///< The call of protect(), counted from 0, that the host refuses.
+  std::uint64_t windows_opened = 0, windows_closed = 0;
+  std::uint64_t open_fails_at = never;  ///< The call of open_window() that the host refuses.
+  Mfn window_stuck = no_mfn;            ///< The frame whose window the host can't close.
 
  private:
+  void end_access(Mfn mfn) {
+    access_[mfn.raw()] = Access::none;
+    windows_[mfn.raw()] = false;
+  }
   std::vector<Access> access_;
+  std::vector<bool> windows_;
 };
 
 inline constexpr Mfn first_mirror_frame{0x100000};

@@ -7,6 +7,8 @@
 #include <memory>
 #include <set>
 
+#include "vmm/gate/text.hpp"
+
 namespace pinfold::vmm {
 namespace {
 
@@ -138,7 +140,7 @@ TEST(GateMapping, programs_can_run_the_system_call_entry_only_where_nothing_else
 
 TEST(GateMapping, mirrors_are_there_for_cpl0_alone_and_writable_only_where_kvm_has_to_see_the_stores) {
   using namespace pvmmu;
-  const std::uint64_t mirrors = gate::slot_base(gate::arena_slot) + (2ULL << 20);
+  const std::uint64_t mirrors = gate::slot_base(gate::arena_slot);
   HostTraits walking;
   walking.stale_entries = walking.syscall_stays_at_cpl3 = false;
   EXPECT_FALSE(large_page_at(mirrors, walking).present());
@@ -146,10 +148,71 @@ TEST(GateMapping, mirrors_are_there_for_cpl0_alone_and_writable_only_where_kvm_h
   const Pte seen = large_page_at(mirrors, walking);
   EXPECT_TRUE(seen.has(bit::present | bit::no_execute | bit::pat_or_large));
   EXPECT_FALSE(seen.any(bit::writable | bit::user));
-  EXPECT_EQ(seen.mfn(), first_monitor_frame.plus(512));
+  // The gate's own pages come first, and are not among what can be reached here.
+  EXPECT_EQ(seen.mfn(), first_monitor_frame.plus(Gate::pages_needed(1, 2048)));
+  walking.resident = true;
+  EXPECT_TRUE(large_page_at(mirrors, walking).has(bit::present | bit::writable | bit::no_execute));
+  EXPECT_FALSE(large_page_at(mirrors, walking).any(bit::user));
   const Pte stored = large_page_at(mirrors, HostTraits());
   EXPECT_TRUE(stored.has(bit::present | bit::writable | bit::no_execute));
   EXPECT_FALSE(stored.any(bit::user));
+}
+
+TEST(GateMapping, the_resident_path_can_write_uses_and_windows_and_only_read_facts) {
+  using namespace pvmmu;
+  HostTraits host;
+  host.stale_entries = host.syscall_stays_at_cpl3 = false;
+  host.fast_paths = host.resident = true;
+  const auto arena = Arena::create(first_monitor_frame, Gate::pages_needed(1, 2048, 1 << 20), 2048).value();
+  Gate gate(*arena, 1, host, first_monitor_frame.plus(1 << 20), 4096);
+  // Roots have them from the beginning.
+  const auto slots = gate.l4_slots();
+  gate.map_records(Mfn(0x10000000), Mfn(0x10020000), 4ULL << 20);
+  gate.extend_windows(Mfn(0x8000000), 0, 700);
+  gate.extend_windows(Mfn(0x8000000), 700, 1 << 20);
+  EXPECT_EQ(slots, gate.l4_slots());
+  const auto entry = [&](std::uint64_t address) {
+    Pte found = slots[slot_of(Level::l4, GuestVaddr(address)) - first_xen_slot];
+    for (const Level level : {Level::l3, Level::l2})
+      found = Pte(arena->load(found.mfn(), slot_of(level, GuestVaddr(address))));
+    return found;
+  };
+  const Pte facts = entry(gate::slot_base(gate::facts_slot) + (2ULL << 20));
+  EXPECT_TRUE(facts.has(bit::present | bit::no_execute));
+  EXPECT_FALSE(facts.any(bit::writable | bit::user));
+  EXPECT_EQ(facts.mfn(), Mfn(0x10000200));
+  const Pte uses = entry(gate::slot_base(gate::uses_slot));
+  EXPECT_TRUE(uses.has(bit::present | bit::no_execute | bit::writable));
+  EXPECT_FALSE(uses.any(bit::user));
+  EXPECT_EQ(uses.mfn(), Mfn(0x10020000));
+  for (const std::uint64_t frame : {0ULL, 512ULL, (1ULL << 20) - 1}) {
+    const Pte window = entry(gate::slot_base(gate::windows_slot) + frame * page_size);
+    EXPECT_TRUE(window.has(bit::present | bit::no_execute | bit::writable));
+    EXPECT_FALSE(window.any(bit::user));
+    EXPECT_EQ(window.mfn(), Mfn(0x8000000 + frame / 512 * 512));
+  }
+  EXPECT_FALSE(entry(gate::slot_base(gate::windows_slot) + (1ULL << 32)).present());
+  EXPECT_EQ(gate.state(0, &gate::StatePage::resident), gate::resident_entry());
+}
+
+TEST(GateMapping, without_a_resident_path_the_gate_does_not_call_it) {
+  HostTraits host;
+  host.stale_entries = host.syscall_stays_at_cpl3 = false;
+  host.fast_paths = true;
+  const auto arena = Arena::create(pvmmu::first_monitor_frame, Gate::pages_needed(1, 2048), 2048).value();
+  const Gate gate(*arena, 1, host, pvmmu::first_monitor_frame.plus(1 << 20), 4096);
+  EXPECT_EQ(gate.state(0, &gate::StatePage::resident), 0U);
+  for (const std::uint64_t slot : {gate::facts_slot, gate::uses_slot, gate::windows_slot})
+    EXPECT_FALSE(gate.l4_slots()[slot - 256].present());
+}
+
+TEST(GateAddresses, the_resident_path_belongs_to_all_processors_fast_paths) {
+  for (const std::uint32_t cpu : {0U, 3U}) {
+    EXPECT_TRUE(Gate::in_fast_paths(cpu, at(gate::resident_text)));
+    EXPECT_TRUE(Gate::in_fast_paths(cpu, at(gate::resident_text + page_size - 1)));
+    EXPECT_EQ(Gate::fast_exit(cpu, at(gate::resident_text)), GateExit::none);
+  }
+  EXPECT_FALSE(Gate::in_fast_paths(0, at(gate::control_page)));
 }
 
 /// A gate for two vCPUs, and what its pages hold.

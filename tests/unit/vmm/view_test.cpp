@@ -39,8 +39,10 @@ class Pipe {
 class Views : public testing::TestWithParam<WriteProtection> {
  protected:
   enum class Access { none, read_only, read_write };
-  [[nodiscard]] Access access(View& view, Mfn mfn) const {
-    std::byte* const at = view.base() + mfn.raw() * page_size;
+  [[nodiscard]] Access access(View& view, Mfn mfn) const { return access(view.base(), mfn); }
+  [[nodiscard]] Access window(View& view, Mfn mfn) const { return access(view.windows(), mfn); }
+  [[nodiscard]] Access access(std::byte* base, Mfn mfn) const {
+    std::byte* const at = base + mfn.raw() * page_size;
     if (!pipe_.reads(at)) return Access::none;
     return pipe_.writes(at) ? Access::read_write : Access::read_only;
   }
@@ -92,6 +94,68 @@ TEST_P(Views, let_through_what_they_were_told_and_no_more) {
   ASSERT_TRUE(view.revoke_run(Mfn(5), 3));
   for (std::uint64_t i = 5; i < 8; ++i) EXPECT_EQ(access(view, Mfn(i)), Access::none);
   for (const std::uint64_t i : {4U, 8U}) EXPECT_EQ(access(view, Mfn(i)), Access::read_write);
+}
+
+TEST_P(Views, have_windows_that_are_opened_and_closed_whatever_the_view_lets_through) {
+  const auto machine = Machine::create(16).value();
+  auto made = View::create(*machine, GetParam(), true);
+  if (!made) GTEST_SKIP() << made.error().message;
+  View& view = **made;
+  for (std::uint64_t i = 0; i < 16; ++i) EXPECT_EQ(window(view, Mfn(i)), Access::none);
+  view.grant(Mfn(4), 4);
+  for (std::uint64_t i = 4; i < 8; ++i) EXPECT_EQ(window(view, Mfn(i)), Access::read_only);
+  for (const std::uint64_t i : {3U, 8U}) EXPECT_EQ(window(view, Mfn(i)), Access::none);
+  ASSERT_TRUE(view.protect(Mfn(5)));
+  ASSERT_TRUE(view.open_window(Mfn(5)));
+  EXPECT_TRUE(view.is_window_open(Mfn(5)));
+  EXPECT_EQ(access(view, Mfn(5)), Access::read_only);
+  EXPECT_EQ(window(view, Mfn(5)), Access::read_write);
+  for (const std::uint64_t i : {4U, 6U}) EXPECT_EQ(window(view, Mfn(i)), Access::read_only);
+  view.windows()[5 * page_size] = std::byte{7};
+  EXPECT_EQ(view.base()[5 * page_size], std::byte{7});
+  view.unprotect(Mfn(5));
+  EXPECT_EQ(window(view, Mfn(5)), Access::read_write);
+  ASSERT_TRUE(view.protect(Mfn(5)));
+  ASSERT_TRUE(view.close_window(Mfn(5)));
+  EXPECT_FALSE(view.is_window_open(Mfn(5)));
+  EXPECT_EQ(window(view, Mfn(5)), Access::read_only);
+  EXPECT_TRUE(view.windows_complete());
+}
+
+TEST_P(Views, have_no_window_of_a_frame_that_has_left) {
+  const auto machine = Machine::create(16).value();
+  auto made = View::create(*machine, GetParam(), true);
+  if (!made) GTEST_SKIP() << made.error().message;
+  View& view = **made;
+  view.grant(Mfn(4), 6);
+  for (std::uint64_t i = 4; i < 10; ++i) ASSERT_TRUE(view.open_window(Mfn(i)));
+  view.revoke(Mfn(4));
+  ASSERT_TRUE(view.revoke_run(Mfn(5), 2));
+  ASSERT_TRUE(view.lend(Mfn(7), pvmmu::Loan::none));
+  for (std::uint64_t i = 4; i < 8; ++i) {
+    EXPECT_EQ(window(view, Mfn(i)), Access::none);
+    EXPECT_FALSE(view.is_window_open(Mfn(i)));
+  }
+  EXPECT_EQ(window(view, Mfn(8)), Access::read_write);
+  // Frames come back: from the pool, and from another domain.
+  view.grant(Mfn(4), 1);
+  EXPECT_EQ(window(view, Mfn(4)), Access::read_only);
+  ASSERT_TRUE(view.lend(Mfn(7), pvmmu::Loan::read_write));
+  EXPECT_EQ(window(view, Mfn(7)), Access::none);
+  view.grant(Mfn(7), 1);
+  EXPECT_EQ(window(view, Mfn(7)), Access::read_only);
+  ASSERT_TRUE(view.open_window(Mfn(7)));
+  EXPECT_EQ(window(view, Mfn(7)), Access::read_write);
+}
+
+TEST_P(Views, have_no_windows_unless_they_are_wanted) {
+  const auto machine = Machine::create(16).value();
+  auto made = View::create(*machine, GetParam());
+  if (!made) GTEST_SKIP() << made.error().message;
+  (*made)->grant(Mfn(4), 1);
+  EXPECT_EQ((*made)->windows(), nullptr);
+  EXPECT_FALSE((*made)->open_window(Mfn(4)));
+  EXPECT_TRUE((*made)->close_window(Mfn(4)));
 }
 
 TEST_P(Views, give_the_memory_of_a_revoked_frame_back_to_the_host) {

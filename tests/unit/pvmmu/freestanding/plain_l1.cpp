@@ -41,6 +41,8 @@ struct MappedRecords {
   [[nodiscard]] FrameUses& uses(Mfn mfn) const { return at.uses[mfn.raw()]; }
   [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < at.frames && facts(mfn).mine; }
   [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
+  [[nodiscard]] bool may_take(Pte want) const { return may_count(want.mfn()); }
+  void become_writable(Mfn mfn) const { Access::become_writable(facts(mfn)); }
   [[nodiscard]] const FrameFacts* plain_l1(Mfn mfn) const {
     if (!owns(mfn)) return nullptr;
     const FrameFacts& table = facts(mfn);

@@ -1,0 +1,122 @@
+// Which requests are finished inside the domain's VM, by code of the gate (vmm/gate/resident.cpp).
+//
+// They are the frequent ones that need no judgement. Nothing is refused here: if the answer is false, nothing
+// was changed, and the monitor is asked with the same request. Whoever calls it shares the domain's lock, so
+// what concurrent_update.cpp says of those who share it holds here as well.
+//
+// The policies are those of plain_l1.hpp. They are the only way to memory and records, so the same code runs
+// in the gate and, for tests and replays, in a program.
+#pragma once
+
+#include <optional>
+
+#include "pvmmu/core/plain_l1.hpp"
+
+namespace pinfold::pvmmu {
+
+/// What it was that was finished, for counters.
+enum class ResidentWork : std::uint8_t { none, l1_entry, same_upper_entry, plain_data };
+inline constexpr std::size_t resident_works = 4;
+
+/// What an L1 entry becomes, which may depend on what it is.
+struct L1Change {
+  enum class Kind : std::uint8_t {
+    store,       ///< `value`
+    store_keep,  ///< `value`, with the accessed and dirty bits that it has (PRESERVE_AD)
+    clear_bits,  ///< what it is, without those of `value`
+  };
+  Kind kind = Kind::store;
+  Pte value;
+  [[nodiscard]] constexpr Pte of(Pte old) const {
+    switch (kind) {
+      case Kind::store: break;
+      case Kind::store_keep: return value.with(old.raw() & (bit::accessed | bit::dirty));
+      case Kind::clear_bits: return old.without(value.raw());
+    }
+    return value;
+  }
+};
+
+template <class Memory, class Records, class Locks>
+class ResidentPath {
+ public:
+  ResidentPath(Memory memory, Records records, Locks locks, MmuCounters& counters)
+      : memory_(memory), records_(records), locks_(locks), l1_(memory, records, locks, counters) {}
+
+  /// An mmu_update request for the eight bytes at `where`. `keep`: accessed and dirty bits are kept
+  /// (PRESERVE_AD). `change_l1`: what calls change(); code that must be small has one place for that.
+  template <class ChangeL1>
+  [[gnu::always_inline]] ResidentWork update(MachineAddr where, Pte want, bool keep, ChangeL1&& change_l1) {
+    const Mfn mfn = frame_of(where);
+    if (mfn.raw() >= records_.size()) return ResidentWork::none;
+    const FrameFacts& facts = records_.facts(mfn);
+    if (!facts.mine) return ResidentWork::none;
+    const FrameType type = Records::Access::read(facts.type);
+    if (type == FrameType::l1) {
+      const L1Change change{keep ? L1Change::Kind::store_keep : L1Change::Kind::store, want};
+      return change_l1(where, change) ? ResidentWork::l1_entry : ResidentWork::none;
+    }
+    if (is_protected(type)) return update_upper(facts, where, want);
+    if (!facts.window) return ResidentWork::none;
+    memory_.store(where, want);
+    return ResidentWork::plain_data;
+  }
+
+  /// Changes an entry of an L1, and returns its value before, with the accessed bit that a processor may have
+  /// set in the mirror. Nothing: it was not done.
+  [[gnu::always_inline]] std::optional<Pte> change(MachineAddr where, L1Change change) {
+    const Mfn mfn = frame_of(where);
+    const FrameFacts& facts = records_.facts(mfn);
+    if (!facts.window || facts.mirror == 0) return std::nullopt;
+    const auto locked = locks_.lock(mfn);
+    if (!locked) return std::nullopt;
+    const Pte old = merged(facts, where);
+    if (!l1_.update(facts, where, change.of(old)).is_done()) return std::nullopt;
+    return old;
+  }
+
+  /// The entry that a store to `va` hits: in the L1 that is mapped there. The levels are those of the guest's
+  /// tables, each of which has to be a table of its level: so this is no address behind a linear entry.
+  [[gnu::always_inline]] std::optional<MachineAddr> find_entry(Mfn root, GuestVaddr va) {
+    Mfn table = root;
+    for (unsigned level = 4; level > 0; --level) {
+      if (!is_table_of(table, static_cast<FrameType>(level))) return std::nullopt;
+      const Pte entry = memory_.load(entry_address(table, slot_of(static_cast<Level>(level), va)));
+      if (!entry.present()) return std::nullopt;
+      table = entry.mfn();
+    }
+    if (!is_table_of(table, FrameType::l1)) return std::nullopt;
+    return MachineAddr(address_of(table).raw() + (offset_in_page(va) & ~(sizeof(Pte) - 1)));
+  }
+
+ private:
+  [[gnu::always_inline]] bool is_table_of(Mfn mfn, FrameType type) const {
+    if (mfn.raw() >= records_.size()) return false;
+    const FrameFacts& facts = records_.facts(mfn);
+    return facts.mine && Records::Access::read(facts.type) == type && facts.validated;
+  }
+  /// As Validator::merged_entry().
+  [[gnu::always_inline]] Pte merged(const FrameFacts& facts, MachineAddr where) {
+    const Pte entry = memory_.load(where);
+    if (!entry.present()) return entry;
+    return entry.with(memory_.mirror(facts, where).load().raw() & bit::accessed);
+  }
+
+  /// An empty entry of a table of an upper level stays as it is, which changes nothing that a processor
+  /// knows. (Linux clears entries that are clear.)
+  [[gnu::always_inline]] ResidentWork update_upper(const FrameFacts& facts, MachineAddr where, Pte want) {
+    if (want.present() || !facts.validated || facts.mirror == 0) return ResidentWork::none;
+    if (facts.type == FrameType::l4 && is_xen_slot(offset_in_page(where) / sizeof(Pte)))
+      return ResidentWork::none;
+    if (memory_.mirror(facts, where).load() != Pte() || memory_.load(where) != want)
+      return ResidentWork::none;
+    return ResidentWork::same_upper_entry;
+  }
+
+  Memory memory_;
+  Records records_;
+  Locks locks_;
+  PlainL1<Memory, Records, Locks> l1_;
+};
+
+}  // namespace pinfold::pvmmu

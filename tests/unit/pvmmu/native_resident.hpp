@@ -1,0 +1,66 @@
+// The resident path (pvmmu/core/resident.hpp) outside of a VM: with a validator's own memory and records, and
+// with what the gate may and may not do there.
+#pragma once
+
+#include "pvmmu/core/resident.hpp"
+#include "record_access.hpp"
+
+namespace pinfold::pvmmu::test {
+
+struct NativeMemory {
+  Validator& mmu;
+  [[nodiscard]] Pte load(MachineAddr where) const {
+    return Pte(mmu.machine().at(where.raw()).load(std::memory_order_relaxed));
+  }
+  void store(MachineAddr where, Pte entry) const {
+    mmu.machine().at(where.raw()).store(entry.raw(), std::memory_order_relaxed);
+  }
+  [[nodiscard]] MirrorEntry mirror(const FrameFacts& of, MachineAddr where) const {
+    return MirrorEntry(
+        mmu.mirrors().pages().at((std::uint64_t{of.mirror} << page_shift) + offset_in_page(where)));
+  }
+  void changed(MachineAddr where, Pte before, Pte now) const {
+    RecordAccess::log_stale(mmu, where, before, now);
+  }
+};
+
+struct NativeRecords {
+  using Access = SharedAccess;
+  Validator& mmu;
+  [[nodiscard]] std::uint64_t size() const { return mmu.machine_frames(); }
+  [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return mmu.facts(mfn); }
+  [[nodiscard]] FrameUses& uses(Mfn mfn) const { return RecordAccess::of(mmu).uses(mfn); }
+  [[nodiscard]] bool owns(Mfn mfn) const { return mmu.owns(mfn); }
+  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
+  [[nodiscard]] bool may_take(Pte want) const {
+    return may_count(want.mfn()) && (!want.writable() || facts(want.mfn()).type == FrameType::writable);
+  }
+  void become_writable(Mfn) const {}
+  void dropped_last(Mfn) const {}
+  void drop_of_others(Pte) const {}
+  void stray(Mfn) const {}
+};
+
+struct NativeLocks {
+  [[nodiscard]] bool lock(Mfn) const { return true; }
+};
+
+/// What the gate would do with a request of mmu_update.
+[[nodiscard]] inline ResidentWork finish_resident(Validator& mmu, MachineAddr where, Pte want, bool keep) {
+  MmuCounters counters;
+  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {mmu}, {}, counters);
+  return path.update(where, want, keep, [&](MachineAddr entry, L1Change change) {
+    return path.change(entry, change).has_value();
+  });
+}
+
+/// What the gate would do with a kernel's store to `va`, where it has an L1 mapped. Returns the entry before.
+[[nodiscard]] inline std::optional<Pte> finish_store(Validator& mmu, Mfn root, GuestVaddr va,
+                                                     L1Change change) {
+  MmuCounters counters;
+  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {mmu}, {}, counters);
+  const auto entry = path.find_entry(root, va);
+  return entry ? path.change(*entry, change) : std::nullopt;
+}
+
+}  // namespace pinfold::pvmmu::test
