@@ -174,7 +174,7 @@ TEST(GateMapping, the_resident_path_can_write_uses_and_windows_and_only_read_fac
   const auto entry = [&](std::uint64_t address) {
     Pte found = slots[slot_of(Level::l4, GuestVaddr(address)) - first_xen_slot];
     for (const Level level : {Level::l3, Level::l2})
-      found = Pte(arena->load(found.mfn(), slot_of(level, GuestVaddr(address))));
+      if (found.present()) found = Pte(arena->load(found.mfn(), slot_of(level, GuestVaddr(address))));
     return found;
   };
   const Pte facts = entry(gate::slot_base(gate::facts_slot) + (2ULL << 20));
