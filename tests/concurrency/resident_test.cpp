@@ -72,7 +72,7 @@ struct ResidentGates : testing::Test {
   }
   bool finish(StatePage& state, std::size_t cpu, MachineAddr where, Pte want) {
     using Path = ResidentPath<test::NativeMemory, test::NativeRecords, vmm::gate::TableLocks>;
-    Path path({one.mmu}, {one.mmu}, {control, cpu + 1}, state.resident_entries);
+    Path path({one.mmu}, {{one.mmu}}, {control, cpu + 1}, state.resident_entries);
     const auto work = path.update(where, want, false, [&](MachineAddr entry, L1Change change) {
       return path.change(entry, change).has_value();
     });

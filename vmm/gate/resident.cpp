@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "pvmmu/core/resident.hpp"
+#include "pvmmu/core/resident_records.hpp"
 #include "vmm/gate/frames.hpp"
 #include "vmm/gate/inside.hpp"
 #include "vmm/gate/layout.hpp"
@@ -47,8 +48,7 @@ struct GateMemory {
   void changed(MachineAddr, Pte, Pte) const {}
 };
 
-struct GateRecords {
-  using Access = pvmmu::SharedAccess;
+struct GateArrays {
   [[nodiscard]] std::uint64_t size() const {
     return std::atomic_ref(control().frames).load(std::memory_order_relaxed);
   }
@@ -58,26 +58,13 @@ struct GateRecords {
   [[nodiscard]] FrameUses& uses(Mfn mfn) const {
     return reinterpret_cast<FrameUses*>(slot_base(uses_slot))[mfn.raw()];
   }
-  [[nodiscard]] bool owns(Mfn mfn) const { return mfn.raw() < size() && facts(mfn).mine; }
-  /// As Validator::stays(): a frame of the reservation stays the domain's, whatever its counts become.
-  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
-  /// The gate can't write facts, so it leaves frames without a type to the monitor.
-  [[nodiscard]] bool may_take(Pte want) const {
-    return may_count(want.mfn()) &&
-           (!want.writable() || Access::read(facts(want.mfn()).type) == pvmmu::FrameType::writable);
-  }
-  void become_writable(Mfn) const {}
-  void dropped_last(Mfn) const {}
-  void drop_of_others(Pte) const {}
-  /// The count is what it was again. The monitor finds the forged entry, or an audit does.
-  void stray(Mfn) const {}
 };
 
-using Path = pvmmu::ResidentPath<GateMemory, GateRecords, TableLocks>;
+using Path = pvmmu::ResidentPath<GateMemory, pvmmu::ResidentRecords<GateArrays>, TableLocks>;
 using pvmmu::L1Change;
 
 Path path_of(StatePage& state) {
-  return {GateMemory{}, GateRecords{}, TableLocks{control(), state.cpu_plus_1}, state.resident_entries};
+  return {GateMemory{}, {}, TableLocks{control(), state.cpu_plus_1}, state.resident_entries};
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pvmmu/core/resident.hpp"
+#include "pvmmu/core/resident_records.hpp"
 #include "record_access.hpp"
 
 namespace pinfold::pvmmu::test {
@@ -24,22 +25,13 @@ struct NativeMemory {
   }
 };
 
-struct NativeRecords {
-  using Access = SharedAccess;
+struct NativeArrays {
   Validator& mmu;
   [[nodiscard]] std::uint64_t size() const { return mmu.machine_frames(); }
   [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return mmu.facts(mfn); }
   [[nodiscard]] FrameUses& uses(Mfn mfn) const { return RecordAccess::of(mmu).uses(mfn); }
-  [[nodiscard]] bool owns(Mfn mfn) const { return mmu.owns(mfn); }
-  [[nodiscard]] bool may_count(Mfn mfn) const { return owns(mfn) && facts(mfn).allocated; }
-  [[nodiscard]] bool may_take(Pte want) const {
-    return may_count(want.mfn()) && (!want.writable() || facts(want.mfn()).type == FrameType::writable);
-  }
-  void become_writable(Mfn) const {}
-  void dropped_last(Mfn) const {}
-  void drop_of_others(Pte) const {}
-  void stray(Mfn) const {}
 };
+using NativeRecords = ResidentRecords<NativeArrays>;
 
 struct NativeLocks {
   [[nodiscard]] bool lock(Mfn) const { return true; }
@@ -48,7 +40,7 @@ struct NativeLocks {
 /// What the gate would do with a request of mmu_update.
 [[nodiscard]] inline ResidentWork finish_resident(Validator& mmu, MachineAddr where, Pte want, bool keep) {
   MmuCounters counters;
-  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {mmu}, {}, counters);
+  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
   return path.update(where, want, keep, [&](MachineAddr entry, L1Change change) {
     return path.change(entry, change).has_value();
   });
@@ -58,7 +50,7 @@ struct NativeLocks {
 [[nodiscard]] inline std::optional<Pte> finish_store(Validator& mmu, Mfn root, GuestVaddr va,
                                                      L1Change change) {
   MmuCounters counters;
-  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {mmu}, {}, counters);
+  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
   const auto entry = path.find_entry(root, va);
   return entry ? path.change(*entry, change) : std::nullopt;
 }
