@@ -231,8 +231,8 @@ class Validator {
   [[nodiscard]] Frame frame(Mfn mfn) const { return records_.frame(mfn, frames_.owner_tag(mfn)); }
   /// Is the frame's window (FrameView::open_window) as its record says?
   [[nodiscard]] bool knows_window(Mfn mfn) const { return view_.is_window_open(mfn) == facts(mfn).window; }
-  /// Where the records lie that code in the domain's VM uses: facts, which it may read, and uses, which it may
-  /// change.
+  /// Where the records lie that code in the domain's VM uses: facts, which it may read, and uses, which it
+  /// may change.
   [[nodiscard]] const DomainRecords& records() const { return records_; }
   /// The same of a frame of its own, without the counts; and for a reader that may outlive the validator.
   [[nodiscard]] const FrameFacts& facts(Mfn mfn) const { return records_.facts(mfn); }

@@ -27,10 +27,10 @@ class Host;
 /// What a guest is connected to in this process, besides its configuration.
 struct GuestLinks {
   devices::ConsoleSink console_output;
-  DiskImages images;                        ///< One for each disk of the configuration.
-  Wirings wirings;                          ///< One for each interface of the configuration.
-  pvmmu::TraceSink* trace = nullptr;        ///< Outlives the guest.
-  bool debugged = false;                    ///< Its gate passes every trap on, for a debugger.
+  DiskImages images;                  ///< One for each disk of the configuration.
+  Wirings wirings;                    ///< One for each interface of the configuration.
+  pvmmu::TraceSink* trace = nullptr;  ///< Outlives the guest.
+  bool debugged = false;              ///< Its gate passes every trap on, for a debugger.
   /// The monitor has to see each page-table update: the gate finishes none.
   bool watches_each_update = false;
   std::uint64_t audit_interval = 0;         ///< MMU hypercalls between two audits; 0: none but the last.
