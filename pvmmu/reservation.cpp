@@ -139,6 +139,7 @@ void Validator::free_frame(Mfn mfn) {
     if (frame.special) ++owned_;
     frame.special = false;
     frame.allocated = true;
+    frame.window = view_.is_window_open(mfn);
     return;
   }
   if (trace_ != nullptr) trace_frame_change(TraceKind::freed_frame, mfn, FrameType::none);

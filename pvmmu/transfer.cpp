@@ -12,7 +12,10 @@ Verdict<> Validator::give_away(Held, Mfn mfn) {
     if (!is_unused(mfn)) return refuse(Rule::frame_in_use, mfn);
     budget_.spend(cost::view);
     // Not revoke(), which gives the memory back to the host.
-    if (!view_.lend(mfn, Loan::none)) return refuse(Rule::view_cannot_lend, mfn);
+    if (!view_.lend(mfn, Loan::none)) {
+      mutable_facts(mfn).window = view_.is_window_open(mfn);
+      return refuse(Rule::view_cannot_lend, mfn);
+    }
     if (trace_ != nullptr) trace_frame_change(TraceKind::freed_frame, mfn, FrameType::none);
     set_m2p(mfn, no_pfn);
     records_.forget(mfn);

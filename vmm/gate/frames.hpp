@@ -30,8 +30,8 @@ struct StoreFrame {
   static constexpr std::size_t places = 15;
   /// The place of a register by its number in an instruction, counted in words. Not for RSP.
   [[nodiscard]] static constexpr std::size_t place(std::uint8_t gpr) {
-    constexpr std::uint64_t places = 0x87654321'9a0'f'bcdeULL;  // four bits each, RAX in the lowest
-    return places >> (4 * gpr) & 15;
+    constexpr std::uint64_t packed = 0x87654321'9a0'f'bcdeULL;  // four bits each, RAX in the lowest
+    return packed >> (4 * gpr) & 15;
   }
 };
 static_assert(StoreFrame::place(0) * 8 == offsetof(StoreFrame, fast) + offsetof(FastFrame, rax));

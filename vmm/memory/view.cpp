@@ -60,11 +60,16 @@ void View::revoke(Mfn mfn) {
   // This fails if there may be no more mappings, as when a guest gives back every other frame.
   const bool done = remove_windows(mfn, 1) && set(mfn, Mapping::Access::none);
   stuck_ = done ? no_mfn : mfn;
+  // Then it stays the domain's, perhaps without a window.
+  if (!done) windows_complete_ = false;
   if (done && !closed_) machine_.discard(mfn, 1);
 }
 
 bool View::revoke_run(Mfn first, std::uint64_t count) {
-  if (!remove_windows(first, count) || !set(first, Mapping::Access::none, count)) return false;
+  if (!remove_windows(first, count) || !set(first, Mapping::Access::none, count)) {
+    windows_complete_ = false;
+    return false;
+  }
   if (!closed_) machine_.discard(first, count);
   return true;
 }
@@ -74,7 +79,11 @@ bool View::revoke_run(Mfn first, std::uint64_t count) {
 bool View::lend(Mfn mfn, pvmmu::Loan loan) {
   using Access = Mapping::Access;
   switch (loan) {
-    case pvmmu::Loan::none: return remove_windows(mfn, 1) && set(mfn, Access::none);
+    case pvmmu::Loan::none: {
+      const bool done = remove_windows(mfn, 1) && set(mfn, Access::none);
+      if (!done) windows_complete_ = false;
+      return done;
+    }
     case pvmmu::Loan::read_only: return set(mfn, Access::read);
     case pvmmu::Loan::read_write: break;
   }

@@ -95,6 +95,7 @@ class FakeView final : public FrameView {
   }
   void revoke(Mfn mfn) override {
     if (on_revoke) on_revoke(mfn);
+    windows_[mfn.raw()] = false;  // that goes first
     if (mfn != stuck) end_access(mfn);
   }
   [[nodiscard]] bool revoke_run(Mfn first, std::uint64_t count) override {
@@ -105,8 +106,8 @@ class FakeView final : public FrameView {
   }
   [[nodiscard]] bool revoked(Mfn mfn) const override { return access_[mfn.raw()] == Access::none; }
   [[nodiscard]] bool lend(Mfn mfn, Loan loan) override {
-    if (mfn == stuck) return false;
     if (loan == Loan::none) windows_[mfn.raw()] = false;
+    if (mfn == stuck) return false;
     access_[mfn.raw()] = static_cast<Access>(loan);
     return true;
   }

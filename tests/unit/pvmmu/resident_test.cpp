@@ -259,6 +259,23 @@ TEST(Windows, end_with_the_frame) {
   EXPECT_FALSE(t.one.mmu.facts(t.other).window);
 }
 
+TEST(Windows, of_a_frame_that_can_not_leave_are_as_the_host_left_them) {
+  Tree t;
+  for (const bool given : {false, true}) {
+    const Mfn mfn = t.one.allocate();
+    ASSERT_TRUE(t.one.mmu.pin(t.one.held, Level::l1, mfn));
+    ASSERT_TRUE(t.one.mmu.unpin(t.one.held, mfn));
+    t.one.view.stuck = mfn;
+    if (given)
+      EXPECT_FALSE(t.one.mmu.give_away(t.one.held, mfn));
+    else
+      EXPECT_TRUE(t.one.mmu.deallocate(t.one.held, mfn));
+    EXPECT_TRUE(t.one.mmu.owns(mfn));
+    EXPECT_FALSE(t.one.mmu.facts(mfn).window);
+    t.one.view.stuck = no_mfn;
+  }
+}
+
 TEST(Windows, that_are_not_as_recorded_are_found_by_an_audit) {
   Tree t;
   ASSERT_TRUE(t.one.view.open_window(t.l2));

@@ -64,6 +64,45 @@ TEST(GateLink, the_gate_gets_all_that_it_needs_before_an_entry) {
   EXPECT_EQ(s.processor.kernel_gs, 3U);
 }
 
+TEST(GateLink, the_gate_gets_what_the_resident_path_needs) {
+  Scene s;
+  s.state.kernel_root = Mfn(0x123);
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::kernel_root), 0x123U);
+  EXPECT_EQ(s.state_page(&StatePage::emulates_stores), 0U);
+  EXPECT_EQ(s.state_page(&StatePage::cpu_plus_1), 0U);  // of a host without fast paths
+  s.assists.writable_page_tables = true;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::emulates_stores), 1U);
+}
+
+TEST(GateLink, the_gate_ignores_cli_only_if_the_kernel_may_use_it) {
+  Scene s;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::io_privileged), 0U);
+  s.state.iopl = 1;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::io_privileged), 1U);
+  s.state.iopl = 0;
+  s.assists.architectural_iopl = true;
+  s.link.give(0, 0);
+  EXPECT_EQ(s.state_page(&StatePage::io_privileged), 1U);
+}
+
+TEST(GateLink, entries_that_the_resident_path_stored_are_taken_once) {
+  Scene s;
+  const std::size_t first = offsetof(StatePage, resident_entries);
+  const auto stored = gate::StateField::at(first + offsetof(pvmmu::MmuCounters, entries_stored));
+  const auto checked = gate::StateField::at(first + offsetof(pvmmu::MmuCounters, entries_checked));
+  s.gate_sets(stored, 7);
+  s.gate_sets(checked, 5);
+  const pvmmu::MmuCounters taken = s.link.take_entries();
+  EXPECT_EQ(taken.entries_stored, 7U);
+  EXPECT_EQ(taken.entries_checked, 5U);
+  EXPECT_EQ(s.link.take_entries().entries_stored, 0U);
+  EXPECT_EQ(s.state_page(checked), 0U);
+}
+
 TEST(GateLink, handlers_are_given_after_each_change) {
   Scene s;
   s.points.syscall = {0x1000, true};
