@@ -10,8 +10,8 @@
 //  - It accesses guest memory in six places, through the guest's own tables. Before that it refuses addresses in the
 //    hypervisor's slots, which alone have supervisor pages. A fault there, or in a load of a guest's selector, goes to
 //    a fixup; until then nothing was changed that the monitor would look at. Each word is read once.
-//  - It reads the mirrors in one place, with the same fixup. They are mapped read-only, and no
-//    guest chooses the address.
+//  - It reads the mirrors in one place, with the same fixup, and no guest chooses the address. Only the resident path
+//    writes them, and other memory of the monitor's (resident.cpp); it is called with copies of what the guest wrote.
 //  - RSP always points to the gate's own stack, so a fault inside the gate has a stack. The two instructions at
 //    LSTAR that run before RSP is set can't fault: their page and the state page are always present. What can come
 //    there in spite of that has a stack of its own (OwnStack in vmm/gate/layout.hpp): a #DB that MOV SS held back
