@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import table
 from harness.build import ROOT, Build
+from harness.guest_test import Host
 
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if path.relative_to(ROOT).parts[0] != "build")
@@ -30,7 +32,8 @@ def ctest_commands(build: Build, configuration: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def known_tests(build: Build) -> set[str]:
-    return set(ctest_commands(build, "ept"))
+    """Those of CTest, and the guests that run on the emulated machine only (integration.rig_guests)."""
+    return set(ctest_commands(build, "ept")) | {f"guest.{row.name}" for row in table.rows(Host.RIG)}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
