@@ -80,7 +80,7 @@ TEST(SmallStore, whatever_it_takes_the_monitor_takes_for_the_same) {
     const auto bytes = std::as_bytes(std::span(code)).first(15);
     const std::size_t tail = store->length - (store->exchanges ? 0U : 1U);
     std::int32_t disp32 = 0;
-    std::memcpy(&disp32, code + tail - 4, 4);
+    if (tail >= 4) std::memcpy(&disp32, code + tail - 4, 4);
     const std::int64_t candidates[] = {0, static_cast<std::int8_t>(code[tail - 1]), disp32};
     std::optional<PteWrite> write;
     for (const std::int64_t at : candidates)
