@@ -16,6 +16,8 @@ SOME = """
     walls.map_foreign_frame.read.mprotect walls.map_foreign_frame.execute.userfaultfd
     walls.forge_entries.new.mprotect walls.own_mirror.read.mprotect
     walls.fallen_gate.own-l1.mprotect walls.fallen_gate.execute.userfaultfd walls.fallen_gate.root.mprotect
+    boots.updates_in_the_vm walls.fallen_gate.window-own-l4.mprotect walls.fallen_gate.window-write.userfaultfd
+    walls.fallen_gate.facts.mprotect walls.lying_gate.forges-uses walls.lying_gate.writes-mirror
     boots.recursive_slot refused.linear_tables xsa.page_tables
     walls.next_door.attack_a_neighbour walls.next_door.map_foreign_frame.read.mprotect
     walls.next_door.map_foreign_frame.by-hypercall.mprotect walls.next_door.forge_entries.foreign
