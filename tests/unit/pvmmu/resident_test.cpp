@@ -13,7 +13,7 @@ using test::table;
 
 /// A domain with a whole tree of tables, whose L1 maps `data` writable at slot 1.
 struct Tree {
-  Tree() {
+  explicit Tree(std::uint64_t linear_windows = 0) : one(machine, DomId(1), {.windows = linear_windows}) {
     for (Mfn* mfn : {&l4, &l3, &l2, &l1, &data, &other}) *mfn = one.allocate();
     machine.poke(l4, 0, Pte(l3, table));
     machine.poke(l3, 0, Pte(l2, table));
@@ -38,7 +38,7 @@ struct Tree {
   ~Tree() { EXPECT_EQ(one.findings(), std::vector<std::string>()); }
 
   test::FakeMachine machine{64};
-  test::FakeDomain one{machine, DomId(1)}, two{machine, DomId(2)};
+  test::FakeDomain one, two{machine, DomId(2)};
   Mfn l4, l3, l2, l1, data, other;
 };
 
@@ -189,6 +189,18 @@ TEST_F(Stores, through_tables_that_are_none_are_left) {
   map(t.l1);
   for (const Mfn root : {t.l3, t.data, Mfn(0), Mfn(64), no_mfn}) EXPECT_FALSE(store(1, {plain, Pte()}, root));
   EXPECT_FALSE(test::finish_store(t.one.mmu, t.l4, GuestVaddr(1ULL << 39), {plain, Pte()}));
+}
+
+/// There a processor takes the L2 for an L1, so that the L1 is a page. The entry in the L2 has RW: it is no
+/// read-only mapping, and the guest gets its fault.
+TEST(LinearStores, behind_a_linear_entry_are_left) {
+  Tree t(16);
+  constexpr std::size_t self = 5;
+  ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l4, self), Pte(t.l4, table & ~bit::writable),
+                               Preserve::nothing));
+  const GuestVaddr through(self << 39 | 8);
+  EXPECT_FALSE(test::finish_store(t.one.mmu, t.l4, through, {L1Change::Kind::store, Pte()}));
+  EXPECT_EQ(t.machine.peek(t.l1, 1).mfn(), t.data);
 }
 
 /// A guest wrote its L2 past the view: the L1 there is none of its tables.
