@@ -54,7 +54,7 @@ TEST(ResidentShare, waits_until_those_inside_have_left) {
     const pvmmu::DomainLock lock(s.mutex);
     has_it = true;
   });
-  while (std::atomic_ref(s.control.taken).load() == 0) std::this_thread::yield();
+  while (std::atomic_ref(s.control.taken).load() == 0 && !has_it) std::this_thread::yield();
   EXPECT_FALSE(has_it);
   EXPECT_FALSE(Inside(s.states[0], s.control));
   inside.reset();
