@@ -12,9 +12,8 @@ double ticks_to_ms(const vmm::Domain& domain, std::uint64_t ticks) {
 }
 
 /// What the gate did without an exit; none of it is in the other counts.
-Json finished_in_the_vm(vmm::Domain& domain) {
+Json finished_in_the_vm(vmm::Domain& domain, const vmm::FastPathCounts& counts) {
   constexpr std::size_t page_fault = 14;
-  const vmm::FastPathCounts counts = domain.gate().fast_path_counts();
   std::uint64_t others = 0;
   for (std::size_t vector = 0; vector < counts.exceptions.size(); ++vector)
     if (vector != page_fault) others += counts.exceptions[vector];
@@ -55,8 +54,8 @@ Json counters_of(pvmmu::Held, vmm::Domain& domain) {
     if (s.hypercalls[i] != 0) calls[domain.hypercalls().name(i)] = s.hypercalls[i];
   calls["unknown"] = s.unknown_hypercalls;
   all["hypercalls"] = calls;
-  all["finished_in_the_vm"] = finished_in_the_vm(domain);
   const vmm::FastPathCounts in_vm = domain.gate().fast_path_counts();
+  all["finished_in_the_vm"] = finished_in_the_vm(domain, in_vm);
   all["left_by_the_resident_path"] = {{"needs the monitor", in_vm.resident[0]},
                                       {"lock held", in_vm.resident_kept_out}};
   all["multicall_entries"] = s.multicall_entries;

@@ -5,10 +5,10 @@
 // gate leaves with the request as it came.
 //
 // This file is compiled for no operating system (CMakeLists.txt), and is copied into one page of the gate: it
-// has no data, calls nothing, and finds everything at fixed addresses, which makes it independent of its own.
-// All memory that it touches is mapped for CPL0 alone: records, mirrors, the control page, and the windows of
-// the domain's frames. A window is accessed only if the frame's record says so. Guest addresses are not
-// accessed at all.
+// has no data, calls nothing outside of it, and finds everything at fixed addresses. So it runs wherever it
+// is. All memory that it touches is mapped for CPL0 alone: records, mirrors, the control page, and the
+// windows of the domain's frames. A window is accessed only if the frame's record says so. Guest addresses
+// are not accessed at all.
 #include <array>
 #include <atomic>
 #include <optional>

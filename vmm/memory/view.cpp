@@ -91,12 +91,10 @@ bool View::lend(Mfn mfn, pvmmu::Loan loan) {
 }
 
 bool View::open_window(Mfn mfn) {
-  if (!windows_ || closed_) return false;
-  const bool accessible = windows_->access(mfn) == Mapping::Access::read_write;
-  const bool done =
-      accessible ? windows_->write_protect(mfn, false) : windows_->set(mfn, Mapping::Access::read_write);
-  if (done) note_open(mfn, true);
-  return done;
+  if (!windows_ || closed_ || windows_->access(mfn) == Mapping::Access::none) return false;
+  if (!windows_->write_protect(mfn, false)) return false;
+  note_open(mfn, true);
+  return true;
 }
 
 bool View::close_window(Mfn mfn) {

@@ -114,6 +114,21 @@ TEST(HostTraitsOf, protection_follows_what_works) {
   EXPECT_EQ(traits_of(facts).protection, WriteProtection::userfaultfd);
 }
 
+TEST(HostTraitsOf, page_tables_are_updated_in_the_vm_where_the_processor_walks_them_and_there_is_room) {
+  HostFacts facts;
+  facts.stale_entries = facts.syscall_stays_at_cpl3 = false;
+  facts.address_bits = 40;
+  EXPECT_TRUE(traits_of(facts).resident);
+  facts.address_bits = 39;
+  EXPECT_FALSE(traits_of(facts).resident);
+  facts.address_bits = 48;
+  facts.syscall_stays_at_cpl3 = true;
+  EXPECT_FALSE(traits_of(facts).resident);
+  facts.syscall_stays_at_cpl3 = false;
+  facts.stale_entries = true;
+  EXPECT_FALSE(traits_of(facts).resident);
+}
+
 TEST(HostTraitsOf, cpuid_that_is_not_intercepted_is_native) {
   HostFacts facts;
   EXPECT_TRUE(traits_of(facts).native_cpuid);
