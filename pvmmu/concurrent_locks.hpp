@@ -3,8 +3,8 @@
 
 #include <array>
 
+#include "pvmmu/core/table_hash.hpp"
 #include "pvmmu/lock.hpp"
-#include "pvmmu/types.hpp"
 
 namespace pinfold::pvmmu {
 
@@ -12,11 +12,7 @@ namespace pinfold::pvmmu {
 class ConcurrentLocks {
  public:
   /// Guards the entries of this table, and of some others.
-  [[nodiscard]] ShortLock& of_table(Mfn table) {
-    // Tables lie side by side, or at equal distances: the product's upper bits differ all the same.
-    constexpr std::uint64_t golden_ratio = 0x9e37'79b9'7f4a'7c15;  // of 2^64; Knuth vol. 3, 6.4
-    return tables_[table.raw() * golden_ratio >> 58].lock;
-  }
+  [[nodiscard]] ShortLock& of_table(Mfn table) { return tables_[lock_of_table<table_locks>(table)].lock; }
   /// Guards the stale log. Taken under a table's, and the other way around never.
   [[nodiscard]] ShortLock& of_stale_log() { return stale_log_; }
   /// Guards the note of the first breach; a leaf.
@@ -26,7 +22,8 @@ class ConcurrentLocks {
   struct alignas(64) TableLock {
     ShortLock lock;
   };
-  std::array<TableLock, 64> tables_;
+  static constexpr std::size_t table_locks = 64;
+  std::array<TableLock, table_locks> tables_;
   ShortLock stale_log_;
   ShortLock first_breach_;
 };

@@ -25,7 +25,11 @@ class DomainRecords {
   /// `frames`: size of the machine; `most`: what it can grow to; `in_vm`: facts and uses lie in pages of
   /// their own, since a VM has them. Throws std::bad_alloc.
   DomainRecords(std::uint64_t frames, std::uint64_t most, bool in_vm = false)
-      : size_(frames), facts_(frames, most, in_vm), uses_(frames, most, in_vm), holds_(frames, most, false) {}
+      : size_(frames),
+        plain_type_(in_vm ? FrameType::writable : FrameType::none),
+        facts_(frames, most, in_vm),
+        uses_(frames, most, in_vm),
+        holds_(frames, most, false) {}
 
   /// Frames of the machine that the domain knows of.
   [[nodiscard]] std::uint64_t size() const { return size_; }
@@ -35,6 +39,9 @@ class DomainRecords {
     return facts_.grow(frames) && uses_.grow(frames) && holds_.grow(frames);
   }
   void grow(std::uint64_t frames) { size_ = frames; }
+  /// The type of a frame that nobody relies on. Code in the VM can't write facts: there such a frame is plain
+  /// data from the beginning, and elsewhere from its first writable entry on.
+  [[nodiscard]] FrameType plain_type() const { return plain_type_; }
   /// The domain gets these frames.
   void will_fill(Mfn first, std::uint64_t count) const {
     facts_.will_fill(first.raw(), count);
@@ -92,6 +99,7 @@ class DomainRecords {
 
  private:
   std::uint64_t size_;
+  FrameType plain_type_;
   SparseArray<FrameFacts> facts_;
   SparseArray<FrameUses> uses_;
   SparseArray<std::uint32_t> holds_;

@@ -9,9 +9,9 @@ namespace pinfold::pvmmu {
 // and then reads taken_. All four accesses are sequentially consistent, so at least one of the two sees the
 // other's store.
 
-void DomainMutex::lock() {
+void DomainMutex::lock(Held by) {
   lock_behind_others();
-  if (in_vm_ != nullptr && in_vm_->keep_out()) waits_.fetch_add(1, std::memory_order_relaxed);
+  if (in_vm_ != nullptr && in_vm_->keep_out(by)) waits_.fetch_add(1, std::memory_order_relaxed);
   if (sharers_.empty()) return;
   taken_.store(true);
   for (DomainSharer* sharer : sharers_)

@@ -8,15 +8,20 @@
 
 namespace pinfold::pvmmu {
 
+class DomainLock;
 class DomainSharer;
+
+/// Proof that the caller holds the lock alone.
+using Held = const DomainLock&;
 
 /// Sharers of a domain's lock that are no threads of the monitor: code that runs in the domain's VM. They can
 /// neither sleep nor be woken.
 class SharersInVm {
  public:
-  /// Once it returns none of them is inside, and none comes in until let_in(). Whoever calls it has the
-  /// lock's mutex. Returns whether it had to wait.
-  virtual bool keep_out() = 0;
+  /// Once it returns none of them is inside, and none comes in until let_in(). Then it also does what those
+  /// who were inside have left to the holder, whose proof this is. Whoever calls it has the lock's mutex.
+  /// Returns whether it had to wait.
+  virtual bool keep_out(Held held) = 0;
   virtual void let_in() = 0;
 
  protected:
@@ -46,7 +51,7 @@ class DomainMutex {
  private:
   friend class DomainLock;
   friend class DomainSharer;
-  void lock();
+  void lock(Held by);
   void lock_behind_others();
   void unlock();
 
@@ -73,7 +78,7 @@ class DomainLock {
     mutex_.unlock();
   }
   void lock() {
-    mutex_.lock();
+    mutex_.lock(*this);
     locked_ = true;
   }
 
@@ -81,8 +86,6 @@ class DomainLock {
   DomainMutex& mutex_;
   bool locked_ = false;
 };
-
-using Held = const DomainLock&;
 
 /// One thread's permission to share the domain's lock. The mutex outlives it; it is made and destroyed while
 /// its thread does not hold the lock.

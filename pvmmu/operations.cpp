@@ -294,6 +294,14 @@ void Validator::replace_root(Mfn& root, Mfn wanted) {
   if (old != no_mfn) drop_type(old);
 }
 
+bool Validator::settle_root(Held, Mfn& root, Mfn moved_to) {
+  if (moved_to == root) return true;
+  if (moved_to != no_mfn && (!owns(moved_to) || !share(moved_to, FrameType::l4))) return false;
+  replace_root(root, moved_to);
+  (void)releases_finished();
+  return true;
+}
+
 void Validator::unload_root(Held, Mfn& root) {
   if (root == no_mfn && !unfinished_.has_releases()) return;
   TracedOperation traced(*this, TraceKind::unload_root, root);

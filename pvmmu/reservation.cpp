@@ -41,7 +41,9 @@ Verdict<Validator::TakenFrames> Validator::take_frames(std::uint64_t count, std:
   for (std::uint64_t i = 0; i < count; ++i) {
     const Mfn mfn = taken->first.plus(i);
     if (taken->used_before) machine_.clear(mfn.raw());
-    mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
+    FrameFacts& frame = mutable_facts(mfn);
+    frame.mine = frame.allocated = true;
+    frame.type = records_.plain_type();
   }
   owned_ += count;
   view_.grant(taken->first, count);

@@ -34,7 +34,9 @@ Verdict<> Validator::receive(Held, Mfn mfn, Pfn pfn) {
     if (!view_.lend(mfn, Loan::read_write)) return refuse(Rule::view_cannot_lend, mfn);
     view_.grant(mfn, 1);
     records_.will_fill(mfn, 1);
-    mutable_facts(mfn).mine = mutable_facts(mfn).allocated = true;
+    FrameFacts& frame = mutable_facts(mfn);
+    frame.mine = frame.allocated = true;
+    frame.type = records_.plain_type();
     ++owned_;
     frames_.put_in(mfn, domain_);
     set_m2p(mfn, pfn);

@@ -118,7 +118,7 @@ void Validator::become_plain(Mfn mfn) {
   if (frame.type == FrameType::seg_desc) budget_.spend(cost::view);
   if (trace_ != nullptr) trace_frame_change(TraceKind::plain_frame, mfn, frame.type);
   records_.holds(mfn) = 0;
-  frame.type = FrameType::none;
+  frame.type = records_.plain_type();
   frame.validated = frame.partial = false;
   view_.unprotect(mfn);
   free_if_unreferenced(mfn);

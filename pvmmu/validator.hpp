@@ -94,6 +94,10 @@ class Validator {
   Verdict<> load_root(Held, Mfn& root, Mfn wanted);
   /// Empties a root register. It is not an argument of load_root, since a guest could pass that.
   void unload_root(Held, Mfn& root);
+  /// Code in the VM has loaded `moved_to` instead of `root`, without references (ResidentPath::root_mirror):
+  /// takes the new one's and drops the old one's, as load_root() does. `no_mfn`: it has loaded none. False,
+  /// and nothing was changed: it may not have loaded that.
+  [[nodiscard]] bool settle_root(Held, Mfn& root, Mfn moved_to);
   Verdict<> clear_page(Held, Mfn mfn);
   Verdict<> copy_page(Held, Mfn to, Mfn from);
 

@@ -38,9 +38,13 @@ namespace {
 
 static_assert(sizeof(StatePage::iret) == sizeof(iret_context));
 static_assert(sizeof(GuestHandler) == 16, "the gate shifts a vector by 4");
-static_assert(sizeof(gate::ResidentRequest) == sizeof(mmu_update) && offsetof(mmu_update, ptr) == 0 &&
-                  std::has_single_bit(sizeof(mmu_update)),
-              "the gate copies whole lists, and shifts a number of requests");
+static_assert(sizeof(gate::ResidentRequest) == sizeof(mmu_update) && offsetof(mmu_update, ptr) == 0,
+              "the gate copies whole lists");
+static_assert(sizeof(mmuext_op) == 24 && offsetof(mmuext_op, cmd) == 0 && offsetof(mmuext_op, arg1) == 8 &&
+                  gate::resident_operations * sizeof(mmuext_op) <= sizeof(StatePage::requests),
+              "the gate copies whole operations, and resident.cpp reads them");
+static_assert(UVMF_NONE == 0 && (UVMF_TLB_FLUSH | UVMF_LOCAL) == 1 && (UVMF_INVLPG | UVMF_LOCAL) == 2,
+              "the gate compares flags with the last of them");
 
 /// Instructions of two bytes, as a 16-bit load sees them (Intel SDM vol. 2).
 namespace opcode {
@@ -132,12 +136,16 @@ void state_page() {
   STATE_FIELD(STATE_BOUNCED, bounced);
   STATE_FIELD(STATE_HYPERCALLS, hypercalls);
   STATE_FIELD(STATE_RESIDENT, resident);
-  STATE_FIELD(STATE_EMULATES_STORES, emulates_stores);
+  STATE_FIELD(STATE_ROOTS_LEAVE, roots_leave);
   STATE_FIELD(STATE_REQUESTS, requests);
   STATE_FIELD(STATE_CODE, code);
   CONSTANT(RESIDENT_REQUESTS, gate::resident_requests);
   CONSTANT(RESIDENT_UPDATE, gate::ResidentCall::update);
+  CONSTANT(RESIDENT_OPERATIONS, gate::resident_operations);
+  CONSTANT(RESIDENT_UPDATE_VA, gate::ResidentCall::update_va);
+  CONSTANT(RESIDENT_LOAD_ROOTS, gate::ResidentCall::load_roots);
   CONSTANT(RESIDENT_STORE, gate::ResidentCall::store);
+  CONSTANT(STORE_DONE, gate::StoreAnswer::done);
   CONSTANT(BOUNCED_SYSCALLS, gate::bounced_syscalls);
   CONSTANT(BOUNCED_EVENTS, gate::bounced_events);
   CONSTANT(HANDLER_ADDRESS, offsetof(GuestHandler, address));
@@ -210,7 +218,11 @@ void xen() {
   CONSTANT(INFO_MASK, offsetof(vcpu_info, evtchn_upcall_mask));
   CONSTANT(INFO_CR2, offsetof(vcpu_info, arch.cr2));
   CONSTANT(MMU_UPDATE, __HYPERVISOR_mmu_update);
-  CONSTANT(REQUEST_SHIFT, bit_number(sizeof(mmu_update)));
+  CONSTANT(REQUEST_SIZE, sizeof(mmu_update));
+  CONSTANT(OPERATION_SIZE, sizeof(mmuext_op));
+  CONSTANT(UPDATE_VA_MAPPING, __HYPERVISOR_update_va_mapping);
+  CONSTANT(FLUSH_ALL_LOCAL, UVMF_TLB_FLUSH | UVMF_LOCAL);
+  CONSTANT(FLUSH_ONE_LOCAL, UVMF_INVLPG | UVMF_LOCAL);
   CONSTANT(STACK_SWITCH, __HYPERVISOR_stack_switch);
   CONSTANT(FPU_TASKSWITCH, __HYPERVISOR_fpu_taskswitch);
   CONSTANT(XEN_VERSION, __HYPERVISOR_xen_version);
@@ -219,8 +231,8 @@ void xen() {
   CONSTANT(MMUEXT_OP, __HYPERVISOR_mmuext_op);
   CONSTANT(TLB_FLUSH_LOCAL, MMUEXT_TLB_FLUSH_LOCAL);
   CONSTANT(INVLPG_LOCAL, MMUEXT_INVLPG_LOCAL);
-  CONSTANT(MMUEXT_COMMAND, offsetof(mmuext_op, cmd));
-  CONSTANT(MMUEXT_ADDRESS, offsetof(mmuext_op, arg1));
+  CONSTANT(STATE_OPERATION_COMMAND, offsetof(gate::StatePage, requests) + offsetof(mmuext_op, cmd));
+  CONSTANT(STATE_OPERATION_ADDRESS, offsetof(gate::StatePage, requests) + offsetof(mmuext_op, arg1));
   CONSTANT(SELF, DOMID_SELF);
   CONSTANT(IN_SYSCALL, VGCF_in_syscall);
   CONSTANT(FS_BASE, SEGBASE_FS);

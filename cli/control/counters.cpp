@@ -32,6 +32,8 @@ Json finished_in_the_vm(vmm::Domain& domain, const vmm::FastPathCounts& counts) 
   all["plain store to an L1"] = counts.resident_stores;
   all["empty entry of an upper table"] = resident(pvmmu::ResidentWork::same_upper_entry);
   all["data by mmu_update"] = resident(pvmmu::ResidentWork::plain_data);
+  all["entry of an L1 by its address"] = counts.resident_va_updates;
+  all["root"] = resident(pvmmu::ResidentWork::root);
   return all;
 }
 

@@ -15,8 +15,8 @@
 namespace pinfold::pvmmu {
 
 /// What it was that was finished, for counters.
-enum class ResidentWork : std::uint8_t { none, l1_entry, same_upper_entry, plain_data };
-inline constexpr std::size_t resident_works = 4;
+enum class ResidentWork : std::uint8_t { none, l1_entry, same_upper_entry, plain_data, root };
+inline constexpr std::size_t resident_works = 5;
 
 /// What an L1 entry becomes, which may depend on what it is.
 struct L1Change {
@@ -35,6 +35,23 @@ struct L1Change {
     }
     return value;
   }
+};
+
+/// The entry that maps an address in an L1.
+struct MappedBy {
+  MachineAddr entry;
+  bool writable = false;  ///< Do all levels above it permit stores?
+};
+
+/// What a store hits that the guest's tables may forbid.
+struct StoreTarget {
+  enum class Kind : std::uint8_t {
+    unknown,
+    l1_entry,   ///< An entry of an L1: the one at `entry`.
+    forbidden,  ///< A page that is mapped, read-only, and no L1: the store is the guest's own page fault.
+  };
+  Kind kind = Kind::unknown;
+  MachineAddr entry;
 };
 
 template <class Memory, class Records, class Locks>
@@ -75,18 +92,38 @@ class ResidentPath {
     return old;
   }
 
-  /// The entry that a store to `va` hits: in the L1 that is mapped there. The levels are those of the guest's
-  /// tables, each of which has to be a table of its level: so this is no address behind a linear entry.
-  [[gnu::always_inline]] std::optional<MachineAddr> find_entry(Mfn root, GuestVaddr va) {
+  /// The entry that maps `va`, a guest's canonical address, in an L1. The levels are those of the guest's
+  /// tables, each of which has to be a table of its level: so this is none behind a linear entry.
+  [[gnu::always_inline]] std::optional<MappedBy> find_leaf(Mfn root, GuestVaddr va) const {
     Mfn table = root;
-    for (unsigned level = 4; level > 0; --level) {
+    std::uint64_t all = bit::writable;
+    for (unsigned level = 4;; --level) {
       if (!is_table_of(table, static_cast<FrameType>(level))) return std::nullopt;
-      const Pte entry = memory_.load(entry_address(table, slot_of(static_cast<Level>(level), va)));
+      const MachineAddr where = entry_address(table, slot_of(static_cast<Level>(level), va));
+      if (level == 1) return MappedBy{where, all != 0};
+      const Pte entry = memory_.load(where);
       if (!entry.present()) return std::nullopt;
+      all &= entry.raw();
       table = entry.mfn();
     }
-    if (!is_table_of(table, FrameType::l1)) return std::nullopt;
-    return MachineAddr(address_of(table).raw() + (offset_in_page(va) & ~(sizeof(Pte) - 1)));
+  }
+
+  /// What the kernel's store to `va` hits, which is mapped `by` this entry, and which the processor refuses
+  /// because the page is read-only.
+  [[gnu::always_inline]] StoreTarget target_of_store(GuestVaddr va, MappedBy by) const {
+    const Pte entry = memory_.load(by.entry);
+    if (!entry.present()) return {};
+    if (is_table_of(entry.mfn(), FrameType::l1))
+      return {StoreTarget::Kind::l1_entry,
+              MachineAddr(address_of(entry.mfn()).raw() + (offset_in_page(va) & ~(sizeof(Pte) - 1)))};
+    if ((by.writable && entry.writable()) || is_l1(entry.mfn())) return {};
+    return {StoreTarget::Kind::forbidden, {}};
+  }
+
+  /// The mirror of a frame that may be loaded as a root as it is; 0 for others. It may be as long as the lock
+  /// is shared. References to it are for whoever has the lock alone next (Validator::settle_root).
+  [[nodiscard]] [[gnu::always_inline]] std::uint32_t root_mirror(Mfn wanted) const {
+    return is_table_of(wanted, FrameType::l4) ? records_.facts(wanted).mirror : 0;
   }
 
  private:
@@ -94,6 +131,10 @@ class ResidentPath {
     if (mfn.raw() >= records_.size()) return false;
     const FrameFacts& facts = records_.facts(mfn);
     return facts.mine && Records::Access::read(facts.type) == type && facts.validated;
+  }
+  [[gnu::always_inline]] bool is_l1(Mfn mfn) const {
+    return mfn.raw() < records_.size() && records_.facts(mfn).mine &&
+           Records::Access::read(records_.facts(mfn).type) == FrameType::l1;
   }
   /// As Validator::merged_entry().
   [[gnu::always_inline]] Pte merged(const FrameFacts& facts, MachineAddr where) {

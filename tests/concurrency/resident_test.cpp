@@ -33,14 +33,27 @@ struct ResidentGates : testing::Test {
     }
     for (Mfn& frame : frames) frame = one.allocate();
     for (Mfn& frame : frames) make_data(frame);
-    std::vector<std::uint64_t*> flags;
-    for (StatePage& state : states) flags.push_back(&state.resident_inside);
+    for (Mfn& root : roots) {
+      root = one.allocate();
+      one.call([&](Held held, Validator& v) { EXPECT_TRUE(v.pin(held, Level::l4, root)); });
+    }
+    loaded.fill(no_mfn);
+    std::vector<vmm::gate::ResidentFlags*> flags;
+    for (StatePage& state : states) {
+      state.kernel_root = no_mfn.raw();
+      flags.push_back(&state.resident_flags);
+    }
     share = std::make_unique<vmm::ResidentShare>(
-        vmm::ResidentShare::Parts{std::move(flags), control, usable, [](VcpuId) {}});
+        vmm::ResidentShare::Parts{std::move(flags), control, usable, [](VcpuId) {},
+                                  [this](Held held, VcpuId cpu) { settle(held, cpu.raw()); }});
     one.mutex.share_with(share.get());
   }
   ~ResidentGates() override { one.mutex.share_with(nullptr); }
 
+  void settle(Held held, std::size_t cpu) {
+    EXPECT_TRUE(one.mmu.settle_root(held, loaded[cpu], Mfn(states[cpu].kernel_root)));
+    ++settled;
+  }
   /// It has been mapped writable, so it has a type.
   void make_data(Mfn frame) {
     one.call([&](Held held, Validator& v) {
@@ -78,6 +91,42 @@ struct ResidentGates : testing::Test {
     });
     return work != ResidentWork::none;
   }
+  /// A vCPU that loads one root after the other, without the lock, as long as they are roots.
+  void switches_roots(std::size_t cpu) {
+    std::mt19937 random(static_cast<unsigned>(cpu));
+    StatePage& state = states[cpu];
+    const VcpuId id(static_cast<std::uint32_t>(cpu));
+    for (int i = 0; i < rounds; ++i) {
+      const Mfn root = roots[random() % roots.size()];
+      share->enters(id);
+      {
+        const Inside inside(state, control);
+        if (inside && test::may_load_root(one.mmu, root)) {
+          state.kernel_root = root.raw();
+          state.resident_flags.roots_moved = 1;
+          ++finished;
+        }
+      }
+      EXPECT_FALSE(share->leaves(id));
+    }
+    one.call([&](Held held, Validator& v) {
+      EXPECT_EQ(loaded[cpu], Mfn(state.kernel_root)) << "a move was lost";
+      v.unload_root(held, loaded[cpu]);
+    });
+  }
+  /// Roots stop being some while no vCPU is on them.
+  void ends_roots() {
+    std::mt19937 random(98);
+    for (int i = 0; i < rounds / 20; ++i) {
+      const Mfn root = roots[random() % roots.size()];
+      one.call([&](Held held, Validator& v) {
+        EXPECT_TRUE(v.unpin(held, root));
+        for (const StatePage& state : states)
+          EXPECT_TRUE(state.kernel_root != root.raw() || v.facts(root).type == FrameType::l4);
+      });
+      one.call([&](Held held, Validator& v) { EXPECT_TRUE(v.pin(held, Level::l4, root)); });
+    }
+  }
   /// Tables come and go, and frames lose their types and get them again.
   void changes_types() {
     std::mt19937 random(99);
@@ -100,6 +149,9 @@ struct ResidentGates : testing::Test {
   std::unique_ptr<vmm::ResidentShare> share;
   std::array<Mfn, 3> tables;
   std::array<Mfn, 6> frames;
+  std::array<Mfn, 2> roots;
+  std::array<Mfn, cpus> loaded;  ///< Where the references are.
+  std::atomic<std::uint64_t> settled{0};
   std::atomic<std::uint64_t> finished{0};
 };
 
@@ -113,6 +165,13 @@ TEST_F(ResidentGates, nobody_is_inside_while_tables_come_and_go) {
   together({[&] { updates(0); }, [&] { updates(1); }, [&] { changes_types(); }, [&] { changes_types(); }});
   EXPECT_EQ(one.findings(), nothing);
   EXPECT_GT(finished, 0U);
+}
+
+TEST_F(ResidentGates, roots_that_gates_load_are_settled_before_anybody_has_the_lock) {
+  together({[&] { switches_roots(0); }, [&] { switches_roots(1); }, [&] { updates(2); }, [&] { ends_roots(); }});
+  EXPECT_EQ(one.findings(), nothing);
+  EXPECT_GT(finished, 0U);
+  EXPECT_GT(settled, 0U);
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ DEBUG = [
 VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "reads_tables_that_change", "sleeps_on_a_root_that_went",
-        "tables_come_and_go", "updates_together")),
+        "tables_come_and_go", "updates_together", "roots_together")),
     *(well(f"vcpus.nmi.{gate}", options, guest="vcpus_nmi")
       for gate, options in (("fast", "--audit --vcpus 2"), ("plain", "--audit --vcpus 2 --plain-gate"))),
     *(well(f"vcpus.nmi_and_upcalls.{gate}", options, guest="vcpus_nmi_and_upcalls")
@@ -294,6 +294,8 @@ LYING_GATE = [
           ("forges-uses", ("about to write a table", "pinfold: .*its view does not", REGISTERS)),
           ("skips-mirror", ("about to clear an entry", NEVER_COUNTED, REGISTERS)),
           ("wild-entry", ("about to clear an entry", NEVER_COUNTED, REGISTERS)),
+          *((lie, ("about to leave on another root", "pinfold: vCPU 0 says that it runs on .* no roots of its domain's", REGISTERS))
+            for lie in ("forges-kernel-root", "forges-user-root", "roots-are-data")),
           ("keeps-lock", ("about to leave with the lock", "pinfold: the vCPU left the VM .* shared the domain's lock")),
           ("writes-mirror", ("about to use a frame", "pinfold: .*its view", REGISTERS)))),
     fallen("lying_gate.too-many-uses", "lying_gate", "--audit --append too-many-uses", "THE RESIDENT PATH LIES",

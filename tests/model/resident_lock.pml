@@ -1,10 +1,11 @@
-/* How the gate shares the domain's lock with the monitor: a model for spin.
+/* How the gate shares the domain's lock with the monitor, and how the roots that it loads are settled: a model for spin.
  *
  * Two vCPUs are now in their gates, now in the monitor; two other threads of the monitor, such as those of devices, take the
  * lock alone as well. Each step stands for the line of code that its comment names. Spin visits every order of the steps, and
  * checks
  *
  *  - that nobody is in the gate's part while somebody has the lock alone, and that two gates are never in one table (asserts);
+ *  - that whoever has the lock alone knows the root of each vCPU, and that nobody is on a root that was taken away (asserts);
  *  - that nobody waits for good (no invalid end state, and the claim `served` with weak fairness);
  *  - that a vCPU that left the VM, for whatever reason and with whatever flags, keeps nobody out (its gate may lie, LIES).
  *
@@ -20,13 +21,33 @@
 
 bool mutex = false;          /* DomainMutex::mutex_ */
 bool taken = false;          /* ControlPage::taken */
-bool inside[VCPUS];          /* StatePage::resident_inside */
+bool inside[VCPUS];          /* ResidentFlags::inside */
 bool in_guest[VCPUS];        /* ResidentShare::Cpu::in_guest */
 byte owner = NOBODY;         /* ControlPage::TableLock::owner, of the one table */
+
+/* Two tables can be roots, 0 and 1. */
+bit runs_on[VCPUS];          /* StatePage::kernel_root, and the processor's CR3 */
+bool moved[VCPUS];           /* ResidentFlags::roots_moved */
+bit counted[VCPUS];          /* CpuState::kernel_root: where the vCPU's reference is */
+bool is_root[2] = true;      /* FrameFacts::validated, of the L4 */
 
 /* Of the model alone: who is where. A gate that lies counts for nothing. */
 byte alone = 0, in_gates = 0, in_table = 0;
 bool was_alone = false, reopened = false;
+
+inline settle(cpu) {
+  if
+  :: moved[cpu] ->                                       /* ResidentShare::keep_out: roots_moved */
+     moved[cpu] = false;                                 /* ResidentShare::settle: roots_moved.store(0) */
+     assert(LIES || is_root[runs_on[cpu]]);              /* Validator::settle_root: share() */
+     if
+     :: is_root[runs_on[cpu]] -> counted[cpu] = runs_on[cpu]  /* Validator::settle_root: replace_root() */
+     :: else                                             /* GuestCpu::settle_roots: isolation fault */
+     fi
+  :: else
+  fi;
+  assert(LIES || counted[cpu] == runs_on[cpu])
+}
 
 inline lock_alone() {
   atomic { !mutex -> mutex = true };                     /* DomainMutex::lock_behind_others: mutex_.lock() */
@@ -36,6 +57,19 @@ inline lock_alone() {
   alone++;
   was_alone = true;
   assert(alone == 1 && in_gates == 0);
+  settle(0);
+  settle(1)
+}
+
+/* A root is pinned or unpinned. With the lock held alone. */
+inline change_root(table) {
+  if
+  :: is_root[table] && counted[0] != table && counted[1] != table ->
+     assert(LIES || (runs_on[0] != table && runs_on[1] != table));
+     is_root[table] = false                              /* Validator::release_entries: validated = false */
+  :: !is_root[table] -> is_root[table] = true            /* Validator::validate_upper: validated = true */
+  :: else
+  fi
 }
 
 inline unlock_alone() {
@@ -64,6 +98,9 @@ inline gate(me) {
         in_table--;
         owner = NOBODY                                   /* TableLocks::~Locked: owner_.store(0) */
      :: owner != NOBODY -> skip                          /* TableLocks::Locked: has_it_ stays false */
+     :: is_root[1 - runs_on[me]] ->                      /* ResidentPath::root_mirror */
+        runs_on[me] = 1 - runs_on[me];                   /* load_roots() */
+        moved[me] = true
      fi;
      in_gates--;
      inside[me] = false                                  /* Inside::~Inside: inside_.store(0) */
@@ -83,6 +120,9 @@ again:
      :: skip
      fi
   :: inside[1 - me] = true                               /* the same, for another vCPU */
+  :: moved[me] = true                                    /* lying_gate/resident.cpp: forges_root */
+  :: moved[1 - me] = true
+  :: runs_on[me] = 1 - runs_on[me]
 #endif
   fi;
   /* A vCPU that was interrupted in the gate is sent back into it: GuestCpu::run_to_the_guests_own_exit. */
@@ -108,6 +148,11 @@ again:
 proctype Other() {
 again:
   lock_alone();
+  if
+  :: true -> change_root(0)
+  :: true -> change_root(1)
+  :: skip
+  fi;
   unlock_alone();
   goto again
 }

@@ -34,6 +34,7 @@ class DescriptorTables {
   [[nodiscard]] Status set_gdt(pvmmu::Held held, std::span<const Mfn> frames);
   /// Another LDT, of which nothing is held yet. EINVAL for what no LDT can be.
   [[nodiscard]] Status set_ldt(pvmmu::Held held, GuestVaddr base, std::uint64_t entries);
+  [[nodiscard]] bool has_ldt() const { return ldt_entries_ != 0; }
   /// The translations that the LDT was found through went.
   void forget_ldt_pages(pvmmu::Held held);
   /// Lets go of both tables: at the domain's end.

@@ -45,7 +45,7 @@ void GuestCpu::load(pvmmu::Held held) {
   else if (load_segments(held))
     vcpu_.mark_sregs_dirty();
   if (domain_.config().host.fast_paths)
-    gate_link_.give(cr3_of(held, state_.kernel_root), cr3_of(held, state_.user_root));
+    gate_link_.give(cr3_of(held, state_.kernel_root), cr3_of(held, state_.user_root), descriptors_.has_ldt());
   if (in_gate)
     stubs_.skip();
   else

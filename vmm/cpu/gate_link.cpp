@@ -56,6 +56,10 @@ pvmmu::MmuCounters GateLink::take_entries() {
   return taken;
 }
 
+GateLink::Roots GateLink::roots() const {
+  return {Mfn(field(&StatePage::kernel_root)), Mfn(field(&StatePage::user_root))};
+}
+
 std::uint64_t GateLink::guest_rsp() const { return field(&StatePage::guest_rsp); }
 std::uint64_t GateLink::fault_address() const { return field(&StatePage::fault_address); }
 
@@ -70,7 +74,7 @@ bool GateLink::task_switched_differs() const {
 
 std::uint64_t GateLink::cr3() const { return field(&StatePage::exit_cr3); }
 
-void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
+void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3, bool has_ldt) {
   const CpuState& state = parts_.state;
   const bool iopl = parts_.assists.architectural_iopl;
   set(&StatePage::kernel_mode, state.kernel_mode ? 1 : 0);
@@ -82,7 +86,9 @@ void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
   set(&StatePage::kernel_cr3, kernel_cr3);
   set(&StatePage::user_cr3, user_cr3);
   set(&StatePage::kernel_root, state.kernel_root.raw());
-  set(&StatePage::emulates_stores, parts_.assists.writable_page_tables ? 1 : 0);
+  set(&StatePage::user_root, state.user_root.raw());
+  has_ldt_ = has_ldt;
+  give_assists();
   set(&StatePage::iopl, iopl ? std::uint64_t{state.iopl} << 12 : 0);
   set(&StatePage::iopl_check, iopl ? rflags::iopl : 0);
   set(&StatePage::io_privileged, io_privileged(state.iopl, true, iopl) ? 1 : 0);
@@ -92,6 +98,13 @@ void GateLink::give(std::uint64_t kernel_cr3, std::uint64_t user_cr3) {
   set(&StatePage::watches, state.debug.watches() ? 1 : 0);
   if (std::exchange(parts_.entry_points.changed, false)) give_handlers();
   parts_.bases.give_inactive();
+}
+
+/// The pages of an LDT are found through the kernel's root, and a root for programs may have to be changed
+/// before it is loaded: both are the monitor's.
+void GateLink::give_assists() {
+  set(&StatePage::emulates_stores, parts_.assists.writable_page_tables ? 1 : 0);
+  set(&StatePage::roots_leave, has_ldt_ || parts_.assists.m2p_strict ? 1 : 0);
 }
 
 void GateLink::give_handlers() {

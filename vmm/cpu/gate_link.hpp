@@ -42,6 +42,11 @@ class GateLink {
   [[nodiscard]] std::uint64_t take();
   /// What the resident path checked and stored since the last time.
   [[nodiscard]] pvmmu::MmuCounters take_entries();
+  /// The roots that the gate says it has loaded. Both may be anything.
+  struct Roots {
+    Mfn kernel, user;
+  };
+  [[nodiscard]] Roots roots() const;
   /// Why the gate left the VM; `none` where it did not. take() forgets it.
   void note_exit(GateExit why) { may_resume_ = why != GateExit::none && why != GateExit::broken; }
   /// Did the gate leave the VM itself, so that the vCPU may go on there?
@@ -59,8 +64,10 @@ class GateLink {
   /// The mirror that the gate runs on.
   [[nodiscard]] std::uint64_t cr3() const;
   /// Gives the gate what it needs: all that take() takes, handlers that changed, and the mirrors of both
-  /// modes' roots (0: none). The kernel's root itself is in the CpuState.
-  void give(std::uint64_t kernel_cr3, std::uint64_t user_cr3);
+  /// modes' roots (0: none). The roots themselves are in the CpuState. `has_ldt`: a root is more than tables.
+  void give(std::uint64_t kernel_cr3, std::uint64_t user_cr3, bool has_ldt);
+  /// The same for assists alone: the vCPU may be in the guest.
+  void give_assists();
 
  private:
   [[nodiscard]] std::uint64_t field(gate::StateField which) const;
@@ -69,6 +76,7 @@ class GateLink {
 
   Parts parts_;
   bool may_resume_ = false;
+  bool has_ldt_ = false;
   std::uint64_t interruptions_ = 0;  ///< Inside the gate; not counted as exits yet.
 };
 

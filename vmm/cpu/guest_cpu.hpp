@@ -102,6 +102,11 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] pvmmu::Verdict<> load_kernel_root(pvmmu::Held held, Mfn root);
   [[nodiscard]] pvmmu::Verdict<> load_user_root(pvmmu::Held held, Mfn root);
   void unload_roots(pvmmu::Held held);
+  /// The gate has loaded roots without the monitor, and is not inside: takes their references. From any
+  /// thread.
+  void settle_roots(pvmmu::Held held);
+  /// The domain's assists were changed. From any thread.
+  void assists_changed(pvmmu::Held held);
 
   // -- how its kernel is entered: delivery.cpp
   [[nodiscard]] EntryPoints& entry_points() { return traps_.entry_points(); }

@@ -169,6 +169,8 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
     for (std::uint64_t n = gate_link_.take(); n != 0; --n)
       domain_.statistics().count(ExitReason::interrupted);
   if (domain_.resident_share() != nullptr) {
+    // Of roots that vCPUs have left in the gate.
+    (void)domain_.mmu().finish_releases(lock);
     const pvmmu::MmuCounters entries = gate_link_.take_entries();
     if (entries.entries_stored != 0) {
       domain_.mmu().count(lock, entries);

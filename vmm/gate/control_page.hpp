@@ -4,7 +4,7 @@
 #include <array>
 #include <cstdint>
 
-#include "pvmmu/types.hpp"
+#include "pvmmu/core/table_hash.hpp"
 
 namespace pinfold::vmm::gate {
 
@@ -24,12 +24,7 @@ struct ControlPage {
   static constexpr std::size_t table_locks = 32;
   std::array<TableLock, table_locks> tables;
 
-  [[nodiscard]] static constexpr std::size_t lock_of(Mfn table) {
-    // Tables lie side by side, or at equal distances: the product's upper bits differ all the same.
-    constexpr std::uint64_t golden_ratio = 0x9e37'79b9'7f4a'7c15;  // of 2^64; Knuth vol. 3, 6.4
-    static_assert(table_locks == 32);
-    return table.raw() * golden_ratio >> 59;
-  }
+  [[nodiscard]] TableLock& lock_of(Mfn table) { return tables[pvmmu::lock_of_table<table_locks>(table)]; }
 };
 static_assert(sizeof(ControlPage) <= page_size);
 

@@ -280,12 +280,10 @@ walk_loads_behind:
 3:      mov $VECTOR_PF, %eax
         jmp bounce_exception
 
-        // A kernel's write to a read-only page: if it is one of two instructions, in 64-bit code, and hits an entry of
-        // an L1, the resident path may emulate it (resident.cpp).
+        // A kernel's write to a read-only page, in 64-bit code: the resident path may emulate it if it is one of two
+        // instructions and hits an entry of an L1, or find that it is the guest's own fault (resident.cpp).
 kernel_store:
         cmpq $0, STATE(RESIDENT)
-        je slow
-        cmpq $0, STATE(EMULATES_STORES)
         je slow
         cmpq $CODE64, F_CS(%rsp)
         jne slow
@@ -321,9 +319,12 @@ code_loads_behind:
         pop %r13
         pop %r14
         pop %r15
-        test %rax, %rax
-        jz slow
-        jmp leave
+        cmp $STORE_DONE, %rax
+        jb slow
+        je leave
+        andq $~FAULT_USER, F_ERROR(%rsp)
+        mov $VECTOR_PF, %eax
+        jmp bounce_exception
 
         // -- Pushes a frame of what is interrupted (the F_ fields, R11) for the guest's kernel and returns to the handler
         // that RBX points to.

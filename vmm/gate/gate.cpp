@@ -70,11 +70,11 @@ void Gate::extend_windows(Mfn frame, std::uint64_t from, std::uint64_t to) {
                    data);
 }
 
-std::vector<std::uint64_t*> Gate::resident_flags() const {
-  std::vector<std::uint64_t*> flags;
+std::vector<gate::ResidentFlags*> Gate::resident_flags() const {
+  std::vector<ResidentFlags*> flags;
   for (std::uint32_t cpu = 0; cpu < cpus_; ++cpu)
-    flags.push_back(reinterpret_cast<std::uint64_t*>(areas_.bytes(cpu, state_page) +
-                                                     offsetof(StatePage, resident_inside)));
+    flags.push_back(reinterpret_cast<ResidentFlags*>(areas_.bytes(cpu, state_page) +
+                                                     offsetof(StatePage, resident_flags)));
   return flags;
 }
 

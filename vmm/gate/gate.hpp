@@ -64,10 +64,10 @@ class Gate {
   void map_records(Mfn facts, Mfn uses, std::size_t record_bytes);
   /// More windows: those of the machine's frames `from` to `to`, at `frame` in the VM's physical space.
   void extend_windows(Mfn frame, std::uint64_t from, std::uint64_t to);
-  /// The page by which the resident path shares the domain's lock; and StatePage::resident_inside of each
+  /// The page by which the resident path shares the domain's lock; and StatePage::resident_flags of each
   /// vCPU.
   [[nodiscard]] gate::ControlPage& control_page() const;
-  [[nodiscard]] std::vector<std::uint64_t*> resident_flags() const;
+  [[nodiscard]] std::vector<gate::ResidentFlags*> resident_flags() const;
   /// Where the gate finds an entry of a mirror.
   [[nodiscard]] std::uint64_t arena_address(Mfn frame, std::size_t offset) const;
   /// GDT and LDT of each vCPU.

@@ -18,7 +18,7 @@ inline constexpr int patience = 64;
 /// Sharing the domain's lock, as long as it lives and converts to true.
 class Inside {
  public:
-  Inside(StatePage& state, ControlPage& control) : inside_(state.resident_inside) {
+  Inside(StatePage& state, ControlPage& control) : inside_(state.resident_flags.inside) {
     const std::atomic_ref taken(control.taken);
     for (int i = 0; i < patience; ++i) {
       inside_.exchange(1);
@@ -72,7 +72,7 @@ struct TableLocks {
     bool has_it_ = false;
   };
   [[nodiscard]] Locked lock(Mfn table) const {
-    return Locked(control.tables[ControlPage::lock_of(table)].owner, cpu_plus_1);
+    return Locked(control.lock_of(table).owner, cpu_plus_1);
   }
 };
 

@@ -63,6 +63,9 @@ struct GateArrays {
 using Path = pvmmu::ResidentPath<GateMemory, pvmmu::ResidentRecords<GateArrays>, TableLocks>;
 using pvmmu::L1Change;
 
+/// The processor drops its translations, and walks these tables from here on.
+void load_cr3(std::uint64_t mirror) { asm volatile("mov %0, %%cr3" : : "r"(mirror) : "memory"); }
+
 Path path_of(StatePage& state) {
   return {GateMemory{}, {}, TableLocks{control(), state.cpu_plus_1}, state.resident_entries};
 }
@@ -71,9 +74,12 @@ Path path_of(StatePage& state) {
 
 #define IN_RESIDENT_TEXT gnu::section("pinfold_resident_text"), gnu::flatten
 
-/// Path::change(), in one place, because the page is small. Not part of the interface.
+// Path::change() and Path::find_leaf(), each in one place, because the page is small. Not part of the interface.
 [[IN_RESIDENT_TEXT, gnu::noinline]] static bool change_entry(StatePage& state, MachineAddr where,
                                                              L1Change change, Pte* old);
+/// By the kernel's root.
+[[IN_RESIDENT_TEXT, gnu::noinline]] static bool find_leaf(StatePage& state, GuestVaddr va,
+                                                          pvmmu::MappedBy* by);
 
 namespace {
 
@@ -99,26 +105,79 @@ std::uint64_t update(StatePage& state, std::uint64_t count) {
   return done;
 }
 
-/// The kernel's store to an L1 entry that it has mapped read-only, as GuestCpu::emulate_pte_store has it. The
-/// gate has copied the instruction; the address is that of the page fault. Returns 1 if it is done.
-std::uint64_t store(StatePage& state, StoreFrame& frame) {
-  const auto decoded = SmallStore::decode(state.code);
-  if (!decoded) return 0;
-  const std::uint64_t address = state.fault_address;
-  const unsigned byte = static_cast<unsigned>(address % sizeof(Pte));
-  if (decoded->exchanges && byte != 0) return 0;
-
+/// The request of update_va_mapping, which the gate has copied: the entry that maps an address becomes
+/// another. Returns 1 if it is done. Flushes are the gate's.
+std::uint64_t update_va(StatePage& state) {
+  const auto [address, want] = state.requests[0];
   const Inside inside(state, control());
   if (!inside) return 0;
-  const auto entry = path_of(state).find_entry(Mfn(state.kernel_root), GuestVaddr(address));
-  if (!entry) return 0;
+  pvmmu::MappedBy by;
+  Pte old;
+  if (!find_leaf(state, GuestVaddr(address), &by) ||
+      !change_entry(state, by.entry, {L1Change::Kind::store, Pte(want)}, &old))
+    return 0;
+  ++state.resident_va_updates;
+  return 1;
+}
+
+/// The leading operations of a list, which the gate has copied, that load roots: MMUEXT_NEW_BASEPTR and
+/// MMUEXT_NEW_USER_BASEPTR. Returns how many are done. The processor walks the new tables from here on; their
+/// references are left to whoever next has the domain's lock alone.
+std::uint64_t load_roots(StatePage& state, std::uint64_t count) {
+  constexpr std::uint32_t new_base = 5, new_user_base = 15;
+  struct Operation {
+    std::uint64_t command, mfn, unused;  // struct mmuext_op (xen/xen.h); the command has 32 bits
+  };
+  const Inside inside(state, control());
+  if (!inside) return 0;
+  const Path path = path_of(state);
+  std::uint64_t done = 0;
+  for (; done < count && done < resident_operations; ++done) {
+    const Operation& operation = reinterpret_cast<const Operation*>(state.requests.data())[done];
+    const Mfn root(operation.mfn);
+    const auto command = static_cast<std::uint32_t>(operation.command);
+    const bool user = command == new_user_base;
+    if (!user && command != new_base) break;
+    std::uint64_t cr3 = 0;
+    if (user && root == Mfn(0)) {
+      state.user_root = no_mfn.raw();
+    } else {
+      const std::uint64_t mirror = path.root_mirror(root);
+      if (mirror == 0) break;
+      cr3 = slot_base(arena_slot) + (mirror << page_shift) - state.arena;
+      (user ? state.user_root : state.kernel_root) = root.raw();
+    }
+    (user ? state.user_cr3 : state.kernel_cr3) = cr3;
+    state.resident_flags.roots_moved = 1;
+    if (!user) load_cr3(cr3);
+    ++state.resident_done[static_cast<std::size_t>(pvmmu::ResidentWork::root)];
+  }
+  return done;
+}
+
+/// The kernel's store to a page that is mapped read-only, as GuestCpu::on_page_fault and emulate_pte_store
+/// have it. The gate has copied the instruction; the address is that of the page fault.
+StoreAnswer store(StatePage& state, StoreFrame& frame) {
+  using enum StoreAnswer;
+  const GuestVaddr address(state.fault_address);
+  const Inside inside(state, control());
+  pvmmu::MappedBy by;
+  if (!inside || !find_leaf(state, address, &by)) return left;
+  const pvmmu::StoreTarget target = path_of(state).target_of_store(address, by);
+  if (target.kind == pvmmu::StoreTarget::Kind::forbidden) return faulted;
+  if (target.kind != pvmmu::StoreTarget::Kind::l1_entry || state.emulates_stores == 0) return left;
+
+  const auto decoded = SmallStore::decode(state.code);
+  if (!decoded) return left;
+  const unsigned byte = static_cast<unsigned>(address.raw() % sizeof(Pte));
+  if (decoded->exchanges && byte != 0) return left;
   auto& registers = reinterpret_cast<std::uint64_t(&)[StoreFrame::places]>(frame);
   std::uint64_t& gpr = registers[StoreFrame::place(decoded->gpr)];
   const std::uint64_t cleared = 0xffULL & ~std::uint64_t{decoded->immediate};
   const L1Change change = decoded->exchanges ? L1Change{L1Change::Kind::store, Pte(gpr)}
                                              : L1Change{L1Change::Kind::clear_bits, Pte(cleared << 8 * byte)};
   Pte old;
-  if (!change_entry(state, *entry, change, &old)) return 0;
+  if (!change_entry(state, target.entry, change, &old)) return left;
   ExceptionFrame& interrupted = frame.fast.interrupted;
   if (decoded->exchanges)
     gpr = old.raw();
@@ -128,25 +187,36 @@ std::uint64_t store(StatePage& state, StoreFrame& frame) {
   interrupted.rflags &= ~rflags::rf;
   interrupted.rip += decoded->length;
   ++state.resident_stores;
-  return 1;
+  return done;
 }
 
 }  // namespace
 }  // namespace pinfold::vmm::gate
 
-/// The one entry: what is asked for, and for `update` the number of requests in the
-/// state page, for `store` the address of the StoreFrame. The gate's assembly knows what the results mean.
+/// The one entry. The gate's assembly knows what the results mean (ResidentCall).
 extern "C" [[IN_RESIDENT_TEXT]] std::uint64_t pinfold_resident(pinfold::vmm::gate::ResidentCall call,
                                                                std::uint64_t argument,
                                                                pinfold::vmm::gate::StatePage* state) {
   using namespace pinfold::vmm::gate;
-  if (call == ResidentCall::update) return update(*state, argument);
-  return store(*state, *reinterpret_cast<StoreFrame*>(argument));
+  switch (call) {
+    case ResidentCall::update: return update(*state, argument);
+    case ResidentCall::update_va: return update_va(*state);
+    case ResidentCall::load_roots: return load_roots(*state, argument);
+    case ResidentCall::store: break;
+  }
+  return static_cast<std::uint64_t>(store(*state, *reinterpret_cast<StoreFrame*>(argument)));
 }
 
 bool pinfold::vmm::gate::change_entry(StatePage& state, MachineAddr where, L1Change change, Pte* old) {
   const auto before = path_of(state).change(where, change);
   if (!before) return false;
   *old = *before;
+  return true;
+}
+
+bool pinfold::vmm::gate::find_leaf(StatePage& state, GuestVaddr va, pvmmu::MappedBy* by) {
+  const auto found = path_of(state).find_leaf(Mfn(state.kernel_root), va);
+  if (!found) return false;
+  *by = *found;
   return true;
 }

@@ -17,9 +17,9 @@ constexpr unsigned naps_between_kicks = 20;
 
 }  // namespace
 
-ResidentShare::ResidentShare(Parts parts) : parts_(std::move(parts)), cpus_(parts_.inside.size()) {}
+ResidentShare::ResidentShare(Parts parts) : parts_(std::move(parts)), cpus_(parts_.flags.size()) {}
 
-bool ResidentShare::keep_out() {
+bool ResidentShare::keep_out(pvmmu::Held held) {
   std::atomic_ref(parts_.control.taken).store(1);
   bool waited = false;
   for (std::size_t cpu = 0; cpu < cpus_.size(); ++cpu) {
@@ -28,7 +28,17 @@ bool ResidentShare::keep_out() {
     waited = true;
     await_outside(cpu);
   }
+  for (std::size_t cpu = 0; cpu < cpus_.size(); ++cpu)
+    if (std::atomic_ref(parts_.flags[cpu]->roots_moved).load(std::memory_order_relaxed) != 0) [[unlikely]]
+      settle(held, cpu);
   return waited;
+}
+
+/// Only whoever is inside sets the flag, and nobody is. A flag that appears all the same is looked at the
+/// next time.
+void ResidentShare::settle(pvmmu::Held held, std::size_t cpu) {
+  std::atomic_ref(parts_.flags[cpu]->roots_moved).store(0, std::memory_order_relaxed);
+  parts_.settle(held, VcpuId(static_cast<std::uint32_t>(cpu)));
 }
 
 void ResidentShare::await_outside(std::size_t cpu) {

@@ -8,6 +8,7 @@
 
 #include "pvmmu/lock.hpp"
 #include "vmm/gate/control_page.hpp"
+#include "vmm/gate/state_page.hpp"
 
 namespace pinfold::vmm {
 
@@ -24,17 +25,19 @@ namespace pinfold::vmm {
 /// vCPU's thread.
 class ResidentShare final : public pvmmu::SharersInVm {
  public:
-  /// `inside`: StatePage::resident_inside of each vCPU; `usable`: false as soon as the gate may not do its
-  /// work any more; `kick`: makes a vCPU leave the guest, without any lock. All outlive it.
+  /// `flags`: of each vCPU; `usable`: false as soon as the gate may not do its work any more; `kick`: makes a
+  /// vCPU leave the guest, without any lock; `settle`: the vCPU's gate says that it has loaded other roots.
+  /// All outlive it.
   struct Parts {
-    std::vector<std::uint64_t*> inside;
+    std::vector<gate::ResidentFlags*> flags;
     gate::ControlPage& control;
     const bool& usable;
     std::function<void(VcpuId)> kick;
+    std::function<void(pvmmu::Held, VcpuId)> settle;
   };
   explicit ResidentShare(Parts parts);
 
-  bool keep_out() override;
+  bool keep_out(pvmmu::Held held) override;
   void let_in() override;
   /// The records are about so many frames. With the lock held alone.
   void set_frames(std::uint64_t frames);
@@ -51,12 +54,13 @@ class ResidentShare final : public pvmmu::SharersInVm {
 
  private:
   [[nodiscard]] std::atomic_ref<std::uint64_t> flag(std::size_t cpu) const {
-    return std::atomic_ref(*parts_.inside[cpu]);
+    return std::atomic_ref(parts_.flags[cpu]->inside);
   }
   [[nodiscard]] bool is_inside(std::size_t cpu) const {
     return flag(cpu).load() != 0 && cpus_[cpu].in_guest.load();
   }
   void await_outside(std::size_t cpu);
+  void settle(pvmmu::Held held, std::size_t cpu);
 
   struct alignas(64) Cpu {
     std::atomic<bool> in_guest{false};

@@ -22,12 +22,31 @@ struct GuestHandler {
 };
 
 /// What the resident path is asked for.
-enum class ResidentCall : std::uint64_t { update, store };
+enum class ResidentCall : std::uint64_t {
+  update,      ///< mmu_update: the first `argument` of `requests`.
+  update_va,   ///< update_va_mapping: the address and the entry are the first of `requests`.
+  load_roots,  ///< mmuext_op: `argument` operations, in the place of `requests`, that may load roots.
+  store,       ///< A store that faulted: `argument` is the address of the StoreFrame.
+};
+/// What it answers to `store`; to the others, how many requests are done.
+enum class StoreAnswer : std::uint64_t {
+  left,     ///< The monitor has to look at it.
+  done,     ///< It was emulated.
+  faulted,  ///< The guest's tables forbid it: it gets the page fault.
+};
 /// A request of mmu_update, `ptr` and `val` as xen/xen.h has them; and how many of a list it takes.
 struct ResidentRequest {
   std::uint64_t ptr, val;
 };
 inline constexpr std::size_t resident_requests = 32;
+/// How many operations of mmuext_op: Linux loads the roots of both modes at once.
+inline constexpr std::size_t resident_operations = 2;
+/// What those who take the domain's lock alone look at, in a cache line of its own.
+struct alignas(64) ResidentFlags {
+  std::uint64_t inside;  ///< Not 0: the gate shares the domain's lock.
+  /// Not 0: the gate has loaded roots, and nobody has taken their references yet. Set while it is inside.
+  std::uint64_t roots_moved;
+};
 
 /// What the gate counts next to the exceptions' vectors.
 inline constexpr std::size_t bounced_syscalls = 32, bounced_events = 33;
@@ -83,15 +102,18 @@ struct StatePage {
   // The resident path (resident.cpp). The monitor may set `resident` and the counters while the vCPU is out
   // of the guest.
   std::uint64_t resident;         ///< By the monitor: the address of its entry; 0: the gate does without.
-  std::uint64_t kernel_root;      ///< By the monitor: the frame of the kernel's root; all ones: none.
+  /// The frames of the roots; all ones: none. By the monitor before each entry, and by the gate when it loads
+  /// others.
+  std::uint64_t kernel_root, user_root;
+  std::uint64_t roots_leave;      ///< By the monitor, not 0: only the monitor may load roots.
   std::uint64_t emulates_stores;  ///< By the monitor, not 0: plain stores to L1 entries are meant to work.
   std::uint64_t cpu_plus_1;       ///< By the monitor: the vCPU's number plus 1.
   std::array<std::uint64_t, pvmmu::resident_works> resident_done;  ///< By what was finished; 0: left.
   std::uint64_t resident_kept_out;      ///< How often the monitor had the domain's lock alone.
   std::uint64_t resident_stores;        ///< Plain stores to L1 entries that were emulated.
+  std::uint64_t resident_va_updates;    ///< Entries of L1s that update_va_mapping changed.
   pvmmu::MmuCounters resident_entries;  ///< Since the last exit.
-  /// Not 0: the gate shares the domain's lock. A cache line of its own, since other vCPUs read it.
-  alignas(64) std::uint64_t resident_inside;
+  ResidentFlags resident_flags;
   /// Copies of what the gate fetched from guest memory: a list of requests, and an instruction.
   alignas(64) std::array<ResidentRequest, resident_requests> requests;
   std::uint8_t code[SmallStore::bytes];

@@ -12,6 +12,7 @@ FastPathCounts StatePages::counts() const {
     for (std::size_t i = 0; i < sum.resident.size(); ++i)
       sum.resident[i] += get(cpu, {&StatePage::resident_done, i});
     sum.resident_stores += get(cpu, &StatePage::resident_stores);
+    sum.resident_va_updates += get(cpu, &StatePage::resident_va_updates);
     sum.resident_kept_out += get(cpu, &StatePage::resident_kept_out);
     sum.interrupt_flags += get(cpu, &StatePage::interrupt_flags);
     sum.base_registers += get(cpu, &StatePage::emulated);

@@ -59,16 +59,19 @@ std::int64_t xen_version(Domain& domain, Hypercall& call) {
 std::int64_t vm_assist(Domain& domain, Hypercall& call) {
   const bool on = call.args[0] == VMASST_CMD_enable;
   if (!on && call.args[0] != VMASST_CMD_disable) return to_rax(Errno::enosys);
+  Assists& assists = domain.assists();
   switch (call.args[1]) {
     case VMASST_TYPE_4gb_segments:
     case VMASST_TYPE_4gb_segments_notify:
     case VMASST_TYPE_pae_extended_cr3: return 0;  // 64-bit guests may ask; nothing follows from it
-    case VMASST_TYPE_writable_pagetables: domain.assists().writable_page_tables = on; return 0;
-    case VMASST_TYPE_architectural_iopl: domain.assists().architectural_iopl = on; return 0;
-    case VMASST_TYPE_runstate_update_flag: domain.assists().run_state_update_flag = on; return 0;
-    case VMASST_TYPE_m2p_strict: domain.assists().m2p_strict = on; return 0;
+    case VMASST_TYPE_writable_pagetables: assists.writable_page_tables = on; break;
+    case VMASST_TYPE_architectural_iopl: assists.architectural_iopl = on; break;
+    case VMASST_TYPE_runstate_update_flag: assists.run_state_update_flag = on; break;
+    case VMASST_TYPE_m2p_strict: assists.m2p_strict = on; break;
     default: return to_rax(Errno::einval);
   }
+  for (std::uint32_t i = 0; i < domain.vcpu_count(); ++i) domain.cpu(VcpuId(i)).assists_changed(*call.held);
+  return 0;
 }
 
 std::int64_t physdev_op(Domain& domain, Hypercall& call) {

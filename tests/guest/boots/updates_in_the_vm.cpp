@@ -7,6 +7,7 @@ using namespace kit;
 namespace {
 
 constexpr u64 rounds = 500;
+constexpr u64 not_canonical = 0x0000800000000000, hypervisors = 0xffff804000000000;
 
 Page* table = nullptr;
 Page* pages[8];
@@ -92,7 +93,82 @@ void clear_what_is_clear() {
   CHECK(set_entry(top + 8 * 271, 0) < 0);
 }
 
-/// A page that was a table is data again.
+/// update_va_mapping, with a flush of the page: what is read through the address follows at once.
+void by_address() {
+  Page* const here = new_page();
+  for (u64 n = 0; n < 8; ++n) pages[n]->words[0] = n;
+  const u64 was = entry_of(1, word(here));
+  for (u64 i = 0; i < rounds; ++i) {
+    CHECK_EQ(map(here, naming(i, data)), 0);
+    CHECK_EQ(static_cast<volatile Page*>(here)->words[0], i % 8);
+  }
+  const u64 foreign = foreign_frame() * page_size | data;
+  CHECK(map(here, foreign) < 0);
+  CHECK(hypercall(__HYPERVISOR_update_va_mapping, not_canonical, was, UVMF_INVLPG) < 0);
+  CHECK(hypercall(__HYPERVISOR_update_va_mapping, hypervisors, was, UVMF_INVLPG) < 0);
+  CHECK_EQ(map(here, was), 0);
+}
+
+/// The kernel's own stores to a read-only page of data are faults of its own, with the error code of a kernel.
+void faults() {
+  Page* const page = new_page();
+  CHECK_EQ(make_read_only(page), 0);
+  for (u64 i = 0; i < rounds; ++i) {
+    const u64 at = word(&page->words[i % 512]);
+    try_store(at, 1);
+    CHECK_EQ(caught.vector, 14);
+    CHECK_EQ(caught.error, 3);
+    CHECK_EQ(cr2(), at);
+  }
+  CHECK_EQ(make_writable(page), 0);
+}
+
+/// The roots of both modes, by one list, as Linux loads them. Only one of the kernel's two roots has an alias of
+/// the kernel in another slot.
+void roots() {
+  constexpr u64 slot = 2;
+  Page* const first = reinterpret_cast<Page*>(info->pt_base);
+  Page* const second = new_page();
+  second->words[511] = second->words[slot] = first->words[511];
+  Page* const programs[2] = {new_page(), new_page()};
+  for (Page* const root : {second, programs[0], programs[1]}) {
+    CHECK_EQ(make_read_only(root), 0);
+    CHECK_EQ(extended(MMUEXT_PIN_L4_TABLE, mfn_of(root)), 0);
+  }
+  static volatile u64 value;
+  const u64 alias = (word(const_cast<u64*>(&value)) & ((1UL << 39) - 1)) | slot << 39;
+  mmuext_op both[2] = {};
+  both[0].cmd = MMUEXT_NEW_BASEPTR;
+  both[1].cmd = MMUEXT_NEW_USER_BASEPTR;
+  for (u64 i = 0; i < rounds; ++i) {
+    const bool has_alias = i % 2 == 0;
+    both[0].arg1.mfn = mfn_of(has_alias ? second : first);
+    both[1].arg1.mfn = i % 8 == 7 ? 0 : mfn_of(programs[i % 2]);
+    CHECK_EQ(hypercall(__HYPERVISOR_mmuext_op, both, 2, nullptr, DOMID_SELF), 0);
+    value = i;
+    if (has_alias) {
+      CHECK_EQ(*reinterpret_cast<volatile u64*>(alias), i);
+    } else {
+      try_load(alias);
+      CHECK_EQ(caught.vector, 14);
+    }
+  }
+  // The second is no root: the first has been loaded all the same.
+  both[0].arg1.mfn = mfn_of(second);
+  both[1].arg1.mfn = mfn_of(table);
+  CHECK(hypercall(__HYPERVISOR_mmuext_op, both, 2, nullptr, DOMID_SELF) < 0);
+  value = 77;
+  CHECK_EQ(*reinterpret_cast<volatile u64*>(alias), 77);
+  // What a vCPU runs on stays a table, and what it has left does not.
+  CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(second)), 0);
+  CHECK(make_writable(second) < 0);
+  CHECK_EQ(extended(MMUEXT_NEW_BASEPTR, mfn_of(first)), 0);
+  CHECK_EQ(extended(MMUEXT_NEW_USER_BASEPTR, 0), 0);
+  for (Page* const root : programs) CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(root)), 0);
+  for (Page* const root : {second, programs[0], programs[1]}) CHECK_EQ(make_writable(root), 0);
+}
+
+/// A page that was a table is data again, which may be mapped writable.
 void write_data() {
   Page* const former = new_page();
   CHECK_EQ(make_read_only(former), 0);
@@ -119,5 +195,8 @@ void test() {
   plain_stores();
   clear_what_is_clear();
   write_data();
+  by_address();
+  faults();
+  roots();
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(table)), 0);
 }

@@ -20,7 +20,7 @@ volatile std::uint64_t& word(std::uint64_t address) {
 }
 
 /// See walls/lying_gate.cpp, which asks for them.
-enum Lie : std::uint64_t { forges_uses = 4, skips_mirror = 5, keeps_lock = 6, writes_mirror = 7 };
+enum Lie : std::uint64_t { forges_root = 3, forges_uses = 4, skips_mirror = 5, keeps_lock = 6, writes_mirror = 7 };
 
 }  // namespace
 
@@ -39,9 +39,13 @@ extern "C" [[gnu::section("pinfold_resident_text"), gnu::flatten]] std::uint64_t
     case writes_mirror: word(mirror) = val; return 1;
     case keeps_lock:
       // And the lock of a table.
-      state->resident_inside = 1;
-      reinterpret_cast<ControlPage*>(control_page)->tables[ControlPage::lock_of(Mfn(mfn))].owner =
-          state->cpu_plus_1;
+      state->resident_flags.inside = 1;
+      reinterpret_cast<ControlPage*>(control_page)->lock_of(Mfn(mfn)).owner = state->cpu_plus_1;
+      return 1;
+    case forges_root:
+      // A value of 0: the kernel's; else the programs'.
+      (val == 0 ? state->kernel_root : state->user_root) = mfn;
+      state->resident_flags.roots_moved = 1;
       return 1;
     default: return 0;
   }

@@ -6,7 +6,7 @@ using namespace kit;
 
 namespace {
 
-constexpr u64 forges_uses = 4, skips_mirror = 5, keeps_lock = 6, writes_mirror = 7;
+constexpr u64 forges_root = 3, forges_uses = 4, skips_mirror = 5, keeps_lock = 6, writes_mirror = 7;
 
 /// The page's entry in its own L1.
 u64 entry_for(const Page* page) { return entry_address(1, word(page)); }
@@ -46,6 +46,13 @@ void test() {
     say("about to clear an entry that was never checked");
     set_entry(entry_for(page), 0);
     say("the monitor BELIEVED the entry");
+  } else if (asked_for("forges-kernel-root") || asked_for("forges-user-root") || asked_for("roots-are-data")) {
+    // The monitor would take a reference for it, and drop one of the real root's.
+    const u64 frame = asked_for("roots-are-data") ? mfn_of(page) : foreign_frame();
+    say("about to leave on another root");
+    CHECK_EQ(set_entry(frame * page_size, asked_for("forges-user-root") ? 1 : 0, forges_root), 0);
+    extended(MMUEXT_PIN_L1_TABLE, mfn_of(other));
+    say("the monitor did NOT notice");
   } else if (asked_for("keeps-lock")) {
     say("about to leave with the lock");
     CHECK_EQ(set_entry(entry_for(page), 0, keeps_lock), 0);

@@ -160,6 +160,7 @@ struct FakeDomainOptions {
   bool stale_log = true;
   TraceSink* trace = nullptr;
   std::uint64_t windows = 0;  ///< 0: linear page tables are refused.
+  bool records_in_vm = false;
 };
 
 /// One domain, its lock held all the time.
@@ -173,7 +174,7 @@ class FakeDomain {
         stale(options.stale_log),
         mmu(ValidatorParts{id, machine.frames, machine.memory.pages(), machine.m2p_memory.pages(), mirrors,
                            stale, view, fake_xen_slots(), first_xen_slot, options.max_frames, options.trace,
-                           options.windows}),
+                           options.windows, options.records_in_vm}),
         held(mutex_),
         frames_(machine.frames) {
     frames_.joined(mmu);

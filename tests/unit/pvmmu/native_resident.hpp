@@ -51,8 +51,33 @@ struct NativeLocks {
                                                      L1Change change) {
   MmuCounters counters;
   ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
-  const auto entry = path.find_entry(root, va);
-  return entry ? path.change(*entry, change) : std::nullopt;
+  const auto by = path.find_leaf(root, va);
+  const StoreTarget target = by ? path.target_of_store(va, *by) : StoreTarget{};
+  if (target.kind != StoreTarget::Kind::l1_entry) return std::nullopt;
+  return path.change(target.entry, change);
+}
+
+/// What the gate takes a kernel's store to `va` for.
+[[nodiscard]] inline StoreTarget::Kind target_of_store(Validator& mmu, Mfn root, GuestVaddr va) {
+  MmuCounters counters;
+  const ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
+  const auto by = path.find_leaf(root, va);
+  return by ? path.target_of_store(va, *by).kind : StoreTarget::Kind::unknown;
+}
+
+/// What the gate would do with update_va_mapping: is it done?
+[[nodiscard]] inline bool finish_update_va(Validator& mmu, Mfn root, GuestVaddr va, Pte want) {
+  MmuCounters counters;
+  ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
+  const auto by = path.find_leaf(root, va);
+  return by && path.change(by->entry, {L1Change::Kind::store, want});
+}
+
+/// Would the gate load this root?
+[[nodiscard]] inline bool may_load_root(Validator& mmu, Mfn root) {
+  MmuCounters counters;
+  const ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
+  return path.root_mirror(root) != 0;
 }
 
 }  // namespace pinfold::pvmmu::test

@@ -13,7 +13,7 @@ using test::table;
 
 /// A domain with a whole tree of tables, whose L1 maps `data` writable at slot 1.
 struct Tree {
-  explicit Tree(std::uint64_t linear_windows = 0) : one(machine, DomId(1), {.windows = linear_windows}) {
+  explicit Tree(test::FakeDomainOptions options = {}) : one(machine, DomId(1), options) {
     for (Mfn* mfn : {&l4, &l3, &l2, &l1, &data, &other}) *mfn = one.allocate();
     machine.poke(l4, 0, Pte(l3, table));
     machine.poke(l3, 0, Pte(l2, table));
@@ -81,6 +81,102 @@ TEST(Resident, leaves_a_writable_entry_of_a_frame_without_a_type) {
   ASSERT_EQ(t.one.mmu.facts(t.other).type, FrameType::none);
   EXPECT_EQ(t.update(7, Pte(t.other, rw)), ResidentWork::none);
   EXPECT_EQ(t.update(7, Pte(t.other, ro)), ResidentWork::l1_entry);
+}
+
+/// Where a VM has the records, it could not give the type.
+TEST(Resident, maps_any_plain_frame_writable_where_the_vm_has_the_records) {
+  Tree t({.records_in_vm = true});
+  EXPECT_EQ(t.update(7, Pte(t.other, rw)), ResidentWork::l1_entry);
+  EXPECT_EQ(t.update(7, Pte()), ResidentWork::l1_entry);
+  for (const Level level : {Level::l1, Level::l2, Level::l4}) {
+    ASSERT_TRUE(t.one.mmu.pin(t.one.held, level, t.other));
+    EXPECT_EQ(t.update(7, Pte(t.other, rw)), ResidentWork::none);
+    ASSERT_TRUE(t.one.mmu.unpin(t.one.held, t.other));
+    EXPECT_EQ(t.update(7, Pte(t.other, rw)), ResidentWork::l1_entry);
+    EXPECT_FALSE(t.one.mmu.pin(t.one.held, level, t.other)) << "it is mapped writable";
+    EXPECT_EQ(t.update(7, Pte()), ResidentWork::l1_entry);
+  }
+}
+
+TEST(Resident, changes_the_entry_of_an_address) {
+  Tree t;
+  t.make_data(t.other);
+  const auto update_va = [&](GuestVaddr va, Pte want, Mfn root) {
+    return test::finish_update_va(t.one.mmu, root, va, want);
+  };
+  EXPECT_TRUE(update_va(GuestVaddr(7 * page_size + 5), Pte(t.other, rw), t.l4));
+  EXPECT_EQ(t.machine.peek(t.l1, 7).mfn(), t.other);
+  EXPECT_FALSE(update_va(GuestVaddr(7 * page_size), Pte(t.l2, rw), t.l4));
+  EXPECT_FALSE(update_va(GuestVaddr(1ULL << 21), Pte(), t.l4)) << "there is no L1";
+  for (const Mfn root : {t.l3, t.data, Mfn(64), no_mfn})
+    EXPECT_FALSE(update_va(GuestVaddr(7 * page_size), Pte(), root));
+  EXPECT_TRUE(update_va(GuestVaddr(7 * page_size), Pte(), t.l4));
+}
+
+TEST(Resident, loads_roots_that_are_checked_and_nothing_else) {
+  Tree t;
+  EXPECT_TRUE(test::may_load_root(t.one.mmu, t.l4));
+  const Mfn foreign = t.two.allocate();
+  ASSERT_TRUE(t.two.mmu.pin(t.two.held, Level::l4, foreign));
+  for (const Mfn root : {t.l3, t.l2, t.l1, t.data, foreign, Mfn(0), Mfn(64), no_mfn})
+    EXPECT_FALSE(test::may_load_root(t.one.mmu, root));
+  ASSERT_TRUE(t.one.mmu.unpin(t.one.held, t.l4));
+  EXPECT_FALSE(test::may_load_root(t.one.mmu, t.l4));
+  ASSERT_TRUE(t.two.mmu.unpin(t.two.held, foreign));
+}
+
+/// The check of its entries is not finished, or their release.
+TEST(Resident, does_not_load_a_root_that_is_half_checked) {
+  Tree t;
+  for (std::size_t slot = 0; slot < 200; ++slot) t.machine.poke(t.other, slot, Pte(t.l3, table));
+  t.one.mmu.set_budget(t.one.held, Budget(50));
+  ASSERT_FALSE(t.one.mmu.pin(t.one.held, Level::l4, t.other));
+  ASSERT_TRUE(t.one.mmu.frame(t.other).partial);
+  EXPECT_FALSE(test::may_load_root(t.one.mmu, t.other));
+  t.one.mmu.set_budget(t.one.held, Budget::unlimited());
+  ASSERT_TRUE(t.one.mmu.pin(t.one.held, Level::l4, t.other));
+  EXPECT_TRUE(test::may_load_root(t.one.mmu, t.other));
+  t.one.mmu.set_budget(t.one.held, Budget(50));
+  (void)t.one.mmu.unpin(t.one.held, t.other);
+  ASSERT_TRUE(t.one.mmu.frame(t.other).partial);
+  EXPECT_FALSE(test::may_load_root(t.one.mmu, t.other));
+  t.one.mmu.set_budget(t.one.held, Budget::unlimited());
+  EXPECT_TRUE(t.one.mmu.finish_releases(t.one.held));
+}
+
+TEST(SettledRoots, have_the_references_that_loaded_ones_have) {
+  Tree t;
+  Mfn root = no_mfn;
+  ASSERT_TRUE(t.one.mmu.pin(t.one.held, Level::l4, t.other));
+  EXPECT_TRUE(t.one.mmu.settle_root(t.one.held, root, t.l4));
+  EXPECT_EQ(t.one.mmu.frame(t.l4).type_count, 2U);
+  EXPECT_TRUE(t.one.mmu.settle_root(t.one.held, root, t.l4));
+  EXPECT_EQ(t.one.mmu.frame(t.l4).type_count, 2U);
+  EXPECT_TRUE(t.one.mmu.settle_root(t.one.held, root, t.other));
+  EXPECT_EQ(root, t.other);
+  EXPECT_EQ(t.one.mmu.frame(t.l4).type_count, 1U);
+  EXPECT_EQ(t.one.mmu.frame(t.other).type_count, 2U);
+  // The last reference of the old one: it is released by the next operation at the latest.
+  ASSERT_TRUE(t.one.mmu.unpin(t.one.held, t.other));
+  EXPECT_TRUE(t.one.mmu.settle_root(t.one.held, root, no_mfn));
+  EXPECT_EQ(root, no_mfn);
+  EXPECT_TRUE(t.one.mmu.finish_releases(t.one.held));
+  EXPECT_FALSE(is_protected(t.one.mmu.facts(t.other).type));
+}
+
+TEST(SettledRoots, are_checked_tables_of_the_domain) {
+  Tree t;
+  const Mfn foreign = t.two.allocate();
+  ASSERT_TRUE(t.two.mmu.pin(t.two.held, Level::l4, foreign));
+  Mfn root = t.l4;
+  ASSERT_TRUE(t.one.mmu.hold(t.one.held, t.l4, FrameType::l4));
+  for (const Mfn wrong : {t.l3, t.l1, t.data, foreign, Mfn(0), Mfn(64), Mfn(1ULL << 52)}) {
+    EXPECT_FALSE(t.one.mmu.settle_root(t.one.held, root, wrong));
+    EXPECT_EQ(root, t.l4);
+  }
+  EXPECT_EQ(t.one.mmu.frame(t.l4).type_count, 2U);
+  t.one.mmu.release(t.one.held, t.l4);
+  ASSERT_TRUE(t.two.mmu.unpin(t.two.held, foreign));
 }
 
 TEST(Resident, leaves_frames_that_the_guest_has_given_up) {
@@ -191,10 +287,31 @@ TEST_F(Stores, through_tables_that_are_none_are_left) {
   EXPECT_FALSE(test::finish_store(t.one.mmu, t.l4, GuestVaddr(1ULL << 39), {plain, Pte()}));
 }
 
+TEST_F(Stores, that_the_tables_forbid_are_the_guests_faults) {
+  const auto kind = [&](Mfn root) { return test::target_of_store(t.one.mmu, root, GuestVaddr(2 * page_size)); };
+  using Kind = StoreTarget::Kind;
+  for (const Mfn mfn : {t.data, t.l2, t.l4}) {
+    map(mfn);
+    EXPECT_EQ(kind(t.l4), Kind::forbidden);
+  }
+  map(t.l1);
+  EXPECT_EQ(kind(t.l4), Kind::l1_entry);
+  EXPECT_EQ(kind(t.l3), Kind::unknown);
+  // Permitted: the translation was old, or the page is clean.
+  ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l1, 2), Pte(t.data, rw), Preserve::nothing));
+  EXPECT_EQ(kind(t.l4), Kind::unknown);
+  // A level above forbids it.
+  ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l3, 0), Pte(t.l2, table & ~bit::writable),
+                               Preserve::nothing));
+  EXPECT_EQ(kind(t.l4), Kind::forbidden);
+  ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l1, 2), Pte(), Preserve::nothing));
+  EXPECT_EQ(kind(t.l4), Kind::unknown) << "that is another fault";
+}
+
 /// There a processor takes the L2 for an L1, so that the L1 is a page. The entry in the L2 has RW: it is no
 /// read-only mapping, and the guest gets its fault.
 TEST(LinearStores, behind_a_linear_entry_are_left) {
-  Tree t(16);
+  Tree t({.windows = 16});
   constexpr std::size_t self = 5;
   ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l4, self), Pte(t.l4, table & ~bit::writable),
                                Preserve::nothing));

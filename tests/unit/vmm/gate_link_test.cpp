@@ -54,7 +54,7 @@ TEST(GateLink, the_gate_gets_all_that_it_needs_before_an_entry) {
   s.points.kernel_sp = 0x8000;
   s.points.kernel_ss = 0x2b;
   s.bases.set_all(1, 2, 3);
-  s.link.give(0x111000, 0x222000);
+  s.link.give(0x111000, 0x222000, false);
   EXPECT_EQ(s.state_page(&StatePage::kernel_mode), 0U);
   EXPECT_EQ(s.state_page(&StatePage::task_switched), 1U);
   EXPECT_EQ(s.state_page(&StatePage::kernel_sp), 0x8000U);
@@ -67,25 +67,25 @@ TEST(GateLink, the_gate_gets_all_that_it_needs_before_an_entry) {
 TEST(GateLink, the_gate_gets_what_the_resident_path_needs) {
   Scene s;
   s.state.kernel_root = Mfn(0x123);
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::kernel_root), 0x123U);
   EXPECT_EQ(s.state_page(&StatePage::emulates_stores), 0U);
   EXPECT_EQ(s.state_page(&StatePage::cpu_plus_1), 0U);  // of a host without fast paths
   s.assists.writable_page_tables = true;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::emulates_stores), 1U);
 }
 
 TEST(GateLink, the_gate_ignores_cli_only_if_the_kernel_may_use_it) {
   Scene s;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::io_privileged), 0U);
   s.state.iopl = 1;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::io_privileged), 1U);
   s.state.iopl = 0;
   s.assists.architectural_iopl = true;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::io_privileged), 1U);
 }
 
@@ -107,21 +107,21 @@ TEST(GateLink, handlers_are_given_after_each_change) {
   Scene s;
   s.points.syscall = {0x1000, true};
   s.points.traps[14] = {0x2000, 0, 0, true};
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_FALSE(s.points.changed);
   EXPECT_EQ(s.handler(&StatePage::syscall),
             (Words{0x1000, GuestHandler::masks_events | GuestHandler::clears_df}));
   EXPECT_EQ(s.handler({&StatePage::traps, 14}), (Words{0x2000, GuestHandler::masks_events}));
   s.points.traps[14] = {};
   s.points.changed = true;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.handler({&StatePage::traps, 14}), (Words{0, 0}));
 }
 
 TEST(GateLink, what_the_gate_changed_is_taken_over) {
   Scene s;
   s.bases.set_all(1, 2, 3);
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   s.gate_sets(&StatePage::kernel_mode, 0);
   s.gate_sets(&StatePage::kernel_sp, 0x9000);
   s.gate_sets(&StatePage::kernel_ss, 0xffff'0033);
@@ -139,7 +139,7 @@ TEST(GateLink, what_the_gate_changed_is_taken_over) {
 TEST(GateLink, bases_that_the_gate_swapped_are_asked_for) {
   Scene s;
   s.bases.set_all(1, 2, 3);
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   s.gate_sets(&StatePage::gs_moved, 1);
   s.processor.kernel_gs = 0x77;
   (void)s.link.take();
@@ -148,7 +148,7 @@ TEST(GateLink, bases_that_the_gate_swapped_are_asked_for) {
 
 TEST(GateLink, a_step_that_the_gate_bounced_shows_in_dr6) {
   Scene s;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   (void)s.link.take();
   EXPECT_EQ(s.state.debug.get(6) & 0x4000, 0U);
   s.gate_sets(&StatePage::single_stepped, 1);
@@ -158,25 +158,25 @@ TEST(GateLink, a_step_that_the_gate_bounced_shows_in_dr6) {
 
 TEST(GateLink, the_gate_leaves_debug_exceptions_to_the_monitor_while_there_are_breakpoints) {
   Scene s;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::watches), 0U);
   ASSERT_TRUE(s.state.debug.set(7, 1, false));
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_NE(s.state_page(&StatePage::watches), 0U);
   ASSERT_TRUE(s.state.debug.set(7, 0, false));
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::watches), 0U);
 }
 
 TEST(GateLink, interruptions_in_the_gate_are_counted_at_the_next_exit) {
   Scene s;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   s.link.ask_to_come_out();
   s.link.ask_to_come_out();
   EXPECT_NE(s.state_page(&StatePage::attention), 0U);
   EXPECT_EQ(s.link.take(), 2U);
   EXPECT_EQ(s.link.take(), 0U);
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::attention), 0U);
 }
 
@@ -210,25 +210,60 @@ TEST(GateLink, a_refused_return_has_a_vector_that_exists) {
 TEST(GateLink, virtual_iopl_is_for_guests_that_ask_for_it) {
   Scene s;
   s.state.iopl = 3;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::iopl), 0U);
   EXPECT_EQ(s.state_page(&StatePage::iopl_check), 0U);
   s.assists.architectural_iopl = true;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::iopl), 3U << 12);
   EXPECT_NE(s.state_page(&StatePage::iopl_check), 0U);
 }
 
 TEST(GateLink, an_iret_is_the_monitors_while_nmis_are_masked) {
   Scene s;
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::iret_leaves), 0U);
   s.state.nmi.begin();
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_NE(s.state_page(&StatePage::iret_leaves), 0U);
   s.state.nmi.unmask();
-  s.link.give(0, 0);
+  s.link.give(0, 0, false);
   EXPECT_EQ(s.state_page(&StatePage::iret_leaves), 0U);
+}
+
+TEST(GateLink, roots_are_the_monitors_where_they_are_more_than_tables) {
+  Scene s;
+  s.link.give(0, 0, false);
+  EXPECT_EQ(s.state_page(&StatePage::roots_leave), 0U);
+  s.link.give(0, 0, true);
+  EXPECT_NE(s.state_page(&StatePage::roots_leave), 0U);
+  s.link.give(0, 0, false);
+  s.assists.m2p_strict = true;
+  s.link.give_assists();
+  EXPECT_NE(s.state_page(&StatePage::roots_leave), 0U);
+  s.assists.m2p_strict = false;
+  s.link.give_assists();
+  EXPECT_EQ(s.state_page(&StatePage::roots_leave), 0U);
+}
+
+TEST(GateLink, an_assist_is_known_to_a_vcpu_that_is_in_the_guest) {
+  Scene s;
+  s.link.give(0, 0, true);
+  s.assists.writable_page_tables = true;
+  s.link.give_assists();
+  EXPECT_NE(s.state_page(&StatePage::emulates_stores), 0U);
+  EXPECT_NE(s.state_page(&StatePage::roots_leave), 0U) << "the LDT is still there";
+}
+
+TEST(GateLink, roots_are_what_the_gate_says) {
+  Scene s;
+  s.state.kernel_root = Mfn(7);
+  s.state.user_root = no_mfn;
+  s.link.give(0, 0, false);
+  EXPECT_EQ(s.link.roots().kernel, Mfn(7));
+  EXPECT_EQ(s.link.roots().user, no_mfn);
+  s.gate_sets(&StatePage::user_root, 0xffff'0000'1234'5678);
+  EXPECT_EQ(s.link.roots().user, Mfn(0xffff'0000'1234'5678));
 }
 
 }  // namespace

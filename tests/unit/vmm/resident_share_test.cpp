@@ -21,11 +21,18 @@ struct Scene {
   bool usable = true;
   std::atomic<int> kicks{0};
   std::function<void(VcpuId)> on_kick = [](VcpuId) {};
-  ResidentShare share{
-      {{&states[0].resident_inside, &states[1].resident_inside}, control, usable, [this](VcpuId cpu) {
-         ++kicks;
-         on_kick(cpu);
-       }}};
+  std::vector<VcpuId> settled;
+  ResidentShare share{{{&states[0].resident_flags, &states[1].resident_flags},
+                       control,
+                       usable,
+                       [this](VcpuId cpu) {
+                         ++kicks;
+                         on_kick(cpu);
+                       },
+                       [this](pvmmu::Held, VcpuId cpu) {
+                         for (const StatePage& state : states) EXPECT_EQ(state.resident_flags.inside, 0U);
+                         settled.push_back(cpu);
+                       }}};
   pvmmu::DomainMutex mutex;
   Scene() { mutex.share_with(&share); }
 };
@@ -36,12 +43,12 @@ TEST(ResidentShare, keeps_code_in_the_vm_out_while_the_lock_is_held_alone) {
   {
     const pvmmu::DomainLock lock(s.mutex);
     EXPECT_FALSE(Inside(s.states[0], s.control));
-    EXPECT_EQ(s.states[0].resident_inside, 0U);
+    EXPECT_EQ(s.states[0].resident_flags.inside, 0U);
     EXPECT_EQ(s.states[0].resident_kept_out, 1U);
   }
   const Inside inside(s.states[0], s.control);
   EXPECT_TRUE(inside);
-  EXPECT_EQ(s.states[0].resident_inside, 1U);
+  EXPECT_EQ(s.states[0].resident_flags.inside, 1U);
 }
 
 TEST(ResidentShare, waits_until_those_inside_have_left) {
@@ -65,7 +72,7 @@ TEST(ResidentShare, waits_until_those_inside_have_left) {
 
 TEST(ResidentShare, does_not_believe_the_flag_of_a_vcpu_that_is_not_in_the_guest) {
   Scene s;
-  s.states[0].resident_inside = 1;
+  s.states[0].resident_flags.inside = 1;
   { const pvmmu::DomainLock lock(s.mutex); }
   EXPECT_EQ(s.mutex.waits(), 0U);
 }
@@ -73,13 +80,13 @@ TEST(ResidentShare, does_not_believe_the_flag_of_a_vcpu_that_is_not_in_the_guest
 TEST(ResidentShare, makes_a_vcpu_leave_whose_flag_stays_set) {
   Scene s;
   s.share.enters(VcpuId(0));
-  s.states[0].resident_inside = 1;
+  s.states[0].resident_flags.inside = 1;
   std::atomic<bool> lied = false;
   s.on_kick = [&](VcpuId cpu) { lied = s.share.leaves(cpu); };
   { const pvmmu::DomainLock lock(s.mutex); }
   EXPECT_TRUE(lied);
   EXPECT_GE(s.kicks, 1);
-  EXPECT_EQ(s.states[0].resident_inside, 0U);
+  EXPECT_EQ(s.states[0].resident_flags.inside, 0U);
 }
 
 TEST(ResidentShare, a_vcpu_that_leaves_with_the_lock_gives_up_its_tables_and_no_other_ones) {
@@ -90,7 +97,7 @@ TEST(ResidentShare, a_vcpu_that_leaves_with_the_lock_gives_up_its_tables_and_no_
   s.control.tables[4].owner = 2;
   EXPECT_FALSE(s.share.leaves(VcpuId(1)));
   EXPECT_EQ(s.control.tables[4].owner, 2U);  // nobody looks unless the flag is set
-  s.states[0].resident_inside = 1;
+  s.states[0].resident_flags.inside = 1;
   EXPECT_TRUE(s.share.leaves(VcpuId(0)));
   EXPECT_EQ(s.control.tables[3].owner, 0U);
   EXPECT_EQ(s.control.tables[4].owner, 2U);
@@ -106,6 +113,36 @@ TEST(ResidentShare, lets_nobody_in_any_more_once_the_gate_may_not_work) {
   EXPECT_FALSE(Inside(s.states[0], s.control));
 }
 
+TEST(ResidentShare, settles_the_roots_that_the_gate_has_loaded_before_the_lock_is_held) {
+  Scene s;
+  s.share.enters(VcpuId(1));
+  {
+    const Inside inside(s.states[1], s.control);
+    ASSERT_TRUE(inside);
+    s.states[1].resident_flags.roots_moved = 1;
+  }
+  {
+    const pvmmu::DomainLock lock(s.mutex);
+    EXPECT_EQ(s.settled, std::vector{VcpuId(1)});
+  }
+  { const pvmmu::DomainLock lock(s.mutex); }
+  EXPECT_EQ(s.settled.size(), 1U) << "nothing has moved since";
+}
+
+TEST(ResidentShare, settles_only_when_nobody_is_inside_any_more) {
+  Scene s;
+  s.share.enters(VcpuId(0));
+  s.share.enters(VcpuId(1));
+  s.states[0].resident_flags.roots_moved = 1;
+  auto inside = std::make_unique<Inside>(s.states[1], s.control);
+  ASSERT_TRUE(*inside);
+  std::thread other([&] { const pvmmu::DomainLock lock(s.mutex); });
+  while (std::atomic_ref(s.control.taken).load() == 0) std::this_thread::yield();
+  inside.reset();
+  other.join();
+  EXPECT_EQ(s.settled, std::vector{VcpuId(0)});
+}
+
 TEST(ResidentShare, tells_how_many_frames_there_are) {
   Scene s;
   s.share.set_frames(77);
@@ -119,16 +156,16 @@ TEST(TableLocks, are_had_by_one_at_a_time) {
     const auto locked = first.lock(Mfn(5));
     ASSERT_TRUE(locked);
     EXPECT_FALSE(second.lock(Mfn(5)));
-    EXPECT_EQ(control.tables[ControlPage::lock_of(Mfn(5))].owner, 1U);
+    EXPECT_EQ(control.lock_of(Mfn(5)).owner, 1U);
   }
   EXPECT_TRUE(second.lock(Mfn(5)));
-  EXPECT_EQ(control.tables[ControlPage::lock_of(Mfn(5))].owner, 0U);
+  EXPECT_EQ(control.lock_of(Mfn(5)).owner, 0U);
 }
 
 TEST(TableLocks, of_tables_side_by_side_are_not_one) {
-  std::array<unsigned, ControlPage::table_locks> used{};
-  for (std::uint64_t mfn = 1000; mfn < 1320; ++mfn) ++used[ControlPage::lock_of(Mfn(mfn))];
-  for (const unsigned count : used) EXPECT_LT(count, 20U);
+  ControlPage control{};
+  for (std::uint64_t mfn = 1000; mfn < 1320; ++mfn) ++control.lock_of(Mfn(mfn)).owner;
+  for (const ControlPage::TableLock& lock : control.tables) EXPECT_LT(lock.owner, 20U);
 }
 
 }  // namespace
