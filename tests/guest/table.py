@@ -108,6 +108,10 @@ VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "reads_tables_that_change", "sleeps_on_a_root_that_went",
         "tables_come_and_go", "updates_together", "roots_together")),
+    well("vcpus.short_lists", "--audit --vcpus 4"),
+    # The same with a gate that stays inside for longer than anybody spins.
+    well("vcpus.short_lists.dawdling", "--audit --vcpus 4 --append few", guest="vcpus_short_lists", monitor="pinfold_dawdling_gate",
+         on=Host.RIG | Host.RIG_SMP),
     *(well(f"vcpus.nmi.{gate}", options, guest="vcpus_nmi")
       for gate, options in (("fast", "--audit --vcpus 2"), ("plain", "--audit --vcpus 2 --plain-gate"))),
     *(well(f"vcpus.nmi_and_upcalls.{gate}", options, guest="vcpus_nmi_and_upcalls")

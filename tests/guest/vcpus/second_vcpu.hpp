@@ -7,8 +7,9 @@
 
 namespace kit {
 
-/// The context of kernel mode on the initial tables. `entry` must not return.
-inline vcpu_guest_context_t& context_of(void (*entry)()) {
+/// The context of kernel mode on the initial tables, for a vCPU. `entry` must not return.
+template <u64 vcpu = 1>
+vcpu_guest_context_t& context_of(void (*entry)()) {
   static vcpu_guest_context_t context;
   static Page stack[2];
   context = {};
