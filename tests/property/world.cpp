@@ -43,7 +43,7 @@ World::World(std::uint64_t mirrors)
     : first_(std::make_unique<test::FakeDomain>(
           machine_, DomId(1), test::FakeDomainOptions{mirrors, most_frames, true, nullptr, windows})),
       second_(std::make_unique<test::FakeDomain>(
-          machine_, DomId(2), test::FakeDomainOptions{mirrors, most_frames, true, nullptr, windows})),
+          machine_, DomId(2), test::FakeDomainOptions{mirrors, most_frames, true, nullptr, windows, true})),
       model_(machine_frames, most_frames) {
   // The domains get frames in turn, so that neighbours belong to different domains.
   for (std::uint64_t i = 0; i < initial_frames; ++i)
@@ -272,6 +272,11 @@ World::Outcome World::apply(const Operation& op, Tally& tally) {
       return {refused, model_.update(op.domain, op.mfn, op.slot, want, preserve)};
     }
     case Kind::update_va:
+      if (op.slot % 2 == 0) {
+        const bool done = test::finish_update_va(mmu, roots_[d][op.choice % registers], op.va, want);
+        tally.resident_va_updates += done;
+        if (done) return {std::nullopt, model_.update_va(op.domain, op.choice % registers, op.va, want)};
+      }
       return {error_of(mmu.update_va(held, roots_[d][op.choice % registers], op.va, want)),
               model_.update_va(op.domain, op.choice % registers, op.va, want)};
     case Kind::store_to_l1:
@@ -290,6 +295,13 @@ World::Outcome World::apply(const Operation& op, Tally& tally) {
       return {error_of(in_pieces(here, op, [&] { return mmu.unpin(held, op.mfn); })),
               model_.unpin(op.domain, op.mfn)};
     case Kind::load_root:
+      // Half of the roots are loaded by the resident path, and settled.
+      if (op.slot % 2 == 0 && test::may_load_root(mmu, op.mfn)) {
+        ++tally.resident[static_cast<std::size_t>(ResidentWork::root)];
+        const bool settled = mmu.settle_root(held, roots_[d][op.choice % registers], op.mfn);
+        return {settled ? std::nullopt : std::optional(Errno::einval),
+                model_.load_root(op.domain, op.choice % registers, op.mfn)};
+      }
       return {error_of(in_pieces(
                   here, op, [&] { return mmu.load_root(held, roots_[d][op.choice % registers], op.mfn); })),
               model_.load_root(op.domain, op.choice % registers, op.mfn)};

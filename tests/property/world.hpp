@@ -23,6 +23,7 @@ struct Tally {
   /// Reads behind a linear entry, and those of them at which the processor faulted first.
   std::uint64_t linear_reads = 0, linear_faults = 0;
   std::array<std::uint64_t, resident_works> resident{};  ///< Updates by what the resident path did with them.
+  std::uint64_t resident_va_updates = 0;                 ///< Updates by address that it finished.
 };
 
 /// For what is reported.
