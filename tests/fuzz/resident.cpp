@@ -62,7 +62,8 @@ Step take_step(Input& input) {
 /// root; and pages.
 struct Side {
   explicit Side(bool records_in_vm)
-      : one(machine, DomId(1), {.windows = 16, .records_in_vm = records_in_vm}), two(machine, DomId(2)) {
+      : one(machine, DomId(1), {.mirrors = 48, .windows = 16, .records_in_vm = records_in_vm}),
+        two(machine, DomId(2), {.mirrors = 8}) {
     tree = test::build_tree(machine, one);
     second_root = one.allocate();
     for (Mfn& page : pages) page = one.allocate();

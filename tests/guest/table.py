@@ -275,8 +275,9 @@ FALLEN_GATE = [
              "THE GATE IS THE GUEST'S", LEAVES_THE_GATE, "pinfold: .*its view (does not|keeps|held)", REGISTERS, guest="fallen_gate",
              on=Host.RIG)
       for protection in PROTECTIONS
-      for name, ways in (("window-own-l4", "window own-l4"), ("window-read", "window read"), ("window-write", "window write"),
-                         ("facts", "facts write"))),
+      for name, ways in (("window-own-l4", "window own-l4"), ("window-descriptors", "window descriptors"),
+                         ("window-read", "window read"), ("window-write", "window write"), ("facts", "facts write"),
+                         ("gate-text", "gate-text write"))),
     # Port accesses at CPL0 that the gate does not make. KVM finishes some of them itself.
     *(fallen(f"fallen_gate.{way}", "fallen_gate", f"--plain-gate --append {way}", LEAVES_THE_GATE, RAN_AT_CPL0, REGISTERS,
              guest="fallen_gate")

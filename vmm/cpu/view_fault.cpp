@@ -21,6 +21,7 @@ constexpr const char* verb(Access access) {
 
 /// What is wrong with the domain's access to a frame; empty if the view should have allowed it.
 std::string objection(const pvmmu::Validator& mmu, Mfn mfn, Access access) {
+  if (mfn >= pvmmu::first_monitor_frame) return "which is the monitor's";
   if (!mmu.contains(mfn)) return "which is past the end of the machine";
   const pvmmu::Frame frame = mmu.frame(mfn);
   if (frame.owner_tag() == 0) return "which is nobody's";

@@ -3,8 +3,8 @@
 // hypercalls that they answer are in fast_hypercalls.inc. The frames are those of vmm/cpu/trap_delivery.cpp. Anything
 // else is left to the monitor: an OUT leaves the VM, with the guest's registers as they were.
 //
-// Each vCPU has a copy of this page, between its stack and its state page. So the code reaches both relative to RIP,
-// and need not save or trust a register of the guest's first. It never enables interrupts.
+// Each vCPU has this page between its stack and its state page. So the code reaches both relative to RIP, and need
+// not save or trust a register of the guest's first. It never enables interrupts.
 //
 // Rules that keep it safe:
 //  - It accesses guest memory in six places, through the guest's own tables. Before that it refuses addresses in the

@@ -24,17 +24,18 @@ Gate::Gate(Arena& arena, std::uint32_t cpus, const HostTraits& host, Mfn machphy
     : arena_(arena),
       host_(host),
       machphys_address_(slot_base(host.slot_256_usable ? machphys_slot : machphys_slot_elsewhere)),
-      space_(arena),
       syscall_text_(arena.take_fixed()),
       kernel_text_(arena.take_fixed()),
-      idt_(arena.take_fixed()),
+      fast_text_(arena.take_fixed()),
       resident_text_(arena.take_fixed()),
+      space_(arena),
+      idt_(arena.take_fixed()),
       control_page_(arena.take_fixed()),
       areas_(arena, cpus),
       cpus_(cpus),
       states_(areas_, cpus),
       segment_tables_(arena, areas_, space_) {
-  if (cpus > max_cpus) std::abort();
+  if (cpus > max_cpus || resident_text_ != arena.first_frame().plus(text_pages - 1)) std::abort();
   build_text();
   build_idt(idt_, kernel_text);
   for (std::uint32_t cpu = 0; cpu < cpus; ++cpu) build_cpu(cpu);
@@ -91,6 +92,8 @@ void Gate::map_machphys(Mfn frame, std::size_t from, std::size_t to) {
 void Gate::build_text() {
   std::memcpy(arena_.bytes(syscall_text_), pinfold_gate_user_begin,
               static_cast<std::size_t>(pinfold_gate_user_end - pinfold_gate_user_begin));
+  std::memcpy(arena_.bytes(fast_text_), pinfold_fast_begin,
+              static_cast<std::size_t>(pinfold_fast_end - pinfold_fast_begin));
   std::memcpy(arena_.bytes(resident_text_), __start_pinfold_resident_text,
               static_cast<std::size_t>(__stop_pinfold_resident_text - __start_pinfold_resident_text));
   std::memcpy(arena_.bytes(kernel_text_), pinfold_gate_kernel_begin,
@@ -122,11 +125,9 @@ void Gate::build_cpu(std::uint32_t cpu) {
 }
 
 void Gate::build_fast_paths(std::uint32_t cpu) {
-  std::memcpy(areas_.bytes(cpu, fast_text_page), pinfold_fast_begin,
-              static_cast<std::size_t>(pinfold_fast_end - pinfold_fast_begin));
   const std::uint64_t text = page_address(cpu, fast_text_page);
   build_idt(areas_.frame(cpu, fast_idt_page), text + fast_offset(pinfold_fast_exceptions));
-  space_.map_page(text, areas_.frame(cpu, fast_text_page), supervisor);
+  space_.map_page(text, fast_text_, supervisor);
   for (const std::uint64_t page : {state_page, fast_idt_page})
     space_.map_page(page_address(cpu, page), areas_.frame(cpu, page), data);
   space_.map_page(page_address(cpu, info_page), Mfn(0), 0);

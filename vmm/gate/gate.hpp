@@ -45,6 +45,8 @@ class Gate {
   /// is none.
   [[nodiscard]] static std::uint64_t pages_needed(std::uint32_t cpus, std::uint64_t mirrors,
                                                   std::uint64_t windows = 0);
+  /// The first of these pages hold code, and nothing in the VM ever writes them.
+  static constexpr std::uint64_t text_pages = 4;
 
   /// `machphys_frame`, `machphys_bytes`: where the machine-to-phys table is in the VM's physical space, and
   /// how much of it there is.
@@ -137,8 +139,10 @@ class Gate {
   Arena& arena_;
   HostTraits host_;
   std::uint64_t machphys_address_;
+  /// The first pages of the arena, `text_pages` of them.
+  Mfn syscall_text_, kernel_text_, fast_text_, resident_text_;
   gate::AddressSpace space_;
-  Mfn syscall_text_, kernel_text_, idt_, resident_text_, control_page_;
+  Mfn idt_, control_page_;
   gate::CpuAreas areas_;
   std::uint32_t cpus_;
   gate::StatePages states_;

@@ -17,12 +17,20 @@ tl::expected<VmMemory, std::string> VmMemory::create(Machine& machine, const Hos
                                                      const GuestSize& guest, Vm& vm) {
   VmMemory memory;
   if (auto mapped = memory.map(machine, host, guest); !mapped) return tl::unexpected(mapped.error());
-  const std::uint64_t arena = address_of(pvmmu::first_monitor_frame).raw();
-  if (auto set = memory.add_slot(vm, arena, memory.arena_->size(), memory.arena_->base(), 0); !set)
+  if (auto set = memory.add_arena(vm, host.fast_paths ? Gate::text_pages : 0); !set)
     return tl::unexpected(set.error().message);
   if (auto set = memory.add_slots(vm, 0, machine.frames().size()); !set)
     return tl::unexpected(set.error().message);
   return memory;
+}
+
+/// The first pages are read-only in the VM: code of the gate, which even code at CPL0 can't change.
+KvmResult<void> VmMemory::add_arena(Vm& vm, std::uint64_t read_only_pages) {
+  const std::uint64_t gpa = address_of(pvmmu::first_monitor_frame).raw();
+  const std::size_t code = read_only_pages * page_size;
+  if (code != 0)
+    if (auto set = add_slot(vm, gpa, code, arena_->base(), KVM_MEM_READONLY); !set) return set;
+  return add_slot(vm, gpa + code, arena_->size() - code, arena_->base() + code, 0);
 }
 
 tl::expected<void, std::string> VmMemory::map(Machine& machine, const HostTraits& host,

@@ -63,6 +63,7 @@ class VmMemory {
   VmMemory() = default;
   [[nodiscard]] tl::expected<void, std::string> map(Machine& machine, const HostTraits& host,
                                                     const GuestSize& guest);
+  [[nodiscard]] KvmResult<void> add_arena(Vm& vm, std::uint64_t read_only_pages);
   [[nodiscard]] KvmResult<void> add_slot(Vm& vm, std::uint64_t gpa, std::size_t size, std::byte* memory,
                                          std::uint32_t flags);
 
