@@ -34,9 +34,11 @@ namespace {
   asm volatile("\t.ascii \"constant " #name " %0\"" : : "i"(static_cast<std::int64_t>(value)))
 #define STATE_FIELD(name, field) CONSTANT(name, offsetof(StatePage, field))
 #define IRET_FIELD(name, field) CONSTANT(name, offsetof(StatePage, iret) + offsetof(iret_context, field))
+#define CALL_FIELD(name, field) CONSTANT(name, offsetof(StatePage, call) + offsetof(multicall_entry, field))
 #define FRAME_FIELD(name, field) CONSTANT(name, offsetof(FastFrame, field))
 
 static_assert(sizeof(StatePage::iret) == sizeof(iret_context));
+static_assert(sizeof(StatePage::call) == sizeof(multicall_entry));
 static_assert(sizeof(GuestHandler) == 16, "the gate shifts a vector by 4");
 static_assert(sizeof(gate::ResidentRequest) == sizeof(mmu_update) && offsetof(mmu_update, ptr) == 0,
               "the gate copies whole lists");
@@ -137,11 +139,18 @@ void state_page() {
   STATE_FIELD(STATE_HYPERCALLS, hypercalls);
   STATE_FIELD(STATE_RESIDENT, resident);
   STATE_FIELD(STATE_ROOTS_LEAVE, roots_leave);
+  STATE_FIELD(STATE_CALL, call);
+  CALL_FIELD(STATE_CALL_NUMBER, op);
+  CALL_FIELD(STATE_CALL_POINTER, args[0]);
+  CALL_FIELD(STATE_CALL_COUNT, args[1]);
+  CALL_FIELD(STATE_CALL_DONE, args[2]);
+  CALL_FIELD(STATE_CALL_DOMAIN, args[3]);
   STATE_FIELD(STATE_REQUESTS, requests);
   STATE_FIELD(STATE_CODE, code);
   CONSTANT(RESIDENT_REQUESTS, gate::resident_requests);
   CONSTANT(RESIDENT_UPDATE, gate::ResidentCall::update);
   CONSTANT(RESIDENT_OPERATIONS, gate::resident_operations);
+  CONSTANT(RESIDENT_CALLS, gate::resident_calls);
   CONSTANT(RESIDENT_UPDATE_VA, gate::ResidentCall::update_va);
   CONSTANT(RESIDENT_LOAD_ROOTS, gate::ResidentCall::load_roots);
   CONSTANT(RESIDENT_STORE, gate::ResidentCall::store);
@@ -218,6 +227,12 @@ void xen() {
   CONSTANT(INFO_MASK, offsetof(vcpu_info, evtchn_upcall_mask));
   CONSTANT(INFO_CR2, offsetof(vcpu_info, arch.cr2));
   CONSTANT(MMU_UPDATE, __HYPERVISOR_mmu_update);
+  CONSTANT(MULTICALL, __HYPERVISOR_multicall);
+  CONSTANT(CALL_SIZE, sizeof(multicall_entry));
+  CONSTANT(CALL_WORDS, sizeof(multicall_entry) / 8);
+  CONSTANT(CALL_RESULT, offsetof(multicall_entry, result));
+  CONSTANT(CALL_POINTER, offsetof(multicall_entry, args[0]));
+  CONSTANT(CALL_COUNT, offsetof(multicall_entry, args[1]));
   CONSTANT(REQUEST_SIZE, sizeof(mmu_update));
   CONSTANT(OPERATION_SIZE, sizeof(mmuext_op));
   CONSTANT(UPDATE_VA_MAPPING, __HYPERVISOR_update_va_mapping);

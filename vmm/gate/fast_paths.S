@@ -7,7 +7,7 @@
 // not save or trust a register of the guest's first. It never enables interrupts.
 //
 // Rules that keep it safe:
-//  - It accesses guest memory in six places, through the guest's own tables. Before that it refuses addresses in the
+//  - It accesses guest memory in nine places, through the guest's own tables. Before that it refuses addresses in the
 //    hypervisor's slots, which alone have supervisor pages. A fault there, or in a load of a guest's selector, goes to
 //    a fixup; until then nothing was changed that the monitor would look at. Each word is read once.
 //  - It reads the mirrors in one place, with the same fixup, and no guest chooses the address. Only the resident path
@@ -491,6 +491,9 @@ nested:
         fixup instruction_loads, instruction_loads_behind, fixed
         fixup operation_loads, operation_loads_behind, fixed
         fixup request_loads, request_loads_behind, fixed
+        fixup call_loads, call_loads_behind, fixed
+        fixup list_loads, list_loads_behind, fixed
+        fixup rest_stores, rest_stores_behind, fixed
         fixup code_loads, code_loads_behind, fixed
         fixup load_gs, load_gs_behind, fixed_swapped
         lea return_iretq(%rip), %rcx

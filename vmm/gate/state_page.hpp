@@ -41,6 +41,8 @@ struct ResidentRequest {
 inline constexpr std::size_t resident_requests = 32;
 /// How many operations of mmuext_op: Linux loads the roots of both modes at once.
 inline constexpr std::size_t resident_operations = 2;
+/// How many calls a multicall may have that the gate looks at.
+inline constexpr std::size_t resident_calls = 16;
 /// What those who take the domain's lock alone look at, in a cache line of its own.
 struct alignas(64) ResidentFlags {
   std::uint64_t inside;  ///< Not 0: the gate shares the domain's lock.
@@ -114,7 +116,9 @@ struct StatePage {
   std::uint64_t resident_va_updates;    ///< Entries of L1s that update_va_mapping changed.
   pvmmu::MmuCounters resident_entries;  ///< Since the last exit.
   ResidentFlags resident_flags;
-  /// Copies of what the gate fetched from guest memory: a list of requests, and an instruction.
+  /// Copies of what the gate fetched from guest memory: a struct multicall_entry (xen/xen.h), a list of
+  /// requests, and an instruction.
+  std::array<std::uint64_t, 8> call;
   alignas(64) std::array<ResidentRequest, resident_requests> requests;
   std::uint8_t code[SmallStore::bytes];
 };

@@ -168,7 +168,80 @@ void roots() {
   for (Page* const root : {second, programs[0], programs[1]}) CHECK_EQ(make_writable(root), 0);
 }
 
-/// A page that was a table is data again, which may be mapped writable.
+multicall_entry_t a_call(u64 number, u64 first, u64 second, u64 third, u64 fourth = 0) {
+  multicall_entry_t call{};
+  call.op = number;
+  call.result = 99;
+  call.args[0] = first;
+  call.args[1] = second;
+  call.args[2] = third;
+  call.args[3] = fourth;
+  return call;
+}
+multicall_entry_t update_va(const Page* page, u64 entry) {
+  return a_call(__HYPERVISOR_update_va_mapping, word(page), entry, UVMF_INVLPG);
+}
+
+/// Multicalls of nothing but such calls.
+void multicalls() {
+  static mmu_update_t list[4];
+  static mmuext_op root[1];
+  static multicall_entry_t calls[4];
+  Page* const here = new_page();
+  const u64 was = entry_of(1, word(here));
+  root[0].cmd = MMUEXT_NEW_BASEPTR;
+  root[0].arg1.mfn = mfn_of(reinterpret_cast<void*>(info->pt_base));
+  for (u64 i = 0; i < rounds; ++i) {
+    for (u64 k = 0; k < 4; ++k) list[k] = {place(k), i % 3 == 0 ? 0 : naming(i + k, data)};
+    calls[0] = update_va(here, naming(i, data));
+    calls[1] = a_call(__HYPERVISOR_mmu_update, word(list), 4, 0, DOMID_SELF);
+    calls[2] = a_call(__HYPERVISOR_mmuext_op, word(root), 1, 0, DOMID_SELF);
+    calls[3] = update_va(here, naming(i + 1, data));
+    if (i % 2 == 0) calls[3].args[2] = UVMF_TLB_FLUSH;
+    CHECK_EQ(hypercall(__HYPERVISOR_multicall, calls, 4), 0);
+    for (const multicall_entry_t& call : calls) CHECK_EQ(call.result, 0);
+    for (u64 k = 0; k < 4; ++k) CHECK(holds(k, list[k].val));
+    CHECK_EQ(static_cast<volatile Page*>(here)->words[0], (i + 1) % 8);
+  }
+  // Two calls are refused, one of them in the midst of its list: the others are done.
+  for (u64 bad = 1; bad < 4; ++bad) {
+    for (u64 k = 0; k < 4; ++k) {
+      CHECK_EQ(set_entry(place(k), 0), 0);
+      list[k] = {place(k), naming(k + bad, data)};
+    }
+    list[bad].val = foreign_frame() * page_size | data;
+    calls[0] = update_va(here, naming(bad, data));
+    calls[1] = a_call(__HYPERVISOR_mmu_update, word(list), 4, 0, DOMID_SELF);
+    calls[2] = update_va(reinterpret_cast<const Page*>(hypervisors), was);
+    calls[3] = a_call(__HYPERVISOR_mmu_update, word(list), bad, 0, DOMID_SELF);
+    CHECK_EQ(hypercall(__HYPERVISOR_multicall, calls, 4), 0);
+    CHECK_EQ(calls[0].result, 0);
+    CHECK(static_cast<long>(calls[1].result) < 0);
+    CHECK(static_cast<long>(calls[2].result) < 0);
+    CHECK_EQ(calls[3].result, 0);
+    CHECK_EQ(static_cast<volatile Page*>(here)->words[0], bad);
+    for (u64 k = 0; k < 4; ++k) CHECK(holds(k, k < bad ? list[k].val : 0));
+  }
+  // A list, and then a call, that can't be read.
+  Page* const gone = new_page();
+  const u64 of_gone = entry_of(1, word(gone));
+  CHECK_EQ(map(gone, 0), 0);
+  calls[0] = update_va(here, naming(3, data));
+  calls[1] = a_call(__HYPERVISOR_mmu_update, word(gone), 1, 0, DOMID_SELF);
+  CHECK_EQ(hypercall(__HYPERVISOR_multicall, calls, 2), 0);
+  CHECK_EQ(calls[0].result, 0);
+  CHECK(static_cast<long>(calls[1].result) < 0);
+  CHECK(hypercall(__HYPERVISOR_multicall, gone, 1) < 0);
+  CHECK_EQ(map(gone, of_gone), 0);
+  // One that gets no result, since it can't be written.
+  *reinterpret_cast<multicall_entry_t*>(gone) = update_va(here, naming(5, data));
+  CHECK_EQ(make_read_only(gone), 0);
+  CHECK(hypercall(__HYPERVISOR_multicall, gone, 1) < 0);
+  CHECK_EQ(make_writable(gone), 0);
+  CHECK_EQ(map(here, was), 0);
+}
+
+/// A page that was a table is data again.
 void write_data() {
   Page* const former = new_page();
   CHECK_EQ(make_read_only(former), 0);
@@ -198,5 +271,6 @@ void test() {
   by_address();
   faults();
   roots();
+  multicalls();
   CHECK_EQ(extended(MMUEXT_UNPIN_TABLE, mfn_of(table)), 0);
 }
