@@ -118,10 +118,9 @@ tl::expected<void, std::string> Domain::create_resident_path() {
     return tl::unexpected(added.error().message);
   gate_->map_records(VmMemory::facts(), VmMemory::uses(), facts.reserved());
   gate_->extend_windows(VmMemory::windows(), 0, mmu_->machine_frames());
-  resident_share_ = std::make_unique<ResidentShare>(
-      ResidentShare::Parts{gate_->resident_flags(), gate_->control_page(), view().windows_complete(),
-                           [this](VcpuId id) { kick(id); },
-                           [this](pvmmu::Held held, VcpuId id) { cpu(id).settle_roots(held); }});
+  resident_share_ = std::make_unique<ResidentShare>(ResidentShare::Parts{
+      gate_->resident_flags(), gate_->control_page(), view().windows_complete(),
+      [this](VcpuId id) { kick(id); }, [this](pvmmu::Held held, VcpuId id) { cpu(id).settle_roots(held); }});
   resident_share_->set_frames(mmu_->machine_frames());
   mutex_.share_with(resident_share_.get());
   return {};

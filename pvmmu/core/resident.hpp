@@ -116,7 +116,7 @@ class ResidentPath {
     if (is_table_of(entry.mfn(), FrameType::l1))
       return {StoreTarget::Kind::l1_entry,
               MachineAddr(address_of(entry.mfn()).raw() + (offset_in_page(va) & ~(sizeof(Pte) - 1)))};
-    if ((by.writable && entry.writable()) || is_l1(entry.mfn())) return {};
+    if (by.writable && entry.writable()) return {};
     return {StoreTarget::Kind::forbidden, {}};
   }
 
@@ -131,10 +131,6 @@ class ResidentPath {
     if (mfn.raw() >= records_.size()) return false;
     const FrameFacts& facts = records_.facts(mfn);
     return facts.mine && Records::Access::read(facts.type) == type && facts.validated;
-  }
-  [[gnu::always_inline]] bool is_l1(Mfn mfn) const {
-    return mfn.raw() < records_.size() && records_.facts(mfn).mine &&
-           Records::Access::read(records_.facts(mfn).type) == FrameType::l1;
   }
   /// As Validator::merged_entry().
   [[gnu::always_inline]] Pte merged(const FrameFacts& facts, MachineAddr where) {

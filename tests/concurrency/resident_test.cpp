@@ -168,7 +168,8 @@ TEST_F(ResidentGates, nobody_is_inside_while_tables_come_and_go) {
 }
 
 TEST_F(ResidentGates, roots_that_gates_load_are_settled_before_anybody_has_the_lock) {
-  together({[&] { switches_roots(0); }, [&] { switches_roots(1); }, [&] { updates(2); }, [&] { ends_roots(); }});
+  together(
+      {[&] { switches_roots(0); }, [&] { switches_roots(1); }, [&] { updates(2); }, [&] { ends_roots(); }});
   EXPECT_EQ(one.findings(), nothing);
   EXPECT_GT(finished, 0U);
   EXPECT_GT(settled, 0U);

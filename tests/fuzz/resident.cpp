@@ -1,7 +1,7 @@
 // The resident path beside the validator. Two machines are made alike. Each request goes to the resident path
-// on one of them, and to the validator on the other: what the first finishes the second has to accept, and both
-// end in the same state. Then the input forges what code in the VM can write (tables, mirrors, counts), after
-// which the first machine goes on alone: its domain may lose by it, and nobody else.
+// on one of them, and to the validator on the other: what the first finishes the second has to accept, and
+// both end in the same state. Then the input forges what code in the VM can write (tables, mirrors, counts),
+// after which the first machine goes on alone: its domain may lose by it, and nobody else.
 #include <array>
 #include <memory>
 #include <optional>
@@ -58,8 +58,8 @@ Step take_step(Input& input) {
   return step;
 }
 
-/// A machine with two domains. The first has a tree of tables whose L1 maps itself, data, and nothing; a second
-/// root; and pages.
+/// A machine with two domains. The first has a tree of tables whose L1 maps itself, data, and nothing; a
+/// second root; and pages.
 struct Side {
   explicit Side(bool records_in_vm)
       : one(machine, DomId(1), {.mirrors = 48, .windows = 16, .records_in_vm = records_in_vm}),
@@ -119,8 +119,8 @@ struct Side {
     const Mfn table = leaf->entry.mfn();
     if (!one.mmu.owns(table) || one.mmu.facts(table).type != FrameType::l1) return false;
     const std::size_t slot = offset_in_page(va) / sizeof(Pte);
-    return one.mmu.update_l1_by_store(one.held, *leaf, slot,
-                                      change.of(one.mmu.merged_entry(one.held, table, slot)))
+    return one.mmu
+        .update_l1_by_store(one.held, *leaf, slot, change.of(one.mmu.merged_entry(one.held, table, slot)))
         .has_value();
   }
   /// What code at CPL0 of the VM can write: the domain's L1s, its mirrors, its counts.
@@ -136,7 +136,8 @@ struct Side {
         if (facts.mirror != 0) one.mirrors.store(MirrorId(facts.mirror), s.slot, Pte(s.raw));
         return;
       default:
-        one.records().uses(s.frame) = {static_cast<std::uint32_t>(s.raw), static_cast<std::uint32_t>(s.raw >> 32)};
+        one.records().uses(s.frame) = {static_cast<std::uint32_t>(s.raw),
+                                       static_cast<std::uint32_t>(s.raw >> 32)};
     }
   }
 

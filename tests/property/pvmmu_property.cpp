@@ -114,7 +114,8 @@ TEST(ValidatorAndModel, agree_on_fixed_seeds_and_every_kind_of_step_is_both_acce
     EXPECT_GT(tally.resident[i], 20U) << "the resident path hardly ever does what has number " << i;
     std::cout << "resident path, " << i << ": " << tally.resident[i] << "\n";
   }
-  EXPECT_GT(tally.resident_va_updates, 20U) << "the resident path hardly ever changes the entry of an address";
+  EXPECT_GT(tally.resident_va_updates, 20U)
+      << "the resident path hardly ever changes the entry of an address";
   std::cout << "resident path, by address: " << tally.resident_va_updates << "\n";
 }
 

@@ -71,9 +71,7 @@ struct TableLocks {
     std::atomic_ref<std::uint64_t> owner_;
     bool has_it_ = false;
   };
-  [[nodiscard]] Locked lock(Mfn table) const {
-    return Locked(control.lock_of(table).owner, cpu_plus_1);
-  }
+  [[nodiscard]] Locked lock(Mfn table) const { return Locked(control.lock_of(table).owner, cpu_plus_1); }
 };
 
 }  // namespace pinfold::vmm::gate

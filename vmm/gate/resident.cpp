@@ -74,7 +74,8 @@ Path path_of(StatePage& state) {
 
 #define IN_RESIDENT_TEXT gnu::section("pinfold_resident_text"), gnu::flatten
 
-// Path::change() and Path::find_leaf(), each in one place, because the page is small. Not part of the interface.
+// Path::change() and Path::find_leaf(), each in one place, because the page is small. Not part of the
+// interface.
 [[IN_RESIDENT_TEXT, gnu::noinline]] static bool change_entry(StatePage& state, MachineAddr where,
                                                              L1Change change, Pte* old);
 /// By the kernel's root.

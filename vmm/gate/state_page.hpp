@@ -103,7 +103,7 @@ struct StatePage {
 
   // The resident path (resident.cpp). The monitor may set `resident` and the counters while the vCPU is out
   // of the guest.
-  std::uint64_t resident;         ///< By the monitor: the address of its entry; 0: the gate does without.
+  std::uint64_t resident;  ///< By the monitor: the address of its entry; 0: the gate does without.
   /// The frames of the roots; all ones: none. By the monitor before each entry, and by the gate when it loads
   /// others.
   std::uint64_t kernel_root, user_root;

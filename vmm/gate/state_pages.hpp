@@ -19,9 +19,9 @@ struct FastPathCounts {
   std::uint64_t base_registers = 0;                          ///< RDMSR and WRMSR of a segment base.
   /// Requests that the resident path was asked for, by what it did; the first: it left them to the monitor.
   std::array<std::uint64_t, pvmmu::resident_works> resident{};
-  std::uint64_t resident_stores = 0;    ///< Plain stores to L1 entries.
+  std::uint64_t resident_stores = 0;      ///< Plain stores to L1 entries.
   std::uint64_t resident_va_updates = 0;  ///< Single updates by address.
-  std::uint64_t resident_kept_out = 0;  ///< How often it found the domain's lock held.
+  std::uint64_t resident_kept_out = 0;    ///< How often it found the domain's lock held.
 };
 
 namespace gate {

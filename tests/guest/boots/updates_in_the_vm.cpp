@@ -109,7 +109,8 @@ void by_address() {
   CHECK_EQ(map(here, was), 0);
 }
 
-/// The kernel's own stores to a read-only page of data are faults of its own, with the error code of a kernel.
+/// The kernel's own stores to a read-only page of data are faults of its own, with the error code of a
+/// kernel.
 void faults() {
   Page* const page = new_page();
   CHECK_EQ(make_read_only(page), 0);
@@ -123,8 +124,8 @@ void faults() {
   CHECK_EQ(make_writable(page), 0);
 }
 
-/// The roots of both modes, by one list, as Linux loads them. Only one of the kernel's two roots has an alias of
-/// the kernel in another slot.
+/// The roots of both modes, by one list, as Linux loads them. Only one of the kernel's two roots has an alias
+/// of the kernel in another slot.
 void roots() {
   constexpr u64 slot = 2;
   Page* const first = reinterpret_cast<Page*>(info->pt_base);

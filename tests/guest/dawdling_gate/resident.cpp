@@ -1,6 +1,6 @@
-// TEST ONLY. The resident path, with a gate that dawdles: now and then it stays inside for longer than anybody
-// spins, with the domain's lock shared or a table's lock held. Everything else is vmm/gate/resident.cpp. Linked
-// into pinfold_dawdling_gate; nothing of this is in pinfold.
+// TEST ONLY. The resident path, with a gate that dawdles: now and then it stays inside for longer than
+// anybody spins, with the domain's lock shared or a table's lock held. Everything else is
+// vmm/gate/resident.cpp. Linked into pinfold_dawdling_gate; nothing of this is in pinfold.
 #define Inside PromptInside
 #define TableLocks PromptTableLocks
 #include "vmm/gate/inside.hpp"

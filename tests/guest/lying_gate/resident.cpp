@@ -20,7 +20,13 @@ volatile std::uint64_t& word(std::uint64_t address) {
 }
 
 /// See walls/lying_gate.cpp, which asks for them.
-enum Lie : std::uint64_t { forges_root = 3, forges_uses = 4, skips_mirror = 5, keeps_lock = 6, writes_mirror = 7 };
+enum Lie : std::uint64_t {
+  forges_root = 3,
+  forges_uses = 4,
+  skips_mirror = 5,
+  keeps_lock = 6,
+  writes_mirror = 7
+};
 
 }  // namespace
 

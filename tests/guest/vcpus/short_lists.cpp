@@ -39,7 +39,8 @@ void write_lists(u64 who) {
     const u64 found = static_cast<volatile Page*>(tables[which])->words[slot * vcpus + who];
     if (((found ^ expected[which][slot]) & (address_bits | present | writable)) != 0) fail();
     if (who == 0 && round % 32 == 0 &&
-        (extended(MMUEXT_PIN_L1_TABLE, mfn_of(others)) != 0 || extended(MMUEXT_UNPIN_TABLE, mfn_of(others)) != 0))
+        (extended(MMUEXT_PIN_L1_TABLE, mfn_of(others)) != 0 ||
+         extended(MMUEXT_UNPIN_TABLE, mfn_of(others)) != 0))
       fail();
   }
 }

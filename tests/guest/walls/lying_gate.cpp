@@ -46,7 +46,8 @@ void test() {
     say("about to clear an entry that was never checked");
     set_entry(entry_for(page), 0);
     say("the monitor BELIEVED the entry");
-  } else if (asked_for("forges-kernel-root") || asked_for("forges-user-root") || asked_for("roots-are-data")) {
+  } else if (asked_for("forges-kernel-root") || asked_for("forges-user-root") ||
+             asked_for("roots-are-data")) {
     // The monitor would take a reference for it, and drop one of the real root's.
     const u64 frame = asked_for("roots-are-data") ? mfn_of(page) : foreign_frame();
     say("about to leave on another root");

@@ -288,7 +288,9 @@ TEST_F(Stores, through_tables_that_are_none_are_left) {
 }
 
 TEST_F(Stores, that_the_tables_forbid_are_the_guests_faults) {
-  const auto kind = [&](Mfn root) { return test::target_of_store(t.one.mmu, root, GuestVaddr(2 * page_size)); };
+  const auto kind = [&](Mfn root) {
+    return test::target_of_store(t.one.mmu, root, GuestVaddr(2 * page_size));
+  };
   using Kind = StoreTarget::Kind;
   for (const Mfn mfn : {t.data, t.l2, t.l4}) {
     map(mfn);

@@ -1,5 +1,6 @@
 // TEST ONLY. Stands in for pvmmu/core/check_l1.hpp in the gate of pinfold_unvalidated, as
-// unvalidated/pvmmu/core/check_l1.hpp does in its monitor: an L1 entry may name any frame, and map it writable.
+// unvalidated/pvmmu/core/check_l1.hpp does in its monitor: an L1 entry may name any frame, and map it
+// writable.
 #pragma once
 
 #include "pvmmu/core/plain_l1.hpp"

@@ -1,5 +1,5 @@
-// TEST ONLY. Stands in for pvmmu/core/resident_records.hpp in the gate of pinfold_unvalidated: any frame may be
-// named.
+// TEST ONLY. Stands in for pvmmu/core/resident_records.hpp in the gate of pinfold_unvalidated: any frame may
+// be named.
 #pragma once
 
 #include "pvmmu/core/access.hpp"
