@@ -31,6 +31,17 @@ Finding yes_no(const char* key, bool value, const char* if_yes, const char* if_n
   return {key, value, value ? if_yes : if_no, value ? then_yes : then_no};
 }
 
+Finding second_slots(const HostFacts& f) {
+  constexpr auto key = "second_slots";
+  if (f.shadow_paging())
+    return {key, false, "a second memory slot over the same pages was not tried",
+            "not used where KVM shadows page tables"};
+  return yes_no(key, f.second_slots_work, "memory slots over the same pages keep what each of them forbids",
+                "memory slots over the same pages do not keep what each of them forbids",
+                "code in the gate can change tables that the guest can only read",
+                "tables are changed by the monitor alone");
+}
+
 std::vector<Finding> paging_findings(const HostFacts& f) {
   return {
       yes_no("shadow_paging", f.shadow_paging(), "KVM shadows the guest's page tables",
@@ -53,6 +64,7 @@ std::vector<Finding> paging_findings(const HostFacts& f) {
       yes_no("slot_256", f.slot_256_at_cpl3, "L4 slot 256 can be used at CPL3",
              "L4 slot 256 cannot be used at CPL3", "the machine-to-phys table is where the ABI puts it",
              "the machine-to-phys table is elsewhere, as XENMEM_machphys_mapping tells the guest"),
+      second_slots(f),
   };
 }
 
@@ -91,6 +103,13 @@ std::vector<Finding> entry_findings(const HostFacts& f) {
   };
 }
 
+const char* why_not_resident(const HostFacts& f) {
+  if (f.shadow_paging()) return "KVM shadows page tables here: each update takes an exit";
+  if (!f.second_slots_work)
+    return "a second memory slot over the same pages does not work as it has to: each update takes an exit";
+  return "the processor's physical addresses have fewer than 40 bits: each update takes an exit";
+}
+
 std::vector<Finding> processor_findings(const HostFacts& f) {
   return {
       yes_no("cpuid_intercepted", f.cpuid_intercepted, "CPUID shows what pinfold sets",
@@ -116,9 +135,7 @@ std::vector<Finding> processor_findings(const HostFacts& f) {
              "hidden from guests"),
       yes_no("resident", vmm::traits_of(f).resident, "page tables are updated inside the VM",
              "page tables are updated by the monitor alone", "plain updates take no exit",
-             f.shadow_paging()
-                 ? "KVM shadows page tables here: each update takes an exit"
-                 : "the processor's physical addresses have fewer than 40 bits: each update takes an exit"),
+             why_not_resident(f)),
       yes_no("time_stamp_disable", f.time_stamp_disable_works, "CR4.TSD makes RDTSC fault",
              "CR4.TSD is ignored at CPL3", "a guest can keep its programs from the TSC",
              "programs can read the TSC whatever the guest's CR4.TSD says"),

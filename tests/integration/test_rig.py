@@ -72,6 +72,11 @@ def test_the_host_has_two_dimensional_paging(session: Run) -> None:
     assert session.says('"shadow_paging": *false')
 
 
+def test_page_tables_are_updated_in_the_vm(session: Run) -> None:
+    assert session.says('"second_slots": *true')
+    assert session.says('"resident": *true')
+
+
 def test_the_guest_booted_paravirtualized_on_xen(session: Run) -> None:
     assert session.says("Booting kernel on Xen|Booting paravirtualized kernel on Xen")
     assert session.says("^Linux .* x86_64"), "uname does not answer"

@@ -30,7 +30,7 @@ SOME = """
 def host_checks(build: Build) -> list[Check]:
     return [Check("KVM has EPT", ("cat", "/sys/module/kvm_intel/parameters/ept"), says=("^Y$",)),
             Check("doctor finds two-dimensional paging", (str(build.pinfold), "doctor", "--json"),
-                  says=('"shadow_paging": *false',))]
+                  says=('"shadow_paging": *false', '"second_slots": *true'))]
 
 
 @pytest.fixture(scope="session")

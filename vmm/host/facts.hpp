@@ -47,6 +47,10 @@ struct HostFacts {
   bool mprotect_protects = false;
   /// userfaultfd, without privileges, makes frames read-only with the same effect.
   bool userfaultfd_protects = false;
+  /// Memory slots over the same pages keep what each of them forbids, for code at CPL0, too: a page that is
+  /// read-only in the view is stored to through another mapping while that one permits it, and not while it
+  /// does not; a slot with KVM_MEM_READONLY can only be read. Not tried, and false, on shadow-paging hosts.
+  bool second_slots_work = false;
   bool in_kernel_irqchip = false;
   /// Such an EFAULT comes with the address, as KVM_EXIT_MEMORY_FAULT. This was tried, not only advertised.
   bool memory_fault_info = false;

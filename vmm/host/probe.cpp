@@ -97,6 +97,54 @@ KvmResult<ProbeGuest> protected_guest(const Kvm& kvm, HostFacts& facts) {
   return guest;
 }
 
+/// Does this store to page C fail in the host, and change nothing?
+bool is_refused_store(ProbeGuest& guest, const ProbeOutcome& store, std::uint64_t before) {
+  return store.kind == Kind::host_fault && guest.word(ProbeGuest::data_c) == before;
+}
+
+ProbeOutcome store_by_window(ProbeGuest& guest, std::uint64_t value) {
+  return guest.supervisor(pinfold_probe_supervisor_store, ProbeGuest::window, value);
+}
+
+/// Page C is read-only in the view. Can it always be read through its window, and be changed there, and only
+/// there, exactly while the window is open?
+bool stores_follow_the_window(ProbeGuest& guest) {
+  const Mfn page(ProbeGuest::data_c);
+  guest.set_word(ProbeGuest::data_c, a_value);
+  const auto read = guest.supervisor(pinfold_probe_supervisor_load, ProbeGuest::window);
+  if (!read.done() || read.rax != a_value) return false;
+  if (!is_refused_store(guest, store_by_window(guest, b_value), a_value)) return false;
+  if (!guest.view().open_window(page) || !guest.resume().done()) return false;
+  const auto seen = load(guest, ProbeGuest::fixed);
+  const auto beside = guest.user(pinfold_probe_store, ProbeGuest::fixed, c_value);
+  const bool open_there_alone =
+      seen.done() && seen.rax == b_value && is_refused_store(guest, beside, b_value);
+  return guest.view().close_window(page) && open_there_alone &&
+         is_refused_store(guest, store_by_window(guest, c_value), b_value);
+}
+
+bool windows_work(ProbeGuest& guest) {
+  const Mfn page(ProbeGuest::data_c);
+  if (!guest.view().protect(page)) return false;
+  const bool work = stores_follow_the_window(guest);
+  guest.view().unprotect(page);
+  return work;
+}
+
+/// Can page C be read in the slot with KVM_MEM_READONLY, and a store there changes nothing, also when KVM has
+/// completed it?
+bool read_only_slot_works(ProbeGuest& guest) {
+  guest.set_word(ProbeGuest::data_c, a_value);
+  const auto read = guest.supervisor(pinfold_probe_supervisor_load, ProbeGuest::record);
+  if (!read.done() || read.rax != a_value) return false;
+  const auto store = guest.supervisor(pinfold_probe_supervisor_store, ProbeGuest::record, b_value);
+  return store.kind == Kind::mmio_store && guest.resume().done() && guest.word(ProbeGuest::data_c) == a_value;
+}
+
+bool second_slots_work(ProbeGuest& guest) {
+  return guest.add_second_slots() && windows_work(guest) && read_only_slot_works(guest);
+}
+
 bool tsc_offset_works(ProbeGuest& guest) {
   constexpr std::uint64_t offset = 1ULL << 50;
   if (!guest.vcpu().set_tsc_offset(offset)) return false;
@@ -232,6 +280,7 @@ KvmResult<HostFacts> probe(const Kvm& kvm) {
   facts.closed_port_faults = closed_port_faults(*guest);
   facts.access_is_finished_on_request = access_is_finished_on_request(*guest);
   facts.tells_if_interruptible = tells_if_interruptible(*guest);
+  facts.second_slots_work = !facts.shadow_paging() && second_slots_work(*guest);
   facts.debug_registers_act = debug_registers_act(*guest);
   facts.fsgsbase_works = fsgsbase_works(*guest);
   facts.time_stamp_disable_works = time_stamp_disable_works(*guest);
@@ -263,8 +312,8 @@ HostTraits traits_of(const HostFacts& facts) {
   traits.tsc_invariant = facts.tsc_invariant;
   traits.debug_registers = facts.debug_registers_act;
   traits.fast_paths = !facts.syscall_stays_at_cpl3 && !facts.shadow_paging();
-  traits.resident =
-      traits.fast_paths && !traits.stale_entries && facts.address_bits >= address_bits_of_resident;
+  traits.resident = traits.fast_paths && !traits.stale_entries && facts.second_slots_work &&
+                    facts.address_bits >= address_bits_of_resident;
   traits.fsgsbase = facts.fsgsbase_works && traits.fast_paths;
   traits.microcode_revision = facts.microcode_revision;
   traits.protection = facts.userfaultfd_protects ? WriteProtection::userfaultfd : WriteProtection::mprotect;

@@ -79,6 +79,16 @@ PIECE(in_7e):
         in $PORT, %al
         out %al, $PORT
         hlt
+        .balign 8
+PIECE(supervisor_load):
+        movq (%rdi), %rax
+        out %al, $PORT
+        hlt
+        .balign 8
+PIECE(supervisor_store):
+        movq %rax, (%rdi)
+        out %al, $PORT
+        hlt
 PIECE(supervisor_end):
 
         .section .note.GNU-stack, "", @progbits

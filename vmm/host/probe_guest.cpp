@@ -18,9 +18,12 @@ constexpr std::size_t l4 = 1, user_l3 = 2, user_l2 = 3, user_l1 = 4;
 constexpr std::size_t supervisor_l3 = 5, supervisor_l2 = 6, supervisor_l1 = 7;
 constexpr std::size_t gdt = 8, idt = 9, tss = 10, stack = 11, user_code = 16, supervisor_code = 17;
 
-/// L4 slot 262: all of the probe's memory, for CPL0.
+/// L4 slot 262: all of the probe's memory, for CPL0; behind it, its second slots.
 constexpr std::uint64_t supervisor_base = 0xffff830000000000;
 constexpr std::uint64_t supervisor_entry = supervisor_base + supervisor_code * page_bytes;
+
+/// Guest-physical addresses of the second slots.
+constexpr std::uint64_t windows_gpa = 1ULL << 30, record_gpa = 2ULL << 30;
 
 // Page-table entry bits (Intel SDM vol. 3, 4.5).
 constexpr std::uint64_t present = 1, writable = 2, user_bit = 4;
@@ -83,6 +86,8 @@ ProbeOutcome outcome_of(Vcpu& vcpu, const RunResult& result) {
   } else if (result.kind == RunResult::Kind::exited) {
     const auto& run = vcpu.shared();
     if (run.exit_reason == KVM_EXIT_IRQ_WINDOW_OPEN) outcome.kind = ProbeOutcome::Kind::window;
+    if (run.exit_reason == KVM_EXIT_MMIO && run.mmio.is_write != 0)
+      outcome.kind = ProbeOutcome::Kind::mmio_store;
     if (run.exit_reason == KVM_EXIT_IO && run.io.port == exit_port) {
       const std::uint64_t stub = (outcome.rip - supervisor_entry) / ProbeGuest::stub_size;
       const bool exception = stub < ProbeGuest::vectors && stub != vector::bp;
@@ -101,7 +106,7 @@ KvmResult<ProbeGuest> ProbeGuest::create(const Kvm& kvm, WriteProtection how) {
   };
   auto machine = Machine::create(frames);
   if (!machine) return no_memory(machine.error());
-  auto view = View::create(**machine, how);
+  auto view = View::create(**machine, how, true);
   if (!view) return no_memory(view.error());
   (*view)->grant(Mfn(0), frames);
   auto vm = kvm.create_vm();
@@ -115,6 +120,18 @@ KvmResult<ProbeGuest> ProbeGuest::create(const Kvm& kvm, WriteProtection how) {
   guest.build_descriptors();
   if (auto built = guest.build_registers(); !built) return tl::unexpected(built.error());
   return guest;
+}
+
+KvmResult<void> ProbeGuest::add_second_slots() {
+  if (auto set = vm_.set_memory(1, windows_gpa, view_->size(), view_->windows()); !set) return set;
+  std::byte* const page_c = machine_->pages().page(data_c);
+  if (auto set = vm_.set_memory(2, record_gpa, page_bytes, page_c, KVM_MEM_READONLY); !set) return set;
+  const auto map = [&](std::uint64_t va, std::uint64_t gpa) {
+    put(supervisor_l1, (va - supervisor_base) / page_bytes * 8, gpa | present | writable);
+  };
+  map(window, windows_gpa + data_c * page_bytes);
+  map(record, record_gpa);
+  return {};
 }
 
 void ProbeGuest::put(std::size_t page, std::size_t offset, std::uint64_t value) {
@@ -208,12 +225,13 @@ ProbeOutcome ProbeGuest::user(const unsigned char* piece, std::uint64_t rdi, std
   return resume();
 }
 
-ProbeOutcome ProbeGuest::supervisor(const unsigned char* piece, std::uint64_t rdi) {
+ProbeOutcome ProbeGuest::supervisor(const unsigned char* piece, std::uint64_t rdi, std::uint64_t rax) {
   auto& r = vcpu_.regs();
   r.rip = supervisor_entry + static_cast<std::uint64_t>(piece - pinfold_probe_supervisor_begin);
   r.rsp = supervisor_base + (stack + 1) * page_bytes;
   r.rflags = 2;
   r.rdi = rdi;
+  r.rax = rax;
   vcpu_.sregs().cs = segment(kernel_cs, 11, 0, true);
   vcpu_.sregs().ss = segment(kernel_ss, 3, 0, false);
   vcpu_.mark_regs_dirty();

@@ -18,7 +18,7 @@ extern const unsigned char pinfold_probe_user_begin[], pinfold_probe_user_end[],
     pinfold_probe_rdtsc[], pinfold_probe_fsgsbase[], pinfold_probe_sse[], pinfold_probe_closed_out[],
     pinfold_probe_closed_in[], pinfold_probe_closed_ins[], pinfold_probe_closed_outs[],
     pinfold_probe_supervisor_begin[], pinfold_probe_supervisor_end[], pinfold_probe_invlpg[],
-    pinfold_probe_in_7e[];
+    pinfold_probe_in_7e[], pinfold_probe_supervisor_load[], pinfold_probe_supervisor_store[];
 }
 
 /// How a piece of probe code ended.
@@ -28,6 +28,7 @@ struct ProbeOutcome {
     exception,   ///< by the OUT in the stub of `vector`
     window,      ///< KVM_EXIT_IRQ_WINDOW_OPEN
     host_fault,  ///< KVM_RUN failed with EFAULT
+    mmio_store,  ///< KVM_EXIT_MMIO, which the next resume() completes
     other,       ///< anything else, from which nothing can be concluded
   };
   Kind kind = Kind::other;
@@ -47,6 +48,9 @@ class ProbeGuest {
   static constexpr std::uint64_t user_base = 0x400000, replaced = user_base + 0x1000,
                                  fixed = user_base + 0x2000;
   static constexpr std::uint64_t lstar = user_base;
+  /// Addresses of page C at CPL0, once add_second_slots() has succeeded: by its window, and by a read-only
+  /// slot.
+  static constexpr std::uint64_t window = 0xffff830000100000, record = window + 0x1000;
   /// EBX of CPUID leaf 0x40000000, if KVM intercepts CPUID.
   static constexpr std::uint32_t cpuid_mark = 0x666e6970;
 
@@ -60,9 +64,13 @@ class ProbeGuest {
 
   /// Run a piece of user code at CPL3, or of supervisor code at CPL0, with these values in RDI and RAX.
   ProbeOutcome user(const unsigned char* piece, std::uint64_t rdi = 0, std::uint64_t rax = 0);
-  ProbeOutcome supervisor(const unsigned char* piece, std::uint64_t rdi = 0);
+  ProbeOutcome supervisor(const unsigned char* piece, std::uint64_t rdi = 0, std::uint64_t rax = 0);
   /// Continues where the code stopped.
   ProbeOutcome resume();
+
+  /// Gives the VM more slots over its pages, as VmMemory does where the gate uses the resident path: the
+  /// view's windows, and page C of the monitor's own mapping, with KVM_MEM_READONLY.
+  [[nodiscard]] KvmResult<void> add_second_slots();
 
   /// Maps another page at `replaced`: the monitor stores the entry while the table is in use.
   void map_replaced(std::size_t page);

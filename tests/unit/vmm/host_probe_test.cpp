@@ -41,6 +41,12 @@ TEST_F(HostProbe, only_a_syscall_that_stays_at_cpl3_can_be_a_window_exit) {
   EXPECT_TRUE(facts->syscall_stays_at_cpl3 || !facts->window_exit_at_syscall);
 }
 
+TEST_F(HostProbe, second_slots_are_not_tried_where_kvm_shadows_page_tables) {
+  const auto facts = probe(*kvm_);
+  ASSERT_TRUE(facts) << facts.error().message;
+  EXPECT_FALSE(facts->shadow_paging() && facts->second_slots_work);
+}
+
 TEST_F(HostProbe, ports_are_closed_and_waiting_exceptions_told) {
   const auto facts = probe(*kvm_);
   ASSERT_TRUE(facts) << facts.error().message;
@@ -117,6 +123,7 @@ TEST(HostTraitsOf, protection_follows_what_works) {
 TEST(HostTraitsOf, page_tables_are_updated_in_the_vm_where_the_processor_walks_them_and_there_is_room) {
   HostFacts facts;
   facts.stale_entries = facts.syscall_stays_at_cpl3 = false;
+  facts.second_slots_work = true;
   facts.address_bits = 40;
   EXPECT_TRUE(traits_of(facts).resident);
   facts.address_bits = 39;
@@ -127,6 +134,14 @@ TEST(HostTraitsOf, page_tables_are_updated_in_the_vm_where_the_processor_walks_t
   facts.syscall_stays_at_cpl3 = false;
   facts.stale_entries = true;
   EXPECT_FALSE(traits_of(facts).resident);
+}
+
+TEST(HostTraitsOf, page_tables_are_updated_in_the_vm_only_where_second_slots_work) {
+  HostFacts facts;
+  facts.address_bits = 40;
+  EXPECT_FALSE(traits_of(facts).resident);
+  facts.second_slots_work = true;
+  EXPECT_TRUE(traits_of(facts).resident);
 }
 
 TEST(HostTraitsOf, cpuid_that_is_not_intercepted_is_native) {
