@@ -1,6 +1,9 @@
-// Recorded boots, lived again through the resident path and then the monitor: each decision and the state at
-// the end are the recorded ones, and nearly all plain updates are finished without the monitor.
+// Recorded boots, one of them with 60 forks and 15 programs, lived again through the resident path and then
+// the monitor: each decision and the state at the end are the recorded ones, and nearly all plain updates are
+// finished without the monitor.
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "native_resident.hpp"
 #include "trace/reader.hpp"
@@ -69,8 +72,11 @@ TEST_P(Boots, come_out_as_recorded_through_the_resident_path) {
 
 INSTANTIATE_TEST_SUITE_P(Resident, Boots,
                          testing::Values("boot-debian-6.1-96M.log.zst",
-                                         "boot-debian-cloud-6.1-80M-2-vcpus.log.zst"),
-                         [](const auto& one) { return one.index == 0 ? "Debian" : "DebianCloud"; });
+                                         "boot-debian-cloud-6.1-80M-2-vcpus.log.zst",
+                                         "forks-debian-6.1-96M.log.zst"),
+                         [](const auto& one) {
+                           return std::array{"Debian", "DebianCloud", "Forks"}[one.index];
+                         });
 
 }  // namespace
 }  // namespace pinfold::trace
