@@ -22,6 +22,7 @@ inline constexpr std::size_t resident_works = 5;
 struct L1Change {
   enum class Kind : std::uint8_t {
     store,       ///< `value`
+    exchange,    ///< the same, for somebody who wants to know what it was
     store_keep,  ///< `value`, with the accessed and dirty bits that it has (PRESERVE_AD)
     clear_bits,  ///< what it is, without those of `value`
   };
@@ -29,7 +30,8 @@ struct L1Change {
   Pte value;
   [[nodiscard]] constexpr Pte of(Pte old) const {
     switch (kind) {
-      case Kind::store: break;
+      case Kind::store:
+      case Kind::exchange: break;
       case Kind::store_keep: return value.with(old.raw() & (bit::accessed | bit::dirty));
       case Kind::clear_bits: return old.without(value.raw());
     }
@@ -79,17 +81,16 @@ class ResidentPath {
     return ResidentWork::plain_data;
   }
 
-  /// Changes an entry of an L1, and returns its value before, with the accessed bit that a processor may have
-  /// set in the mirror. Nothing: it was not done.
-  [[gnu::always_inline]] std::optional<Pte> change(MachineAddr where, L1Change change) {
+  /// Changes an entry of an L1. Unless it is just stored, `old` becomes its value before, with the accessed
+  /// bit that a processor may have set in the mirror. False: it was not done.
+  [[gnu::always_inline]] bool change(MachineAddr where, L1Change change, Pte& old) {
     const Mfn mfn = frame_of(where);
     const FrameFacts& facts = records_.facts(mfn);
-    if (!facts.window || facts.mirror == 0) return std::nullopt;
+    if (!facts.window || facts.mirror == 0) return false;
     const auto locked = locks_.lock(mfn);
-    if (!locked) return std::nullopt;
-    const Pte old = merged(facts, where);
-    if (!l1_.update(facts, where, change.of(old)).is_done()) return std::nullopt;
-    return old;
+    if (!locked) return false;
+    if (change.kind != L1Change::Kind::store) old = merged(facts, where);
+    return l1_.update(facts, where, change.of(old)).is_done();
   }
 
   /// The entry that maps `va`, a guest's canonical address, in an L1. The levels are those of the guest's

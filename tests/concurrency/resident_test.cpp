@@ -87,7 +87,8 @@ struct ResidentGates : testing::Test {
     using Path = ResidentPath<test::NativeMemory, test::NativeRecords, vmm::gate::TableLocks>;
     Path path({one.mmu}, {{one.mmu}}, {control, cpu + 1}, state.resident_entries);
     const auto work = path.update(where, want, false, [&](MachineAddr entry, L1Change change) {
-      return path.change(entry, change).has_value();
+      Pte old;
+      return path.change(entry, change, old);
     });
     return work != ResidentWork::none;
   }

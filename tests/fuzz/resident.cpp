@@ -85,7 +85,7 @@ struct Side {
       case Action::keep:
         return test::finish_resident(one.mmu, where, s.want, s.action == Action::keep) != ResidentWork::none;
       case Action::store:
-        return test::finish_store(one.mmu, root, s.va, {L1Change::Kind::store, s.want}).has_value();
+        return test::finish_store(one.mmu, root, s.va, {L1Change::Kind::exchange, s.want}).has_value();
       case Action::clear:
         return test::finish_store(one.mmu, root, s.va, {L1Change::Kind::clear_bits, s.want}).has_value();
       case Action::update_va: return test::finish_update_va(one.mmu, root, s.va, s.want);
@@ -101,7 +101,7 @@ struct Side {
       case Action::update: return one.mmu.update(one.held, where, s.want, Preserve::nothing).has_value();
       case Action::keep:
         return one.mmu.update(one.held, where, s.want, Preserve::accessed_and_dirty).has_value();
-      case Action::store: return store(s.va, {L1Change::Kind::store, s.want});
+      case Action::store: return store(s.va, {L1Change::Kind::exchange, s.want});
       case Action::clear: return store(s.va, {L1Change::Kind::clear_bits, s.want});
       case Action::update_va: return one.mmu.update_va(one.held, root, s.va, s.want).has_value();
       case Action::load_root: return one.mmu.load_root(one.held, root, s.frame).has_value();

@@ -127,7 +127,9 @@ VCPUS = [
 ]
 
 # A sleeping vCPU wakes up a few times, not thousands of times, whatever its deadline is.
-TIME = [well(f"time.{name}", "--audit --stats --vcpus 2", "^sleeps_begun_again +[0-9]?[0-9]$") for name in ("clocks", "tick")]
+TIME = [*(well(f"time.{name}", "--audit --stats --vcpus 2", "^sleeps_begun_again +[0-9]?[0-9]$") for name in ("clocks", "tick")),
+        # How many is for a machine that counts instructions; that each call is made is for any.
+        well("time.updates", "--audit", "ticks: set, entries: 1: [0-9]+$", "ticks: made read-only, entries: 32: [0-9]+$", "ticks: root [0-9]+$")]
 
 # Event channels: both ABIs work, and no wake-up is lost.
 EVENTS = [
@@ -217,6 +219,9 @@ HOSTILE = [
     *(well(f"hostile.jumps_into_the_gate.{gate}", f"--audit{options} --append rounds={rounds}",
            guest="hostile_jumps_into_the_gate", on=on, limit=600)
       for rounds, on in ((20000, Host.KVM), (5000, Host.RIG)) for gate, options in GATES),
+    *(well(f"hostile.stops_behind_mov_ss.{gate}", f"--audit{options} --append rounds={rounds}",
+           guest="hostile_stops_behind_mov_ss", on=on)
+      for rounds, on in ((20000, Host.KVM), (3000, Host.RIG)) for gate, options in GATES),
     unaudited("hostile.same_place_faults", "", HOLD, on=Host.KVM),
     well("hostile.same_place_faults.few", "--audit --audit-interval 1000 --append faults=3000",
          guest="hostile_same_place_faults"),

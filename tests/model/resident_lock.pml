@@ -16,6 +16,10 @@
 #define LIES 0  /* 1: a gate may keep its flag and a table's lock, as code that took it over could */
 #endif
 
+#ifndef ROOTS
+#define ROOTS 1  /* 0: no roots, which makes the model much smaller */
+#endif
+
 #define VCPUS 2
 #define NOBODY 0
 
@@ -98,9 +102,11 @@ inline gate(me) {
         in_table--;
         owner = NOBODY                                   /* TableLocks::~Locked: owner_.store(0) */
      :: owner != NOBODY -> skip                          /* TableLocks::Locked: has_it_ stays false */
+#if ROOTS
      :: is_root[1 - runs_on[me]] ->                      /* ResidentPath::root_mirror */
         runs_on[me] = 1 - runs_on[me];                   /* load_roots() */
         moved[me] = true
+#endif
      fi;
      in_gates--;
      inside[me] = false                                  /* Inside::~Inside: inside_.store(0) */
@@ -120,9 +126,11 @@ again:
      :: skip
      fi
   :: inside[1 - me] = true                               /* the same, for another vCPU */
+#if ROOTS
   :: moved[me] = true                                    /* lying_gate/resident.cpp: forges_root */
   :: moved[1 - me] = true
   :: runs_on[me] = 1 - runs_on[me]
+#endif
 #endif
   fi;
   /* A vCPU that was interrupted in the gate is sent back into it: GuestCpu::run_to_the_guests_own_exit. */
@@ -149,8 +157,10 @@ proctype Other() {
 again:
   lock_alone();
   if
+#if ROOTS
   :: true -> change_root(0)
   :: true -> change_root(1)
+#endif
   :: skip
   fi;
   unlock_alone();

@@ -53,7 +53,16 @@ void GuestCpu::load(pvmmu::Held held) {
   regs_.changed = false;
 }
 
+/// Before other registers than those at which the vCPU was stopped.
+void GuestCpu::end_shadow() {
+  if (!shadow_.end()) [[likely]]
+    return;
+  if (const auto ended = vcpu_.end_interrupt_shadow(); !ended)
+    domain_.end(Ending::host_failure, ended.error().message);
+}
+
 void GuestCpu::load_registers(pvmmu::Held held) {
+  end_shadow();
   kvm_regs& r = vcpu_.regs();
   const auto& g = regs_.gpr;
   r.rax = g[0], r.rcx = g[1], r.rdx = g[2], r.rbx = g[3], r.rsp = g[4], r.rbp = g[5], r.rsi = g[6],
@@ -80,6 +89,7 @@ void GuestCpu::enter_through_stub(pvmmu::Held held) {
   std::optional<EntryStubs::Stub> stub;
   stubs_.prepare(held, stub, vcpu_.sregs().cr3, through_iret);
   if (!stub) return;
+  end_shadow();
   domain_.gate().prepare_entry_stub(vcpu_, id_.raw(), stub->code, stub->leaves);
   entered_through_ = stub->leaves ? "through an entry stub that leaves" : "through an entry stub";
 }

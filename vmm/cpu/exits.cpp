@@ -26,7 +26,9 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
   const kvm_run& run = vcpu_.shared();
   switch (run.exit_reason) {
     case KVM_EXIT_IO: return on_port(lock);
-    case KVM_EXIT_IRQ_WINDOW_OPEN: return on_interruption(lock, ExitReason::filled);
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+      return on_interruption(lock,
+                             window_exits_answer_syscalls() ? ExitReason::filled : ExitReason::interrupted);
     case KVM_EXIT_INTR: return on_interruption(lock, ExitReason::interrupted);
     case KVM_EXIT_MMIO:
       // The guest's page tables can't name an address outside the memory slots, so this is an access by code
@@ -45,6 +47,7 @@ void GuestCpu::on_exit(pvmmu::DomainLock& lock) {
       if (run.ex.exception != vector::ac || at_cpl0()) break;
       capture();
       regs_.changed = true;
+      if (!vcpu_.interruptible()) shadow_.stop();  // interrupts are enabled at CPL3
       return on_raised(lock, GuestException{vector::ac, 0, 0});
     default: break;
   }
@@ -269,6 +272,7 @@ std::optional<GuestException> GuestCpu::take_waiting_exception() {
                 "KVM does not tell, or drop, the exception that it was about to deliver");
     return std::nullopt;
   }
+  if (events->interrupt.shadow != 0) shadow_.stop();
   const auto& waiting = events->exception;
   if (waiting.injected != 0 || waiting.pending != 0) {
     const std::uint64_t error_code = waiting.has_error_code != 0 ? waiting.error_code : 0;

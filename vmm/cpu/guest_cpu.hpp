@@ -16,6 +16,7 @@
 #include "vmm/cpu/guest_exception.hpp"
 #include "vmm/cpu/guest_registers.hpp"
 #include "vmm/cpu/host_timer.hpp"
+#include "vmm/cpu/interrupt_shadow.hpp"
 #include "vmm/cpu/repeated_fault.hpp"
 #include "vmm/cpu/run_state.hpp"
 #include "vmm/cpu/sleep.hpp"
@@ -142,6 +143,11 @@ class GuestCpu final : private SleepSurroundings {
   void create_host_timer(pvmmu::Held held);
   bool before_entry(pvmmu::DomainLock& lock);
   void deliver_what_is_due(pvmmu::Held held, bool step_due);
+  [[nodiscard]] bool waits_for_end_of_shadow();
+  [[nodiscard]] bool window_exits_answer_syscalls() const;
+  void ask_for_window_exit(bool once) {
+    vcpu_.shared().request_interrupt_window = once || window_exits_answer_syscalls() ? 1 : 0;
+  }
   [[nodiscard]] std::optional<GuestException> take_waiting_exception();
   void after_exit(pvmmu::DomainLock& lock, const RunResult& result);
   void on_exit(pvmmu::DomainLock& lock);
@@ -226,6 +232,7 @@ class GuestCpu final : private SleepSurroundings {
   [[nodiscard]] bool load_segments(pvmmu::Held held);
   [[nodiscard]] bool load_bases();
   void load_registers(pvmmu::Held held);
+  void end_shadow();
   void enter_through_stub(pvmmu::Held held);
   /// The CR3 of a root; 0 for none.
   [[nodiscard]] std::uint64_t cr3_of(pvmmu::Held held, Mfn root);
@@ -276,6 +283,7 @@ class GuestCpu final : private SleepSurroundings {
   EntryStubs stubs_;
   GateLink gate_link_;
   DebugRegisters::Loaded loaded_debug_;  ///< What KVM has.
+  InterruptShadow shadow_;
 
   bool interrupted_ = false;                    ///< The last exit was between two instructions of the guest.
   bool left_by_port_ = false;                   ///< The last exit was a KVM_EXIT_IO.

@@ -36,10 +36,7 @@ void install_kick_handler() {
 void GuestCpu::run() {
   running_cpu = this;
   wakeup_.begin_thread();
-  // KVM then also leaves the VM at each exit that it handled itself, so a SYSCALL comes out at once, without
-  // a second exit.
-  const HostTraits& host = domain_.config().host;
-  vcpu_.shared().request_interrupt_window = host.syscall_stays_at_cpl3 && host.leaves_at_syscall ? 1 : 0;
+  ask_for_window_exit(false);
 
   std::optional<pvmmu::DomainSharer> sharer;
   // Where the gate finishes what several vCPUs could do together, they do the rest one by one.
@@ -77,6 +74,13 @@ void GuestCpu::run() {
   running_cpu = nullptr;
 }
 
+/// KVM then also leaves the VM at each exit that it handled itself, so a SYSCALL comes out at once, without a
+/// second exit.
+bool GuestCpu::window_exits_answer_syscalls() const {
+  const HostTraits& host = domain_.config().host;
+  return host.syscall_stays_at_cpl3 && host.leaves_at_syscall;
+}
+
 /// Needs the lock, because other vCPUs may set this vCPU's timers before it runs.
 void GuestCpu::create_host_timer(pvmmu::Held) {
   if (!host_timer_.create()) domain_.end(Ending::host_failure, "the host gives no timer to the vCPU");
@@ -110,7 +114,7 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     if (sleep_.rest_while_stopped(lock)) continue;
     make_enterable(lock);
     const bool step_due = std::exchange(state_.step_due, false);
-    if (!stops_.is_stepping()) deliver_what_is_due(lock, step_due);
+    if (!stops_.is_stepping() && !waits_for_end_of_shadow()) deliver_what_is_due(lock, step_due);
     if (end_on_breach(lock)) return false;
     wakeup_.accept_signals();  // and only then is_kicked(), lest a kick be lost
     if (wakeup_.is_kicked() || domain_.ended()) {
@@ -121,6 +125,14 @@ bool GuestCpu::before_entry(pvmmu::DomainLock& lock) {
     return may_enter(lock);
   }
   return false;
+}
+
+/// Does whatever is due wait for the end of an interrupt shadow (interrupt_shadow.hpp)? KVM leaves the VM at
+/// that end, also if it comes by an entry stub.
+bool GuestCpu::waits_for_end_of_shadow() {
+  if (regs_.changed || !shadow_.holds_events_back()) return false;
+  if (state_.nmi.is_due() || event_deliverable()) ask_for_window_exit(true);
+  return true;
 }
 
 /// The NMI, and then the event: as on Xen, the handler of an NMI may be interrupted by events, unless it
@@ -179,6 +191,8 @@ void GuestCpu::after_exit(pvmmu::DomainLock& lock, const RunResult& result) {
   }
   interrupted_ = false;
   repeats_fault_ = false;
+  shadow_.leave();
+  ask_for_window_exit(false);
   if (stubs_.under_way() && leaves_in_stub(lock, result)) return;
   switch (result.kind) {
     case RunResult::Kind::exited: on_exit(lock); break;

@@ -175,7 +175,7 @@ StoreAnswer store(StatePage& state, StoreFrame& frame) {
   auto& registers = reinterpret_cast<std::uint64_t(&)[StoreFrame::places]>(frame);
   std::uint64_t& gpr = registers[StoreFrame::place(decoded->gpr)];
   const std::uint64_t cleared = 0xffULL & ~std::uint64_t{decoded->immediate};
-  const L1Change change = decoded->exchanges ? L1Change{L1Change::Kind::store, Pte(gpr)}
+  const L1Change change = decoded->exchanges ? L1Change{L1Change::Kind::exchange, Pte(gpr)}
                                              : L1Change{L1Change::Kind::clear_bits, Pte(cleared << 8 * byte)};
   Pte old;
   if (!change_entry(state, target.entry, change, &old)) return left;
@@ -209,10 +209,7 @@ extern "C" [[IN_RESIDENT_TEXT]] std::uint64_t pinfold_resident(pinfold::vmm::gat
 }
 
 bool pinfold::vmm::gate::change_entry(StatePage& state, MachineAddr where, L1Change change, Pte* old) {
-  const auto before = path_of(state).change(where, change);
-  if (!before) return false;
-  *old = *before;
-  return true;
+  return path_of(state).change(where, change, *old);
 }
 
 bool pinfold::vmm::gate::find_leaf(StatePage& state, GuestVaddr va, pvmmu::MappedBy* by) {

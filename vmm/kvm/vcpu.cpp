@@ -91,6 +91,14 @@ KvmResult<void> Vcpu::drop_exception() {
   return set_events(*now);
 }
 
+KvmResult<void> Vcpu::end_interrupt_shadow() {
+  auto now = events();
+  if (!now) return tl::unexpected(now.error());
+  now->interrupt.shadow = 0;
+  now->flags |= KVM_VCPUEVENT_VALID_SHADOW;
+  return set_events(*now);
+}
+
 void Vcpu::refuse_registers() {
   throw std::logic_error(
       "registers of a vCPU were to be set while KVM holds an unfinished access of its guest's");

@@ -118,6 +118,9 @@ class Vcpu {
   [[nodiscard]] KvmResult<kvm_debugregs> debug_registers() const;
   /// Drops an exception that KVM is about to deliver, also one that events() does not show.
   [[nodiscard]] KvmResult<void> drop_exception();
+  /// Ends the blocking of interrupts by MOV SS or STI, which KVM otherwise keeps for the next instruction,
+  /// whatever that is.
+  [[nodiscard]] KvmResult<void> end_interrupt_shadow();
 
   /// Guest TSC minus host TSC.
   [[nodiscard]] KvmResult<void> set_tsc_offset(std::uint64_t offset);

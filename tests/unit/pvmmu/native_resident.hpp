@@ -42,7 +42,8 @@ struct NativeLocks {
   MmuCounters counters;
   ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
   return path.update(where, want, keep, [&](MachineAddr entry, L1Change change) {
-    return path.change(entry, change).has_value();
+    Pte old;
+    return path.change(entry, change, old);
   });
 }
 
@@ -54,7 +55,8 @@ struct NativeLocks {
   const auto by = path.find_leaf(root, va);
   const StoreTarget target = by ? path.target_of_store(va, *by) : StoreTarget{};
   if (target.kind != StoreTarget::Kind::l1_entry) return std::nullopt;
-  return path.change(target.entry, change);
+  Pte old;
+  return path.change(target.entry, change, old) ? std::optional(old) : std::nullopt;
 }
 
 /// What the gate takes a kernel's store to `va` for.
@@ -70,7 +72,8 @@ struct NativeLocks {
   MmuCounters counters;
   ResidentPath<NativeMemory, NativeRecords, NativeLocks> path({mmu}, {{mmu}}, {}, counters);
   const auto by = path.find_leaf(root, va);
-  return by && path.change(by->entry, {L1Change::Kind::store, want});
+  Pte old;
+  return by && path.change(by->entry, {L1Change::Kind::store, want}, old);
 }
 
 /// Would the gate load this root?

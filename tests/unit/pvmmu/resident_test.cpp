@@ -236,7 +236,7 @@ struct Stores : testing::Test {
     return store(slot, change, t.l4);
   }
   Tree t;
-  static constexpr auto plain = L1Change::Kind::store, clears = L1Change::Kind::clear_bits;
+  static constexpr auto plain = L1Change::Kind::exchange, clears = L1Change::Kind::clear_bits;
 };
 
 TEST_F(Stores, to_a_mapped_l1_are_finished_and_tell_what_was_there) {
@@ -318,7 +318,7 @@ TEST(LinearStores, behind_a_linear_entry_are_left) {
   ASSERT_TRUE(t.one.mmu.update(t.one.held, entry_address(t.l4, self), Pte(t.l4, table & ~bit::writable),
                                Preserve::nothing));
   const GuestVaddr through(self << 39 | 8);
-  EXPECT_FALSE(test::finish_store(t.one.mmu, t.l4, through, {L1Change::Kind::store, Pte()}));
+  EXPECT_FALSE(test::finish_store(t.one.mmu, t.l4, through, {L1Change::Kind::exchange, Pte()}));
   EXPECT_EQ(t.machine.peek(t.l1, 1).mfn(), t.data);
 }
 

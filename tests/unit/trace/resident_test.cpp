@@ -70,13 +70,15 @@ TEST_P(Boots, come_out_as_recorded_through_the_resident_path) {
   EXPECT_GT(l1_updates.finished * 100, l1_updates.all * 95);
 }
 
+std::string name_of(const testing::TestParamInfo<const char*>& one) {
+  return std::array{"Debian", "DebianCloud", "Forks"}[one.index];
+}
+
 INSTANTIATE_TEST_SUITE_P(Resident, Boots,
                          testing::Values("boot-debian-6.1-96M.log.zst",
                                          "boot-debian-cloud-6.1-80M-2-vcpus.log.zst",
                                          "forks-debian-6.1-96M.log.zst"),
-                         [](const auto& one) {
-                           return std::array{"Debian", "DebianCloud", "Forks"}[one.index];
-                         });
+                         name_of);
 
 }  // namespace
 }  // namespace pinfold::trace

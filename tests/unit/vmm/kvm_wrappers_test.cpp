@@ -76,6 +76,19 @@ TEST_F(KvmWrappers, a_moved_vcpu_still_runs) {
   EXPECT_EQ(second.run().kind, RunResult::Kind::interrupted);
 }
 
+TEST_F(KvmWrappers, an_interrupt_shadow_ends_on_request) {
+  auto vm = kvm_->create_vm();
+  auto vcpu = vm->create_vcpu(0);
+  auto events = vcpu->events();
+  ASSERT_TRUE(events);
+  events->interrupt.shadow = KVM_X86_SHADOW_INT_MOV_SS;
+  events->flags |= KVM_VCPUEVENT_VALID_SHADOW;
+  ASSERT_TRUE(vcpu->set_events(*events));
+  if (vcpu->events()->interrupt.shadow == 0) GTEST_SKIP() << "this KVM keeps none";
+  ASSERT_TRUE(vcpu->end_interrupt_shadow());
+  EXPECT_EQ(vcpu->events()->interrupt.shadow, 0);
+}
+
 TEST_F(KvmWrappers, real_mode_out_exits_with_its_port_and_data) {
   void* memory = ::mmap(nullptr, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
