@@ -29,7 +29,10 @@ DISK = ("insmod /modules/*blkfront.ko; while ! [ -b /dev/xvda ]; do sleep 0.1; d
         "echo wrote $(dd if=/dev/xvda bs=64k skip=64 count=16 iflag=direct | md5sum);")
 # scripts/rig copies files that are words of the command, so the script gets them as arguments.
 SCRIPT = """
-image=$1; shift
+image=$1 small=$2; shift 2
+for watch in '' --audit --trace-mmu=/tmp/log; do
+  "$1" run --kernel "$small" --stats $watch 2>&1 | grep 'entry of an L1  ' | sed "s|^|watched by '$watch':|"
+done
 "$1" doctor --json && "$@"
 status=$?
 test -z "$image" || {
@@ -60,7 +63,8 @@ def whole_session(rig: Rig, build: Build, images: Images) -> Iterator[Session]:
             bring = [word for file in ("qemu-img", "qemu-nbd", NBD_LIBRARY) for word in ("--bring", file)]
         guest = shell_command(build, images, SESSION.replace("{disk}", DISK if content else ""), "nr_cpus=1", "--memory", "256M",
                               "--audit", "--stats", *options, initrd=images.initrd_with("xen-blkfront") if content else None)
-        yield Session(rig("-t", 1100, *bring, *DISK_PARSER, "--", "sh", "-c", SCRIPT, "sh", image if content else "", *guest), content)
+        yield Session(rig("-t", 1100, *bring, *DISK_PARSER, "--", "sh", "-c", SCRIPT, "sh", image if content else "",
+                          build.guest("boots_updates_in_the_vm"), *guest), content)
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,12 @@ def test_the_host_has_two_dimensional_paging(session: Run) -> None:
 def test_page_tables_are_updated_in_the_vm(session: Run) -> None:
     assert session.says('"second_slots": *true')
     assert session.says('"resident": *true')
+
+
+def test_whoever_watches_each_update_turns_that_off(session: Run) -> None:
+    assert session.says(r"watched by '': +entry of an L1 +[1-9]")
+    for watch in ("--audit", "--trace-mmu=/tmp/log"):
+        assert session.says(rf"watched by '{watch}': +entry of an L1 +0$")
 
 
 def test_the_guest_booted_paravirtualized_on_xen(session: Run) -> None:
