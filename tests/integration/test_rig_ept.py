@@ -24,6 +24,7 @@ SOME = """
     walls.next_door.own_mirror.write.mprotect walls.next_door.fallen_gate.execute.mprotect
     walls.next_door.forge_grants.without_entries walls.next_door.stale_mapping.without_validator.mprotect
     walls.next_door.dead_owner.secret.without_validator
+    hostile.stops_behind_mov_ss.fast
 """.split()
 
 
