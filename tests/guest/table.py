@@ -249,7 +249,9 @@ VIEW_ALONE = [
       for protection in PROTECTIONS for way in ("l1", "l4", "by-hypercall")),
     *(fallen(f"map_foreign_frame.{way}.{protection}", "unvalidated",
              f"--write-protection {protection} --append {way}", UNVALIDATED, "mapped a frame that is not its own",
-             "pinfold: the guest tried to (read|write|execute) frame 0x[0-9a-f]+ .*nobody's", REGISTERS,
+             # The gate itself reads lists of hypercalls: the view stops it there, at an instruction that is no guest's.
+             "pinfold: the guest (tried to (read|write|execute) frame 0x[0-9a-f]+ .*nobody's"
+             + ("|touched a frame that its view keeps from it)" if way == "by-hypercall" else ")"), REGISTERS,
              guest="map_foreign_frame")
       for protection in PROTECTIONS for way in ("read", "write", "execute", "by-hypercall")),
 ]
