@@ -240,6 +240,8 @@ def fallen(name: str, monitor: str, options: str, *says: str, guest: str, on: Ho
 
 
 UNVALIDATED = "THE VALIDATOR IS SWITCHED OFF"
+# The gate itself reads lists of hypercalls. The view stops it there, at an instruction that is no guest's.
+STOPPED_IN_THE_GATE = "pinfold: (guest: )?the guest touched a frame that its view keeps from it"
 # Without wall 1: the validator approves everything, and the view stops the guest.
 VIEW_ALONE = [
     *(fallen(f"store_into_own_page_table.{way}.{protection}", "unvalidated",
@@ -249,9 +251,8 @@ VIEW_ALONE = [
       for protection in PROTECTIONS for way in ("l1", "l4", "by-hypercall")),
     *(fallen(f"map_foreign_frame.{way}.{protection}", "unvalidated",
              f"--write-protection {protection} --append {way}", UNVALIDATED, "mapped a frame that is not its own",
-             # The gate itself reads lists of hypercalls: the view stops it there, at an instruction that is no guest's.
-             "pinfold: the guest (tried to (read|write|execute) frame 0x[0-9a-f]+ .*nobody's"
-             + ("|touched a frame that its view keeps from it)" if way == "by-hypercall" else ")"), REGISTERS,
+             "pinfold: the guest tried to (read|write|execute) frame 0x[0-9a-f]+ .*nobody's"
+             + (f"|{STOPPED_IN_THE_GATE}" if way == "by-hypercall" else ""), REGISTERS,
              guest="map_foreign_frame")
       for protection in PROTECTIONS for way in ("read", "write", "execute", "by-hypercall")),
 ]
@@ -384,9 +385,11 @@ NEXT_DOOR = [
     *(next_door(f"attack_a_neighbour{suffix}", "", "^guest: nothing reached the neighbour", f"guest: {HOLD}", f"guest: {AUDITED}",
                 monitor=monitor)
       for suffix, monitor in (("", "pinfold"), (".without_view", "pinfold_viewless"))),
-    *(next_door(f"map_foreign_frame.{way}.{protection}", way, UNVALIDATED, "guest: mapped a frame that is not its own", ATTACKED,
+    *(next_door(f"map_foreign_frame.{way}.{protection}", way, UNVALIDATED, "guest: mapped a frame that is not its own", stopped,
                 exit=6, monitor="pinfold_unvalidated", protection=protection)
-      for protection in PROTECTIONS for way in ("read", "write", "execute", "by-hypercall")),
+      for protection in PROTECTIONS
+      for way, stopped in (("read", ATTACKED), ("write", ATTACKED), ("execute", ATTACKED),
+                           ("by-hypercall", f"{ATTACKED}|{STOPPED_IN_THE_GATE}"))),
     *(next_door(f"map_foreign_frame.write-{frame}", f"write neighbours-{frame}", UNVALIDATED, ATTACKED, exit=6,
                 monitor="pinfold_unvalidated", on=Host.KVM)
       for frame in THEIR_FRAMES[1:]),
