@@ -101,10 +101,27 @@ constexpr auto hypercalls = std::to_array<std::string_view>({"callback_op",
                                                              "xen_version",
                                                              "unknown"});
 
-constexpr auto fast_paths = std::to_array<std::string_view>(
-    {"guest syscall", "page fault", "other exception", "event", "segment base register", "interrupt flag",
-     "entry of an L1", "plain store to an L1", "empty entry of an upper table", "data by mmu_update",
-     "fpu_taskswitch", "iret", "mmu_update", "mmuext_op", "set_segment_base", "stack_switch", "xen_version"});
+constexpr auto fast_paths = std::to_array<std::string_view>({"guest syscall",
+                                                             "page fault",
+                                                             "other exception",
+                                                             "event",
+                                                             "segment base register",
+                                                             "interrupt flag",
+                                                             "entry of an L1",
+                                                             "plain store to an L1",
+                                                             "empty entry of an upper table",
+                                                             "data by mmu_update",
+                                                             "entry of an L1 by its address",
+                                                             "root",
+                                                             "fpu_taskswitch",
+                                                             "iret",
+                                                             "mmu_update",
+                                                             "mmuext_op",
+                                                             "multicall",
+                                                             "set_segment_base",
+                                                             "stack_switch",
+                                                             "update_va_mapping",
+                                                             "xen_version"});
 
 std::array<std::string_view, vmm::exit_reasons> exit_reasons() {
   std::array<std::string_view, vmm::exit_reasons> names;

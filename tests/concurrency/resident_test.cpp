@@ -113,6 +113,8 @@ struct ResidentGates : testing::Test {
     one.call([&](Held held, Validator& v) {
       EXPECT_EQ(loaded[cpu], Mfn(state.kernel_root)) << "a move was lost";
       v.unload_root(held, loaded[cpu]);
+      loaded[cpu] = no_mfn;
+      state.kernel_root = no_mfn.raw();
     });
   }
   /// Roots stop being some while no vCPU is on them.

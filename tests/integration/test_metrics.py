@@ -94,6 +94,18 @@ def test_every_hypercall_that_has_a_name_is_known(pinfold: Pinfold, monitor: Mon
     assert {has["hypercall"] for name, has, _ in samples(page_of(pinfold)) if name == "pinfold_hypercalls_total"} == names
 
 
+def test_all_that_the_gate_finishes_is_known(pinfold: Pinfold, monitor: Monitor) -> None:  # noqa: F811
+    """Likewise for what a monitor counts by itself, and the hypercalls that the gate answers."""
+    said = (ROOT / "cli/control/counters.cpp").read_text().split("Json finished_in_the_vm")[1].split("return all;")[0]
+    calls = (ROOT / "vmm/gate/fast_hypercalls.inc").read_text().split("\nhypercall:\n")[1].split("jmp answer")[0]
+    kinds = {*re.findall(r'all\["([^"]+)"\]', said), *re.findall(r'\{"([^"]+)", ', said),
+             *(name.lower() for name in re.findall(r"cmp \$(\w+), %rax", calls))}
+    assert len(kinds) == 21
+    monitor.answer = answer(ok=True, answer={"finished_in_the_vm": {kind: 1 for kind in kinds}})
+    assert {has["kind"]: number for name, has, number in samples(page_of(pinfold))
+            if name == "pinfold_gate_finished_total"} == dict.fromkeys(kinds, 1)
+
+
 # -- guests that run
 
 def test_numbers_are_the_guests_and_counters_grow(host: Pinfold) -> None:
