@@ -19,11 +19,15 @@ make_skeleton() {
 is_elf() { [ "$(head -c 4 "$1" | tr -d '\0')" = $'\x7fELF' ]; }
 
 # copy FROM TO: an ELF file goes without its debugging information, which is most of a program: all files lie in the
-# machine's memory. A module loses its signature with it; bochs takes seconds to check one, QEMU does not.
+# machine's memory. A module loses its signature with it; bochs takes seconds to check one, QEMU does not. Other files stay
+# as they are, byte for byte: strip makes Xen's image unusable, since it computes the segment's size from sections alone.
 copy() {
   cp -L "$1" "$2"
-  [[ $1 == *.ko ]] && $keeps_signatures && return
-  ! is_elf "$1" || strip --strip-debug "$2" 2>/dev/null || true
+  if [[ $1 == *.ko ]]; then
+    $keeps_signatures || strip --strip-debug "$2"
+  elif is_elf "$1" && readelf -SW "$1" 2>/dev/null | grep -F .debug_ >/dev/null; then
+    strip --strip-debug "$2"
+  fi
 }
 
 is_disk() {

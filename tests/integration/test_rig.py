@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ DISK = ("insmod /modules/*blkfront.ko; while ! [ -b /dev/xvda ]; do sleep 0.1; d
         "echo wrote $(dd if=/dev/xvda bs=64k skip=64 count=16 iflag=direct | md5sum);")
 # scripts/rig copies files that are words of the command, so the script gets them as arguments.
 SCRIPT = """
-image=$1 small=$2; shift 2
+image=$1 small=$2 own_size=$3; shift 3
+md5sum <"$own_size"
 for watch in '' --audit --trace-mmu=/tmp/log; do
   "$1" run --kernel "$small" --stats $watch 2>&1 | grep 'entry of an L1  ' | sed "s|^|watched by '$watch':|"
 done
@@ -48,6 +50,19 @@ class Session:
     run: Run
     content: bytes
     """Of the disk; empty: without qemu-img there was none."""
+    own_size: bytes
+    """A program as that of `with_a_size_of_its_own`."""
+
+
+def with_a_size_of_its_own(program: Path) -> bytes:
+    """A program without debugging information, whose last segment is larger than its sections, as that of Xen's image is."""
+    content = bytearray(program.read_bytes())
+    headers, = struct.unpack_from("<Q", content, 32)
+    each, count = struct.unpack_from("<HH", content, 54)
+    last = max(at for at in range(headers, headers + each * count, each) if struct.unpack_from("<I", content, at) == (1,))
+    size, = struct.unpack_from("<Q", content, last + 40)
+    struct.pack_into("<Q", content, last + 40, size + 4096)
+    return bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +70,8 @@ def whole_session(rig: Rig, build: Build, images: Images) -> Iterator[Session]:
     """The output of `pinfold doctor`, then of the guest's session, then what is on the guest's disk."""
     with tempfile.TemporaryDirectory(prefix="test-") as folder:
         image, content, options, bring = Path(folder, "disk.qcow2"), b"", [], []
+        own_size = Path(folder, "own-size")
+        own_size.write_bytes(with_a_size_of_its_own(Path("/bin/true")))
         if shutil.which("qemu-img"):
             content = os.urandom(READ_BYTES)
             Path(folder, "raw").write_bytes(content.ljust(8 << 20, b"\0"))
@@ -64,7 +81,7 @@ def whole_session(rig: Rig, build: Build, images: Images) -> Iterator[Session]:
         guest = shell_command(build, images, SESSION.replace("{disk}", DISK if content else ""), "nr_cpus=1", "--memory", "256M",
                               "--audit", "--stats", *options, initrd=images.initrd_with("xen-blkfront") if content else None)
         yield Session(rig("-t", 1100, *bring, *DISK_PARSER, "--", "sh", "-c", SCRIPT, "sh", image if content else "",
-                          build.guest("boots_updates_in_the_vm"), *guest), content)
+                          build.guest("boots_updates_in_the_vm"), own_size, *guest), content, own_size.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +102,10 @@ def test_whoever_watches_each_update_turns_that_off(session: Run) -> None:
     assert session.says(r"watched by '': +entry of an L1 +[1-9]")
     for watch in ("--audit", "--trace-mmu=/tmp/log"):
         assert session.says(rf"watched by '{watch}': +entry of an L1 +0$")
+
+
+def test_files_without_debugging_information_are_brought_as_they_are(whole_session: Session) -> None:
+    assert whole_session.run.says(rf"^{hashlib.md5(whole_session.own_size).hexdigest()}  -$")
 
 
 def test_the_guest_booted_paravirtualized_on_xen(session: Run) -> None:
