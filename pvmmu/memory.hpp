@@ -32,15 +32,17 @@ class Pages {
   /// The next slot of a table, from `slot` on, that has to be looked at: it skips lines of eight entries none
   /// of which is present. entries_per_table if there is none.
   [[nodiscard]] std::size_t next_used(std::uint64_t index, std::size_t slot) const {
-    if (slot % entries_per_line == 0)
-      while (slot < entries_per_table && !line_is_used(index, slot)) slot += entries_per_line;
+    if (slot % entries_per_line != 0) return slot;
+    const std::uint64_t* const table = words(index);
+    while (slot < entries_per_table && !line_is_used(table + slot)) slot += entries_per_line;
     return slot;
   }
   /// The same backwards: returns the end of the entries before `end` that have to be looked at; 0 if there
   /// are none.
   [[nodiscard]] std::size_t last_used(std::uint64_t index, std::size_t end) const {
-    if (end % entries_per_line == 0)
-      while (end > 0 && !line_is_used(index, end - entries_per_line)) end -= entries_per_line;
+    if (end % entries_per_line != 0) return end;
+    const std::uint64_t* const table = words(index);
+    while (end > 0 && !line_is_used(table + end - entries_per_line)) end -= entries_per_line;
     return end;
   }
   /// The entry `byte` bytes after the first page's beginning; a multiple of 8.
@@ -51,17 +53,18 @@ class Pages {
   void copy(std::uint64_t to, std::uint64_t from) const { std::memcpy(page(to), page(from), page_size); }
 
  private:
-  [[nodiscard]] bool line_is_used(std::uint64_t index, std::size_t slot) const {
-    auto* const line = reinterpret_cast<std::uint64_t*>(page(index)) + slot;
-    const auto entry = [line](std::size_t i) {
-      return std::atomic_ref<std::uint64_t>(line[i]).load(std::memory_order_relaxed);
-    };
-    static_assert(entries_per_line == 8);
-    return Pte(entry(0)).present() ||
-           Pte(entry(1) | entry(2) | entry(3) | entry(4) | entry(5) | entry(6) | entry(7)).present();
+  [[nodiscard]] std::uint64_t* words(std::uint64_t index) const {
+    return reinterpret_cast<std::uint64_t*>(page(index));
+  }
+  /// Reads all entries of a line at once, which is no atomic load: it decides only whether to look at each.
+  [[nodiscard]] static bool line_is_used(const std::uint64_t* line) {
+    using Two [[gnu::vector_size(16), gnu::may_alias]] = std::uint64_t;
+    const auto* const pairs = reinterpret_cast<const Two*>(line);
+    const Two any = pairs[0] | pairs[1] | pairs[2] | pairs[3];
+    return Pte(any[0] | any[1]).present();
   }
   [[nodiscard]] std::atomic_ref<std::uint64_t> word(std::uint64_t index, std::size_t slot) const {
-    return std::atomic_ref<std::uint64_t>(reinterpret_cast<std::uint64_t*>(page(index))[slot]);
+    return std::atomic_ref<std::uint64_t>(words(index)[slot]);
   }
   std::byte* base_ = nullptr;
   std::uint64_t count_ = 0;

@@ -6,6 +6,8 @@
 // goes on when the table is asked for again; its release goes on before any operation that needs a table.
 //
 // Most entries of most tables are not present: lines of such entries are skipped.
+#include <algorithm>
+
 #include "pvmmu/commit.hpp"
 #include "pvmmu/descriptor.hpp"
 #include "pvmmu/entry_check.hpp"
@@ -84,10 +86,8 @@ Verdict<> Validator::validate_descriptors(Mfn mfn) {
   return {};
 }
 
-/// Checks an entry of an upper table in place, takes its reference and makes the mirror's entry.
-Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
-  const Pte found(machine_.load(where.table.raw(), where.slot));
-  if (!found.present()) return {};
+/// Checks a present entry of an upper table in place, takes its reference and makes the mirror's entry.
+Verdict<> Validator::validate_upper_entry(Where where, Pte found, MirrorId mirror) {
   const auto entry = check_upper(where, adjusted_upper(where.level, found));
   if (!entry) [[unlikely]]
     return tl::unexpected(entry.error());
@@ -97,7 +97,8 @@ Verdict<> Validator::validate_upper_entry(Where where, MirrorId mirror) {
   return {};
 }
 
-/// The next slot of an upper table to look at. The monitor's own slots of an L4 are never skipped.
+/// The next slot of an upper table to look at, from the beginning of a line. The monitor's own slots of an L4
+/// are never skipped.
 std::size_t Validator::next_used(Mfn table, Level level, std::size_t slot) const {
   const std::size_t next = machine_.next_used(table.raw(), slot);
   return level == Level::l4 && slot < first_xen_slot ? std::min(next, first_xen_slot) : next;
@@ -118,17 +119,20 @@ Verdict<> Validator::validate_upper(Mfn mfn, Level level) {
     return refuse(Rule::mirror_exhausted, mfn);
   }
   const MirrorId mirror(frame.mirror);
+  const Pages machine = machine_;
   for (std::size_t looked_at = 0; slot < entries_per_table; slot += looked_at) {
     if (budget_.used_up()) return interrupt(mfn, slot);
     looked_at = 1;
     if (level == Level::l4 && is_xen_slot(slot)) {
       mirrors_.store(mirror, slot, l4_xen_slots_[slot - first_xen_slot]);
-    } else if (const std::size_t next = next_used(mfn, level, slot); next != slot) {
-      looked_at = std::min(next - slot, budget_.left());
-    } else if (auto valid = validate_upper_entry(Where{mfn, slot, level}, mirror); !valid) {
-      if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
-      give_up(mfn, slot);
-      return valid;
+    } else if (const Pte found(machine.load(mfn.raw(), slot)); found.present()) {
+      if (auto valid = validate_upper_entry(Where{mfn, slot, level}, found, mirror); !valid) [[unlikely]] {
+        if (valid.error().rule == Rule::unfinished) return interrupt(mfn, slot);
+        give_up(mfn, slot);
+        return valid;
+      }
+    } else if (slot % Pages::entries_per_line == 0) {
+      looked_at = std::clamp<std::size_t>(next_used(mfn, level, slot) - slot, 1, budget_.left());
     }
     budget_.spend(looked_at);
   }
@@ -212,33 +216,50 @@ bool Validator::work_off_releases() {
   while (unfinished_.has_releases()) {
     UnfinishedTables::Release& last = unfinished_.innermost_release();
     const Mfn table = last.table;
-    const MirrorId mirror = last.mirror;
     if (last.end == 0) {
-      end_mirror(mirror, last.was_seen);
+      end_mirror(last.mirror, last.was_seen);
       end_windows(table);
       unfinished_.end_innermost_release();
       become_plain(table);
-      continue;
+    } else if (budget_.used_up()) {
+      return false;
+    } else {
+      drop_entries(last);
     }
-    if (budget_.used_up()) return false;
-    if (const std::size_t unused = last.end - mirror_pages_.last_used(mirror.raw(), last.end); unused != 0) {
+  }
+  return true;
+}
+
+/// Drops entries of a table from its end on, until the budget is used up, or the table that an entry names has
+/// to be released first: then `release` is gone, and it goes on later behind that entry.
+void Validator::drop_entries(UnfinishedTables::Release& release) {
+  const Mfn table = release.table;
+  const MirrorId mirror = release.mirror;
+  const Level level = level_of(facts(table).type);
+  const Pages machine = machine_, mirrors = mirror_pages_;
+  const std::size_t before = unfinished_.releases();
+  std::size_t end = release.end;
+  while (end != 0 && !budget_.used_up()) {
+    if (const std::size_t unused = end - mirrors.last_used(mirror.raw(), end); unused != 0) {
       const std::size_t looked_at = std::min(unused, budget_.left());
       budget_.spend(looked_at);
-      last.end -= looked_at;
+      end -= looked_at;
       continue;
     }
     budget_.spend(1);
-    const std::size_t slot = --last.end;
-    const Level level = level_of(facts(table).type);
+    const std::size_t slot = --end;
     if (level == Level::l4 && is_xen_slot(slot)) continue;
-    const Pte guest(machine_.load(table.raw(), slot));
-    const Pte mirrored = mirrors_.load(mirror, slot);
+    const Pte guest(machine.load(table.raw(), slot));
+    const Pte mirrored(mirrors.load(mirror.raw(), slot));
+    if (!guest.present() && mirrored.raw() == 0) continue;
+    release.end = end;
     if (!is_as_stored(level, guest, mirrored)) [[unlikely]]
       note_breach(Where{table, slot, level}, guest, mirrored);
     else
       drop_upper_entry(table, level, guest);
+    if (unfinished_.releases() != before) return;
   }
-  return true;
+  release.end = end;
 }
 
 void Validator::stale_entries_settled(Held, std::uint64_t end) {

@@ -34,6 +34,7 @@ class UnfinishedTables {
   /// The table is one of the others' children, so it is released first.
   void begin_release(const Release& release) { releasing_.push_back(release); }
   [[nodiscard]] bool has_releases() const { return !releasing_.empty(); }
+  [[nodiscard]] std::size_t releases() const { return releasing_.size(); }
   [[nodiscard]] Release& innermost_release() { return releasing_.back(); }
   void end_innermost_release() { releasing_.pop_back(); }
   [[nodiscard]] bool is_releasing(Mfn table) const { return find_release(table) != releasing_.end(); }

@@ -351,7 +351,7 @@ class Validator {
   Verdict<> validate_l1(Mfn mfn);
   Verdict<> validate_upper(Mfn mfn, Level level);
   Verdict<> validate_descriptors(Mfn mfn);
-  Verdict<> validate_upper_entry(Where where, MirrorId mirror);
+  Verdict<> validate_upper_entry(Where where, Pte found, MirrorId mirror);
   void devalidate_l1(Mfn mfn);
   [[gnu::noinline]] bool end_marked_leaf(Where where, Pte guest, Pte mirrored);
   void drop_l1_entries(Mfn mfn, MirrorId mirror, std::size_t end);
@@ -361,6 +361,7 @@ class Validator {
   void end_mirror(MirrorId mirror, bool was_seen);
   [[nodiscard]] bool releases_finished() { return !unfinished_.has_releases() || work_off_releases(); }
   [[nodiscard]] bool work_off_releases();
+  void drop_entries(UnfinishedTables::Release& release);
   [[nodiscard]] bool continue_releases();
   static tl::unexpected<Refusal> unfinished();
   /// Finishes pending releases, runs an operation that needs tables, then releases what it left, within the
