@@ -5,6 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from harness import figures
@@ -91,6 +92,19 @@ def test_timers_and_what_a_guest_costs_that_runs_nothing_are_left_out():
     assert each[bench_rig.SHELL]["exits"] == 850
 
 
+def test_an_earlier_build_is_one_more_side():
+    sides = bench_rig.sides(SimpleNamespace(before="older"))
+    assert bench_rig.sides(SimpleNamespace(before=None)) == bench_rig.SIDES
+    assert set(sides) == {"before", "pinfold", "xen", "linux"}
+    times, _ = parse(ROUND)
+    with pytest.raises(bench_rig.Failure, match="before getppid"):
+        bench_rig.complete(times, ["getppid"], 1, sides)
+    times, ticks = parse(ROUND + ROUND.split("side xen")[0].replace("pinfold", "before").replace(" 500 ", " 2000 "))
+    made = {**bench_rig.row("getppid", times, ticks, 2, sides), "before_exits": 8}
+    assert "| getppid | 2 | 8 | 0.25 | 500 | 2,000 | 0.25 |" in bench_rig.before_table([made])
+    assert "| boot | 2 | 8 | 0.25 |  |  |  |" in bench_rig.before_table([{"name": "boot", "exits": 2, "before_exits": 8}])
+
+
 # -- tables
 
 
@@ -130,6 +144,9 @@ def test_the_page_has_instructions_only_where_they_were_counted(row):
     del row["pinfold_instructions"]
     assert "instructions" not in bench_rig.markdown(result)
     assert "kernel 6.1, xen 4.17." in bench_rig.markdown(result)
+    assert "the build before" not in bench_rig.markdown(result)
+    row["before_exits"] = 3
+    assert "the build before" in bench_rig.markdown(result)
 
 
 def test_a_load_that_hides_a_difference_in_the_medians_does_not_meet_the_goal(row):
