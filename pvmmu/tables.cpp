@@ -230,8 +230,8 @@ bool Validator::work_off_releases() {
   return true;
 }
 
-/// Drops entries of a table from its end on, until the budget is used up, or the table that an entry names has
-/// to be released first: then `release` is gone, and it goes on later behind that entry.
+/// Drops entries of a table from its end on, until the budget is used up, or the table that an entry names
+/// has to be released first: then `release` is gone, and it goes on later behind that entry.
 void Validator::drop_entries(UnfinishedTables::Release& release) {
   const Mfn table = release.table;
   const MirrorId mirror = release.mirror;

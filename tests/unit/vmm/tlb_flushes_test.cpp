@@ -29,8 +29,8 @@ class Sink final : public TraceSink {
 };
 
 struct Scene {
-  explicit Scene(bool one_for_all = false, TraceSink* sink = nullptr)
-      : flushes({3, one_for_all, end, [this](VcpuId id) { kicked.push_back(id); }, sink}) {}
+  explicit Scene(bool one_for_all = false, TraceSink* sink = nullptr, std::uint32_t vcpus = 3)
+      : flushes({vcpus, one_for_all, end, [this](VcpuId id) { kicked.push_back(id); }, sink}) {}
   std::vector<VcpuId> kicked;
   DomainEnd end{[this] { flushes.vcpu_rests(); }};
   TlbFlushes flushes;
@@ -120,25 +120,40 @@ TEST(TlbFlushes, whoever_watches_hears_of_each_request) {
   EXPECT_EQ(sink.flushed, (std::vector<std::uint64_t>{2, every_vcpu}));
 }
 
-/// Gives up mirrors by pinning and unpinning a table, until there are enough to be worth a flush.
-void retire_mirrors(FakeDomain& domain) {
+/// Gives up mirrors by pinning and unpinning a table, until there are so many.
+void retire_mirrors(FakeDomain& domain, std::size_t count = StaleLog::enough) {
   const Mfn l1 = domain.allocate();
-  while (domain.mmu.mirrors().retired() < StaleLog::enough) {
+  while (domain.mmu.mirrors().retired() < count) {
     ASSERT_TRUE(domain.mmu.pin(domain.held, Level::l1, l1));
     ASSERT_TRUE(domain.mmu.unpin(domain.held, l1));
   }
 }
 
 struct WithMirrors : Scene {
-  explicit WithMirrors(bool one_for_all = false) : Scene(one_for_all) {}
+  explicit WithMirrors(bool one_for_all = false, std::uint32_t vcpus = 3)
+      : Scene(one_for_all, nullptr, vcpus) {}
   FakeMachine machine{64};
   FakeDomain domain{machine, DomId(1), {.mirrors = 2 * StaleLog::enough, .stale_log = false}};
 };
 
-TEST(TlbFlushes, a_few_retired_mirrors_are_not_worth_a_flush) {
-  WithMirrors s;
+TEST(TlbFlushes, fewer_than_64_retired_mirrors_for_each_vcpu_are_not_worth_a_flush) {
+  for (const std::uint32_t vcpus : {1, 3}) {
+    WithMirrors s(false, vcpus);
+    retire_mirrors(s.domain, std::size_t{64} * vcpus - 1);
+    EXPECT_TRUE(s.flushes.reuse_retired_mirrors(s.domain.held, a, s.domain.mmu));
+    EXPECT_FALSE(s.flushes.duties().due(a));
+    retire_mirrors(s.domain, std::size_t{64} * vcpus);
+    EXPECT_TRUE(s.flushes.reuse_retired_mirrors(s.domain.held, a, s.domain.mmu));
+    EXPECT_TRUE(s.flushes.duties().due(a));
+    EXPECT_EQ(s.domain.mmu.mirrors().retired(), 0U);
+  }
+}
+
+TEST(TlbFlushes, so_many_retired_mirrors_as_the_arena_has_room_for_are_always_worth_a_flush) {
+  WithMirrors s(false, 64);
+  retire_mirrors(s.domain);
   EXPECT_TRUE(s.flushes.reuse_retired_mirrors(s.domain.held, a, s.domain.mmu));
-  EXPECT_FALSE(s.flushes.duties().due(a));
+  EXPECT_TRUE(s.flushes.duties().due(a));
 }
 
 TEST(TlbFlushes, many_retired_mirrors_are_reused_behind_a_flush_of_all) {
