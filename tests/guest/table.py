@@ -107,7 +107,7 @@ DEBUG = [
 VCPUS = [
     *(well(f"vcpus.{name}", "--audit --vcpus 2") for name in (
         "bring_up", "flushes_reach_all", "no_store_after_a_flush", "reads_tables_that_change", "sleeps_on_a_root_that_went",
-        "tables_come_and_go", "updates_together", "roots_together")),
+        "tables_come_and_go", "updates_together", "roots_together", "assist_at_once")),
     well("vcpus.short_lists", "--audit --vcpus 4"),
     # The same with a gate that stays inside for longer than anybody spins.
     well("vcpus.short_lists.dawdling", "--audit --vcpus 4 --append few", guest="vcpus_short_lists", monitor="pinfold_dawdling_gate",
