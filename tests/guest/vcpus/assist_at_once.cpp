@@ -1,5 +1,5 @@
-// One vCPU says whether plain stores to page tables are emulated, and another one, which runs in the guest all
-// the while, makes such stores. What the first has said holds for the second's next store.
+// One vCPU says whether plain stores to page tables are emulated, and another one, which runs in the guest
+// all the while, makes such stores. What the first has said holds for the second's next store.
 #include <xen/sched.h>
 
 #include "vcpus/second_vcpu.hpp"
