@@ -1,6 +1,6 @@
 // The kernel loads another root for its program while the program waits in a system call or a page fault. One
-// root has an alias of the program's memory, the other one has not. So the program reads through the alias, or
-// faults, as the root that was loaded last says.
+// root has an alias of the program's memory, the other one has not. So the program reads through the alias,
+// or faults, as the root that was loaded last says.
 #include "kit/user_mode.hpp"
 
 using namespace kit;
